@@ -1,0 +1,131 @@
+//! Refusals that every mounted API shares. A handler or the plumbing returns [`Refused`]; the mount's [`Style`] turns it
+//! into the reply in that API's own form.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use order_core::Fault;
+use order_core::json::InvalidJson;
+use std::time::Duration;
+
+/// Why a request is refused before, or whatever, a contract makes of it.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// No such path: 404.
+    RouteUnknown,
+    /// The path has other methods: 405; `allow` is the value of the header `Allow`.
+    MethodNotAllowed {
+        /// Such as `GET, POST`.
+        allow: String,
+    },
+    /// The body is larger than the limit: 413.
+    BodyTooLarge {
+        /// The limit, in bytes.
+        bytes_max: usize,
+    },
+    /// The content type is missing or none that is read here: 415.
+    MediaTypeUnsupported,
+    /// The request line is too long: 414.
+    UriTooLong,
+    /// Too many or too large header fields: 431.
+    HeadersTooLarge,
+    /// `Host` is not a loopback name, or a write comes from another origin: 400.
+    ForeignHost,
+    /// `Content-Length` and `Transfer-Encoding` together, or framing that ends early: 400.
+    BadFraming,
+    /// The body did not arrive in time: 408.
+    BodyTimeout,
+    /// The whole request took too long: 503 with `Retry-After`.
+    RequestTimeout,
+    /// Malformed, too deep, too long, a key given twice, U+0000: 400.
+    InvalidJson(InvalidJson),
+    /// Infrastructure broke: 503 with `Retry-After` when it passes, else 500.
+    Fault(Fault),
+    /// A handler panicked: 500.
+    Panicked,
+}
+
+impl Refusal {
+    /// The status of the reply.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::RouteUnknown => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::ForeignHost | Self::BadFraming | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestTimeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Fault(fault) if fault.retry_after().is_some() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Fault(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// When to try again, for the header `Retry-After`.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fault(fault) => fault.retry_after(),
+            Self::RequestTimeout => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// One sentence for the client; never an internal detail.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::RouteUnknown => "No such route".to_owned(),
+            Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
+            Self::BodyTooLarge { bytes_max } => format!("Body larger than {bytes_max} bytes"),
+            Self::MediaTypeUnsupported => "Content-Type must be application/json".to_owned(),
+            Self::UriTooLong => "Request target too long".to_owned(),
+            Self::HeadersTooLarge => "Too many or too large header fields".to_owned(),
+            Self::ForeignHost => "Host and Origin must be loopback names here".to_owned(),
+            Self::BadFraming => "Ambiguous or incomplete request framing".to_owned(),
+            Self::BodyTimeout => "The body did not arrive in time".to_owned(),
+            Self::RequestTimeout => "The request took too long; try again".to_owned(),
+            Self::InvalidJson(invalid) => format!("Invalid JSON: {invalid}"),
+            Self::Fault(fault) if fault.retry_after().is_some() => "Temporarily unavailable; try again".to_owned(),
+            Self::Fault(_) | Self::Panicked => "Internal server error".to_owned(),
+        }
+    }
+}
+
+/// The id of a request: the client's `X-Request-Id` when it is 1 to 128 printable ASCII characters, else a fresh one.
+/// In every reply's `X-Request-Id` and in every log line about it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// How a mounted API words its refusals. The plumbing adds `X-Request-Id`, `Retry-After` and `Allow` itself.
+pub type Style = fn(&Refusal, &RequestId) -> Response;
+
+/// A refusal on its way to the mount's style: what handlers and extractors return.
+#[derive(Debug, Clone)]
+pub struct Refused(pub Refusal);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self(Refusal::Fault(fault))
+    }
+}
+
+impl From<InvalidJson> for Refused {
+    fn from(invalid: InvalidJson) -> Self {
+        Self(Refusal::InvalidJson(invalid))
+    }
+}
+
+impl IntoResponse for Refused {
+    /// A bare reply that carries the refusal; the mount's layer replaces it by the styled one.
+    fn into_response(self) -> Response {
+        let mut response = self.0.status().into_response();
+        response.extensions_mut().insert(self.0);
+        response
+    }
+}

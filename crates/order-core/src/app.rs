@@ -1,0 +1,110 @@
+//! What the edges hold: the use cases, and the ports behind them.
+
+use crate::clock::Clock;
+use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply};
+use crate::error::{Error, Fault};
+use crate::follow::FollowerFaults;
+use crate::ids::{EventId, Ids, OrderId};
+use crate::intake::{Accepted, Intake, derived_id, digest};
+use crate::lane::{LanePolicy, Lanes, Wakes};
+use crate::ports::Storage;
+use crate::process::WorkerStats;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One installation's use cases. The edges share it behind an `Arc`.
+pub struct App {
+    /// Where everything lies.
+    pub storage: Arc<dyn Storage>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids and chance come from.
+    pub ids: Arc<dyn Ids>,
+    /// The way to write.
+    pub lanes: Lanes,
+    /// Whom commits wake.
+    pub wakes: Wakes,
+    /// What ails the followers of this process.
+    pub follower_faults: FollowerFaults,
+    /// What the worker of this process has done.
+    pub worker_stats: Arc<WorkerStats>,
+}
+
+/// How long an idempotency key is kept at least.
+pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+impl App {
+    /// Starts the lanes of `storage` on the present runtime.
+    pub fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, lanes: LanePolicy) -> Arc<Self> {
+        let wakes = Wakes::default();
+        let lanes = Lanes::start(&storage, lanes, &wakes);
+        Arc::new(Self {
+            storage,
+            clock,
+            ids,
+            lanes,
+            wakes,
+            follower_faults: FollowerFaults::default(),
+            worker_stats: Arc::default(),
+        })
+    }
+
+    /// Takes an order in: when this returns, order, event and work are committed together.
+    ///
+    /// # Errors
+    /// [`crate::Rejection::KeyReused`]; faults of storage.
+    pub async fn accept(&self, intake: Intake) -> Result<Accepted, Error> {
+        let now = self.clock.now();
+        let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v7(now)));
+        let digest = digest(&intake.content);
+        let event_id = EventId(self.ids.uuid_v7(now));
+        let accept = Accept { intake, order_id, digest, event_id, now };
+        match self.lanes.submit(Command::Accept(Box::new(accept))).await? {
+            Reply::Accepted(accepted) => Ok(accepted),
+            other => Err(unexpected("accept", &other)),
+        }
+    }
+
+    /// Makes a follower if it is not there.
+    ///
+    /// # Errors
+    /// Faults of storage.
+    pub async fn ensure_follower(&self, name: &str, sink: &str, from_now: bool) -> Result<(), Error> {
+        self.follower(name, FollowerAction::Ensure { sink: sink.to_owned(), from_now }).await
+    }
+
+    /// Creates, pauses, resumes or replays a follower.
+    ///
+    /// # Errors
+    /// [`crate::Rejection::FollowerUnknown`], a cursor's rejections; faults of storage.
+    pub async fn follower(&self, name: &str, action: FollowerAction) -> Result<(), Error> {
+        let command = FollowerCommand { name: name.to_owned(), now: self.clock.now(), action };
+        self.lanes.submit(Command::Follower(command)).await.map(drop)
+    }
+
+    /// Finds out whether storage can be written.
+    ///
+    /// # Errors
+    /// What a write would meet now.
+    pub async fn probe(&self) -> Result<(), Error> {
+        self.lanes.submit(Command::Probe).await.map(drop)
+    }
+
+    /// Deletes idempotency keys that were kept long enough, at most `limit`; returns how many went.
+    ///
+    /// # Errors
+    /// Faults of storage.
+    pub async fn sweep(&self, limit: u32) -> Result<u32, Error> {
+        let kept = i64::try_from(KEY_KEPT.as_micros()).unwrap_or(i64::MAX);
+        let before = crate::Timestamp::from_micros(self.clock.now().micros() - kept);
+        match self.lanes.submit(Command::Sweep { before, limit }).await? {
+            Reply::Swept(count) => Ok(count),
+            other => Err(unexpected("sweep", &other)),
+        }
+    }
+}
+
+/// A lane answered a command with another command's reply: a defect of ours.
+pub(crate) fn unexpected(command: &str, reply: &Reply) -> Error {
+    Fault::internal(format!("{command} was answered {reply:?}")).into()
+}

@@ -1,0 +1,290 @@
+//! What can be asked of storage. Every write is a command; a lane commits many of them as one transaction.
+
+use crate::clock::Timestamp;
+use crate::ids::{EventId, LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
+use crate::intake::{Accepted, Intake};
+use crate::journal::Cursor;
+use crate::lease::{Leased, Outcome};
+use crate::order::state::ChangeName;
+use crate::order::{Content, Order};
+use crate::redrive::{Redrive, RedriveFilter};
+use std::time::Duration;
+
+/// One write. Ids and times are fixed before it is sent, so that its outcome can be found out later.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Take an order in.
+    Accept(Box<Accept>),
+    /// Change an order.
+    Change(Box<Change>),
+    /// Lease due work.
+    Claim(Claim),
+    /// Extend leases.
+    Heartbeat(Heartbeat),
+    /// End a leased piece of work.
+    Settle(Box<Settle>),
+    /// Move a follower's cursor.
+    Advance(Advance),
+    /// Create, pause, resume or replay a follower.
+    Follower(FollowerCommand),
+    /// Record a redrive job.
+    StartRedrive(Box<StartRedrive>),
+    /// Redrive the next orders of a job.
+    StepRedrive(StepRedrive),
+    /// Delete idempotency keys that are older than `before`, at most `limit`.
+    Sweep {
+        /// Keys first used before this moment go.
+        before: Timestamp,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Write nothing, but find out whether writing is possible.
+    Probe,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`Command::Accept`].
+    Accepted(Accepted),
+    /// To [`Command::Change`].
+    Changed(Changed),
+    /// To [`Command::Claim`].
+    Claimed(Claimed),
+    /// To [`Command::Heartbeat`]: the tokens whose lease is lost.
+    Extended {
+        /// Tokens that hold nothing any more.
+        lost: Vec<LeaseToken>,
+    },
+    /// To [`Command::Settle`]: the order as it is now.
+    Settled(Box<Order>),
+    /// To [`Command::StartRedrive`] and [`Command::StepRedrive`].
+    Redrive(Box<Redrive>),
+    /// To [`Command::Sweep`]: how many keys went.
+    Swept(u32),
+    /// To the rest.
+    Done,
+}
+
+/// See [`Command::Accept`].
+#[derive(Debug, Clone)]
+pub struct Accept {
+    /// What came in.
+    pub intake: Intake,
+    /// The id it gets if it is new: derived from the reference, else fresh.
+    pub order_id: OrderId,
+    /// SHA-256 of the content.
+    pub digest: [u8; 32],
+    /// The id of its first event.
+    pub event_id: EventId,
+    /// When it came in.
+    pub now: Timestamp,
+}
+
+/// See [`Command::Change`].
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Who asks.
+    pub tenant: TenantId,
+    /// Set where the caller sees the orders of one source only.
+    pub source: Option<SourceId>,
+    /// The order.
+    pub order_id: OrderId,
+    /// The version that the caller saw, if it insists.
+    pub expected_version: Option<u64>,
+    /// The id of the event.
+    pub event_id: EventId,
+    /// When.
+    pub now: Timestamp,
+    /// What.
+    pub kind: ChangeKind,
+}
+
+/// What to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// New content.
+    Revise {
+        /// The new content, whole.
+        content: Box<Content>,
+        /// Whether it must be processed again.
+        requeue: bool,
+    },
+    /// Soft delete or cancel.
+    Withdraw {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+        /// Whether the withdrawal must be processed.
+        requeue: bool,
+    },
+    /// The goods were sent.
+    Ship {
+        /// When.
+        shipped_at: Timestamp,
+        /// The carrier's number.
+        tracking_number: Option<String>,
+    },
+    /// The goods arrived.
+    Deliver {
+        /// When.
+        delivered_at: Timestamp,
+    },
+    /// Parked work gets a fresh budget of attempts.
+    Redrive {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// Personal fields are blanked, here and in the journal.
+    Erase,
+}
+
+impl ChangeKind {
+    /// Its name in the table of transitions.
+    pub fn name(&self) -> ChangeName {
+        match self {
+            Self::Revise { .. } => ChangeName::Revise,
+            Self::Withdraw { .. } => ChangeName::Withdraw,
+            Self::Ship { .. } => ChangeName::Ship,
+            Self::Deliver { .. } => ChangeName::Deliver,
+            Self::Redrive { .. } => ChangeName::Redrive,
+            Self::Erase => ChangeName::Erase,
+        }
+    }
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The order as it is now.
+    pub order: Box<Order>,
+    /// Whether an event was appended; `false` when it was so already.
+    pub changed: bool,
+}
+
+/// See [`Command::Claim`].
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// One fresh token for each piece of work that is wanted.
+    pub tokens: Vec<LeaseToken>,
+    /// One event id for each, for work that must be parked instead because its leases keep running out.
+    pub event_ids: Vec<EventId>,
+    /// When.
+    pub now: Timestamp,
+    /// How long the lease lasts.
+    pub lease: Duration,
+    /// Lapses in a row that park.
+    pub lapses_max: u32,
+}
+
+/// See [`Reply::Claimed`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claimed {
+    /// What was leased.
+    pub leased: Vec<Leased>,
+    /// How many were parked instead, because their leases kept running out.
+    pub parked: u32,
+    /// How many had a lease that ran out.
+    pub lapsed: u32,
+    /// When the next piece of work is due, if there is any that was not claimed.
+    pub next_due: Option<Timestamp>,
+}
+
+/// See [`Command::Heartbeat`].
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// What is held.
+    pub held: Vec<(OrderId, LeaseToken)>,
+    /// When.
+    pub now: Timestamp,
+    /// Until when to extend.
+    pub until: Timestamp,
+}
+
+/// See [`Command::Settle`].
+#[derive(Debug, Clone)]
+pub struct Settle {
+    /// The order.
+    pub order_id: OrderId,
+    /// The fence value.
+    pub token: LeaseToken,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The id of the event.
+    pub event_id: EventId,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// See [`Command::Advance`]: all of it or nothing, and only from where the follower is.
+#[derive(Debug, Clone)]
+pub struct Advance {
+    /// Which follower.
+    pub follower: String,
+    /// The epoch of the positions.
+    pub epoch: u32,
+    /// (shard, from, to) for each shard that moves.
+    pub moves: Vec<(Shard, u64, u64)>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// See [`Command::Follower`].
+#[derive(Debug, Clone)]
+pub struct FollowerCommand {
+    /// Which follower: `[a-z0-9-]{1,64}`.
+    pub name: String,
+    /// When.
+    pub now: Timestamp,
+    /// What.
+    pub action: FollowerAction,
+}
+
+/// What to do with a follower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FollowerAction {
+    /// Make it if it is not there.
+    Ensure {
+        /// What kind of sink it feeds.
+        sink: String,
+        /// Start behind the newest event instead of before the first.
+        from_now: bool,
+    },
+    /// Carry nothing on until resumed.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Go on from another place.
+    Replay(Cursor),
+}
+
+/// See [`Command::StartRedrive`].
+#[derive(Debug, Clone)]
+pub struct StartRedrive {
+    /// Its id.
+    pub redrive_id: RedriveId,
+    /// Who asks.
+    pub tenant: TenantId,
+    /// Which orders.
+    pub filter: RedriveFilter,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// See [`Command::StepRedrive`].
+#[derive(Debug, Clone)]
+pub struct StepRedrive {
+    /// Which job.
+    pub redrive_id: RedriveId,
+    /// One event id for each order that may be redriven in this step.
+    pub event_ids: Vec<EventId>,
+    /// When.
+    pub now: Timestamp,
+}

@@ -1,0 +1,178 @@
+//! What a command means for an order: pure decisions, shared by every storage. A storage loads rows, asks here, and
+//! writes what comes back.
+
+use crate::clock::Timestamp;
+use crate::command::{Change, ChangeKind};
+use crate::error::Rejection;
+use crate::fault_point;
+use crate::intake;
+use crate::lease::{Outcome, Work};
+use crate::order::Order;
+use crate::order::event::{ERASED_POINTERS, EventBody};
+use crate::order::state::{Processing, Ruling, ruling};
+use std::time::Duration;
+
+/// What becomes of the order's work row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkEffect {
+    /// Nothing.
+    Keep,
+    /// It goes: nothing is left to do.
+    Drop,
+    /// A fresh row, due now; whoever holds the old one has lost it.
+    Fresh,
+    /// Due again at `at`, lease given up; `attempt` used up so far, lapses back to 0 if `settled`.
+    Due {
+        /// When.
+        at: Timestamp,
+        /// Attempts used up.
+        attempt: u32,
+        /// Whether a try ended (a release does not count).
+        settled: bool,
+    },
+}
+
+/// A change that is to be made: the event, and what becomes of the work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What happens to the order; `None` when no event is appended.
+    pub body: Option<EventBody>,
+    /// What happens to the work row.
+    pub work: WorkEffect,
+}
+
+/// How an accept meets an order that is there: the pointers that differ, empty when equal.
+pub fn duplicate(order: &Order, digest: &[u8; 32], sent: &crate::order::Content) -> Vec<String> {
+    if order.digest == *digest { Vec::new() } else { intake::differences(&order.content, sent) }
+}
+
+/// Decides a change; `Ok(None)` when it is so already.
+///
+/// # Errors
+/// [`Rejection::OrderUnknown`] for another tenant's or source's order, [`Rejection::VersionMismatch`],
+/// [`Rejection::IllegalChange`].
+pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Rejection> {
+    if order.tenant != change.tenant || change.source.as_ref().is_some_and(|source| *source != order.source) {
+        return Err(Rejection::OrderUnknown);
+    }
+    if let Some(expected) = change.expected_version.filter(|expected| *expected != order.version) {
+        return Err(Rejection::VersionMismatch { expected, actual: order.version });
+    }
+    let name = change.kind.name();
+    match ruling(name, order.processing, order.fulfilment, order.withdrawn) {
+        Ruling::Change => Ok(decided(order, &change.kind)),
+        Ruling::Already => Ok(None),
+        Ruling::Refused => Err(Rejection::IllegalChange {
+            change: name,
+            processing: order.processing_at(change.now),
+            fulfilment: order.fulfilment,
+            withdrawn: order.withdrawn,
+        }),
+    }
+}
+
+fn decided(order: &Order, kind: &ChangeKind) -> Option<Decision> {
+    let (body, work) = match kind {
+        ChangeKind::Revise { content, requeue } => {
+            let changed = intake::differences(&order.content, content);
+            if changed.is_empty() {
+                return None;
+            }
+            let work = if *requeue { WorkEffect::Fresh } else { WorkEffect::Keep };
+            (EventBody::Revised { content: content.clone(), changed, requeued: *requeue }, work)
+        }
+        ChangeKind::Withdraw { reason, by, requeue } => {
+            let work = if *requeue { WorkEffect::Fresh } else { WorkEffect::Drop };
+            (EventBody::Withdrawn { reason: reason.clone(), by: by.clone(), requeued: *requeue }, work)
+        }
+        ChangeKind::Ship { shipped_at, tracking_number } => {
+            // A shipment that is told of after the delivery only fills in when it was, once.
+            if order.shipped_at.is_some() {
+                return None;
+            }
+            let tracking_number = tracking_number.clone();
+            (EventBody::Shipped { shipped_at: *shipped_at, tracking_number }, WorkEffect::Keep)
+        }
+        ChangeKind::Deliver { delivered_at } => {
+            (EventBody::Delivered { delivered_at: *delivered_at }, WorkEffect::Keep)
+        }
+        ChangeKind::Redrive { reason, by } => {
+            (EventBody::Redriven { reason: reason.clone(), by: by.clone() }, WorkEffect::Fresh)
+        }
+        ChangeKind::Erase => {
+            let pointers = ERASED_POINTERS.iter().map(|&pointer| pointer.to_owned()).collect();
+            (EventBody::Erased { pointers }, WorkEffect::Keep)
+        }
+    };
+    Some(Decision { body: Some(body), work })
+}
+
+/// Decides the end of a leased piece of work. Being late is no loss by itself: until somebody else claims it, the
+/// token still holds.
+///
+/// # Errors
+/// [`Rejection::LeaseLost`] when the work is gone or the token is not the one that holds it.
+pub fn settle(
+    order: &Order,
+    work: Option<&Work>,
+    token: crate::ids::LeaseToken,
+    outcome: &Outcome,
+) -> Result<Decision, Rejection> {
+    let held = work.is_some_and(|work| work.token == Some(token));
+    if !held && !fault_point::planted("finish-without-token") {
+        return Err(Rejection::LeaseLost);
+    }
+    let used = work.map_or(order.attempt, |work| work.attempt);
+    let started_at = work.and_then(|work| work.claimed_at).unwrap_or(order.updated_at);
+    let attempt = used + 1;
+    Ok(match outcome {
+        Outcome::Done => {
+            Decision { body: Some(EventBody::Processed { attempt, started_at }), work: WorkEffect::Drop }
+        }
+        Outcome::Retry { at, why } => Decision {
+            body: Some(EventBody::Failed { attempt, started_at, error: why.clone(), retry_at: *at }),
+            work: WorkEffect::Due { at: *at, attempt, settled: true },
+        },
+        Outcome::Park { why } => Decision {
+            body: Some(EventBody::Parked { attempt, lapses: work.map_or(0, |work| work.lapses), error: why.clone() }),
+            work: WorkEffect::Drop,
+        },
+        Outcome::Release { at } => {
+            Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: false } }
+        }
+    })
+}
+
+/// What a claim does with a due piece of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimDecision {
+    /// Lease it; `lapses` leases in a row ran out before.
+    Lease {
+        /// As said.
+        lapses: u32,
+        /// Which try it is, from 1.
+        attempt: u32,
+        /// When the lease runs out.
+        until: Timestamp,
+    },
+    /// Its leases keep running out: park it.
+    Park(Box<EventBody>),
+}
+
+/// Decides a claim of due work. A lease that ran out counts as a lapse, not as an attempt.
+pub fn claim(work: &Work, now: Timestamp, lease: Duration, lapses_max: u32) -> ClaimDecision {
+    let lapses = work.lapses + u32::from(work.token.is_some());
+    if lapses >= lapses_max.max(1) {
+        let error = format!("{lapses} leases in a row ran out: the worker died or hung each time");
+        return ClaimDecision::Park(Box::new(EventBody::Parked { attempt: work.attempt, lapses, error }));
+    }
+    ClaimDecision::Lease { lapses, attempt: work.attempt + 1, until: now.plus(lease) }
+}
+
+/// Whether an order in this state must have a work row.
+pub fn must_have_work(order: &Order) -> bool {
+    match order.processing {
+        Processing::Queued | Processing::Running => true,
+        Processing::Done | Processing::Parked => false,
+    }
+}

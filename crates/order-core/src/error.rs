@@ -1,0 +1,121 @@
+//! What can go wrong: business says no ([`Rejection`]), or infrastructure broke ([`Fault`]). Rejections carry data, not
+//! sentences; each edge translates them exhaustively into its own words.
+
+use crate::ids::OrderId;
+use crate::order::state::{ChangeName, Fulfilment, Processing};
+use std::time::Duration;
+
+/// Either kind of failure.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Business says no.
+    #[error(transparent)]
+    Rejection(#[from] Rejection),
+    /// Infrastructure broke.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Business says no. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No such order for this tenant (and source, where the caller sees one only).
+    #[error("no such order")]
+    OrderUnknown,
+    /// The idempotency key was used before, with another reference or other content.
+    #[error("the idempotency key was used for other content")]
+    KeyReused {
+        /// The order that the key made.
+        order_id: OrderId,
+        /// JSON pointers of what differs from that order as it is now; may be empty when only the reference differs.
+        differs: Vec<String>,
+    },
+    /// The caller expected another version.
+    #[error("version {actual} is not the expected {expected}")]
+    VersionMismatch {
+        /// What the caller expected.
+        expected: u64,
+        /// What the order has.
+        actual: u64,
+    },
+    /// The table of transitions does not allow this change in this state.
+    #[error("{change} is not allowed in state {processing}/{fulfilment}")]
+    IllegalChange {
+        /// What was asked for.
+        change: ChangeName,
+        /// Processing state at that time.
+        processing: Processing,
+        /// Fulfilment state at that time.
+        fulfilment: Fulfilment,
+        /// Whether the order is withdrawn.
+        withdrawn: bool,
+    },
+    /// The lease is no longer ours: it ran out and was claimed again, or the work was replaced.
+    #[error("the lease is lost")]
+    LeaseLost,
+    /// No such follower.
+    #[error("no such follower")]
+    FollowerUnknown,
+    /// No such redrive job.
+    #[error("no such redrive")]
+    RedriveUnknown,
+    /// The cursor was not made here, or was changed.
+    #[error("the cursor is not valid")]
+    CursorInvalid,
+    /// The cursor belongs to an earlier history of the database.
+    #[error("the cursor belongs to an earlier epoch")]
+    EpochChanged,
+    /// The cursor lies below what the journal still keeps.
+    #[error("the cursor lies below what is kept")]
+    CursorExpired,
+}
+
+/// Infrastructure broke. What was asked for did not happen, unless it says so.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// Storage cannot be written or read now (locked, full, missing, down); it may recover.
+    #[error("storage is unavailable: {why}")]
+    Unavailable {
+        /// For the log; never shown to a client.
+        why: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// More is asked for than can be queued.
+    #[error("overloaded")]
+    Overloaded,
+    /// The process is stopping.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// Whether the commit took place could not be found out.
+    #[error("the outcome is unknown")]
+    OutcomeUnknown,
+    /// The database refuses these very values; other commands of the batch are not to blame.
+    #[error("the database refuses the data: {why}")]
+    Data {
+        /// For the log; never shown to a client.
+        why: String,
+    },
+    /// Anything else: a defect, a corrupt row.
+    #[error("internal: {why}")]
+    Internal {
+        /// For the log; never shown to a client.
+        why: String,
+    },
+}
+
+impl Fault {
+    /// An internal fault, with what happened.
+    pub fn internal(why: impl std::fmt::Display) -> Self {
+        Self::Internal { why: why.to_string() }
+    }
+
+    /// When a client may try again, for faults that pass.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Overloaded | Self::ShuttingDown | Self::OutcomeUnknown => Some(Duration::from_secs(1)),
+            Self::Data { .. } | Self::Internal { .. } => None,
+        }
+    }
+}

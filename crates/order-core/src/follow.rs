@@ -1,0 +1,255 @@
+//! Following the journal: a follower is a name, a cursor for each shard, and a sink. What the sink has safely, the
+//! cursor passes; never the other way round.
+
+use crate::app::App;
+use crate::command::{Advance, Command};
+use crate::error::{Error, Fault, Rejection};
+use crate::fault_point;
+use crate::ids::Shard;
+use crate::journal::{Cursor, Event, Head};
+use crate::ports::Sink;
+use crate::query::FollowerRow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How a follower reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerPolicy {
+    /// Most events of one delivery.
+    pub batch_size: usize,
+    /// First wait after the sink failed; doubles up to `retry_max`.
+    pub retry_min: Duration,
+    /// Longest wait after the sink failed.
+    pub retry_max: Duration,
+    /// How often to look when nothing wakes it.
+    pub idle: Duration,
+}
+
+impl Default for FollowerPolicy {
+    fn default() -> Self {
+        Self {
+            batch_size: 500,
+            retry_min: Duration::from_millis(200),
+            retry_max: Duration::from_secs(5),
+            idle: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why followers are stuck, by name; in memory only.
+#[derive(Debug, Default)]
+pub struct FollowerFaults(Mutex<BTreeMap<String, String>>);
+
+impl FollowerFaults {
+    /// What ails the follower `name` now.
+    pub fn of(&self, name: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn set(&self, name: &str, fault: Option<String>) {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => faults.insert(name.to_owned(), fault),
+            None => faults.remove(name),
+        };
+    }
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// So many events were carried on; there may be more.
+    Carried(usize),
+    /// Nothing is behind the cursor.
+    UpToDate,
+    /// An operator paused it.
+    Paused,
+    /// Its place was changed meanwhile; the next step reads from there.
+    Moved,
+}
+
+/// Carries the journal to one sink.
+pub struct Follower {
+    app: Arc<App>,
+    name: String,
+    sink: Arc<dyn Sink>,
+    policy: FollowerPolicy,
+}
+
+impl Follower {
+    /// The follower `name`, which feeds `sink`. Its row must be there ([`App::ensure_follower`]).
+    pub fn new(app: Arc<App>, name: &str, sink: Arc<dyn Sink>, policy: FollowerPolicy) -> Self {
+        Self { app, name: name.to_owned(), sink, policy }
+    }
+
+    /// Reads what is behind the cursor, delivers it, moves the cursor.
+    ///
+    /// # Errors
+    /// When storage or the sink fails; the cursor then stays, and the same events come again.
+    pub async fn step(&self) -> Result<Progress, Error> {
+        let row = self.app.storage.follower(&self.name).await?.ok_or(Rejection::FollowerUnknown)?;
+        if row.paused {
+            return Ok(Progress::Paused);
+        }
+        let heads = self.app.storage.heads().await?;
+        row.cursor.check(self.app.storage.install().epoch, &heads)?;
+        let mut events = self.read(&row, &heads).await?;
+        if events.is_empty() {
+            return Ok(Progress::UpToDate);
+        }
+        let moves = moves(&row, &events);
+        if events.len() > 1 && fault_point::planted("cursor-past-gap") {
+            events.pop();
+        }
+        self.sink.deliver(&events).await.map_err(|fault| Fault::Unavailable {
+            why: format!("sink {}: {fault}", self.sink.kind()),
+            retry_after: self.policy.retry_min,
+        })?;
+        fault_point::pass("follower.after_send");
+        let now = self.app.clock.now();
+        let advance = Advance { follower: self.name.clone(), epoch: row.cursor.epoch, moves, now };
+        let advanced = self.app.lanes.submit(Command::Advance(advance)).await;
+        fault_point::pass("follower.after_cursor");
+        match advanced {
+            Ok(_) => Ok(Progress::Carried(events.len())),
+            Err(Error::Rejection(_)) => Ok(Progress::Moved),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn read(&self, row: &FollowerRow, heads: &[Head]) -> Result<Vec<Event>, Error> {
+        let mut events = Vec::new();
+        for (head, position) in heads.iter().zip(&row.cursor.positions) {
+            let room = self.policy.batch_size.saturating_sub(events.len());
+            if room == 0 {
+                break;
+            }
+            if head.position > *position {
+                let limit = u32::try_from(room).unwrap_or(u32::MAX);
+                events.extend(self.app.storage.journal(head.shard, *position, limit).await?);
+            }
+        }
+        Ok(events)
+    }
+
+    /// Follows until `stop` says so.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut grew = self.app.wakes.journal.subscribe();
+        let mut pause = self.policy.retry_min;
+        while !*stop.borrow() {
+            grew.mark_unchanged();
+            let wait = match self.step().await {
+                Ok(Progress::Carried(_) | Progress::Moved) => {
+                    self.recovered();
+                    pause = self.policy.retry_min;
+                    continue;
+                }
+                Ok(Progress::UpToDate) => {
+                    self.recovered();
+                    pause = self.policy.retry_min;
+                    self.policy.idle
+                }
+                Ok(Progress::Paused) => self.policy.idle,
+                Err(error) => {
+                    self.failed(&error);
+                    // A fault is not mended by more events: wait for time alone.
+                    tokio::select! {
+                        _ = stop.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(self.policy.retry_max);
+                    continue;
+                }
+            };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                _ = grew.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn recovered(&self) {
+        if self.app.follower_faults.of(&self.name).is_some() {
+            tracing::info!(follower = %self.name, "carries events on again");
+            self.app.follower_faults.set(&self.name, None);
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        if self.app.follower_faults.of(&self.name).is_none() {
+            tracing::error!(follower = %self.name, %error, "cannot carry events on; trying again");
+        }
+        self.app.follower_faults.set(&self.name, Some(error.to_string()));
+    }
+}
+
+/// How far each shard moves once `events` are safe.
+fn moves(row: &FollowerRow, events: &[Event]) -> Vec<(Shard, u64, u64)> {
+    let mut ends: BTreeMap<Shard, u64> = BTreeMap::new();
+    for event in events {
+        ends.insert(event.shard, event.position);
+    }
+    let from = |shard: &Shard| row.cursor.positions.get(usize::from(shard.0)).copied().unwrap_or(0);
+    ends.into_iter().map(|(shard, to)| (shard, from(&shard), to)).collect()
+}
+
+/// How many events lie between a cursor and the heads.
+pub fn lag(cursor: &Cursor, heads: &[Head]) -> u64 {
+    cursor.positions.iter().zip(heads).map(|(position, head)| head.position.saturating_sub((*position).max(head.floor))).sum()
+}
+
+/// The events behind `cursor` of all shards, at most `limit`, and the cursor behind them. Every shard gets its share,
+/// so that a busy one cannot starve the rest; within the page events are in the order of their time, per shard in the
+/// order of their positions.
+///
+/// # Errors
+/// When the cursor is not valid, or storage fails.
+pub async fn feed(app: &App, cursor: Cursor, limit: u32) -> Result<(Vec<Event>, Cursor), Error> {
+    let heads = app.storage.heads().await?;
+    cursor.check(app.storage.install().epoch, &heads)?;
+    let behind = |cursor: &Cursor| {
+        let pairs = heads.iter().zip(cursor.positions.clone());
+        pairs.filter(|(head, position)| head.position > *position).map(|(head, _)| head.shard).collect::<Vec<_>>()
+    };
+    let mut next = cursor;
+    let mut streams: Vec<Vec<Event>> = Vec::new();
+    let mut room = limit;
+    while room > 0 {
+        let shards = behind(&next);
+        let Some(share) = room.checked_div(u32::try_from(shards.len()).unwrap_or(u32::MAX)) else { break };
+        for shard in shards {
+            let after = next.positions[usize::from(shard.0)];
+            let events = app.storage.journal(shard, after, share.max(1).min(room)).await?;
+            let Some(last) = events.last() else { continue };
+            next.positions[usize::from(shard.0)] = last.position;
+            room -= u32::try_from(events.len()).unwrap_or(room).min(room);
+            streams.push(events);
+            if room == 0 {
+                break;
+            }
+        }
+    }
+    Ok((merged(streams), next))
+}
+
+fn merged(streams: Vec<Vec<Event>>) -> Vec<Event> {
+    let mut by_shard: BTreeMap<Shard, std::collections::VecDeque<Event>> = BTreeMap::new();
+    for stream in streams {
+        for event in stream {
+            by_shard.entry(event.shard).or_default().push_back(event);
+        }
+    }
+    let mut page = Vec::new();
+    // At most as many queues as shards: a scan for the earliest front is cheap beside the read.
+    while let Some(queue) = by_shard
+        .values_mut()
+        .filter(|queue| !queue.is_empty())
+        .min_by_key(|queue| queue.front().map(|event| event.occurred_at))
+    {
+        page.extend(queue.pop_front());
+    }
+    page
+}

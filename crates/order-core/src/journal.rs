@@ -1,0 +1,118 @@
+//! The journal: an append-only log of everything that happened to every order, numbered per order and per shard.
+
+use crate::clock::Timestamp;
+use crate::error::Rejection;
+use crate::ids::{EventId, OrderId, Shard, SourceId, TenantId};
+use crate::order::event::EventType;
+
+/// A past-tense fact of one order, as it lies in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its id; the same however often it is sent.
+    pub event_id: EventId,
+    /// Whose order it is. Not on the wire: a reader sees its own tenant only.
+    pub tenant: TenantId,
+    /// Where that order came from. Not on the wire.
+    pub source: SourceId,
+    /// The order.
+    pub order_id: OrderId,
+    /// Its number within the order: 1, 2, 3 … without gaps.
+    pub version: u64,
+    /// The shard of the order.
+    pub shard: Shard,
+    /// Its place in the shard: 1, 2, 3 … without gaps, in commit order.
+    pub position: u64,
+    /// Position of the order's event before this one in the same shard; 0 for the first.
+    pub prev_position: u64,
+    /// Which history of the database it belongs to; raised by a restore.
+    pub epoch: u32,
+    /// What happened.
+    pub kind: EventType,
+    /// The form of `data`.
+    pub data_version: u16,
+    /// The particulars: a JSON object.
+    pub data: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+}
+
+impl Event {
+    /// The event as every consumer sees it: one JSON object, without a line break.
+    pub fn to_json(&self) -> String {
+        use std::fmt::Write;
+        let mut json = String::with_capacity(self.data.len() + 320);
+        // Ids, numbers and the names of types need no escaping; `data` is JSON already.
+        let written = write!(
+            json,
+            r#"{{"event_id":"{}","order_id":"{}","version":{},"shard":{},"position":{},"type":"{}","occurred_at":"{}","epoch":{},"data_version":{},"data":{}}}"#,
+            self.event_id,
+            self.order_id,
+            self.version,
+            self.shard,
+            self.position,
+            self.kind.as_str(),
+            self.occurred_at,
+            self.epoch,
+            self.data_version,
+            self.data,
+        );
+        debug_assert!(written.is_ok());
+        json
+    }
+}
+
+/// The head of a shard: what lies in its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The shard.
+    pub shard: Shard,
+    /// The highest position below which nothing is kept; 0 when everything is.
+    pub floor: u64,
+    /// The newest position; the floor when nothing is there.
+    pub position: u64,
+}
+
+/// How far a reader has come: the newest position it has seen of each shard, in one epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The epoch that the positions belong to.
+    pub epoch: u32,
+    /// By shard.
+    pub positions: Vec<u64>,
+}
+
+impl Cursor {
+    /// Before the first event of every shard.
+    pub fn beginning(epoch: u32, shards: u16) -> Self {
+        Self { epoch, positions: vec![0; usize::from(shards)] }
+    }
+
+    /// At the newest event of every shard.
+    pub fn at_heads(epoch: u32, heads: &[Head]) -> Self {
+        Self { epoch, positions: heads.iter().map(|head| head.position).collect() }
+    }
+
+    /// Whether the journal can be read on from here.
+    ///
+    /// # Errors
+    /// [`Rejection::EpochChanged`] for an older epoch, [`Rejection::CursorExpired`] below a floor,
+    /// [`Rejection::CursorInvalid`] for another number of shards or a place that the journal has not reached.
+    pub fn check(&self, epoch: u32, heads: &[Head]) -> Result<(), Rejection> {
+        if self.positions.len() != heads.len() || self.epoch > epoch {
+            return Err(Rejection::CursorInvalid);
+        }
+        if self.epoch < epoch {
+            return Err(Rejection::EpochChanged);
+        }
+        for (position, head) in self.positions.iter().zip(heads) {
+            // A cursor at 0 means "the beginning of what is kept".
+            if *position != 0 && *position < head.floor {
+                return Err(Rejection::CursorExpired);
+            }
+            if *position > head.position {
+                return Err(Rejection::CursorInvalid);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Lanes: writes are grouped, never one transaction for each request. A lane takes whatever queued up while its
+//! previous commit ran, applies it as one transaction, and answers every caller. Idle, a command commits at once.
+
+use crate::command::{Command, Reply};
+use crate::error::{Error, Fault, Rejection};
+use crate::fault_point;
+use crate::ports::{Committed, Storage};
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// How much a lane takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LanePolicy {
+    /// Commands that may wait; more are refused as [`Fault::Overloaded`].
+    pub queue_max: usize,
+    /// Commands of one commit.
+    pub batch_max: usize,
+}
+
+impl Default for LanePolicy {
+    fn default() -> Self {
+        Self { queue_max: 8_192, batch_max: 512 }
+    }
+}
+
+/// Whom a commit wakes.
+#[derive(Debug, Clone)]
+pub struct Wakes {
+    /// Work became due.
+    pub work: Arc<Notify>,
+    /// The journal grew; counts the commits.
+    pub journal: watch::Sender<u64>,
+}
+
+impl Default for Wakes {
+    fn default() -> Self {
+        Self { work: Arc::new(Notify::new()), journal: watch::Sender::new(0) }
+    }
+}
+
+struct Envelope {
+    command: Command,
+    reply: oneshot::Sender<Result<Reply, Error>>,
+}
+
+/// The way into the lanes; cheap to clone.
+#[derive(Clone)]
+pub struct Lanes {
+    lanes: Arc<[LaneHandle]>,
+    shards: u16,
+}
+
+struct LaneHandle {
+    urgent: mpsc::Sender<Envelope>,
+    intake: mpsc::Sender<Envelope>,
+}
+
+impl Lanes {
+    /// Starts the lanes of `storage` on the present runtime. They end when the last `Lanes` is dropped.
+    pub fn start(storage: &Arc<dyn Storage>, policy: LanePolicy, wakes: &Wakes) -> Self {
+        let lanes = (0..storage.lanes().max(1))
+            .map(|index| {
+                let (urgent, urgent_queue) = mpsc::channel(policy.queue_max);
+                let (intake, intake_queue) = mpsc::channel(policy.queue_max);
+                let lane = Lane {
+                    index,
+                    storage: Arc::clone(storage),
+                    batch_max: policy.batch_max.max(2),
+                    wakes: wakes.clone(),
+                    urgent: urgent_queue,
+                    intake: intake_queue,
+                };
+                tokio::spawn(lane.run());
+                LaneHandle { urgent, intake }
+            })
+            .collect();
+        Self { lanes, shards: storage.install().shards }
+    }
+
+    /// Queues a command and waits for its commit. Once queued it is carried out even when the caller goes away.
+    ///
+    /// # Errors
+    /// What the storage says; [`Fault::Overloaded`] when the queue is full, [`Fault::ShuttingDown`] at the end.
+    pub async fn submit(&self, command: Command) -> Result<Reply, Error> {
+        let lane = &self.lanes[self.lane_of(&command)];
+        let (reply, answer) = oneshot::channel();
+        let urgent = is_urgent(&command);
+        let envelope = Envelope { command, reply };
+        if urgent {
+            // The end of work waits for its turn: refusing it would only make the same work run again.
+            lane.urgent.send(envelope).await.map_err(|_| Fault::ShuttingDown)?;
+        } else {
+            lane.intake.try_send(envelope).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Fault::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Fault::ShuttingDown,
+            })?;
+        }
+        answer.await.unwrap_or_else(|_| Err(Fault::ShuttingDown.into()))
+    }
+
+    /// Commands that wait for a commit.
+    pub fn queued(&self) -> usize {
+        let waiting = |queue: &mpsc::Sender<Envelope>| queue.max_capacity() - queue.capacity();
+        self.lanes.iter().map(|lane| waiting(&lane.intake) + waiting(&lane.urgent)).sum()
+    }
+
+    fn lane_of(&self, command: &Command) -> usize {
+        let order_id = match command {
+            Command::Accept(accept) => accept.order_id,
+            Command::Change(change) => change.order_id,
+            Command::Settle(settle) => settle.order_id,
+            // These span shards; a storage with several lanes gets them apart by shard.
+            Command::Claim(_)
+            | Command::Heartbeat(_)
+            | Command::Advance(_)
+            | Command::Follower(_)
+            | Command::StartRedrive(_)
+            | Command::StepRedrive(_)
+            | Command::Sweep { .. }
+            | Command::Probe => return 0,
+        };
+        usize::from(order_id.shard(self.shards).0) % self.lanes.len()
+    }
+}
+
+fn is_urgent(command: &Command) -> bool {
+    match command {
+        Command::Settle(_)
+        | Command::Heartbeat(_)
+        | Command::Claim(_)
+        | Command::Advance(_)
+        | Command::Probe
+        | Command::StepRedrive(_) => true,
+        Command::Accept(_)
+        | Command::Change(_)
+        | Command::Follower(_)
+        | Command::StartRedrive(_)
+        | Command::Sweep { .. } => false,
+    }
+}
+
+struct Lane {
+    index: usize,
+    storage: Arc<dyn Storage>,
+    batch_max: usize,
+    wakes: Wakes,
+    urgent: mpsc::Receiver<Envelope>,
+    intake: mpsc::Receiver<Envelope>,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        while let Some(batch) = self.next_batch().await {
+            let (commands, replies): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|envelope| (envelope.command, envelope.reply)).unzip();
+            self.carry_out(commands.into(), replies).await;
+        }
+    }
+
+    /// What has queued up: urgent commands first, but at most half of the batch while others wait, so that neither
+    /// starves the other.
+    async fn next_batch(&mut self) -> Option<Vec<Envelope>> {
+        let first = tokio::select! {
+            biased;
+            Some(first) = self.urgent.recv() => first,
+            Some(first) = self.intake.recv() => first,
+            else => return None,
+        };
+        let mut batch = vec![first];
+        let share = if self.intake.is_empty() { self.batch_max } else { self.batch_max / 2 };
+        fill(&mut batch, &mut self.urgent, share);
+        fill(&mut batch, &mut self.intake, self.batch_max);
+        Some(batch)
+    }
+
+    async fn carry_out(&self, commands: Arc<[Command]>, replies: Vec<oneshot::Sender<Result<Reply, Error>>>) {
+        let accepts = commands.iter().any(|command| matches!(command, Command::Accept(_)));
+        if accepts {
+            fault_point::pass("api.before_commit");
+        }
+        let outcomes = self.commit(commands).await;
+        if accepts {
+            fault_point::pass("api.after_commit");
+        }
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            // The caller may be gone; the command was carried out all the same.
+            drop(reply.send(outcome));
+        }
+    }
+
+    /// Commits the batch. When the database refuses the values of some command, halves are tried, so that it fails
+    /// alone.
+    async fn commit(&self, commands: Arc<[Command]>) -> Vec<Result<Reply, Error>> {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut parts = vec![commands];
+        while let Some(part) = parts.pop() {
+            match self.storage.commit(self.index, Arc::clone(&part)).await {
+                Ok(committed) => {
+                    self.wake(&committed);
+                    outcomes.extend(committed.replies.into_iter().map(|reply: Result<_, Rejection>| Ok(reply?)));
+                }
+                Err(Fault::Data { .. }) if part.len() > 1 => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.push(right.into());
+                    parts.push(left.into());
+                }
+                Err(fault) => outcomes.extend(part.iter().map(|_| Err(fault.clone().into()))),
+            }
+        }
+        outcomes
+    }
+
+    fn wake(&self, committed: &Committed) {
+        if committed.work_due {
+            self.wakes.work.notify_one();
+        }
+        if committed.journal_grew {
+            self.wakes.journal.send_modify(|commits| *commits += 1);
+        }
+    }
+}
+
+fn fill(batch: &mut Vec<Envelope>, queue: &mut mpsc::Receiver<Envelope>, up_to: usize) {
+    while batch.len() < up_to {
+        match queue.try_recv() {
+            Ok(envelope) => batch.push(envelope),
+            Err(_) => return,
+        }
+    }
+}

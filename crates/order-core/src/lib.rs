@@ -1,0 +1,40 @@
+//! The domain of wellorder and its use cases. Nothing here does I/O: storage, time, randomness, processors and sinks
+//! are ports, passed in.
+//!
+//! Dramatis personae, in the order in which an order meets them:
+//!
+//! * [`intake`] turns a parsed request into an [`intake::Intake`]: content, derived id, digest.
+//! * [`lane`] batches commands of many callers into one transaction each (group commit).
+//! * [`ports::Storage`] applies a batch; it asks [`decide`] what a command means and writes what comes back.
+//! * [`order::Order`] changes only by [`event::EventBody`]s, through [`order::Order::apply`]; the same function folds
+//!   the journal in an audit.
+//! * [`process`] claims work under a [`lease`], runs a [`ports::Processor`] and settles.
+//! * [`follow`] carries the [`journal`] to a [`ports::Sink`], cursor behind it.
+//! * [`app::App`] is what the edges (HTTP, command line) hold.
+
+pub mod app;
+pub mod audit;
+pub mod change;
+pub mod clock;
+pub mod command;
+pub mod decide;
+pub mod error;
+pub mod fault_point;
+pub mod follow;
+pub mod ids;
+pub mod intake;
+pub mod journal;
+pub mod json;
+pub mod lane;
+pub mod lease;
+pub mod order;
+pub mod ports;
+pub mod process;
+pub mod query;
+pub mod redrive;
+
+pub use app::App;
+pub use clock::{Clock, Timestamp};
+pub use error::{Error, Fault, Rejection};
+pub use ids::{EventId, Ids, LeaseToken, OrderId, Reference, Shard, SourceId, TenantId};
+pub use order::{Order, event, money::Money, state};

@@ -1,0 +1,144 @@
+//! The traits that adapters implement. A trait exists only where two real adapters exist.
+
+use crate::command::{Command, Reply};
+use crate::error::{Fault, Rejection};
+use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use crate::journal::{Event, Head};
+use crate::lease::Leased;
+use crate::order::Order;
+use crate::query::{
+    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact, WorkFact,
+};
+use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a committed batch came to.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// One for each command, in order. A rejected command wrote nothing; its neighbours did.
+    pub replies: Vec<Result<Reply, Rejection>>,
+    /// Whether events were appended.
+    pub journal_grew: bool,
+    /// Whether work became due.
+    pub work_due: bool,
+}
+
+/// Where orders, journal and work lie. One call of [`Storage::commit`] is one transaction; no transaction leaves it.
+///
+/// Every adapter passes the conformance suite of the crate `testkit`.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// What the database says of itself.
+    fn install(&self) -> &Install;
+
+    /// How many lanes may commit at once; each serves the shards `shard % lanes`.
+    fn lanes(&self) -> usize;
+
+    /// Applies a batch as one transaction: all of it is durable when this returns `Ok`, none of it after `Err`
+    /// (but for [`Fault::OutcomeUnknown`]).
+    ///
+    /// # Errors
+    /// [`Fault::Data`] when the database refuses the values of some command: the caller halves the batch.
+    async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault>;
+
+    /// One order, with its lease.
+    async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault>;
+
+    /// One order by its number.
+    async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault>;
+
+    /// A page of orders, newest first; scans at most [`crate::query::SCAN_MAX`] rows.
+    async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault>;
+
+    /// How many parked orders a filter matches, counted up to [`crate::redrive::COUNT_MAX`].
+    async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault>;
+
+    /// The events of one order, oldest first; `None` when there is no such order.
+    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault>;
+
+    /// The events of one shard behind position `after`, at most `limit`, in order.
+    async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault>;
+
+    /// The head of every shard, by shard.
+    async fn heads(&self) -> Result<Vec<Head>, Fault>;
+
+    /// All followers, by name.
+    async fn followers(&self) -> Result<Vec<FollowerRow>, Fault>;
+
+    /// One follower.
+    async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault>;
+
+    /// Counts of one tenant's orders of one source, in one snapshot, at a cost that does not grow with their number.
+    async fn tally(&self, tenant: &TenantId, source: &SourceId, now: crate::Timestamp) -> Result<Tally, Fault>;
+
+    /// A redrive job.
+    async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault>;
+
+    /// The results of a redrive job, in order, behind result number `after`, at most `limit`.
+    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault>;
+
+    /// The redrive jobs that are not finished.
+    async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault>;
+
+    /// For audits: orders of one shard behind `after` in the order of their ids, each in one snapshot with its events.
+    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault>;
+
+    /// For audits: rows of the journal beside their orders.
+    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault>;
+
+    /// For audits: work rows beside their orders.
+    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault>;
+
+    /// For audits: tallies as kept and as counted, in one snapshot.
+    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault>;
+
+    /// Free bytes where the data lies, when the storage knows.
+    async fn free_bytes(&self) -> Option<u64>;
+}
+
+/// How a try ended, in the processor's words; [`crate::process`] makes an outcome of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Processed {
+    /// It is done.
+    Done,
+    /// It may succeed later; not before `retry_after`, when given.
+    Failed {
+        /// Why, for people.
+        why: String,
+        /// What the other side asked for.
+        retry_after: Option<Duration>,
+    },
+    /// It cannot succeed: an operator must look.
+    Hopeless {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// Does the work of an order. May be called again for the same work: `effect_key` tells the outside so.
+#[async_trait]
+pub trait Processor: Send + Sync {
+    /// A name for logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// One try.
+    async fn process(&self, work: &Leased) -> Processed;
+}
+
+/// Why a sink took nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SinkFault(pub String);
+
+/// Where a follower carries events.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What kind of sink it is, for people.
+    fn kind(&self) -> &'static str;
+
+    /// Carries all of `events`, per order in the order given, and returns once they are safe there. After an error the
+    /// same events come again: the sink may have taken some of them.
+    async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault>;
+}

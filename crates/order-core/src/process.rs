@@ -1,0 +1,378 @@
+//! The processing worker: claims due work, runs the processor on it, settles under the token.
+
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::command::{Claim, Claimed, Command, Heartbeat, Reply, Settle};
+use crate::error::{Error, Fault, Rejection};
+use crate::fault_point;
+use crate::ids::{EventId, LeaseToken, OrderId};
+use crate::lease::{LeasePolicy, Leased, Outcome};
+use crate::ports::{Processed, Processor};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Longest error text that is kept of a failed try, in bytes.
+pub const ERROR_BYTES_MAX: usize = 1_000;
+
+/// How a worker works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerPolicy {
+    /// Leases, attempts, backoff.
+    pub lease: LeasePolicy,
+    /// Orders in work at once.
+    pub batch_size: usize,
+    /// How often to look for due work when nothing wakes it.
+    pub poll: Duration,
+}
+
+impl Default for WorkerPolicy {
+    fn default() -> Self {
+        Self { lease: LeasePolicy::default(), batch_size: 100, poll: Duration::from_secs(1) }
+    }
+}
+
+/// What a worker has done since it started; read by metrics.
+#[derive(Debug, Default)]
+pub struct WorkerStats {
+    /// Tries that succeeded.
+    pub done: AtomicU64,
+    /// Tries that failed and are repeated.
+    pub failed: AtomicU64,
+    /// Orders parked.
+    pub parked: AtomicU64,
+    /// Leases that were lost while the work ran: its result was refused.
+    pub lease_lost: AtomicU64,
+    /// Leases that ran out before they were claimed again.
+    pub lapsed: AtomicU64,
+    /// Orders in work now.
+    pub running: AtomicU64,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Step {
+    /// Orders claimed.
+    pub claimed: usize,
+    /// When the next work is due, if the claim saw any.
+    pub next_due: Option<Timestamp>,
+}
+
+type Held = Mutex<HashMap<LeaseToken, (OrderId, Arc<Notify>)>>;
+
+/// Processes orders. Clones share everything.
+#[derive(Clone)]
+pub struct Worker {
+    app: Arc<App>,
+    processor: Arc<dyn Processor>,
+    policy: WorkerPolicy,
+    held: Arc<Held>,
+    stats: Arc<WorkerStats>,
+}
+
+impl Worker {
+    /// A worker of `app` that runs `processor`.
+    pub fn new(app: Arc<App>, processor: Arc<dyn Processor>, policy: WorkerPolicy) -> Self {
+        let stats = Arc::clone(&app.worker_stats);
+        Self { app, processor, policy, held: Arc::default(), stats }
+    }
+
+    /// Claims what is due, works on it to the end and settles it. What `run` does all the time; for tests, once.
+    ///
+    /// # Errors
+    /// When the claim fails; failures of single orders are their outcomes.
+    pub async fn step(&self) -> Result<Step, Error> {
+        let claimed = self.claim(self.policy.batch_size).await?;
+        let step = Step { claimed: claimed.leased.len(), next_due: claimed.next_due };
+        let mut tries = JoinSet::new();
+        for leased in claimed.leased {
+            let worker = self.clone();
+            tries.spawn(async move { worker.attempt(leased).await });
+        }
+        while tries.join_next().await.is_some() {}
+        Ok(step)
+    }
+
+    /// Extends every lease that is held; work whose lease is lost is stopped.
+    ///
+    /// # Errors
+    /// When storage cannot be written; the leases then run on as they were.
+    pub async fn beat(&self) -> Result<(), Error> {
+        let held: Vec<_> = self.held().iter().map(|(token, (order_id, _))| (*order_id, *token)).collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let now = self.app.clock.now();
+        let heartbeat = Heartbeat { held, now, until: now.plus(self.policy.lease.lease) };
+        if let Reply::Extended { lost } = self.app.lanes.submit(Command::Heartbeat(heartbeat)).await? {
+            let held = self.held();
+            for token in lost {
+                if let Some((_, stop)) = held.get(&token) {
+                    stop.notify_one();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Works until `stop` says so, then lets what runs come to its end for at most `drain`; what is still running then
+    /// is given back untouched and uses up no attempt.
+    pub async fn run(self, mut stop: watch::Receiver<bool>, drain: Duration) {
+        let mut tries = JoinSet::new();
+        let mut beat = tokio::time::interval(self.policy.lease.heartbeat);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look_at = Instant::now();
+        while !*stop.borrow() {
+            let full = tries.len() >= self.policy.batch_size;
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                _ = beat.tick() => self.beat_quietly(),
+                Some(_) = tries.join_next(), if !tries.is_empty() => {
+                    // What was committed together ends together.
+                    while tries.try_join_next().is_some() {}
+                    if full {
+                        look_at = Instant::now();
+                    }
+                }
+                () = self.app.wakes.work.notified() => look_at = Instant::now(),
+                () = tokio::time::sleep_until(look_at), if !full => {
+                    look_at = Instant::now() + self.claim_into(&mut tries).await;
+                }
+            }
+        }
+        self.drain(tries, drain).await;
+    }
+
+    /// Claims as much as there is room for and starts it; returns how long to wait before looking again.
+    async fn claim_into(&self, tries: &mut JoinSet<()>) -> Duration {
+        let room = self.policy.batch_size - tries.len();
+        match self.claim(room).await {
+            Ok(claimed) => {
+                let full = claimed.leased.len() == room;
+                for leased in claimed.leased {
+                    let worker = self.clone();
+                    tries.spawn(async move { worker.attempt(leased).await });
+                }
+                let due = claimed.next_due.map(|due| due.since(self.app.clock.now()));
+                if full { self.policy.poll } else { due.map_or(self.policy.poll, |due| due.min(self.policy.poll)) }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot claim work");
+                self.policy.poll
+            }
+        }
+    }
+
+    fn beat_quietly(&self) {
+        let worker = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = worker.beat().await {
+                tracing::warn!(%error, "cannot extend leases");
+            }
+        });
+    }
+
+    async fn drain(&self, mut tries: JoinSet<()>, drain: Duration) {
+        let deadline = tokio::time::sleep(drain);
+        tokio::pin!(deadline);
+        let mut beat = tokio::time::interval(self.policy.lease.heartbeat);
+        while !tries.is_empty() {
+            tokio::select! {
+                _ = tries.join_next() => {}
+                _ = beat.tick() => self.beat_quietly(),
+                () = &mut deadline => {
+                    tries.shutdown().await;
+                }
+            }
+        }
+        let left: Vec<_> = self.held().iter().map(|(token, (order_id, _))| (*order_id, *token)).collect();
+        for (order_id, token) in left {
+            let now = self.app.clock.now();
+            let settled = self.submit_settle(order_id, token, Outcome::Release { at: now }, now).await;
+            if let Err(error) = settled {
+                tracing::warn!(%order_id, %error, "cannot give work back; its lease runs out by itself");
+            }
+            self.held().remove(&token);
+        }
+    }
+
+    async fn claim(&self, room: usize) -> Result<Claimed, Error> {
+        let now = self.app.clock.now();
+        let tokens = (0..room).map(|_| LeaseToken(self.app.ids.uuid_v4())).collect();
+        let event_ids = (0..room).map(|_| EventId(self.app.ids.uuid_v7(now))).collect();
+        let policy = self.policy.lease;
+        let claim = Claim { tokens, event_ids, now, lease: policy.lease, lapses_max: policy.lapses_max };
+        match self.app.lanes.submit(Command::Claim(claim)).await? {
+            Reply::Claimed(claimed) => {
+                self.stats.lapsed.fetch_add(u64::from(claimed.lapsed), Ordering::Relaxed);
+                self.stats.parked.fetch_add(u64::from(claimed.parked), Ordering::Relaxed);
+                Ok(claimed)
+            }
+            other => Err(Fault::internal(format!("a claim was answered {other:?}")).into()),
+        }
+    }
+
+    /// One try, from the processor to its settlement.
+    async fn attempt(&self, leased: Leased) {
+        let (token, order_id) = (leased.token, leased.order.id);
+        let stop = Arc::new(Notify::new());
+        self.held().insert(token, (order_id, Arc::clone(&stop)));
+        self.stats.running.fetch_add(1, Ordering::Relaxed);
+        fault_point::pass("worker.mid_effect");
+        let processed = tokio::select! {
+            processed = self.isolated(&leased) => Some(processed),
+            () = stop.notified() => None,
+        };
+        match processed {
+            Some(processed) => {
+                fault_point::pass("worker.after_effect");
+                self.settle(&leased, processed).await;
+            }
+            None => self.lost(order_id),
+        }
+        self.held().remove(&token);
+        self.stats.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Runs the processor in a task of its own, so that its panic is a failed try and nothing more.
+    async fn isolated(&self, leased: &Leased) -> Processed {
+        let (processor, leased) = (Arc::clone(&self.processor), leased.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move { processor.process(&leased).await });
+        match task.join_next().await {
+            Some(Ok(processed)) => processed,
+            Some(Err(_)) | None => Processed::Failed { why: "the processor panicked".to_owned(), retry_after: None },
+        }
+    }
+
+    async fn settle(&self, leased: &Leased, processed: Processed) {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let now = self.app.clock.now();
+            let outcome = outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
+            let settled = self.submit_settle(leased.order.id, leased.token, outcome.clone(), now).await;
+            match settled {
+                Ok(()) => return self.count(&outcome),
+                Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
+                    return self.lost(leased.order.id);
+                }
+                // Storage is away: the result is worth keeping until somebody else may have taken the work.
+                Err(error) if now < leased.until.plus(self.policy.lease.lease) => {
+                    tracing::warn!(order_id = %leased.order.id, %error, "cannot settle yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+                Err(error) => {
+                    tracing::error!(order_id = %leased.order.id, %error, "gave up settling; the work will run again");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn submit_settle(
+        &self,
+        order_id: OrderId,
+        token: LeaseToken,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let event_id = EventId(self.app.ids.uuid_v7(now));
+        let settle = Settle { order_id, token, outcome, event_id, now };
+        self.app.lanes.submit(Command::Settle(Box::new(settle))).await.map(drop)
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Done => &self.stats.done,
+            Outcome::Retry { .. } => &self.stats.failed,
+            Outcome::Park { .. } => &self.stats.parked,
+            Outcome::Release { .. } => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lost(&self, order_id: OrderId) {
+        self.stats.lease_lost.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%order_id, "lost the lease; the result of this try is dropped");
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<LeaseToken, (OrderId, Arc<Notify>)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a try comes to: the one place where retries and parking are decided.
+pub fn outcome(processed: Processed, attempt: u32, policy: &LeasePolicy, now: Timestamp, chance: f64) -> Outcome {
+    match processed {
+        Processed::Done => Outcome::Done,
+        Processed::Hopeless { why } => Outcome::Park { why: shortened(why) },
+        Processed::Failed { why, .. } if attempt >= policy.attempts_max => Outcome::Park { why: shortened(why) },
+        Processed::Failed { why, retry_after } => {
+            let backoff = policy.backoff.delay(attempt, chance);
+            let delay = retry_after.map_or(backoff, |asked| asked.max(backoff));
+            Outcome::Retry { at: now.plus(delay), why: shortened(why) }
+        }
+    }
+}
+
+fn shortened(mut why: String) -> String {
+    if why.len() > ERROR_BYTES_MAX {
+        let mut end = ERROR_BYTES_MAX;
+        while !why.is_char_boundary(end) {
+            end -= 1;
+        }
+        why.truncate(end);
+        why.push('…');
+    }
+    // It is shown on terminals and stored in databases that refuse U+0000.
+    if why.contains('\0') { why.replace('\0', "\u{fffd}") } else { why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Backoff;
+
+    fn failed(retry_after: Option<u64>) -> Processed {
+        Processed::Failed { why: "no".to_owned(), retry_after: retry_after.map(Duration::from_secs) }
+    }
+
+    #[test]
+    fn the_last_attempt_parks_and_earlier_ones_retry_later() {
+        let policy = LeasePolicy { attempts_max: 3, ..LeasePolicy::default() };
+        let now = Timestamp::from_micros(0);
+        let at = |span| now.plus(Duration::from_secs(span));
+        let why = || "no".to_owned();
+        assert_eq!(outcome(failed(None), 1, &policy, now, 1.0), Outcome::Retry { at: at(1), why: why() });
+        assert_eq!(outcome(failed(None), 2, &policy, now, 1.0), Outcome::Retry { at: at(2), why: why() });
+        assert_eq!(outcome(failed(None), 3, &policy, now, 1.0), Outcome::Park { why: why() });
+        assert_eq!(outcome(Processed::Hopeless { why: why() }, 1, &policy, now, 0.0), Outcome::Park { why: why() });
+        assert_eq!(outcome(Processed::Done, 9, &policy, now, 0.0), Outcome::Done);
+    }
+
+    #[test]
+    fn what_the_other_side_asks_for_is_honoured_and_never_shortens_the_backoff() {
+        let backoff = Backoff { base: Duration::from_secs(10), cap: Duration::from_secs(10) };
+        let policy = LeasePolicy { backoff, ..LeasePolicy::default() };
+        let now = Timestamp::from_micros(0);
+        let at = |outcome| match outcome {
+            Outcome::Retry { at, .. } => at.micros() / 1_000_000,
+            _ => -1,
+        };
+        assert_eq!(at(outcome(failed(Some(60)), 1, &policy, now, 1.0)), 60);
+        assert_eq!(at(outcome(failed(Some(1)), 1, &policy, now, 1.0)), 10);
+    }
+
+    #[test]
+    fn long_errors_are_cut_at_a_character() {
+        let cut = shortened("é".repeat(2_000));
+        assert!(cut.len() <= ERROR_BYTES_MAX + "…".len() && cut.ends_with('…'));
+        assert_eq!(shortened("a\0b".to_owned()), "a\u{fffd}b");
+    }
+}

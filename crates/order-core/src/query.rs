@@ -1,0 +1,156 @@
+//! What can be asked without changing anything.
+
+use crate::clock::Timestamp;
+use crate::ids::{OrderId, Shard, SourceId, TenantId};
+use crate::journal::{Cursor, Event};
+use crate::lease::Work;
+use crate::order::Order;
+use crate::order::state::{Fulfilment, Processing};
+use uuid::Uuid;
+
+/// Most rows that one page scans; a page may therefore be empty and still have a next one.
+pub const SCAN_MAX: u32 = 5_000;
+
+/// What a database says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Install {
+    /// Made at install; tells databases apart.
+    pub installation_id: Uuid,
+    /// How many shards there are; fixed at install.
+    pub shards: u16,
+    /// Which history this is; raised by a restore.
+    pub epoch: u32,
+    /// The key that signs cursors.
+    pub cursor_key: [u8; 32],
+    /// The newest migration that was applied.
+    pub schema_version: u32,
+}
+
+/// A list of orders, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Only from this source.
+    pub source: Option<SourceId>,
+    /// Only in this processing state.
+    pub processing: Option<Processing>,
+    /// Only in this fulfilment state.
+    pub fulfilment: Option<Fulfilment>,
+    /// Only withdrawn, or only not withdrawn, ones.
+    pub withdrawn: Option<bool>,
+    /// Only of this customer.
+    pub customer: Option<String>,
+    /// Only orders with a lower number: where the page before ended.
+    pub before: Option<i64>,
+    /// At most so many, 1 to 200.
+    pub limit: u32,
+    /// The time now, which decides what is running.
+    pub now: Timestamp,
+}
+
+impl OrderQuery {
+    /// Whether `order` is asked for.
+    pub fn matches(&self, order: &Order) -> bool {
+        order.tenant == self.tenant
+            && self.source.as_ref().is_none_or(|source| *source == order.source)
+            && self.processing.is_none_or(|processing| processing == order.processing_at(self.now))
+            && self.fulfilment.is_none_or(|fulfilment| fulfilment == order.fulfilment)
+            && self.withdrawn.is_none_or(|withdrawn| withdrawn == order.withdrawn)
+            && self.customer.as_ref().is_none_or(|customer| Some(customer) == order.content.customer.as_ref())
+            && self.before.is_none_or(|before| order.number < before)
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OrderPage {
+    /// The orders.
+    pub orders: Vec<Order>,
+    /// Where the next page begins (`before`); `None` when this was the last.
+    pub next: Option<i64>,
+}
+
+/// Counts of one tenant's orders of one source, exact at the moment of one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// All of them.
+    pub orders: u64,
+    /// Waiting for a worker or in the hands of one.
+    pub queued: u64,
+    /// In the hands of a worker under a live lease; counted in `queued` too.
+    pub running: u64,
+    /// Processed to the end.
+    pub processed: u64,
+    /// Waiting for an operator.
+    pub parked: u64,
+    /// Sum of the time from the start of the successful attempt to its end, in microseconds.
+    pub processing_micros: u64,
+}
+
+/// A follower as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowerRow {
+    /// Its name.
+    pub name: String,
+    /// What kind of sink it feeds.
+    pub sink: String,
+    /// Whether it carries nothing on.
+    pub paused: bool,
+    /// How far it is.
+    pub cursor: Cursor,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it moved last.
+    pub updated_at: Timestamp,
+}
+
+/// One order with all that belongs to it, read in one snapshot; for audits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderDossier {
+    /// The row.
+    pub order: Order,
+    /// Its events as the journal chains them, oldest first.
+    pub events: Vec<Event>,
+    /// Its work row.
+    pub work: Option<Work>,
+}
+
+/// A row of the journal beside the version of the order that it names; for audits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalFact {
+    /// The shard.
+    pub shard: Shard,
+    /// The place.
+    pub position: u64,
+    /// The order that it names.
+    pub order_id: OrderId,
+    /// The version that it gives.
+    pub version: u64,
+    /// The version of that order's row; `None` when there is no such order.
+    pub order_version: Option<u64>,
+}
+
+/// A work row beside the state of its order; for audits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkFact {
+    /// Where the next page begins.
+    pub key: i64,
+    /// The work row.
+    pub work: Work,
+    /// What its order says: whether it must have work; `None` when there is no such order.
+    pub wanted: Option<bool>,
+}
+
+/// A tally as it is kept beside what counting gives; for audits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TallyFact {
+    /// Whose.
+    pub tenant: String,
+    /// Of which source.
+    pub source: String,
+    /// As kept (`running` is 0).
+    pub kept: Tally,
+    /// As counted (`running` is 0).
+    pub counted: Tally,
+}

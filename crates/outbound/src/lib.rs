@@ -1,0 +1,22 @@
+//! The only crate with an HTTP client. Whoever calls out does it from here, so that the rules of calling out hold
+//! everywhere: TLS 1.2 or newer with the built-in root certificates, no proxy from the environment, no redirect
+//! followed, no cookie kept, a connect and a total timeout, and a bound on what is read of an answer.
+//!
+//! * [`ApiClient`] speaks our own HTTP API; the command line uses it.
+//! * [`ProcessorClient`] posts an order to the user's URL and says what came of it; [`PostOutcome::verdict`] holds
+//!   the one rule of what is done, tried again, or parked.
+
+mod api_client;
+mod client;
+mod processor;
+mod retry_after;
+mod tls;
+
+#[cfg(test)]
+mod test_server;
+
+pub use api_client::{ApiAnswer, ApiClient};
+pub use client::{BuildError, NoAnswer, Timeouts};
+pub use processor::{PostOutcome, ProcessorClient, Verdict};
+pub use reqwest::{Method, StatusCode, Url, header::HeaderMap};
+pub use retry_after::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};

@@ -1,0 +1,32 @@
+//! The settings: one table says what there is (`table`), and layers say what it is set to.
+//!
+//! Flags > environment > `.env` > `wellorder.toml` > defaults. Within the environment our own name
+//! (`WELLORDER_WORKER_BATCH_SIZE`) goes before the plain names that existing deployments use (`WORKER_BATCH_SIZE`).
+//! Every value keeps its origin. Everything wrong is reported at once, each with its place and its fix; a secret is
+//! never printed.
+//!
+//! * `sources` reads the layers; the process environment is read there and nowhere else.
+//! * `resolve` lays them over each other; `check` compares settings with one another.
+//! * `settings` is the typed result; `show` prints it with origins.
+
+mod check;
+mod dotenv;
+mod file;
+mod problem;
+mod resolve;
+mod settings;
+mod shape;
+mod show;
+mod sources;
+mod suggest;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use problem::Problems;
+pub(crate) use resolve::{Config, load};
+pub(crate) use settings::{
+    FollowerStart, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings,
+};
+pub(crate) use show::{as_json, as_rows};
+pub(crate) use sources::{Environment, Flag, Inputs};

@@ -1,0 +1,56 @@
+//! What is wrong with the settings, all of it at once.
+
+use std::fmt;
+
+/// One thing that is wrong: where, with which key, what, and how to put it right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// `--listen`, `environment`, `.env:3`, `wellorder.toml:12`.
+    pub(crate) place: String,
+    /// The setting or variable as it was written there.
+    pub(crate) key: String,
+    /// What is wrong; no secret in it.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        // A flag is its own place.
+        if !self.key.is_empty() && self.key != self.place {
+            write!(f, "{} ", self.key)?;
+        }
+        write!(f, "{}; {}", self.what, self.fix)
+    }
+}
+
+/// Every problem found, in the order of the layers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+impl Problems {
+    pub(crate) fn add(
+        &mut self,
+        place: impl Into<String>,
+        key: impl Into<String>,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.0.push(Problem { place: place.into(), key: key.into(), what: what.into(), fix: fix.into() });
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the settings have {count} {}:", if count == 1 { "problem" } else { "problems" })?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

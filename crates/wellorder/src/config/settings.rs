@@ -1,0 +1,243 @@
+//! The settings as types. Every field is filled from the table; nothing here has a default of its own.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// All settings of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where HTTP is served.
+    pub(crate) listen: SocketAddr,
+    /// The data folder.
+    pub(crate) data: PathBuf,
+    /// The contract at the root of the port.
+    pub(crate) mounted: Option<String>,
+    /// What this process does; never empty, `All` stands for itself.
+    pub(crate) roles: Vec<Role>,
+    /// A second address for health and metrics.
+    pub(crate) ops: Option<SocketAddr>,
+    /// Logs.
+    pub(crate) log: Log,
+    /// Number of shards; fixed when the data folder is made.
+    pub(crate) shards: u16,
+    /// Who does the work of an order.
+    pub(crate) processor: ProcessorKind,
+    /// The simulated processor.
+    pub(crate) simulate: Simulate,
+    /// The processor behind a URL.
+    pub(crate) http_processor: HttpProcessor,
+    /// Claiming, leases and retries.
+    pub(crate) worker: Worker,
+    /// Followers of the journal.
+    pub(crate) follower: Follower,
+    /// The file of events.
+    pub(crate) ndjson: Ndjson,
+    /// The embedded database.
+    pub(crate) storage: Storage,
+    /// Group commit.
+    pub(crate) lane: Lane,
+    /// What a request may be.
+    pub(crate) limits: Limits,
+    /// How long running requests and work may take to end at shutdown.
+    pub(crate) shutdown_drain: Duration,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Serves HTTP.
+    Api,
+    /// Processes orders.
+    Worker,
+    /// Follows the journal.
+    Relay,
+    /// Talks to marketplaces.
+    Sync,
+    /// All of these.
+    All,
+}
+
+impl Settings {
+    /// Whether this process has `role`.
+    pub(crate) fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role) || self.roles.contains(&Role::All)
+    }
+
+    /// A blank to fill from the table.
+    pub(super) fn blank() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data: PathBuf::new(),
+            mounted: None,
+            roles: Vec::new(),
+            ops: None,
+            log: Log::default(),
+            shards: 0,
+            processor: ProcessorKind::default(),
+            simulate: Simulate::default(),
+            http_processor: HttpProcessor::default(),
+            worker: Worker::default(),
+            follower: Follower::default(),
+            ndjson: Ndjson::default(),
+            storage: Storage::default(),
+            lane: Lane::default(),
+            limits: Limits::default(),
+            shutdown_drain: Duration::ZERO,
+        }
+    }
+}
+
+/// Logs go to stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) level: LogLevel,
+    pub(crate) format: LogFormat,
+}
+
+/// The least important message that is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of the logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Who does the work of an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ProcessorKind {
+    /// Waits, then says done (or fails, on request).
+    #[default]
+    Simulate,
+    /// Posts the order to a URL.
+    Http,
+}
+
+/// The simulated processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Simulate {
+    /// How long an order takes.
+    pub(crate) delay: Duration,
+    /// Which part of attempts fails, 0.0–1.0.
+    pub(crate) fail_rate: f64,
+}
+
+/// The processor behind a URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HttpProcessor {
+    /// Where orders are posted; always there when the processor is `Http`. May hold a password.
+    pub(crate) url: Option<String>,
+    /// Until the connection stands.
+    pub(crate) connect_timeout: Duration,
+    /// The whole call.
+    pub(crate) timeout: Duration,
+}
+
+/// Claiming, leases and retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Worker {
+    /// Orders claimed at a time.
+    pub(crate) batch_size: usize,
+    /// Attempts before an order is parked.
+    pub(crate) max_attempts: u32,
+    /// How often due work is looked for when nothing wakes the worker.
+    pub(crate) poll_interval: Duration,
+    /// How long a claim holds.
+    pub(crate) lease: Duration,
+    /// How often a claim is extended; shorter than `lease`.
+    pub(crate) heartbeat: Duration,
+    /// Wait after the first failure.
+    pub(crate) backoff_base: Duration,
+    /// The longest wait.
+    pub(crate) backoff_cap: Duration,
+    /// Leases in a row that run out before an order is parked.
+    pub(crate) lapses_max: u32,
+}
+
+/// Followers of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Follower {
+    /// Events sent at a time.
+    pub(crate) batch_size: usize,
+    /// Wait between looks while there is traffic.
+    pub(crate) poll: Duration,
+    /// Wait between looks when there is none.
+    pub(crate) idle: Duration,
+    /// Where a new follower starts.
+    pub(crate) start: FollowerStart,
+}
+
+/// Where a new follower starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FollowerStart {
+    /// With the first event.
+    #[default]
+    Beginning,
+    /// With the next event.
+    Now,
+}
+
+/// The file of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ndjson {
+    /// Where the lines go.
+    pub(crate) sink: NdjsonSink,
+    /// Bytes after which a new file is begun.
+    pub(crate) rotate_bytes: u64,
+}
+
+/// Where the lines of events go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NdjsonSink {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// Standard output.
+    Stdout,
+    /// This file.
+    File(PathBuf),
+}
+
+/// The embedded database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Storage {
+    /// Free bytes on the disk below which nothing is written.
+    pub(crate) free_space_min_bytes: u64,
+    /// How long a locked database is waited for.
+    pub(crate) busy_timeout: Duration,
+}
+
+/// Group commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lane {
+    /// Commands that may wait; more are refused.
+    pub(crate) queue_max: usize,
+    /// Commands in one commit.
+    pub(crate) batch_max: usize,
+}
+
+/// What a request may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) body_bytes: usize,
+    pub(crate) headers_max: usize,
+    pub(crate) header_bytes: usize,
+    pub(crate) uri_bytes: usize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) connections_max: usize,
+    pub(crate) json_depth: usize,
+    pub(crate) json_items: usize,
+}

@@ -1,0 +1,222 @@
+//! The shapes a value can have: how its text is read, what is said when it cannot be, and where it goes.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::settings::Settings;
+
+/// How the text of a setting is read and which field it fills.
+pub(super) enum Shape {
+    /// A whole number, `min` to `max`.
+    Count { min: u64, max: u64, set: fn(&mut Settings, u64) },
+    /// Whole milliseconds, `min` to `max`.
+    Millis { min: u64, max: u64, set: fn(&mut Settings, Duration) },
+    /// A number from 0.0 to 1.0.
+    Part { set: fn(&mut Settings, f64) },
+    /// One of these words; `set` is given its place in the list.
+    Word { words: &'static [&'static str], set: fn(&mut Settings, usize) },
+    /// Some of these words, at least one, apart by commas (in TOML: an array).
+    Words { words: &'static [&'static str], set: fn(&mut Settings, Vec<usize>) },
+    /// One of these words, or empty for none.
+    MaybeWord { words: &'static [&'static str], set: fn(&mut Settings, Option<&str>) },
+    /// `IP:PORT`, or a port alone on 127.0.0.1.
+    Address { set: fn(&mut Settings, SocketAddr) },
+    /// The same, or empty for none.
+    MaybeAddress { set: fn(&mut Settings, Option<SocketAddr>) },
+    /// A folder; never empty.
+    Folder { set: fn(&mut Settings, PathBuf) },
+    /// Any text, empty included.
+    Text { set: fn(&mut Settings, &str) },
+    /// An `http` or `https` URL with a host, or empty for none.
+    MaybeUrl { set: fn(&mut Settings, Option<String>) },
+}
+
+/// Why a text is no value: what is wrong with it (the text itself is not repeated), and what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bad {
+    pub(super) what: &'static str,
+    pub(super) fix: String,
+}
+
+impl Shape {
+    /// Reads `text` and fills the field of `settings`.
+    pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Result<(), Bad> {
+        let text = text.trim();
+        let bad = |what| Bad { what, fix: format!("use {}", self.right()) };
+        match self {
+            Self::Count { min, max, set } => set(settings, number(text, *min, *max).map_err(bad)?),
+            Self::Millis { min, max, set } => {
+                set(settings, Duration::from_millis(number(text, *min, *max).map_err(bad)?));
+            }
+            Self::Part { set } => match text.parse::<f64>() {
+                Ok(part) if (0.0..=1.0).contains(&part) => set(settings, part),
+                Ok(_) => return Err(bad("is out of range")),
+                Err(_) => return Err(bad("is no number")),
+            },
+            Self::Word { words, set } => {
+                set(settings, place_of(text, words).ok_or_else(|| bad("is not known"))?);
+            }
+            Self::Words { words, set } => {
+                let places: Option<Vec<_>> = text.split(',').map(|one| place_of(one.trim(), words)).collect();
+                set(settings, places.ok_or_else(|| bad("is not known"))?);
+            }
+            Self::MaybeWord { words, set } if !text.is_empty() => {
+                let place = place_of(text, words).ok_or_else(|| bad("is not known"))?;
+                set(settings, Some(words[place]));
+            }
+            Self::MaybeWord { set, .. } => set(settings, None),
+            Self::Address { set } => set(settings, address(text).ok_or_else(|| bad("is no address"))?),
+            Self::MaybeAddress { set } if !text.is_empty() => {
+                set(settings, Some(address(text).ok_or_else(|| bad("is no address"))?));
+            }
+            Self::MaybeAddress { set } => set(settings, None),
+            Self::Folder { set } if !text.is_empty() => set(settings, PathBuf::from(text)),
+            Self::Folder { .. } => return Err(bad("is empty")),
+            Self::Text { set } => set(settings, text),
+            Self::MaybeUrl { set } if text.is_empty() => set(settings, None),
+            Self::MaybeUrl { set } => match url_host(text) {
+                Some(_) => set(settings, Some(text.to_owned())),
+                None => return Err(bad("is no URL")),
+            },
+        }
+        Ok(())
+    }
+
+    /// The right values, to follow «use».
+    pub(super) fn right(&self) -> String {
+        match self {
+            Self::Count { min, max, .. } => format!("a whole number from {min} to {max}"),
+            Self::Millis { min, max, .. } => format!("whole milliseconds from {min} to {max}"),
+            Self::Part { .. } => "a number from 0.0 to 1.0".to_owned(),
+            Self::Word { words, .. } => format!("one of {}", words.join(", ")),
+            Self::Words { words, .. } => format!("one or more of {}", words.join(", ")),
+            Self::MaybeWord { words, .. } => format!("one of {}, or nothing", words.join(", ")),
+            Self::Address { .. } => "IP:PORT such as 127.0.0.1:3000, or a port".to_owned(),
+            Self::MaybeAddress { .. } => "IP:PORT such as 127.0.0.1:9090, or a port, or nothing".to_owned(),
+            Self::Folder { .. } => "the path of a folder".to_owned(),
+            Self::Text { .. } => "any text".to_owned(),
+            Self::MaybeUrl { .. } => "an http:// or https:// URL".to_owned(),
+        }
+    }
+
+    /// What a TOML value of this shape is, to follow «write».
+    pub(super) fn in_toml(&self) -> &'static str {
+        match self {
+            Self::Count { .. } | Self::Millis { .. } => "a number without quotes",
+            Self::Part { .. } => "a number without quotes",
+            Self::Words { .. } => "a string, or an array of strings",
+            _ => "a string in quotes",
+        }
+    }
+
+    /// Whether the value is a number in JSON.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self, Self::Count { .. } | Self::Millis { .. } | Self::Part { .. })
+    }
+
+    /// What may be shown of a secret value: of a URL its scheme and host, of anything else that it is set.
+    pub(super) fn redacted(&self, text: &str) -> String {
+        match self {
+            _ if text.is_empty() => String::new(),
+            Self::MaybeUrl { .. } => match (text.split_once("://"), url_host(text)) {
+                (Some((scheme, _)), Some(host)) => format!("{scheme}://{host}/(hidden)"),
+                _ => "(hidden)".to_owned(),
+            },
+            _ => "(hidden)".to_owned(),
+        }
+    }
+}
+
+fn number(text: &str, min: u64, max: u64) -> Result<u64, &'static str> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is no whole number");
+    }
+    // Negative, and more than 64 bits, are numbers too, but none that is allowed.
+    text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or("is out of range")
+}
+
+fn place_of(text: &str, words: &[&str]) -> Option<usize> {
+    words.iter().position(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// `IP:PORT`, `localhost:PORT` (127.0.0.1, whatever the resolver says) or a port alone.
+fn address(text: &str) -> Option<SocketAddr> {
+    let local = |port: &str| Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?));
+    match text.strip_prefix("localhost:") {
+        Some(port) => local(port),
+        None => text.parse().ok().or_else(|| local(text)),
+    }
+}
+
+/// The host (and port) of an `http` or `https` URL, without name and password.
+fn url_host(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let fits = !host.is_empty() && !host.starts_with(':') && !text.contains(char::is_whitespace);
+    fits.then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(shape: &Shape, text: &str) -> Result<(), &'static str> {
+        shape.set(&mut Settings::blank(), text).map_err(|bad| bad.what)
+    }
+
+    #[test]
+    fn counts() {
+        let shape = Shape::Count { min: 1, max: 100, set: |_, _| () };
+        assert_eq!(read(&shape, "1"), Ok(()));
+        assert_eq!(read(&shape, " 100 "), Ok(()));
+        for text in ["0", "101", "-5", "99999999999999999999999"] {
+            assert_eq!(read(&shape, text), Err("is out of range"), "{text}");
+        }
+        for text in ["", "ten", "1.5", "1e3", "0x10", "1 0", "-"] {
+            assert_eq!(read(&shape, text), Err("is no whole number"), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        let shape = Shape::Part { set: |_, _| () };
+        for text in ["0", "1", "0.25", "1e-3"] {
+            assert_eq!(read(&shape, text), Ok(()), "{text}");
+        }
+        for text in ["-0.1", "1.01", "NaN", "inf"] {
+            assert_eq!(read(&shape, text), Err("is out of range"), "{text}");
+        }
+        assert_eq!(read(&shape, "half"), Err("is no number"));
+    }
+
+    #[test]
+    fn addresses() {
+        let shown = |text| address(text).map(|address| address.to_string());
+        assert_eq!(shown("127.0.0.1:3000").as_deref(), Some("127.0.0.1:3000"));
+        assert_eq!(shown("[::1]:80").as_deref(), Some("[::1]:80"));
+        assert_eq!(shown("localhost:0").as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(shown("8080").as_deref(), Some("127.0.0.1:8080"));
+        for text in ["", ":3000", "example.com:80", "70000", "127.0.0.1", "127.0.0.1:x"] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        let shape = Shape::MaybeUrl { set: |_, _| () };
+        for text in ["", "http://h", "https://u:p@h:8/x?y#z", "http://[::1]:9/"] {
+            assert_eq!(read(&shape, text), Ok(()), "{text}");
+        }
+        for text in ["ftp://h", "h:80", "http://", "http:///x", "http://:80", "http://a b/"] {
+            assert_eq!(read(&shape, text), Err("is no URL"), "{text}");
+        }
+        assert_eq!(shape.redacted("https://user:p%40ss@h:8/token?key=1"), "https://h:8/(hidden)");
+        assert_eq!(shape.redacted(""), "");
+        assert_eq!(Shape::Text { set: |_, _| () }.redacted("hunter2"), "(hidden)");
+    }
+}

@@ -1,0 +1,1 @@
+//! Layers, origins and messages, without a process environment.

@@ -1,0 +1,64 @@
+//! Development tasks: `cargo xtask tidy | test | ci | crash | bench`.
+//!
+//! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
+//! command line, its environment and its HTTP interface, as a user does.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks by printing")]
+#![allow(clippy::disallowed_methods, reason = "the ports of the product (clock, environment) are not for tools")]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests"))]
+
+mod bench;
+mod ci;
+mod crash;
+mod http;
+mod money;
+mod procfs;
+mod rng;
+mod server;
+mod shell;
+mod stats;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of wellorder.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check what compilers do not: who may depend on whom, sizes, words, tests that invariants name
+    Tidy,
+    /// Name what is missing on this machine, then build and run every test
+    Test(ci::test::Args),
+    /// Everything that must be green before a change is merged
+    Ci(ci::Args),
+    /// Kill the server again and again under load and prove that nothing was lost
+    Crash(crash::Args),
+    /// Measure the figures of the project beside their goals
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Tidy => tidy::run(),
+        Task::Test(args) => ci::test::run(&args).map(|ran| ran.ok()),
+        Task::Ci(args) => ci::run(&args),
+        Task::Crash(args) => crash::run(&args),
+        Task::Bench(args) => bench::run(&args),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(fault) => {
+            eprintln!("error: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
