@@ -177,7 +177,7 @@ mod tests {
             &Reference::new("A-1001").unwrap(),
         );
         // Written down once: were this to change, every replay of an old reference would make a second order.
-        assert_eq!(id.to_string(), "PINNED");
+        assert_eq!(id.to_string(), "230e0945-205f-8eaa-8fef-55ebf134b616");
         assert_eq!(id.0.get_version_num(), 8);
         assert_eq!(id.0.get_variant(), uuid::Variant::RFC4122);
     }

@@ -1,1 +1,230 @@
-//! .
+//! Storage on SQLite: one file, one writer thread (group commit), a pool of readers.
+//!
+//! [`SqliteStorage::open`] opens or installs a database; the folder that holds it must be locked by the caller, for
+//! the leases of whoever used it before are made due.
+
+mod apply;
+mod auditing;
+mod connect;
+mod error;
+mod guard;
+mod list;
+mod meta;
+mod migrate;
+mod read;
+mod readers;
+mod rows;
+mod writer;
+
+pub use meta::Seed;
+pub use migrate::{MIGRATIONS, Migrated, Migration};
+
+use async_trait::async_trait;
+use error::{fault, unavailable};
+use guard::Guard;
+use order_core::clock::Timestamp;
+use order_core::command::Command;
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use order_core::journal::{Event, Head};
+use order_core::order::Order;
+use order_core::ports::{Committed, Storage};
+use order_core::query::{
+    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact, WorkFact,
+};
+use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use order_core::Fault;
+use readers::Readers;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use writer::{Writer, WriterState};
+
+/// How to open a database.
+#[derive(Clone)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// How long to wait for whoever holds the write lock.
+    pub busy_timeout: Duration,
+    /// With less space free than this, nothing is written.
+    pub free_bytes_min: u64,
+}
+
+/// A database file.
+pub struct SqliteStorage {
+    install: Arc<Install>,
+    guard: Arc<Guard>,
+    readers: Readers,
+    /// `None` when opened for reading alone.
+    writer: Option<Writer>,
+}
+
+/// What opening did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What became of the schema.
+    pub migrated: Migrated,
+    /// Leases of an earlier process that were made due.
+    pub leases_expired: usize,
+}
+
+impl SqliteStorage {
+    /// Opens a database for reading and writing; installs it when the file is new or empty, brings its schema up to
+    /// date (after a copy), and makes the leases of an earlier process due.
+    ///
+    /// # Errors
+    /// When the file cannot be used, belongs to a newer version, or has another number of shards.
+    pub fn open(options: &Options, seed: &Seed, now: Timestamp) -> Result<(Self, Opened), Fault> {
+        let mut conn = connect::writer(&options.path, options.busy_timeout).map_err(fault)?;
+        let migrated = migrate::migrate(&mut conn, &options.path, now)?;
+        if meta::load(&conn).map_err(fault)?.is_none() {
+            meta::install(&mut conn, seed).map_err(fault)?;
+        }
+        let install = meta::load(&conn).map_err(fault)?.ok_or_else(|| Fault::internal("the install did not last"))?;
+        meta::check_shards(&install, seed.shards)?;
+        let leases_expired = apply::expire_leases(&conn, now).map_err(fault)?;
+        let install = Arc::new(install);
+        let guard = Arc::new(Guard::new(&options.path, options.free_bytes_min));
+        let writer = Writer::start(WriterState {
+            conn,
+            identity: guard.identity()?,
+            guard: Arc::clone(&guard),
+            install: Arc::clone(&install),
+            path: options.path.clone(),
+            busy_timeout: options.busy_timeout,
+            suspect: false,
+            dirty: true,
+        })?;
+        let readers = Readers::new(options.path.clone(), options.busy_timeout, Arc::clone(&guard));
+        Ok((Self { install, guard, readers, writer: Some(writer) }, Opened { migrated, leases_expired }))
+    }
+
+    /// Opens a database for reading alone, beside whoever writes it. Every commit is refused.
+    ///
+    /// # Errors
+    /// When the file is missing, no database of ours, or of another schema.
+    pub fn open_read_only(options: &Options) -> Result<Self, Fault> {
+        let guard = Arc::new(Guard::new(&options.path, 0));
+        guard.identity()?;
+        let conn = connect::read_only(&options.path, options.busy_timeout).map_err(fault)?;
+        let install = meta::load(&conn).map_err(fault)?;
+        let install = install.ok_or_else(|| Fault::internal("the file is no database of wellorder"))?;
+        let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
+        if install.schema_version != newest {
+            return Err(Fault::internal(format!(
+                "the database has schema {}, this program reads {newest}: run `wellorder migrate`",
+                install.schema_version
+            )));
+        }
+        let readers = Readers::new(options.path.clone(), options.busy_timeout, Arc::clone(&guard));
+        Ok(Self { install: Arc::new(install), guard, readers, writer: None })
+    }
+}
+
+#[async_trait]
+impl Storage for SqliteStorage {
+    fn install(&self) -> &Install {
+        &self.install
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    async fn commit(&self, _lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {
+        match &self.writer {
+            Some(writer) => writer.commit(batch).await,
+            None => Err(unavailable("opened for reading alone")),
+        }
+    }
+
+    async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault> {
+        let shard = order_id.shard(self.install.shards);
+        let found = self.readers.with(move |conn| apply::load(conn, shard, order_id)).await?;
+        Ok(found.map(|(order, _)| order).filter(|order| order.tenant == *tenant))
+    }
+
+    async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
+        let found = self.readers.with(move |conn| apply::load_number(conn, number)).await?;
+        Ok(found.map(|(order, _)| order).filter(|order| order.tenant == *tenant))
+    }
+
+    async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
+        let query = query.clone();
+        self.readers.with(move |conn| list::orders(conn, &query)).await
+    }
+
+    async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
+        let (tenant, filter, shards) = (tenant.clone(), filter.clone(), self.install.shards);
+        self.readers.with(move |conn| list::count_parked(conn, shards, &tenant, &filter)).await
+    }
+
+    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
+        let (tenant, shard) = (tenant.clone(), order_id.shard(self.install.shards));
+        let read = move |conn: &rusqlite::Connection| {
+            let snapshot = conn.unchecked_transaction()?;
+            match apply::load(&snapshot, shard, order_id)? {
+                Some((order, _)) if order.tenant == tenant => read::chain(&snapshot, shard, order.last_position).map(Some),
+                _ => Ok(None),
+            }
+        };
+        self.readers.with(read).await
+    }
+
+    async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
+        self.readers.with(move |conn| read::journal(conn, shard, after, limit)).await
+    }
+
+    async fn heads(&self) -> Result<Vec<Head>, Fault> {
+        let shards = self.install.shards;
+        self.readers.with(move |conn| read::heads(conn, shards)).await
+    }
+
+    async fn followers(&self) -> Result<Vec<FollowerRow>, Fault> {
+        let shards = self.install.shards;
+        self.readers.with(move |conn| read::followers(conn, shards)).await
+    }
+
+    async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
+        let (name, shards) = (name.to_owned(), self.install.shards);
+        self.readers.with(move |conn| read::follower(conn, &name, shards)).await
+    }
+
+    async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {
+        let (tenant, source) = (tenant.clone(), source.clone());
+        self.readers.with(move |conn| read::tally(conn, &tenant, &source, now)).await
+    }
+
+    async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
+        let found = self.readers.with(move |conn| read::redrive(conn, redrive_id)).await?;
+        Ok(found.filter(|redrive| redrive.tenant == *tenant))
+    }
+
+    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault> {
+        self.readers.with(move |conn| read::redrive_items(conn, redrive_id, after, limit)).await
+    }
+
+    async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault> {
+        self.readers.with(read::open_redrives).await
+    }
+
+    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
+        self.readers.with(move |conn| auditing::dossiers(conn, shard, after, limit)).await
+    }
+
+    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {
+        self.readers.with(move |conn| auditing::journal_facts(conn, shard, after, limit)).await
+    }
+
+    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault> {
+        self.readers.with(move |conn| auditing::work_facts(conn, after, limit)).await
+    }
+
+    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault> {
+        self.readers.with(auditing::tally_facts).await
+    }
+
+    async fn free_bytes(&self) -> Option<u64> {
+        self.guard.free_bytes()
+    }
+}

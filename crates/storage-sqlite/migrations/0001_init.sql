@@ -1,0 +1,151 @@
+-- One order is one row of `orders`, its history the rows of `journal` that name it, its open work at most one row of
+-- `work`. All of them change in one transaction.
+--
+-- Times are microseconds since 1970, UTC. Amounts are TEXT: nothing here may sum them, SQLite would use floats.
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- `number` is the rowid, so orders lie in the order of acceptance and a commit appends; the random part of an order's
+-- identity lives only in the small index below.
+CREATE TABLE orders (
+    number          INTEGER PRIMARY KEY,
+    shard           INTEGER NOT NULL,
+    order_id        BLOB    NOT NULL,
+    tenant          TEXT    NOT NULL,
+    source          TEXT    NOT NULL,
+    reference       TEXT,
+    digest          BLOB    NOT NULL,
+    customer        TEXT,
+    currency        TEXT,
+    lines           TEXT    NOT NULL,
+    total           TEXT    NOT NULL,
+    attributes      TEXT    NOT NULL,
+    version         INTEGER NOT NULL,
+    processing      TEXT    NOT NULL CHECK (processing IN ('queued', 'done', 'parked')),
+    fulfilment      TEXT    NOT NULL CHECK (fulfilment IN ('unshipped', 'shipped', 'delivered')),
+    withdrawn       INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    last_error      TEXT,
+    accepted_at     INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    started_at      INTEGER,
+    processed_at    INTEGER,
+    shipped_at      INTEGER,
+    tracking_number TEXT,
+    delivered_at    INTEGER,
+    cause           BLOB    NOT NULL,
+    last_position   INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX orders_by_id ON orders (shard, order_id);
+-- Small: parked orders only. Lists of what needs an operator, and redrives, read it.
+CREATE INDEX orders_parked ON orders (number) WHERE processing = 'parked';
+
+-- Append-only. `prev_position` chains the events of one order: its history is read by walking back from
+-- `orders.last_position`, and intake is spared an index with random keys (half of its pages; see the decision record).
+CREATE TABLE journal (
+    shard         INTEGER NOT NULL,
+    position      INTEGER NOT NULL,
+    event_id      BLOB    NOT NULL,
+    tenant        TEXT    NOT NULL,
+    source        TEXT    NOT NULL,
+    order_id      BLOB    NOT NULL,
+    version       INTEGER NOT NULL,
+    prev_position INTEGER NOT NULL,
+    epoch         INTEGER NOT NULL,
+    type          TEXT    NOT NULL,
+    data_version  INTEGER NOT NULL,
+    data          TEXT    NOT NULL,
+    occurred_at   INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX journal_by_position ON journal (shard, position);
+
+-- Below its floor nothing of a shard is kept.
+CREATE TABLE journal_heads (
+    shard INTEGER PRIMARY KEY,
+    floor INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Open work; `number` is the order's. A lease is a due time: `due_at` is its end while `token` is set.
+CREATE TABLE work (
+    number     INTEGER PRIMARY KEY,
+    order_id   BLOB    NOT NULL,
+    due_at     INTEGER NOT NULL,
+    attempt    INTEGER NOT NULL,
+    lapses     INTEGER NOT NULL,
+    token      BLOB,
+    claimed_at INTEGER
+) STRICT;
+
+CREATE INDEX work_due ON work (due_at);
+-- As small as what is in work now: counts what is running.
+CREATE INDEX work_leased ON work (number) WHERE token IS NOT NULL;
+
+CREATE TABLE idempotency (
+    tenant     TEXT    NOT NULL,
+    route      TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    order_id   BLOB    NOT NULL,
+    digest     BLOB    NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, route, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX idempotency_by_age ON idempotency (created_at);
+
+-- Kept in the commit that changes an order, so a count costs the same however many orders there are.
+CREATE TABLE tallies (
+    tenant            TEXT    NOT NULL,
+    source            TEXT    NOT NULL,
+    orders            INTEGER NOT NULL,
+    queued            INTEGER NOT NULL,
+    processed         INTEGER NOT NULL,
+    parked            INTEGER NOT NULL,
+    processing_micros INTEGER NOT NULL,
+    PRIMARY KEY (tenant, source)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE followers (
+    name       TEXT PRIMARY KEY,
+    sink       TEXT    NOT NULL,
+    paused     INTEGER NOT NULL,
+    epoch      INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cursors (
+    follower TEXT    NOT NULL,
+    shard    INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (follower, shard)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE redrives (
+    redrive_id BLOB PRIMARY KEY,
+    tenant     TEXT    NOT NULL,
+    filter     TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    by         TEXT    NOT NULL,
+    finished   INTEGER NOT NULL,
+    redriven   INTEGER NOT NULL,
+    refused    INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    next       INTEGER NOT NULL,
+    up_to      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX redrives_open ON redrives (redrive_id) WHERE finished = 0;
+
+CREATE TABLE redrive_items (
+    redrive_id BLOB    NOT NULL,
+    item       INTEGER NOT NULL,
+    order_id   BLOB    NOT NULL,
+    result     TEXT    NOT NULL,
+    PRIMARY KEY (redrive_id, item)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,314 @@
+//! One batch of commands as one transaction. The core decides (`order_core::decide`); here rows are loaded and written.
+
+mod accept;
+mod change;
+mod follow;
+mod redrive;
+mod work;
+
+pub(crate) use redrive::parse_filter;
+pub(crate) use work::expire_leases;
+
+use crate::error::fault;
+use crate::rows::{self, ORDER_COLUMNS, blob, micros};
+use order_core::clock::Timestamp;
+use order_core::command::{Command, Reply};
+use order_core::decide::WorkEffect;
+use order_core::fault_point;
+use order_core::ids::{EventId, OrderId, Shard};
+use order_core::lease::Work;
+use order_core::order::event::{DATA_VERSION, EventBody, Place};
+use order_core::order::state::Processing;
+use order_core::order::{Order, render};
+use order_core::ports::Committed;
+use order_core::query::Install;
+use order_core::{Error, Fault, Rejection};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// What a command comes to: `Err(Error::Fault)` undoes the whole batch.
+type Applied<T = Reply> = Result<T, Error>;
+
+/// A batch on its way into one transaction.
+pub(crate) struct Batch<'c> {
+    conn: &'c Connection,
+    install: &'c Install,
+    /// Newest position of each shard that was touched.
+    positions: BTreeMap<Shard, u64>,
+    /// The number that was given out last, once known.
+    number: Option<i64>,
+    tallies: BTreeMap<(String, String), TallyChange>,
+    journal_grew: bool,
+    work_due: bool,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+struct TallyChange {
+    orders: i64,
+    queued: i64,
+    processed: i64,
+    parked: i64,
+    processing_micros: i64,
+}
+
+impl TallyChange {
+    fn add(&mut self, order: &Order, sign: i64) {
+        self.orders += sign;
+        match order.processing {
+            Processing::Queued | Processing::Running => self.queued += sign,
+            Processing::Parked => self.parked += sign,
+            Processing::Done => {
+                if let (Some(started), Some(processed)) = (order.started_at, order.processed_at) {
+                    self.processed += sign;
+                    let span = i64::try_from(processed.since(started).as_micros()).unwrap_or(i64::MAX);
+                    self.processing_micros += sign * span;
+                }
+            }
+        }
+    }
+}
+
+/// Applies `commands` and writes everything but the COMMIT.
+pub(crate) fn apply(conn: &Connection, install: &Install, commands: &[Command]) -> Result<Committed, Fault> {
+    let mut batch = Batch {
+        conn,
+        install,
+        positions: BTreeMap::new(),
+        number: None,
+        tallies: BTreeMap::new(),
+        journal_grew: false,
+        work_due: false,
+    };
+    let mut replies = Vec::with_capacity(commands.len());
+    for command in commands {
+        replies.push(match batch.command(command) {
+            Ok(reply) => Ok(reply),
+            Err(Error::Rejection(rejection)) => Err(rejection),
+            Err(Error::Fault(fault)) => return Err(fault),
+        });
+    }
+    batch.write_tallies().map_err(fault)?;
+    Ok(Committed { replies, journal_grew: batch.journal_grew, work_due: batch.work_due })
+}
+
+/// SQL that selects orders with their work; `tail` comes after the join.
+fn select_orders(tail: &str) -> String {
+    ["SELECT ", ORDER_COLUMNS, " FROM orders o LEFT JOIN work w USING (number) ", tail].concat()
+}
+
+static ORDER_BY_ID: LazyLock<String> = LazyLock::new(|| select_orders("WHERE o.shard = ?1 AND o.order_id = ?2"));
+static ORDER_BY_NUMBER: LazyLock<String> = LazyLock::new(|| select_orders("WHERE o.number = ?1"));
+
+/// One order by its id, whoever owns it.
+pub(crate) fn load(conn: &Connection, shard: Shard, id: OrderId) -> rusqlite::Result<Option<(Order, Option<Work>)>> {
+    conn.prepare_cached(&ORDER_BY_ID)?.query_row(params![shard.0, blob(&id.0)], rows::order).optional()
+}
+
+/// One order by its number, whoever owns it.
+pub(crate) fn load_number(conn: &Connection, number: i64) -> rusqlite::Result<Option<(Order, Option<Work>)>> {
+    conn.prepare_cached(&ORDER_BY_NUMBER)?.query_row([number], rows::order).optional()
+}
+
+impl Batch<'_> {
+    fn command(&mut self, command: &Command) -> Applied {
+        match command {
+            Command::Accept(accept) => self.accept(accept),
+            Command::Change(change) => self.change(change),
+            Command::Claim(claim) => self.claim(claim),
+            Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
+            Command::Settle(settle) => self.settle(settle),
+            Command::Advance(advance) => self.advance(advance),
+            Command::Follower(follower) => self.follower(follower),
+            Command::StartRedrive(start) => self.start_redrive(start),
+            Command::StepRedrive(step) => self.step_redrive(step),
+            Command::Sweep { before, limit } => self.sweep(*before, *limit),
+            // BEGIN IMMEDIATE has shown that writing is possible.
+            Command::Probe => Ok(Reply::Done),
+        }
+    }
+
+    fn shard(&self, order_id: OrderId) -> Shard {
+        order_id.shard(self.install.shards)
+    }
+
+    fn load(&self, order_id: OrderId) -> Applied<(Order, Option<Work>)> {
+        let found = load(self.conn, self.shard(order_id), order_id).map_err(fault)?;
+        Ok(found.ok_or(Rejection::OrderUnknown)?)
+    }
+
+    /// The next free position of a shard; taken once its event is written.
+    fn next_position(&mut self, shard: Shard) -> Applied<u64> {
+        if let Some(position) = self.positions.get(&shard) {
+            return Ok(position + 1);
+        }
+        let newest: u64 = self
+            .conn
+            .prepare_cached(
+                "SELECT coalesce((SELECT max(position) FROM journal WHERE shard = ?1), \
+                 (SELECT floor FROM journal_heads WHERE shard = ?1), 0)",
+            )
+            .and_then(|mut statement| statement.query_row([shard.0], |row| row.get(0)))
+            .map_err(fault)?;
+        self.positions.insert(shard, newest);
+        Ok(newest + 1)
+    }
+
+    /// The next free number; taken by [`Batch::take_number`].
+    fn next_number(&mut self) -> Applied<i64> {
+        if let Some(number) = self.number {
+            return Ok(number + 1);
+        }
+        let newest: i64 = self
+            .conn
+            .prepare_cached("SELECT coalesce(max(number), 0) FROM orders")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(fault)?;
+        self.number = Some(newest);
+        Ok(newest + 1)
+    }
+
+    /// Appends an event of `order`, which it has changed already, at `place`.
+    fn append(&mut self, order: &Order, body: &EventBody, place: Place, prev_position: u64) -> Applied<()> {
+        let shard = self.shard(order.id);
+        self.positions.insert(shard, place.position);
+        self.journal_grew = true;
+        if fault_point::planted("lost-journal-row") && place.position % 50 == 0 {
+            return Ok(());
+        }
+        let kind = body.kind().ok_or_else(|| Fault::internal("an unknown event cannot be appended"))?;
+        self.conn
+            .prepare_cached(
+                "INSERT INTO journal (shard, position, event_id, tenant, source, order_id, version, prev_position, \
+                 epoch, type, data_version, data, occurred_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    shard.0,
+                    place.position,
+                    blob(&place.event_id.0),
+                    order.tenant.as_str(),
+                    order.source.as_str(),
+                    blob(&order.id.0),
+                    order.version,
+                    prev_position,
+                    self.install.epoch,
+                    kind.as_str(),
+                    DATA_VERSION,
+                    body.to_json(order),
+                    place.occurred_at.micros(),
+                ])
+            })
+            .map_err(fault)?;
+        Ok(())
+    }
+
+    /// Lets `body` happen to `order`: row, event, tally.
+    fn happen(&mut self, order: &mut Order, body: &EventBody, event_id: EventId, now: Timestamp) -> Applied<()> {
+        let position = self.next_position(self.shard(order.id))?;
+        let place = Place { event_id, position, occurred_at: now };
+        let prev_position = order.last_position;
+        self.tally(order, -1);
+        order.apply(body, place);
+        self.tally(order, 1);
+        self.append(order, body, place, prev_position)?;
+        self.update(order, body).map_err(fault)?;
+        Ok(())
+    }
+
+    fn update(&self, order: &Order, body: &EventBody) -> rusqlite::Result<()> {
+        if matches!(body, EventBody::Revised { .. } | EventBody::Erased { .. }) {
+            let content = &order.content;
+            self.conn
+                .prepare_cached(
+                    "UPDATE orders SET customer = ?2, currency = ?3, lines = ?4, total = ?5, attributes = ?6 \
+                     WHERE number = ?1",
+                )?
+                .execute(params![
+                    order.number,
+                    content.customer,
+                    content.currency,
+                    render::lines(&content.lines),
+                    content.total.to_string(),
+                    render::attributes(&content.attributes),
+                ])?;
+        }
+        self.conn
+            .prepare_cached(
+                "UPDATE orders SET version = ?2, processing = ?3, fulfilment = ?4, withdrawn = ?5, attempt = ?6, \
+                 last_error = ?7, updated_at = ?8, started_at = ?9, processed_at = ?10, shipped_at = ?11, \
+                 tracking_number = ?12, delivered_at = ?13, cause = ?14, last_position = ?15 WHERE number = ?1",
+            )?
+            .execute(params![
+                order.number,
+                order.version,
+                order.processing.word(),
+                order.fulfilment.word(),
+                order.withdrawn,
+                order.attempt,
+                order.last_error,
+                order.updated_at.micros(),
+                micros(order.started_at),
+                micros(order.processed_at),
+                micros(order.shipped_at),
+                order.tracking_number,
+                micros(order.delivered_at),
+                blob(&order.cause.0),
+                order.last_position,
+            ])?;
+        Ok(())
+    }
+
+    /// Does to the work row of `order` what was decided, and shows it in `order.lease`.
+    fn work_effect(&mut self, order: &mut Order, effect: WorkEffect, now: Timestamp) -> Applied<()> {
+        let done = match effect {
+            WorkEffect::Keep => return Ok(()),
+            WorkEffect::Drop => self
+                .conn
+                .prepare_cached("DELETE FROM work WHERE number = ?1")
+                .and_then(|mut statement| statement.execute([order.number])),
+            WorkEffect::Fresh => {
+                self.work_due = true;
+                self.conn
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO work (number, order_id, due_at, attempt, lapses) VALUES (?1, ?2, ?3, 0, 0)",
+                    )
+                    .and_then(|mut statement| statement.execute(params![order.number, blob(&order.id.0), now.micros()]))
+            }
+            WorkEffect::Due { at, attempt, settled } => {
+                self.work_due |= at <= now;
+                self.conn
+                    .prepare_cached(
+                        "UPDATE work SET due_at = ?2, attempt = ?3, token = NULL, claimed_at = NULL, \
+                         lapses = CASE WHEN ?4 THEN 0 ELSE lapses END WHERE number = ?1",
+                    )
+                    .and_then(|mut statement| statement.execute(params![order.number, at.micros(), attempt, settled]))
+            }
+        };
+        done.map_err(fault)?;
+        order.lease = None;
+        Ok(())
+    }
+
+    fn tally(&mut self, order: &Order, sign: i64) {
+        let key = (order.tenant.as_str().to_owned(), order.source.as_str().to_owned());
+        self.tallies.entry(key).or_default().add(order, sign);
+    }
+
+    fn write_tallies(&self) -> rusqlite::Result<()> {
+        for ((tenant, source), change) in &self.tallies {
+            if *change == TallyChange::default() {
+                continue;
+            }
+            let TallyChange { orders, queued, processed, parked, processing_micros } = change;
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
+                     orders = orders + ?3, queued = queued + ?4, processed = processed + ?5, parked = parked + ?6, \
+                     processing_micros = processing_micros + ?7",
+                )?
+                .execute(params![tenant, source, orders, queued, processed, parked, processing_micros])?;
+        }
+        Ok(())
+    }
+}

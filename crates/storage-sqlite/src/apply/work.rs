@@ -1,0 +1,112 @@
+//! Leasing work and ending it. A lease is a due time: claiming moves it to the lease's end and sets a fresh token.
+
+use super::{Applied, Batch, load_number};
+use crate::error::fault;
+use crate::rows::blob;
+use order_core::clock::Timestamp;
+use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
+use order_core::decide::{self, ClaimDecision, WorkEffect};
+use order_core::ids::LeaseToken;
+use order_core::lease::Leased;
+use order_core::order::{LeaseView, Order};
+use order_core::Fault;
+use rusqlite::params;
+
+impl Batch<'_> {
+    pub(super) fn claim(&mut self, claim: &Claim) -> Applied {
+        let limit = claim.tokens.len().min(claim.event_ids.len());
+        // One more than is wanted tells whether, and when, more is due.
+        let due = self.due(limit + 1).map_err(fault)?;
+        let mut claimed = Claimed::default();
+        for ((number, due_at), (token, event_id)) in due.iter().zip(claim.tokens.iter().zip(&claim.event_ids)) {
+            if *due_at > claim.now.micros() {
+                claimed.next_due = Some(Timestamp::from_micros(*due_at));
+                break;
+            }
+            let found = load_number(self.conn, *number).map_err(fault)?;
+            let (mut order, work) = match found {
+                Some((order, Some(work))) => (order, work),
+                _ => return Err(Fault::internal(format!("work {number} has no order")).into()),
+            };
+            claimed.lapsed += u32::from(work.token.is_some());
+            match decide::claim(&work, claim.now, claim.lease, claim.lapses_max) {
+                ClaimDecision::Lease { lapses, attempt, until } => {
+                    let leased = self.lease(order, lapses, attempt, *token, claim.now, until)?;
+                    claimed.leased.push(leased);
+                }
+                ClaimDecision::Park(body) => {
+                    self.happen(&mut order, &body, *event_id, claim.now)?;
+                    self.work_effect(&mut order, WorkEffect::Drop, claim.now)?;
+                    claimed.parked += 1;
+                }
+            }
+        }
+        if claimed.next_due.is_none() {
+            claimed.next_due = due.get(limit).map(|(_, due_at)| Timestamp::from_micros(*due_at));
+        }
+        Ok(Reply::Claimed(claimed))
+    }
+
+    fn due(&self, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut statement = self.conn.prepare_cached("SELECT number, due_at FROM work ORDER BY due_at LIMIT ?1")?;
+        let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
+    fn lease(
+        &mut self,
+        mut order: Order,
+        lapses: u32,
+        attempt: u32,
+        token: LeaseToken,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Applied<Leased> {
+        self.conn
+            .prepare_cached("UPDATE work SET due_at = ?2, lapses = ?3, token = ?4, claimed_at = ?5 WHERE number = ?1")
+            .and_then(|mut statement| {
+                statement.execute(params![order.number, until.micros(), lapses, blob(&token.0), now.micros()])
+            })
+            .map_err(fault)?;
+        order.lease = Some(LeaseView { attempt, began_at: now, until, token });
+        let (shard, effect_key) = (self.shard(order.id), order.cause);
+        Ok(Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key })
+    }
+
+    pub(super) fn heartbeat(&self, heartbeat: &Heartbeat) -> Applied {
+        let mut lost = Vec::new();
+        for (order_id, token) in &heartbeat.held {
+            let extended = self
+                .conn
+                .prepare_cached(
+                    "UPDATE work SET due_at = ?4 WHERE token = ?3 AND number = \
+                     (SELECT number FROM orders WHERE shard = ?1 AND order_id = ?2)",
+                )
+                .and_then(|mut statement| {
+                    let shard = self.shard(*order_id).0;
+                    statement.execute(params![shard, blob(&order_id.0), blob(&token.0), heartbeat.until.micros()])
+                })
+                .map_err(fault)?;
+            if extended == 0 {
+                lost.push(*token);
+            }
+        }
+        Ok(Reply::Extended { lost })
+    }
+
+    pub(super) fn settle(&mut self, settle: &Settle) -> Applied {
+        let (mut order, work) = self.load(settle.order_id)?;
+        let decision = decide::settle(&order, work.as_ref(), settle.token, &settle.outcome)?;
+        if let Some(body) = &decision.body {
+            self.happen(&mut order, body, settle.event_id, settle.now)?;
+        }
+        self.work_effect(&mut order, decision.work, settle.now)?;
+        Ok(Reply::Settled(Box::new(order)))
+    }
+}
+
+/// Makes the leases of a process that is gone due: whoever opens the file is alone with it.
+pub(crate) fn expire_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
+    conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?1", [now.micros()])
+}
+

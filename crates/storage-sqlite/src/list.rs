@@ -1,0 +1,95 @@
+//! Lists of orders: newest first, by number, scanning a bounded number of rows.
+
+use crate::rows::{self, ORDER_COLUMNS};
+use order_core::ids::TenantId;
+use order_core::order::Order;
+use order_core::order::state::{Fulfilment, Processing};
+use order_core::query::{OrderPage, OrderQuery, SCAN_MAX};
+use order_core::redrive::{BoundedCount, COUNT_MAX, RedriveFilter};
+use rusqlite::{Connection, params};
+
+/// The newest [`SCAN_MAX`] numbers below `?1`; parked orders have an index of their own.
+fn window(query: &OrderQuery) -> &'static str {
+    if query.processing == Some(Processing::Parked) {
+        "SELECT number FROM orders WHERE processing = 'parked' AND number < ?1 ORDER BY number DESC LIMIT ?2"
+    } else {
+        "SELECT number FROM orders WHERE number < ?1 ORDER BY number DESC LIMIT ?2"
+    }
+}
+
+/// A page of a list.
+pub(crate) fn orders(conn: &Connection, query: &OrderQuery) -> rusqlite::Result<OrderPage> {
+    let window = window(query);
+    let before = query.before.unwrap_or(i64::MAX);
+    let sql = [
+        "SELECT ",
+        ORDER_COLUMNS,
+        " FROM (",
+        window,
+        ") s CROSS JOIN orders o USING (number) LEFT JOIN work w USING (number) \
+         WHERE o.tenant = ?3 AND (?4 IS NULL OR o.source = ?4) AND (?5 IS NULL OR o.fulfilment = ?5) \
+         AND (?6 IS NULL OR o.withdrawn = ?6) AND (?7 IS NULL OR o.customer = ?7) \
+         AND (?8 IS NULL OR ?8 = CASE WHEN w.token IS NOT NULL AND w.due_at > ?9 THEN 'running' ELSE o.processing END) \
+         ORDER BY o.number DESC LIMIT ?10",
+    ]
+    .concat();
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(
+        params![
+            before,
+            SCAN_MAX,
+            query.tenant.as_str(),
+            query.source.as_ref().map(order_core::SourceId::as_str),
+            query.fulfilment.map(Fulfilment::word),
+            query.withdrawn,
+            query.customer,
+            query.processing.map(Processing::word),
+            query.now.micros(),
+            query.limit,
+        ],
+        |row| rows::order(row).map(|(order, _)| order),
+    )?;
+    let orders = rows.collect::<rusqlite::Result<Vec<Order>>>()?;
+    let full = orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let next = if full { orders.last().map(|order| order.number) } else { scanned_to(conn, window, before)? };
+    Ok(OrderPage { orders, next })
+}
+
+/// Where a scan ended that found less than a page; `None` when it came to the end.
+fn scanned_to(conn: &Connection, window: &str, before: i64) -> rusqlite::Result<Option<i64>> {
+    let sql = ["SELECT min(number), count(*) FROM (", window, ")"].concat();
+    conn.prepare_cached(&sql)?.query_row(params![before, SCAN_MAX], |row| {
+        let scanned: u32 = row.get(1)?;
+        if scanned < SCAN_MAX { Ok(None) } else { row.get(0) }
+    })
+}
+
+/// How many parked orders a filter matches, as far as it is counted.
+pub(crate) fn count_parked(
+    conn: &Connection,
+    shards: u16,
+    tenant: &TenantId,
+    filter: &RedriveFilter,
+) -> rusqlite::Result<BoundedCount> {
+    let source = filter.source.as_ref().map(order_core::SourceId::as_str);
+    if let Some(order_ids) = &filter.order_ids {
+        let mut statement = conn.prepare_cached(
+            "SELECT count(*) FROM orders WHERE shard = ?5 AND order_id = ?1 AND tenant = ?2 AND processing = 'parked' \
+             AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR instr(last_error, ?4) > 0)",
+        )?;
+        let mut count = 0;
+        for order_id in order_ids {
+            let id = rows::blob(&order_id.0);
+            count += statement
+                .query_row(params![id, tenant.as_str(), source, filter.error_contains, order_id.shard(shards).0], |row| row.get::<_, u64>(0))?;
+        }
+        return Ok(BoundedCount { count, more: false });
+    }
+    let count: u64 = conn
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM orders WHERE processing = 'parked' AND tenant = ?1 \
+             AND (?2 IS NULL OR source = ?2) AND (?3 IS NULL OR instr(last_error, ?3) > 0) LIMIT ?4)",
+        )?
+        .query_row(params![tenant.as_str(), source, filter.error_contains, COUNT_MAX + 1], |row| row.get(0))?;
+    Ok(BoundedCount { count: count.min(COUNT_MAX), more: count > COUNT_MAX })
+}

@@ -1,0 +1,165 @@
+//! Migrations: numbered files, each applied once in a transaction of its own, after a copy of the database was made.
+
+use crate::error::{fault, unavailable};
+use order_core::{Fault, Timestamp, fault_point};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// One step of the schema.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// From 1, without gaps.
+    pub number: u32,
+    /// What it is about.
+    pub name: &'static str,
+    sql: &'static str,
+}
+
+/// All steps, in order.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { number: 1, name: "init", sql: include_str!("../migrations/0001_init.sql") }];
+
+/// What was done to the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Migrated {
+    /// The version before; 0 for a new database.
+    pub from: u32,
+    /// The version now.
+    pub to: u32,
+    /// The copy that was made first, if there was anything to copy.
+    pub backup: Option<PathBuf>,
+}
+
+/// The version of the schema; 0 for a new database.
+pub(crate) fn version(conn: &Connection) -> Result<u32, Fault> {
+    let made: Option<i64> = conn
+        .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'", [], |row| row.get(0))
+        .optional()
+        .map_err(fault)?;
+    match made {
+        None => Ok(0),
+        Some(_) => conn
+            .query_row("SELECT coalesce(max(number), 0) FROM migrations", [], |row| row.get(0))
+            .map_err(fault),
+    }
+}
+
+/// Brings the schema up to date. One process at a time: each step takes the write lock first and looks again.
+pub(crate) fn migrate(conn: &mut Connection, path: &Path, now: Timestamp) -> Result<Migrated, Fault> {
+    let from = version(conn)?;
+    let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
+    if from > newest {
+        return Err(Fault::internal(format!(
+            "the database has schema {from}, this program knows {newest}: run a newer wellorder"
+        )));
+    }
+    check_applied(conn, from)?;
+    let backup = if from > 0 && from < newest { Some(back_up(conn, path, from)?) } else { None };
+    conn.execute_batch(
+        "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, \
+         checksum BLOB NOT NULL, applied_at INTEGER NOT NULL) STRICT",
+    )
+    .map_err(fault)?;
+    for migration in MIGRATIONS {
+        apply(conn, migration, now).map_err(fault)?;
+    }
+    Ok(Migrated { from, to: newest, backup })
+}
+
+fn apply(conn: &mut Connection, migration: &Migration, now: Timestamp) -> rusqlite::Result<()> {
+    let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = step
+        .query_row("SELECT 1 FROM migrations WHERE number = ?1", [migration.number], |row| row.get::<_, i64>(0))
+        .optional()?;
+    if done.is_none() {
+        step.execute_batch(migration.sql)?;
+        fault_point::pass("boot.mid_migration");
+        step.execute(
+            "INSERT INTO migrations VALUES (?1, ?2, ?3, ?4)",
+            params![migration.number, migration.name, checksum(migration), now.micros()],
+        )?;
+    }
+    step.commit()
+}
+
+fn checksum(migration: &Migration) -> [u8; 32] {
+    Sha256::digest(migration.sql.as_bytes()).into()
+}
+
+/// A step that was changed after it was applied would leave databases that differ in silence.
+fn check_applied(conn: &Connection, version: u32) -> Result<(), Fault> {
+    for migration in MIGRATIONS.iter().filter(|migration| migration.number <= version) {
+        let applied: Option<[u8; 32]> = conn
+            .query_row("SELECT checksum FROM migrations WHERE number = ?1", [migration.number], |row| row.get(0))
+            .optional()
+            .map_err(fault)?;
+        if applied != Some(checksum(migration)) {
+            let Migration { number, name, .. } = migration;
+            return Err(Fault::internal(format!("migration {number} ({name}) was applied in another form")));
+        }
+    }
+    Ok(())
+}
+
+fn back_up(conn: &Connection, path: &Path, from: u32) -> Result<PathBuf, Fault> {
+    let folder = path.parent().unwrap_or(Path::new(".")).join("backups");
+    std::fs::create_dir_all(&folder).map_err(|error| unavailable(format!("cannot make {}: {error}", folder.display())))?;
+    let copy = folder.join(format!("before-schema-{}-from-{from}.db", from + 1));
+    if copy.exists() {
+        std::fs::remove_file(&copy).map_err(|error| unavailable(format!("cannot replace {}: {error}", copy.display())))?;
+    }
+    let mut target = Connection::open(&copy).map_err(fault)?;
+    let backup = rusqlite::backup::Backup::new(conn, &mut target).map_err(fault)?;
+    backup.run_to_completion(10_000, std::time::Duration::ZERO, None).map_err(fault)?;
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_micros(1_000_000)
+    }
+
+    #[test]
+    fn migrations_are_numbered_without_gaps() {
+        let numbers: Vec<u32> = MIGRATIONS.iter().map(|migration| migration.number).collect();
+        let expected: Vec<u32> = (1..=u32::try_from(MIGRATIONS.len()).unwrap()).collect();
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn a_second_run_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut conn = Connection::open(&path).unwrap();
+        let first = migrate(&mut conn, &path, now()).unwrap();
+        assert_eq!(first, Migrated { from: 0, to: 1, backup: None });
+        assert_eq!(migrate(&mut conn, &path, now()).unwrap(), Migrated { from: 1, to: 1, backup: None });
+    }
+
+    #[test]
+    fn a_changed_migration_and_a_newer_schema_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut conn = Connection::open(&path).unwrap();
+        migrate(&mut conn, &path, now()).unwrap();
+        conn.execute("UPDATE migrations SET checksum = zeroblob(32)", []).unwrap();
+        assert!(migrate(&mut conn, &path, now()).unwrap_err().to_string().contains("another form"));
+        conn.execute("INSERT INTO migrations VALUES (999, 'later', zeroblob(32), 0)", []).unwrap();
+        assert!(migrate(&mut conn, &path, now()).unwrap_err().to_string().contains("newer wellorder"));
+    }
+
+    #[test]
+    fn a_backup_is_a_whole_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut conn = Connection::open(&path).unwrap();
+        migrate(&mut conn, &path, now()).unwrap();
+        let copy = back_up(&conn, &path, 1).unwrap();
+        assert_eq!(version(&Connection::open(copy).unwrap()).unwrap(), 1);
+    }
+}

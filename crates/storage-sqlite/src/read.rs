@@ -1,0 +1,171 @@
+//! Reads of one order, of the journal and of followers; shared by the writer and the readers.
+
+use crate::apply::parse_filter;
+use crate::rows::{EVENT_COLUMNS, blob, collect, event, uuid};
+use order_core::clock::Timestamp;
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use order_core::journal::{Cursor, Event, Head};
+use order_core::query::{FollowerRow, Tally};
+use order_core::redrive::{Redrive, RedriveItem};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::LazyLock;
+
+static EVENT_AT: LazyLock<String> =
+    LazyLock::new(|| ["SELECT ", EVENT_COLUMNS, " FROM journal WHERE shard = ?1 AND position = ?2"].concat());
+static EVENTS_AFTER: LazyLock<String> = LazyLock::new(|| {
+    let tail = " FROM journal WHERE shard = ?1 AND position > ?2 ORDER BY position LIMIT ?3";
+    ["SELECT ", EVENT_COLUMNS, tail].concat()
+});
+
+/// The events of the order whose newest one lies at `position`, oldest first, as far as they are kept. Stops where the
+/// chain does not lead backwards: an audit sees that a version is missing.
+pub(crate) fn chain(conn: &Connection, shard: Shard, position: u64) -> rusqlite::Result<Vec<Event>> {
+    let mut statement = conn.prepare_cached(&EVENT_AT)?;
+    let mut events: Vec<Event> = Vec::new();
+    let mut next = position;
+    while next > 0 {
+        let Some(found) = statement.query_row(params![shard.0, next], event).optional()? else { break };
+        if found.prev_position >= next {
+            break;
+        }
+        next = found.prev_position;
+        events.push(found);
+    }
+    events.reverse();
+    Ok(events)
+}
+
+/// Events of one shard behind `after`.
+pub(crate) fn journal(conn: &Connection, shard: Shard, after: u64, limit: u32) -> rusqlite::Result<Vec<Event>> {
+    collect(&mut *conn.prepare_cached(&EVENTS_AFTER)?, params![shard.0, after, limit], event)
+}
+
+/// The head of every shard.
+pub(crate) fn heads(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<Head>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT coalesce((SELECT floor FROM journal_heads WHERE shard = ?1), 0), \
+         (SELECT max(position) FROM journal WHERE shard = ?1)",
+    )?;
+    (0..shards)
+        .map(|shard| {
+            statement.query_row([shard], |row| {
+                let floor: u64 = row.get(0)?;
+                Ok(Head { shard: Shard(shard), floor, position: row.get::<_, Option<u64>>(1)?.unwrap_or(floor) })
+            })
+        })
+        .collect()
+}
+
+/// One follower.
+pub(crate) fn follower(conn: &Connection, name: &str, shards: u16) -> rusqlite::Result<Option<FollowerRow>> {
+    let row = conn
+        .prepare_cached("SELECT name, sink, paused, epoch, created_at, updated_at FROM followers WHERE name = ?1")?
+        .query_row([name], follower_row)
+        .optional()?;
+    row.map(|row| with_positions(conn, row, shards)).transpose()
+}
+
+/// All followers, by name.
+pub(crate) fn followers(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<FollowerRow>> {
+    let mut statement =
+        conn.prepare_cached("SELECT name, sink, paused, epoch, created_at, updated_at FROM followers ORDER BY name")?;
+    let rows = collect(&mut statement, params![], follower_row)?;
+    rows.into_iter().map(|row| with_positions(conn, row, shards)).collect()
+}
+
+fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
+    Ok(FollowerRow {
+        name: row.get(0)?,
+        sink: row.get(1)?,
+        paused: row.get(2)?,
+        cursor: Cursor { epoch: row.get(3)?, positions: Vec::new() },
+        created_at: Timestamp::from_micros(row.get(4)?),
+        updated_at: Timestamp::from_micros(row.get(5)?),
+    })
+}
+
+fn with_positions(conn: &Connection, mut row: FollowerRow, shards: u16) -> rusqlite::Result<FollowerRow> {
+    row.cursor.positions = vec![0; usize::from(shards)];
+    let mut statement = conn.prepare_cached("SELECT shard, position FROM cursors WHERE follower = ?1")?;
+    let mut rows = statement.query([&row.name])?;
+    while let Some(cursor) = rows.next()? {
+        if let Some(position) = row.cursor.positions.get_mut(cursor.get::<_, usize>(0)?) {
+            *position = cursor.get(1)?;
+        }
+    }
+    Ok(row)
+}
+
+/// Counts of one tenant's orders of one source; one statement, so one snapshot.
+pub(crate) fn tally(conn: &Connection, tenant: &TenantId, source: &SourceId, now: Timestamp) -> rusqlite::Result<Tally> {
+    let tally = conn
+        .prepare_cached(
+            "SELECT orders, queued, processed, parked, processing_micros, \
+             (SELECT count(*) FROM work w JOIN orders o USING (number) WHERE w.token IS NOT NULL AND w.due_at > ?3 \
+              AND o.tenant = ?1 AND o.source = ?2) \
+             FROM tallies WHERE tenant = ?1 AND source = ?2",
+        )?
+        .query_row(params![tenant.as_str(), source.as_str(), now.micros()], |row| {
+            Ok(Tally {
+                orders: row.get(0)?,
+                queued: row.get(1)?,
+                processed: row.get(2)?,
+                parked: row.get(3)?,
+                processing_micros: row.get(4)?,
+                running: row.get(5)?,
+            })
+        })
+        .optional()?;
+    Ok(tally.unwrap_or_default())
+}
+
+/// One redrive job.
+pub(crate) fn redrive(conn: &Connection, redrive_id: RedriveId) -> rusqlite::Result<Option<Redrive>> {
+    conn.prepare_cached(
+        "SELECT tenant, filter, reason, by, finished, redriven, refused, created_at, updated_at, next, up_to \
+         FROM redrives WHERE redrive_id = ?1",
+    )?
+    .query_row([blob(&redrive_id.0)], |row| {
+        let unreadable = |index, why: &str| {
+            rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, why.to_owned().into())
+        };
+        let tenant: String = row.get(0)?;
+        let filter: String = row.get(1)?;
+        Ok(Redrive {
+            redrive_id,
+            tenant: TenantId::new(&tenant).map_err(|error| unreadable(0, &error.to_string()))?,
+            filter: parse_filter(&filter).ok_or_else(|| unreadable(1, "no filter"))?,
+            reason: row.get(2)?,
+            by: row.get(3)?,
+            finished: row.get(4)?,
+            redriven: row.get(5)?,
+            refused: row.get(6)?,
+            created_at: Timestamp::from_micros(row.get(7)?),
+            updated_at: Timestamp::from_micros(row.get(8)?),
+            next: row.get(9)?,
+            up_to: row.get(10)?,
+        })
+    })
+    .optional()
+}
+
+/// Results of a redrive job behind result number `after`.
+pub(crate) fn redrive_items(
+    conn: &Connection,
+    redrive_id: RedriveId,
+    after: u64,
+    limit: u32,
+) -> rusqlite::Result<Vec<RedriveItem>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT order_id, result FROM redrive_items WHERE redrive_id = ?1 AND item > ?2 ORDER BY item LIMIT ?3",
+    )?;
+    collect(&mut statement, params![blob(&redrive_id.0), after, limit], |row| {
+        Ok(RedriveItem { order_id: OrderId(uuid(row, 0)?), result: row.get(1)? })
+    })
+}
+
+/// Redrive jobs that are not finished.
+pub(crate) fn open_redrives(conn: &Connection) -> rusqlite::Result<Vec<RedriveId>> {
+    let mut statement = conn.prepare_cached("SELECT redrive_id FROM redrives WHERE finished = 0 ORDER BY redrive_id")?;
+    collect(&mut statement, params![], |row| Ok(RedriveId(uuid(row, 0)?)))
+}

@@ -1,0 +1,69 @@
+//! A pool of read-only connections, each used by one blocking task at a time.
+
+use crate::connect;
+use crate::error::{fault, unavailable};
+use crate::guard::{Found, Guard, Identity};
+use order_core::Fault;
+use rusqlite::Connection;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Connections that read at once.
+const READERS_MAX: usize = 4;
+
+/// The pool.
+#[derive(Clone)]
+pub(crate) struct Readers {
+    path: PathBuf,
+    busy_timeout: Duration,
+    guard: Arc<Guard>,
+    idle: Arc<Mutex<Vec<(Identity, Connection)>>>,
+    room: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(crate) fn new(path: PathBuf, busy_timeout: Duration, guard: Arc<Guard>) -> Self {
+        Self { path, busy_timeout, guard, idle: Arc::default(), room: Arc::new(Semaphore::new(READERS_MAX)) }
+    }
+
+    /// Runs `read` on a connection of its own.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(Fault::internal)?;
+        let readers = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let (identity, conn) = readers.take()?;
+            let result = read(&conn).map_err(fault);
+            // A connection that failed is not worth keeping.
+            if result.is_ok() {
+                readers.idle().push((identity, conn));
+            }
+            drop(permit);
+            result
+        });
+        task.await.map_err(Fault::internal)?
+    }
+
+    fn take(&self) -> Result<(Identity, Connection), Fault> {
+        loop {
+            let Some((identity, conn)) = self.idle().pop() else { break };
+            if self.guard.check(identity)? == Found::Same {
+                return Ok((identity, conn));
+            }
+        }
+        let identity = self.guard.identity()?;
+        let conn = connect::read_only(&self.path, self.busy_timeout).map_err(fault)?;
+        if self.guard.check(identity)? == Found::Other {
+            return Err(unavailable("the database file is being replaced"));
+        }
+        Ok((identity, conn))
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Identity, Connection)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

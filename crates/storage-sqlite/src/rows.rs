@@ -1,0 +1,186 @@
+//! Rows as the core's types.
+
+use order_core::clock::Timestamp;
+use order_core::ids::{EventId, LeaseToken, OrderId, Reference, Shard, SourceId, TenantId};
+use order_core::journal::Event;
+use order_core::lease::Work;
+use order_core::order::event::{EventType, parse_lines};
+use order_core::order::money::Money;
+use order_core::order::state::{Fulfilment, Processing};
+use order_core::order::{Content, LeaseView, Order};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Row, Statement, ToSql};
+use uuid::Uuid;
+
+/// The columns that [`order`] reads, of `orders o LEFT JOIN work w USING (number)`.
+pub(crate) const ORDER_COLUMNS: &str = "o.number, o.order_id, o.tenant, o.source, o.reference, o.digest, o.customer, \
+     o.currency, o.lines, o.total, o.attributes, o.version, o.processing, o.fulfilment, o.withdrawn, o.attempt, \
+     o.last_error, o.accepted_at, o.updated_at, o.started_at, o.processed_at, o.shipped_at, o.tracking_number, \
+     o.delivered_at, o.cause, o.last_position, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at";
+
+/// The columns that [`event`] reads.
+pub(crate) const EVENT_COLUMNS: &str = "event_id, tenant, source, order_id, version, shard, position, prev_position, \
+     epoch, type, data_version, data, occurred_at";
+
+/// Reads any type that is kept as text.
+struct Text<T>(T);
+
+macro_rules! from_text {
+    ($($type:ty: $parse:expr;)+) => {
+        $(impl FromSql for Text<$type> {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let text = value.as_str()?;
+                let parse: fn(&str) -> Option<$type> = $parse;
+                parse(text).map(Self).ok_or_else(|| FromSqlError::Other(format!("{text:?} is no {}", stringify!($type)).into()))
+            }
+        })+
+    };
+}
+
+from_text! {
+    TenantId: |text| TenantId::new(text).ok();
+    SourceId: |text| SourceId::new(text).ok();
+    Reference: |text| Reference::new(text).ok();
+    Money: |text| Money::parse(text).ok();
+    Processing: Processing::from_word;
+    Fulfilment: Fulfilment::from_word;
+    EventType: |text| Some(EventType::from_word(text));
+    serde_json::Value: |text| serde_json::from_str(text).ok();
+}
+
+struct Bytes16(Uuid);
+
+impl FromSql for Bytes16 {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let bytes: [u8; 16] = value.as_blob()?.try_into().map_err(|_| FromSqlError::InvalidType)?;
+        Ok(Self(Uuid::from_bytes(bytes)))
+    }
+}
+
+struct Time(Timestamp);
+
+impl FromSql for Time {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Ok(Self(Timestamp::from_micros(value.as_i64()?)))
+    }
+}
+
+fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<Time>>(index)?.map(|time| time.0))
+}
+
+fn text<T>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+where
+    Text<T>: FromSql,
+{
+    Ok(row.get::<_, Text<T>>(index)?.0)
+}
+
+/// The id in column `index`.
+pub(crate) fn uuid(row: &Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
+    Ok(row.get::<_, Bytes16>(index)?.0)
+}
+
+fn conversion(index: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, why.into())
+}
+
+/// An order and its work row, from [`ORDER_COLUMNS`].
+pub(crate) fn order(row: &Row<'_>) -> rusqlite::Result<(Order, Option<Work>)> {
+    let order_id = OrderId(uuid(row, 1)?);
+    let work = work(row, order_id)?;
+    let lease = work.as_ref().and_then(|work| {
+        let (token, began_at) = (work.token?, work.claimed_at?);
+        Some(LeaseView { attempt: work.attempt + 1, began_at, until: work.due_at, token })
+    });
+    let reference: Option<Text<Reference>> = row.get(4)?;
+    let order = Order {
+        id: order_id,
+        number: row.get(0)?,
+        tenant: text(row, 2)?,
+        source: text(row, 3)?,
+        reference: reference.map(|reference| reference.0),
+        content: content(row)?,
+        digest: row.get(5)?,
+        version: row.get(11)?,
+        processing: text(row, 12)?,
+        fulfilment: text(row, 13)?,
+        withdrawn: row.get(14)?,
+        attempt: row.get(15)?,
+        last_error: row.get(16)?,
+        accepted_at: row.get::<_, Time>(17)?.0,
+        updated_at: row.get::<_, Time>(18)?.0,
+        started_at: time(row, 19)?,
+        processed_at: time(row, 20)?,
+        shipped_at: time(row, 21)?,
+        tracking_number: row.get(22)?,
+        delivered_at: time(row, 23)?,
+        cause: EventId(uuid(row, 24)?),
+        last_position: row.get(25)?,
+        lease,
+    };
+    Ok((order, work))
+}
+
+fn content(row: &Row<'_>) -> rusqlite::Result<Content> {
+    let lines = match row.get_ref(8)?.as_str()? {
+        "[]" => Vec::new(),
+        _ => parse_lines(&text::<serde_json::Value>(row, 8)?).map_err(|error| conversion(8, error))?,
+    };
+    let attributes = match row.get_ref(10)?.as_str()? {
+        "{}" => serde_json::Map::new(),
+        other => serde_json::from_str(other).map_err(|error| conversion(10, error))?,
+    };
+    Ok(Content { customer: row.get(6)?, currency: row.get(7)?, lines, total: text(row, 9)?, attributes })
+}
+
+fn work(row: &Row<'_>, order_id: OrderId) -> rusqlite::Result<Option<Work>> {
+    let Some(due_at) = time(row, 26)? else { return Ok(None) };
+    let token: Option<Bytes16> = row.get(29)?;
+    Ok(Some(Work {
+        order_id,
+        due_at,
+        attempt: row.get(27)?,
+        lapses: row.get(28)?,
+        token: token.map(|token| LeaseToken(token.0)),
+        claimed_at: time(row, 30)?,
+    }))
+}
+
+/// An event, from [`EVENT_COLUMNS`].
+pub(crate) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        event_id: EventId(uuid(row, 0)?),
+        tenant: text(row, 1)?,
+        source: text(row, 2)?,
+        order_id: OrderId(uuid(row, 3)?),
+        version: row.get(4)?,
+        shard: Shard(row.get(5)?),
+        position: row.get(6)?,
+        prev_position: row.get(7)?,
+        epoch: row.get(8)?,
+        kind: text(row, 9)?,
+        data_version: row.get(10)?,
+        data: row.get(11)?,
+        occurred_at: row.get::<_, Time>(12)?.0,
+    })
+}
+
+/// Collects the rows of a query.
+pub(crate) fn collect<T>(
+    statement: &mut Statement<'_>,
+    parameters: &[&dyn ToSql],
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    statement.query_map(parameters, read)?.collect()
+}
+
+/// An id as it is kept.
+pub(crate) fn blob(id: &Uuid) -> &[u8] {
+    id.as_bytes()
+}
+
+/// A time as it is kept.
+pub(crate) fn micros(time: Option<Timestamp>) -> Option<i64> {
+    time.map(Timestamp::micros)
+}

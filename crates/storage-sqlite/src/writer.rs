@@ -1,0 +1,167 @@
+//! The one writer: a thread that applies batches, one transaction each.
+
+use crate::apply;
+use crate::connect;
+use crate::error::{fault, unavailable};
+use crate::guard::{Found, Guard, Identity};
+use crate::meta;
+use order_core::command::Command;
+use order_core::ports::Committed;
+use order_core::query::Install;
+use order_core::{Fault, fault_point};
+use rusqlite::{Connection, ErrorCode};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// With nothing to do for so long, the log is carried into the database and emptied.
+const IDLE: Duration = Duration::from_secs(1);
+
+struct Batch {
+    commands: Arc<[Command]>,
+    reply: oneshot::Sender<Result<Committed, Fault>>,
+}
+
+/// The way to the writer's thread, which ends when this is dropped.
+pub(crate) struct Writer {
+    batches: Sender<Batch>,
+}
+
+/// The writer's own: moved into its thread.
+pub(crate) struct WriterState {
+    pub(crate) conn: Connection,
+    pub(crate) identity: Identity,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) install: Arc<Install>,
+    pub(crate) path: PathBuf,
+    pub(crate) busy_timeout: Duration,
+    /// After an I/O error the connection is opened again before it is used again.
+    pub(crate) suspect: bool,
+    /// Whether the log holds anything.
+    pub(crate) dirty: bool,
+}
+
+impl Writer {
+    pub(crate) fn start(state: WriterState) -> Result<Self, Fault> {
+        let (batches, queue) = channel();
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || state.run(&queue))
+            .map_err(|error| unavailable(format!("cannot start the writer: {error}")))?;
+        Ok(Self { batches })
+    }
+
+    pub(crate) async fn commit(&self, commands: Arc<[Command]>) -> Result<Committed, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.batches.send(Batch { commands, reply }).map_err(|_| Fault::ShuttingDown)?;
+        // The thread drops a reply only by panicking: then whether the commit took place is not known.
+        answer.await.unwrap_or(Err(Fault::OutcomeUnknown))
+    }
+}
+
+impl WriterState {
+    fn run(mut self, queue: &Receiver<Batch>) {
+        loop {
+            match queue.recv_timeout(IDLE) {
+                Ok(batch) => self.serve(batch),
+                Err(RecvTimeoutError::Timeout) => self.idle(queue),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn serve(&mut self, batch: Batch) {
+        let Batch { commands, reply } = batch;
+        if fault_point::planted("ack-before-commit") {
+            return self.acknowledge_too_early(&commands, reply);
+        }
+        let committed = self.transaction(&commands);
+        if let Err(Fault::Unavailable { why, .. }) = &committed {
+            tracing::error!(%why, "cannot commit");
+        }
+        drop(reply.send(committed));
+    }
+
+    fn transaction(&mut self, commands: &[Command]) -> Result<Committed, Fault> {
+        self.ready()?;
+        let committed = self.begin().and_then(|()| apply::apply(&self.conn, &self.install, commands));
+        let committed = committed.and_then(|committed| self.end().map(|()| committed));
+        if committed.is_err() && !self.conn.is_autocommit() {
+            // What cannot be undone now is undone when the connection is opened again.
+            self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();
+        }
+        let committed = committed?;
+        // Only now is it sure that what was flushed lies where it will be looked for.
+        match self.guard.check(self.identity)? {
+            Found::Same => Ok(committed),
+            Found::Other => Err(unavailable("the database file was replaced during a commit")),
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| self.note(error))
+    }
+
+    fn end(&mut self) -> Result<(), Fault> {
+        self.dirty = true;
+        self.conn.execute_batch("COMMIT").map_err(|error| self.note(error))
+    }
+
+    fn note(&mut self, error: rusqlite::Error) -> Fault {
+        let code = error.sqlite_error_code();
+        self.suspect |= matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly));
+        fault(error)
+    }
+
+    /// Makes sure that the connection leads to the file at the path, and that there is room.
+    fn ready(&mut self) -> Result<(), Fault> {
+        if self.guard.check(self.identity)? == Found::Other || self.suspect {
+            self.reopen()?;
+        }
+        self.guard.check_space()
+    }
+
+    fn reopen(&mut self) -> Result<(), Fault> {
+        let identity = self.guard.identity()?;
+        let conn = connect::writer(&self.path, self.busy_timeout).map_err(fault)?;
+        let install = meta::load(&conn).map_err(fault)?;
+        if install.as_ref().map(|install| install.installation_id) != Some(self.install.installation_id) {
+            return Err(unavailable("the file at the database's path is another database"));
+        }
+        (self.conn, self.identity, self.suspect) = (conn, identity, false);
+        tracing::warn!("opened the database again");
+        Ok(())
+    }
+
+    /// Carries the log into the database and empties it; gives way to whoever reads or waits.
+    fn idle(&mut self, queue: &Receiver<Batch>) {
+        if self.dirty && self.guard.check(self.identity).is_ok_and(|found| found == Found::Same) {
+            let quiet = self.conn.busy_timeout(Duration::ZERO).and_then(|()| {
+                let busy: i64 = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+                self.conn.busy_timeout(self.busy_timeout)?;
+                Ok(busy == 0)
+            });
+            self.dirty = !matches!(quiet, Ok(true));
+            self.suspect |= quiet.is_err();
+            return;
+        }
+        // Nothing to carry: sleep until there is something to do.
+        if let Ok(batch) = queue.recv() {
+            self.serve(batch);
+        }
+    }
+
+    /// The planted bug of the crash test: the client hears of success before the commit.
+    fn acknowledge_too_early(&mut self, commands: &[Command], reply: oneshot::Sender<Result<Committed, Fault>>) {
+        let applied = self.ready().and_then(|()| self.begin());
+        let applied = applied.and_then(|()| apply::apply(&self.conn, &self.install, commands));
+        let failed = applied.is_err();
+        drop(reply.send(applied));
+        std::thread::sleep(Duration::from_millis(20));
+        if failed || self.end().is_err() {
+            self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();
+        }
+    }
+}
