@@ -121,6 +121,15 @@ impl SqliteStorage {
     }
 }
 
+/// The version of the schema of a database file; 0 when nothing has been installed in it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn schema_version(options: &Options) -> Result<u32, Fault> {
+    let conn = connect::read_only(&options.path, options.busy_timeout).map_err(fault)?;
+    migrate::version(&conn)
+}
+
 #[async_trait]
 impl Storage for SqliteStorage {
     fn install(&self) -> &Install {

@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -24,9 +25,20 @@ struct Batch {
     reply: oneshot::Sender<Result<Committed, Fault>>,
 }
 
-/// The way to the writer's thread, which ends when this is dropped.
+/// The way to the writer's thread. Dropping it waits until the thread has closed the database.
 pub(crate) struct Writer {
-    batches: Sender<Batch>,
+    batches: Option<Sender<Batch>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already.
+            drop(thread.join());
+        }
+    }
 }
 
 /// The writer's own: moved into its thread.
@@ -46,16 +58,17 @@ pub(crate) struct WriterState {
 impl Writer {
     pub(crate) fn start(state: WriterState) -> Result<Self, Fault> {
         let (batches, queue) = channel();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || state.run(&queue))
             .map_err(|error| unavailable(format!("cannot start the writer: {error}")))?;
-        Ok(Self { batches })
+        Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 
     pub(crate) async fn commit(&self, commands: Arc<[Command]>) -> Result<Committed, Fault> {
         let (reply, answer) = oneshot::channel();
-        self.batches.send(Batch { commands, reply }).map_err(|_| Fault::ShuttingDown)?;
+        let batches = self.batches.as_ref().ok_or(Fault::ShuttingDown)?;
+        batches.send(Batch { commands, reply }).map_err(|_| Fault::ShuttingDown)?;
         // The thread drops a reply only by panicking: then whether the commit took place is not known.
         answer.await.unwrap_or(Err(Fault::OutcomeUnknown))
     }

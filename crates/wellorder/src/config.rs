@@ -23,10 +23,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use problem::Problems;
+pub(crate) use problem::{Problem, Problems};
 pub(crate) use resolve::{Config, load};
 pub(crate) use settings::{
-    FollowerStart, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings,
+    FollowerStart, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings,
 };
 pub(crate) use show::{as_json, as_rows};
 pub(crate) use sources::{Environment, Flag, Inputs};

@@ -1,1 +1,10 @@
-fn main(){}
+//! `wellorder`, the program.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    wellorder::run()
+}

@@ -69,13 +69,24 @@ impl<'a> Output<'a> {
     #[cfg(test)]
     pub(crate) fn to(out: impl Write + 'a, err: impl Write + 'a, json: bool) -> Self {
         let (out, err) = (Box::new(out), Box::new(err));
-        Self { out, err, json, out_color: false, err_color: false, progress: false }
+        Self {
+            out,
+            err,
+            json,
+            out_color: false,
+            err_color: false,
+            progress: false,
+        }
     }
 
     /// Colours whatever the terminal is.
     #[cfg(test)]
     pub(crate) fn colored(self) -> Self {
-        Self { out_color: true, err_color: true, ..self }
+        Self {
+            out_color: true,
+            err_color: true,
+            ..self
+        }
     }
 
     /// A line of the answer.
@@ -109,6 +120,15 @@ impl<'a> Output<'a> {
         self.line(&escape_json(text.trim_end()))
     }
 
+    /// A script of our own making, as it is.
+    ///
+    /// # Errors
+    /// The reader is gone or the disk is full.
+    pub(crate) fn script(&mut self, script: &[u8]) -> io::Result<()> {
+        self.out.write_all(script)?;
+        self.out.flush()
+    }
+
     /// `text` (escaped) for standard output in this style.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         paint(self.out_color, style, text)
@@ -117,6 +137,23 @@ impl<'a> Output<'a> {
     /// `text` (escaped) for standard error in this style.
     pub(crate) fn paint_note(&self, style: Style, text: &str) -> String {
         paint(self.err_color, style, text)
+    }
+
+    /// Names and values, a line each; empty values are left out.
+    ///
+    /// # Errors
+    /// The reader is gone or the disk is full.
+    pub(crate) fn fields<const N: usize>(&mut self, fields: [(&str, Cell); N]) -> io::Result<()> {
+        let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, cell) in fields.iter().filter(|(_, cell)| !cell.text.is_empty()) {
+            let name = paint(self.out_color, Style::Dim, &format!("{name:<width$}"));
+            writeln!(
+                self.out,
+                "{name}  {}",
+                paint(self.out_color, cell.style, &cell.text)
+            )?;
+        }
+        self.out.flush()
     }
 
     /// A table: a heading and rows, columns padded, cells escaped.
@@ -136,7 +173,11 @@ impl<'a> Output<'a> {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let last = column + 1 == row.len();
-                let padding = if last { 0 } else { width + 2 - cell.text.chars().count() };
+                let padding = if last {
+                    0
+                } else {
+                    width + 2 - cell.text.chars().count()
+                };
                 let text = paint(color, cell.style, &cell.text);
                 let _ = write!(line, "{text}{:padding$}", "");
             }
@@ -155,7 +196,10 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn new(style: Style, text: &str) -> Self {
-        Self { style, text: escape(text).into_owned() }
+        Self {
+            style,
+            text: escape(text).into_owned(),
+        }
     }
 }
 
@@ -242,14 +286,20 @@ mod tests {
         let hostile = "a\x1b[2Jb\u{9b}31mc\x07\x7f\r\nd\u{202e}e\u{2028}f\0";
         let safe = escape(hostile);
         assert!(!safe.chars().any(is_unsafe), "{safe:?}");
-        assert_eq!(safe, r"a\u{1b}[2Jb\u{9b}31mc\u{7}\u{7f}\r\nd\u{202e}e\u{2028}f\u{0}");
+        assert_eq!(
+            safe,
+            r"a\u{1b}[2Jb\u{9b}31mc\u{7}\u{7f}\r\nd\u{202e}e\u{2028}f\u{0}"
+        );
         assert!(matches!(escape("plain ünïcödé 🫖"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn json_keeps_its_value_and_its_bytes() {
         let plain = "{\n \"a\": \"tea\\u001b 🫖\",\t\"n\": 1.10}";
-        assert_eq!(shown(|out| out.json(plain.as_bytes()).unwrap()), format!("{plain}\n"));
+        assert_eq!(
+            shown(|out| out.json(plain.as_bytes()).unwrap()),
+            format!("{plain}\n")
+        );
         let hostile = "{\"a\":\"x\u{9b}y\u{7f}\u{202e}\"}";
         let safe = shown(|out| out.json(hostile.as_bytes()).unwrap());
         assert_eq!(safe, "{\"a\":\"x\\u009by\\u007f\\u202e\"}\n");
@@ -260,7 +310,10 @@ mod tests {
     #[test]
     fn tables_line_up_and_escape() {
         let table = shown(|out| {
-            let rows = [vec!["1".into(), "short".into()], vec!["22222".into(), "a\nb".into()]];
+            let rows = [
+                vec!["1".into(), "short".into()],
+                vec!["22222".into(), "a\nb".into()],
+            ];
             out.table(&["ID", "NAME"], &rows).unwrap();
         });
         insta::assert_snapshot!(table, @r"
@@ -276,7 +329,10 @@ mod tests {
         let output = Output::to(&mut out, io::sink(), false);
         assert_eq!(output.paint(Style::Bad, "parked"), "parked");
         let output = output.colored();
-        assert_eq!(output.paint(Style::Bad, "parked\x1b"), "\x1b[31mparked\\u{1b}\x1b[0m");
+        assert_eq!(
+            output.paint(Style::Bad, "parked\x1b"),
+            "\x1b[31mparked\\u{1b}\x1b[0m"
+        );
         assert_eq!(output.paint(Style::Plain, "x"), "x");
     }
 }

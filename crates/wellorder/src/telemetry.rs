@@ -12,10 +12,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter, layer::SubscriberExt as _, registry};
 
-use crate::config::{LogFormat, LogLevel};
+use crate::{
+    config::{LogFormat, LogLevel},
+    output::escape,
+};
 
 /// Our own crates; everybody else's are heard from warnings on.
-const CRATES: &[&str] = &["wellorder", "order_core", "storage_sqlite", "api", "contracts", "outbound"];
+const CRATES: &[&str] = &[
+    "wellorder",
+    "order_core",
+    "storage_sqlite",
+    "api",
+    "contracts",
+    "outbound",
+];
 
 /// How often histograms are folded, scraped or not; without this they grow with every observation.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -23,11 +33,14 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Bounds for everything that is measured in seconds: from a commit in a fraction of a millisecond to a request at
 /// its time-out.
 const SECONDS: &[f64] = &[
-    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
 ];
 
 /// Bounds for everything else, which are counts: rows of a batch, events of a page.
-const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
+const COUNTS: &[f64] = &[
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0,
+];
 
 /// Starts logging, once a process.
 ///
@@ -49,7 +62,9 @@ fn filter(level: LogLevel) -> EnvFilter {
         LogLevel::Debug => ("debug", "warn"),
         LogLevel::Trace => ("trace", "info"),
     };
-    let directives = CRATES.iter().fold(others.to_owned(), |all, name| format!("{all},{name}={ours}"));
+    let directives = CRATES
+        .iter()
+        .fold(others.to_owned(), |all, name| format!("{all},{name}={ours}"));
     EnvFilter::new(directives)
 }
 
@@ -57,7 +72,11 @@ fn json<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer);
+    let layer = fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_writer(writer);
     registry().with(filter(level)).with(layer)
 }
 
@@ -69,7 +88,8 @@ where
     registry().with(filter(level)).with(layer)
 }
 
-/// Keeps an event on its line: a line break in a message could otherwise pretend to be another event.
+/// Keeps an event on its line and off the terminal's controls: a line break in a message could otherwise pretend to
+/// be another event.
 struct OneLine<W>(W);
 
 impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLine<W> {
@@ -83,20 +103,8 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLine<W> {
 impl<W: io::Write> io::Write for OneLine<W> {
     /// An event comes as one write, ended by its own line break.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let (body, end) = match event.strip_suffix(b"\n") {
-            Some(body) => (body, &b"\n"[..]),
-            None => (event, &b""[..]),
-        };
-        let mut line = Vec::with_capacity(event.len() + 8);
-        for byte in body {
-            match byte {
-                b'\n' => line.extend_from_slice(b"\\n"),
-                b'\r' => line.extend_from_slice(b"\\r"),
-                byte => line.push(*byte),
-            }
-        }
-        line.extend_from_slice(end);
-        self.0.write_all(&line)?;
+        let text = String::from_utf8_lossy(event);
+        writeln!(self.0, "{}", escape(text.strip_suffix('\n').unwrap_or(&text)))?;
         Ok(event.len())
     }
 
@@ -110,12 +118,16 @@ impl<W: io::Write> io::Write for OneLine<W> {
 /// # Errors
 /// Something measures already.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
-    builder()?.install_recorder().context("measuring was started twice")
+    builder()?
+        .install_recorder()
+        .context("measuring was started twice")
 }
 
 fn builder() -> anyhow::Result<PrometheusBuilder> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
-    Ok(PrometheusBuilder::new().set_buckets(COUNTS)?.set_buckets_for_metric(seconds, SECONDS)?)
+    Ok(PrometheusBuilder::new()
+        .set_buckets(COUNTS)?
+        .set_buckets_for_metric(seconds, SECONDS)?)
 }
 
 /// Folds histograms every five seconds until `stop`.
@@ -206,7 +218,10 @@ mod tests {
             tracing::debug!(target: "order_core::intake", "ours");
         });
         let text = log.text();
-        assert!(!text.contains("chatter") && text.contains("trouble") && text.contains("ours"), "{text}");
+        assert!(
+            !text.contains("chatter") && text.contains("trouble") && text.contains("ours"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -217,9 +232,18 @@ mod tests {
             metrics::histogram!("wellorder_batch_rows").record(7.0);
         });
         let text = recorder.handle().render();
-        assert!(text.contains("wellorder_commit_seconds_bucket{le=\"0.0025\"} 0"), "{text}");
-        assert!(text.contains("wellorder_commit_seconds_bucket{le=\"0.005\"} 1"), "{text}");
-        assert!(text.contains("wellorder_batch_rows_bucket{le=\"10\"} 1"), "{text}");
+        assert!(
+            text.contains("wellorder_commit_seconds_bucket{le=\"0.0025\"} 0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("wellorder_commit_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("wellorder_batch_rows_bucket{le=\"10\"} 1"),
+            "{text}"
+        );
         assert!(!text.contains("quantile"), "{text}");
     }
 }

@@ -26,7 +26,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem found, in the order of the layers.
+/// Every problem found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
@@ -38,14 +38,39 @@ impl Problems {
         what: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.0.push(Problem { place: place.into(), key: key.into(), what: what.into(), fix: fix.into() });
+        self.0.push(Problem {
+            place: place.into(),
+            key: key.into(),
+            what: what.into(),
+            fix: fix.into(),
+        });
+    }
+
+    /// Sorted as one would go through them: flags, environment, files from the top, defaults.
+    pub(super) fn in_order(mut self) -> Self {
+        self.0.sort_by_key(|problem| {
+            let (file, line) = problem.place.rsplit_once(':').unwrap_or((&problem.place, "0"));
+            let layer = match file {
+                flag if flag.starts_with("--") => 0,
+                "environment" => 1,
+                ".env" => 2,
+                "default" => 4,
+                _ => 3,
+            };
+            (layer, line.parse::<usize>().unwrap_or(0))
+        });
+        self
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "the settings have {count} {}:", if count == 1 { "problem" } else { "problems" })?;
+        write!(
+            f,
+            "the settings have {count} {}:",
+            if count == 1 { "problem" } else { "problems" }
+        )?;
         for problem in &self.0 {
             write!(f, "\n  {problem}")?;
         }

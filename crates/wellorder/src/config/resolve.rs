@@ -24,6 +24,16 @@ pub(crate) enum Origin {
     Default,
 }
 
+impl Origin {
+    /// Where to look, for a message that names the variable besides.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Variable(_) => "environment".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,6 +61,7 @@ pub(crate) struct Config {
 
 impl Config {
     /// Where the value of the setting with this path came from.
+    #[cfg(test)]
     pub(crate) fn origin(&self, path: &str) -> Origin {
         origin_of(&self.resolved, path)
     }
@@ -62,8 +73,13 @@ pub(super) fn origin_of(resolved: &[Resolved], path: &str) -> Origin {
 }
 
 /// Names that begin like ours and set no setting. The crash tests use them in builds with the feature.
-const NOT_SETTINGS: &[&str] =
-    if cfg!(feature = "killpoints") { &["WELLORDER_KILLPOINT", "WELLORDER_PLANT"] } else { &[] };
+const NOT_SETTINGS: &[&str] = if cfg!(feature = "killpoints") {
+    &["WELLORDER_KILLPOINT", "WELLORDER_PLANT"]
+} else {
+    &[]
+};
+
+const REMOVE: &str = "remove it; `wellorder config show` lists what there is";
 
 /// Settles every setting.
 ///
@@ -80,7 +96,14 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
         for (place, setting) in SETTINGS.iter().enumerate() {
             if matches!(setting.default, Default::Follows(_)) == followers {
                 let (value, origin) = layers.settle(setting, &mut settings, &mut problems);
-                resolved.push((place, Resolved { setting, value, origin }));
+                resolved.push((
+                    place,
+                    Resolved {
+                        setting,
+                        value,
+                        origin,
+                    },
+                ));
             }
         }
     }
@@ -90,7 +113,11 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
     if problems.0.is_empty() {
         check::together(&settings, &resolved, &mut problems);
     }
-    if problems.0.is_empty() { Ok(Config { settings, resolved }) } else { Err(problems) }
+    if problems.0.is_empty() {
+        Ok(Config { settings, resolved })
+    } else {
+        Err(problems.in_order())
+    }
 }
 
 struct Layers<'a> {
@@ -111,12 +138,19 @@ struct Candidate {
 
 impl<'a> Layers<'a> {
     fn read(inputs: &'a Inputs, problems: &mut Problems) -> Self {
-        let name = |text: &'a Option<super::sources::Text>| text.as_ref().map_or("", |text| text.name.as_str());
+        let name =
+            |text: &'a Option<super::sources::Text>| text.as_ref().map_or("", |text| text.name.as_str());
         Self {
             inputs,
-            dotenv: inputs.dotenv.as_ref().map_or_else(Vec::new, |text| dotenv::parse(text, problems)),
+            dotenv: inputs
+                .dotenv
+                .as_ref()
+                .map_or_else(Vec::new, |text| dotenv::parse(text, problems)),
             dotenv_name: name(&inputs.dotenv),
-            file: inputs.file.as_ref().map_or_else(Vec::new, |text| file::parse(text, problems)),
+            file: inputs
+                .file
+                .as_ref()
+                .map_or_else(Vec::new, |text| file::parse(text, problems)),
             file_name: name(&inputs.file),
         }
     }
@@ -154,44 +188,64 @@ impl<'a> Layers<'a> {
         let mut found = Vec::new();
         for flag in self.inputs.flags.iter().filter(|flag| flag.path == setting.path) {
             let origin = Origin::Flag(flag.flag);
-            found.push(Candidate { value: flag.value.clone(), origin, key: flag.flag.to_owned() });
+            found.push(Candidate {
+                value: flag.value.clone(),
+                origin,
+                key: flag.flag.to_owned(),
+            });
         }
         let variable = |name: &str| {
             let value = self.inputs.environment.get(name)?.to_owned();
-            Some(Candidate { value, origin: Origin::Variable(name.to_owned()), key: name.to_owned() })
+            Some(Candidate {
+                value,
+                origin: Origin::Variable(name.to_owned()),
+                key: name.to_owned(),
+            })
         };
         let plain = found.is_empty();
         found.extend(named(setting, variable, "environment", plain, problems));
         let line = |name: &str| {
             let variable = self.dotenv.iter().find(|variable| variable.name == name)?;
-            let origin = Origin::DotEnv { file: self.dotenv_name.to_owned(), line: variable.line };
-            Some(Candidate { value: variable.value.clone(), origin, key: name.to_owned() })
+            let origin = Origin::DotEnv {
+                file: self.dotenv_name.to_owned(),
+                line: variable.line,
+            };
+            Some(Candidate {
+                value: variable.value.clone(),
+                origin,
+                key: name.to_owned(),
+            })
         };
         let plain = found.is_empty();
         found.extend(named(setting, line, self.dotenv_name, plain, problems));
         if let Some(entry) = self.file.iter().find(|entry| entry.path == setting.path) {
-            found.extend(self.from_file(setting, entry, problems));
+            found.extend(self.written(setting, entry, problems));
         }
         found
     }
 
     /// Numbers are written as numbers, text as strings: a value of the wrong kind is a slip worth telling.
-    fn from_file(
+    fn written(
         &self,
         setting: &'static Setting,
         entry: &Entry,
         problems: &mut Problems,
     ) -> Option<Candidate> {
-        let origin = Origin::File { file: self.file_name.to_owned(), line: entry.line };
+        let origin = Origin::File {
+            file: self.file_name.to_owned(),
+            line: entry.line,
+        };
         let (value, is_number) = match &entry.value {
             Written::Text(text) => (Some(text), false),
             Written::Number(text) => (Some(text), true),
             Written::Other => (None, false),
         };
         match value {
-            Some(value) if is_number == setting.shape.is_number() => {
-                Some(Candidate { value: value.clone(), origin, key: setting.path.to_owned() })
-            }
+            Some(value) if is_number == setting.shape.is_number() => Some(Candidate {
+                value: value.clone(),
+                origin,
+                key: setting.path.to_owned(),
+            }),
             _ => {
                 let fix = format!("write {}", setting.shape.in_toml());
                 problems.add(origin.to_string(), setting.path, "has the wrong type", fix);
@@ -202,13 +256,18 @@ impl<'a> Layers<'a> {
 
     /// Whatever looks like ours and is none: a setting that silently does nothing is the worst kind.
     fn find_unknown(&self, problems: &mut Problems) {
+        const OURS: &str = "WELLORDER_";
         let variables: BTreeSet<String> = SETTINGS.iter().map(Setting::variable).collect();
-        let is_unknown = |name: &str| {
-            name.starts_with("WELLORDER_") && !variables.contains(name) && !NOT_SETTINGS.contains(&name)
-        };
-        let fix = |name: &str| match suggest::nearest(name, variables.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean {near}?"),
-            None => "remove it; `wellorder config show` lists what there is".to_owned(),
+        let is_unknown =
+            |name: &str| name.starts_with(OURS) && !variables.contains(name) && !NOT_SETTINGS.contains(&name);
+        // What all of them begin with would make any two look alike.
+        let ends: Vec<&str> = variables
+            .iter()
+            .filter_map(|name| name.strip_prefix(OURS))
+            .collect();
+        let fix = |name: &str| match suggest::nearest(&name[OURS.len()..], ends.iter().copied()) {
+            Some(near) => format!("did you mean {OURS}{near}?"),
+            None => REMOVE.to_owned(),
         };
         for name in self.inputs.environment.names().filter(|name| is_unknown(name)) {
             problems.add("environment", name, "is no setting", fix(name));
@@ -216,7 +275,8 @@ impl<'a> Layers<'a> {
         let mut seen = BTreeSet::new();
         for Variable { name, line, .. } in &self.dotenv {
             let place = format!("{}:{line}", self.dotenv_name);
-            let known = variables.contains(name) || SETTINGS.iter().any(|s| s.aliases.contains(&name.as_str()));
+            let known =
+                variables.contains(name) || SETTINGS.iter().any(|s| s.aliases.contains(&name.as_str()));
             if is_unknown(name) {
                 problems.add(place, name, "is no setting", fix(name));
             } else if known && !seen.insert(name) {
@@ -235,11 +295,14 @@ impl<'a> Layers<'a> {
 fn path_fix(path: &str) -> String {
     let inside = format!("{path}.");
     if let Some(one) = SETTINGS.iter().find(|setting| setting.path.starts_with(&inside)) {
-        return format!("it is a table: write [{path}] and under it settings such as {}", &one.path[inside.len()..]);
+        return format!(
+            "it is a table: write [{path}] and under it settings such as {}",
+            &one.path[inside.len()..]
+        );
     }
     match suggest::nearest(path, SETTINGS.iter().map(|setting| setting.path)) {
         Some(near) => format!("did you mean {near}?"),
-        None => "remove it; `wellorder config show` lists what there is".to_owned(),
+        None => REMOVE.to_owned(),
     }
 }
 
@@ -270,19 +333,15 @@ fn named(
 }
 
 fn report(setting: &Setting, candidate: &Candidate, bad: Bad, problems: &mut Problems) {
-    let place = match &candidate.origin {
-        Origin::Variable(_) => "environment".to_owned(),
-        other => other.to_string(),
-    };
-    let shown = match candidate.value.trim() {
-        "" => "an empty value".to_owned(),
-        _ if setting.secret => "its value".to_owned(),
-        value => format!("`{}`", crate::output::escape(value)),
+    let what = match candidate.value.trim() {
+        "" => "is empty".to_owned(),
+        _ if setting.secret => format!("has a value that {}", bad.what),
+        value => format!("`{}` {}", crate::output::escape(value), bad.what),
     };
     let fix = if setting.aliases.contains(&candidate.key.as_str()) {
         format!("{}, or set {}", bad.fix, setting.variable())
     } else {
         bad.fix
     };
-    problems.add(place, &candidate.key, format!("{shown} {}", bad.what), fix);
+    problems.add(candidate.origin.place(), &candidate.key, what, fix);
 }

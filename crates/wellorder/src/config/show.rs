@@ -7,12 +7,20 @@ use super::resolve::{Config, Origin, Resolved};
 impl Resolved {
     /// The value as it may be shown.
     fn shown(&self) -> String {
-        if self.setting.secret { self.setting.shape.redacted(&self.value) } else { self.value.clone() }
+        if self.setting.secret {
+            self.setting.shape.redacted(&self.value)
+        } else {
+            self.setting.shape.shown(&self.value)
+        }
     }
 
     fn as_json(&self) -> Value {
         let shown = self.shown();
-        let number = if self.setting.shape.is_number() { serde_json::from_str(&shown).ok() } else { None };
+        let number = if self.setting.shape.is_number() {
+            serde_json::from_str(&shown).ok()
+        } else {
+            None
+        };
         json!({
             "key": self.setting.path,
             "value": number.unwrap_or(Value::String(shown)),
@@ -26,11 +34,9 @@ impl Resolved {
     }
 }
 
-/// Key, value, origin, and what it is, a row each.
-pub(crate) fn as_rows(config: &Config) -> Vec<[String; 4]> {
-    let row = |one: &Resolved| {
-        [one.setting.path.to_owned(), one.shown(), one.origin.to_string(), one.setting.about.to_owned()]
-    };
+/// Key, value and origin, a row each.
+pub(crate) fn as_rows(config: &Config) -> Vec<[String; 3]> {
+    let row = |one: &Resolved| [one.setting.path.to_owned(), one.shown(), one.origin.to_string()];
     config.resolved.iter().map(row).collect()
 }
 

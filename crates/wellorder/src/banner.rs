@@ -1,0 +1,118 @@
+//! What a start prints: what runs where, where the data lies, what to try next.
+
+use crate::config::{NdjsonSink, ProcessorKind, Role, Settings};
+use crate::output::Output;
+use crate::serve;
+use serde_json::json;
+use std::io;
+use std::net::SocketAddr;
+use storage_sqlite::Opened;
+
+/// What was started.
+pub(crate) struct Started<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) address: SocketAddr,
+    pub(crate) ops_address: Option<SocketAddr>,
+    pub(crate) ephemeral: bool,
+    pub(crate) opened: &'a Opened,
+}
+
+/// Prints it: one JSON object with `--json`, else lines for people. With events on standard output, it goes to
+/// standard error.
+///
+/// # Errors
+/// When the output cannot be written.
+pub(crate) fn show(started: &Started<'_>, out: &mut Output<'_>) -> io::Result<()> {
+    let to_stderr = started.settings.ndjson.sink == NdjsonSink::Stdout;
+    if out.json && !to_stderr {
+        return out.json(as_json(started).to_string().as_bytes());
+    }
+    for (head, text) in rows(started) {
+        let line = if head.is_empty() { text } else { format!("  {:<10} {text}", head) };
+        if to_stderr { out.note(&line) } else { out.line(&line)? }
+    }
+    Ok(())
+}
+
+fn as_json(started: &Started<'_>) -> serde_json::Value {
+    let Started { settings, address, ops_address, ephemeral, opened } = started;
+    json!({
+        "address": address.to_string(),
+        "ops": ops_address.map(|address| address.to_string()),
+        "pid": std::process::id(),
+        "data": settings.data.display().to_string(),
+        "ephemeral": ephemeral,
+        "as": settings.mounted,
+        "schema": opened.migrated.to,
+        "leases_expired": opened.leases_expired,
+    })
+}
+
+fn rows(started: &Started<'_>) -> Vec<(&'static str, String)> {
+    let Started { settings, address, ephemeral, .. } = started;
+    let url = format!("http://{address}");
+    let mut rows = vec![("", format!("wellorder {} (dev) on {url}", env!("CARGO_PKG_VERSION")))];
+    rows.push(("login", "none: loopback only. Do not forward this port.".to_owned()));
+    if settings.has_role(Role::Api) {
+        rows.push(("api", format!("{url}/v1   docs {url}/v1/docs")));
+        for name in serve::CONTRACTS {
+            let at_root = settings.mounted.as_deref() == Some(name);
+            let root = if at_root { format!("{url}/ and ") } else { String::new() };
+            rows.push(("contract", format!("{name}: {root}{url}/{name}   docs {url}/{name}/docs")));
+        }
+    }
+    rows.push(("worker", worker(settings)));
+    rows.push(("follower", follower(settings)));
+    rows.push(("health", health(started, &url)));
+    let kept = if *ephemeral { "removed at the end" } else { "kept" };
+    rows.push(("data", format!("{} ({kept}; SQLite, every commit flushed)", settings.data.display())));
+    if started.opened.leases_expired > 0 {
+        rows.push(("recovered", format!("{} leases of an earlier process are due again", started.opened.leases_expired)));
+    }
+    if let Some(backup) = &started.opened.migrated.backup {
+        rows.push(("migrated", format!("to schema {}; a copy of what was there: {}", started.opened.migrated.to, backup.display())));
+    }
+    rows.push(("", "Try next:".to_owned()));
+    rows.extend(next(started, &url).into_iter().map(|text| ("", format!("  {text}"))));
+    rows
+}
+
+fn worker(settings: &Settings) -> String {
+    if !settings.has_role(Role::Worker) {
+        return "not in this process".to_owned();
+    }
+    let processor = match settings.processor {
+        ProcessorKind::Simulate => format!("simulate ({} ms an order)", settings.simulate.delay.as_millis()),
+        ProcessorKind::Http => "http (http_processor.url)".to_owned(),
+    };
+    let worker = &settings.worker;
+    format!("{processor}, {} at once, {} attempts, then parked", worker.batch_size, worker.max_attempts)
+}
+
+fn follower(settings: &Settings) -> String {
+    match &settings.ndjson.sink {
+        _ if !settings.has_role(Role::Relay) => "not in this process".to_owned(),
+        NdjsonSink::Off => "none".to_owned(),
+        NdjsonSink::Stdout => "ndjson -> standard output".to_owned(),
+        NdjsonSink::File(path) => format!("ndjson -> {}", path.display()),
+    }
+}
+
+fn health(started: &Started<'_>, url: &str) -> String {
+    let ops = started.ops_address.map(|address| format!("http://{address}"));
+    let base = ops.as_deref().unwrap_or(url);
+    if ops.is_some() || serve::metrics_are_ours(started.settings.mounted.as_deref()) {
+        return format!("{base}/readyz?verbose   metrics {base}/metrics");
+    }
+    format!("{url}/readyz?verbose   (/metrics is the contract's: give ours a port of its own with --ops ADDR)")
+}
+
+fn next(started: &Started<'_>, url: &str) -> Vec<String> {
+    let data = started.settings.data.display();
+    let named = if data.to_string() == "./wellorder-data" || data.to_string() == "wellorder-data" { String::new() } else { format!(" --data {data}") };
+    vec![
+        format!(r#"curl -s {url}/v1/orders -H 'Content-Type: application/json' -d '{{"reference":"A-1001","total":"19.90"}}'"#),
+        format!("wellorder orders list{named}"),
+        format!("wellorder events tail --follow{named}"),
+    ]
+}

@@ -1,0 +1,144 @@
+//! The command line: what can be said (`args`), and the commands that end by themselves. `dev` is the server and
+//! lives elsewhere, as do `audit` and `migrate`, which need the storage.
+//!
+//! The client commands speak our own HTTP API and nothing else, through [`api_call::ApiCall`]: to the server that
+//! `--url` names or that holds the data folder, else to the same API in this process, without a socket.
+
+pub(crate) mod api_call;
+pub(crate) mod args;
+pub(crate) mod audit;
+mod connect;
+mod create;
+pub(crate) mod doctor;
+mod events;
+pub(crate) mod failure;
+#[cfg(test)]
+mod fake;
+mod followers;
+mod health;
+mod json;
+pub(crate) mod lock;
+mod orders;
+mod redrive;
+
+use std::{io, path::Path};
+
+use axum::Router;
+use clap::CommandFactory as _;
+
+use self::{
+    args::{Cli, ClientCommand, FollowersCommand, OrdersCommand},
+    connect::Folder,
+    failure::{Exit, Failure},
+};
+use crate::{
+    config::{self, Config, Environment, Inputs, Problems, Settings},
+    output::{Cell, Output, Style},
+};
+
+/// Settles the settings for a command line.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(crate) fn settle(cli: &Cli, environment: Environment) -> Result<Config, Problems> {
+    config::load(&Inputs::gather(
+        cli.flags(),
+        environment,
+        cli.global.config.as_deref(),
+    )?)
+}
+
+/// Runs a command that speaks the API. `offline` opens the data folder and hands out the API over it, for when no
+/// server runs on the folder.
+///
+/// # Errors
+/// What went wrong, with the exit code that says so.
+pub(crate) async fn client<F>(
+    command: &ClientCommand,
+    settings: &Settings,
+    out: &mut Output<'_>,
+    offline: F,
+) -> Result<Exit, Failure>
+where
+    F: AsyncFn(&Settings) -> anyhow::Result<Router>,
+{
+    let folder = match command {
+        ClientCommand::Orders {
+            command: OrdersCommand::Create(_),
+            ..
+        } => Folder::MayBeMade,
+        _ => Folder::MustBe,
+    };
+    let api = connect::connect(settings, command.url(), folder, offline).await?;
+    let api = api.as_ref();
+    match command {
+        ClientCommand::Orders { command, .. } => match command {
+            OrdersCommand::Create(args) => create::create(api, args, out).await,
+            OrdersCommand::Get(args) => orders::get(api, args, out).await,
+            OrdersCommand::List(args) => orders::list(api, args, out).await,
+            OrdersCommand::Redrive(args) => redrive::redrive(api, args, redrive::POLL, out).await,
+        },
+        ClientCommand::Events { command, .. } => events::tail(api, command, events::POLL, out).await,
+        ClientCommand::Followers { command, .. } => {
+            followers::run(api, command.as_ref().unwrap_or(&FollowersCommand::List), out).await
+        }
+    }
+}
+
+/// `healthcheck`.
+///
+/// # Errors
+/// Nobody answers.
+pub(crate) async fn healthcheck(
+    url: Option<&str>,
+    settings: &Settings,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let api = connect::server(settings, url)?;
+    health::check(api.as_ref(), out).await
+}
+
+/// `config show`.
+///
+/// # Errors
+/// The reader is gone.
+pub(crate) fn config_show(config: &Config, out: &mut Output<'_>) -> io::Result<Exit> {
+    if out.json {
+        out.json(config::as_json(config).to_string().as_bytes())?;
+        return Ok(Exit::Ok);
+    }
+    let rows: Vec<Vec<Cell>> = config::as_rows(config)
+        .into_iter()
+        .map(|[key, value, origin]| {
+            let value = if value.is_empty() {
+                Cell::new(Style::Dim, "(empty)")
+            } else {
+                value.into()
+            };
+            let style = if origin == "default" {
+                Style::Dim
+            } else {
+                Style::Good
+            };
+            vec![key.into(), value, Cell::new(style, &origin)]
+        })
+        .collect();
+    out.table(&["SETTING", "VALUE", "FROM"], &rows)?;
+    Ok(Exit::Ok)
+}
+
+/// `completions`: a script for the shell on standard output.
+///
+/// # Errors
+/// The reader is gone.
+pub(crate) fn completions(shell: clap_complete::Shell, out: &mut Output<'_>) -> io::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "wellorder", &mut script);
+    out.script(&script)?;
+    Ok(Exit::Ok)
+}
+
+/// A folder for messages and for `--data` in a hint.
+fn shown(folder: &Path) -> String {
+    crate::output::escape(&folder.display().to_string()).into_owned()
+}

@@ -1,0 +1,351 @@
+//! `doctor`: looks for what keeps wellorder from running, and says how to mend it. It changes nothing.
+
+use std::{
+    fs::{self, Metadata},
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use http::Method;
+use rustix::fs::{Access, access, statvfs};
+use serde_json::json;
+
+use super::{
+    api_call::{ApiCall as _, HttpCall},
+    failure::{Exit, Failure},
+    lock::{self, Holder, Lock},
+    shown,
+};
+use crate::{
+    config::{Config, Settings},
+    folder::DATABASE_FILE,
+    output::{Output, Style, escape},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// It runs, and someone should look.
+    Warn,
+    /// It does not run, or not safely.
+    Fail,
+}
+
+/// What one check found.
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    result: Verdict,
+    detail: String,
+    /// What to do; empty when all is well.
+    fix: String,
+}
+
+fn ok(name: &'static str, detail: impl Into<String>) -> Check {
+    Check {
+        name,
+        result: Verdict::Ok,
+        detail: detail.into(),
+        fix: String::new(),
+    }
+}
+
+fn warn(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+    Check {
+        name,
+        result: Verdict::Warn,
+        detail: detail.into(),
+        fix: fix.into(),
+    }
+}
+
+fn fail(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+    Check {
+        name,
+        result: Verdict::Fail,
+        detail: detail.into(),
+        fix: fix.into(),
+    }
+}
+
+/// The number of the newest migration that a database has had, and of the newest that this program has; `None` when there
+/// is no database.
+pub(crate) type Versions = Option<(u32, u32)>;
+
+/// Makes all checks and prints them; 6 when one failed. `versions` looks into the database of the data folder.
+///
+/// # Errors
+/// The output cannot be written.
+pub(crate) async fn doctor(
+    config: &Config,
+    out: &mut Output<'_>,
+    versions: impl AsyncFn(&Settings) -> anyhow::Result<Versions>,
+) -> Result<Exit, Failure> {
+    let checks = examine(&config.settings, versions, now()).await;
+    report(&checks, out)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock itself is examined")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+async fn examine(
+    settings: &Settings,
+    versions: impl AsyncFn(&Settings) -> anyhow::Result<Versions>,
+    now: SystemTime,
+) -> Vec<Check> {
+    let mut checks = vec![ok("settings", "understood; `wellorder config show` lists them")];
+    let database = settings.data.join(DATABASE_FILE);
+    let lock = lock::look(&settings.data);
+    checks.push(folder(&settings.data));
+    let found = fs::metadata(&database);
+    checks.extend(
+        found
+            .as_ref()
+            .ok()
+            .map(|found| permissions("database file", &database, found, 0o600, Verdict::Fail)),
+    );
+    checks.push(free_space(&settings.data, settings.storage.free_space_min_bytes));
+    checks.push(clock(now, found.as_ref().ok()));
+    if found.is_ok() {
+        checks.push(version(versions(settings).await));
+    }
+    let holder = match &lock {
+        Ok(Lock::Held(Some(holder))) => Some(holder.clone()),
+        _ => None,
+    };
+    checks.push(server(lock));
+    for (name, address) in [("listen", Some(settings.listen)), ("ops", settings.ops)] {
+        checks.extend(address.map(|address| port(name, address, holder.as_ref())));
+    }
+    if let Some(holder) = &holder {
+        checks.push(readiness(holder).await);
+    }
+    checks
+}
+
+fn folder(data: &Path) -> Check {
+    const NAME: &str = "data folder";
+    let path = shown(data);
+    match fs::metadata(data) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match writable(nearest(data)) {
+            Ok(()) => ok(NAME, format!("{path} is made at first start")),
+            Err(error) => fail(
+                NAME,
+                format!("{path} cannot be made: {error}"),
+                "name another with --data",
+            ),
+        },
+        Err(error) => fail(
+            NAME,
+            format!("{path}: {error}"),
+            "make it readable, or name another with --data",
+        ),
+        Ok(found) if !found.is_dir() => {
+            fail(NAME, format!("{path} is no folder"), "name another with --data")
+        }
+        Ok(found) => match writable(data) {
+            Ok(()) => permissions(NAME, data, &found, 0o700, Verdict::Warn),
+            Err(error) => {
+                let fix = "make it writable for the user that runs wellorder";
+                fail(NAME, format!("{path} cannot be written: {error}"), fix)
+            }
+        },
+    }
+}
+
+fn writable(folder: &Path) -> rustix::io::Result<()> {
+    access(folder, Access::WRITE_OK | Access::EXEC_OK)
+}
+
+/// The folder, or the nearest above it that is there: what holds for that holds for one made in it.
+fn nearest(folder: &Path) -> &Path {
+    folder
+        .ancestors()
+        .find(|folder| folder.is_dir())
+        .unwrap_or(Path::new("."))
+}
+
+/// Orders are nobody else's business on this machine.
+fn permissions(name: &'static str, path: &Path, found: &Metadata, wanted: u32, otherwise: Verdict) -> Check {
+    let mode = found.permissions().mode() & 0o777;
+    let path = shown(path);
+    if mode & 0o077 == 0 {
+        ok(name, format!("{path}, mode {mode:o}"))
+    } else {
+        let detail = format!("{path} is open to other users, mode {mode:o}");
+        Check {
+            name,
+            result: otherwise,
+            detail,
+            fix: format!("chmod {wanted:o} {path}"),
+        }
+    }
+}
+
+fn free_space(data: &Path, least: u64) -> Check {
+    const NAME: &str = "free space";
+    const MIB: u64 = 1024 * 1024;
+    let free = match statvfs(nearest(data)) {
+        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+        Err(error) => return warn(NAME, format!("cannot be told: {error}"), "look with df"),
+    };
+    let detail = format!("{} MiB; nothing is written below {} MiB", free / MIB, least / MIB);
+    let fix = "make room, or lower storage.free_space_min_mib";
+    match free {
+        free if free < least => fail(NAME, detail, fix),
+        free if free < least.saturating_mul(4) => warn(NAME, detail, fix),
+        _ => ok(NAME, detail),
+    }
+}
+
+fn clock(now: SystemTime, database: Option<&Metadata>) -> Check {
+    const NAME: &str = "clock";
+    // 2026-01-01T00:00:00Z: before this program was written.
+    const WRITTEN: Duration = Duration::from_secs(1_767_225_600);
+    const SLACK: Duration = Duration::from_secs(60);
+    let fix = "set the clock, and keep it with NTP";
+    if now.duration_since(UNIX_EPOCH).unwrap_or_default() < WRITTEN {
+        return fail(NAME, "is years behind", fix);
+    }
+    let ahead = database.and_then(|found| found.modified().ok()?.duration_since(now).ok());
+    match ahead {
+        Some(ahead) if ahead > SLACK => warn(
+            NAME,
+            format!("is {} s behind the last write to the database", ahead.as_secs()),
+            fix,
+        ),
+        _ => ok(NAME, "agrees with the data"),
+    }
+}
+
+fn version(versions: anyhow::Result<Versions>) -> Check {
+    const NAME: &str = "database";
+    match versions {
+        Err(error) => fail(
+            NAME,
+            format!("cannot be opened: {error:#}"),
+            "restore a copy from the folder backups",
+        ),
+        Ok(None) => ok(NAME, "is empty"),
+        Ok(Some((on_disk, ours))) if on_disk == ours => ok(NAME, format!("schema {on_disk}")),
+        Ok(Some((on_disk, ours))) if on_disk < ours => {
+            let fix = "`wellorder dev` migrates it at start, `wellorder migrate` by itself; both keep a copy";
+            warn(NAME, format!("schema {on_disk}, this program's is {ours}"), fix)
+        }
+        Ok(Some((on_disk, ours))) => {
+            let detail = format!("schema {on_disk} is newer than this program's {ours}");
+            fail(NAME, detail, "use the program that made it, or a newer one")
+        }
+    }
+}
+
+fn server(lock: io::Result<Lock>) -> Check {
+    const NAME: &str = "server";
+    match lock {
+        Ok(Lock::NoFolder | Lock::Free) => ok(NAME, "none runs on this data folder"),
+        Ok(Lock::Held(Some(Holder { pid, address }))) => ok(
+            NAME,
+            format!("process {pid} runs on this data folder at {}", escape(&address)),
+        ),
+        Ok(Lock::Held(None)) => warn(NAME, "one starts on this data folder", "look again in a moment"),
+        Err(error) => fail(
+            NAME,
+            format!("the lock cannot be read: {error}"),
+            "make wellorder.lock readable",
+        ),
+    }
+}
+
+fn port(name: &'static str, address: SocketAddr, holder: Option<&Holder>) -> Check {
+    if holder.is_some_and(|holder| holder.address == address.to_string()) {
+        return ok(name, format!("{address} is this folder's server"));
+    }
+    match TcpListener::bind(address) {
+        Ok(_) if address.port() == 0 => ok(name, format!("any free port of {}", address.ip())),
+        Ok(_) => ok(name, format!("{address} is free")),
+        // The server on this folder was started with the same address for health and metrics, most likely.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && name == "ops" && holder.is_some() => {
+            ok(name, format!("{address} is in use while a server runs"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let fix = format!("stop who has it (`ss -ltnp`), or use another with --{name}");
+            fail(name, format!("{address} is in use by another program"), fix)
+        }
+        Err(error) => fail(
+            name,
+            format!("{address} cannot be used: {error}"),
+            format!("use another with --{name}"),
+        ),
+    }
+}
+
+async fn readiness(holder: &Holder) -> Check {
+    const NAME: &str = "readiness";
+    let api = match HttpCall::new(&holder.url()) {
+        Ok(api) => api,
+        Err(_) => {
+            return fail(
+                NAME,
+                "the lock names no address",
+                "stop the server and start it again",
+            );
+        }
+    };
+    match api.call(Method::GET, "/readyz?verbose", None, &[]).await {
+        Ok(reply) if reply.status == 200 => ok(NAME, "the server is ready"),
+        Ok(reply) => {
+            let said: Vec<_> = String::from_utf8_lossy(&reply.body)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect();
+            let detail = format!("the server is not: {}", escape(&said.join(" ")));
+            fail(NAME, detail, "its log says why")
+        }
+        Err(unreachable) => {
+            let detail = format!("the server does not answer: {}", unreachable.why);
+            fail(
+                NAME,
+                detail,
+                format!("look at its log; stop process {} if it hangs", holder.pid),
+            )
+        }
+    }
+}
+
+fn report(checks: &[Check], out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let failed = checks.iter().any(|check| check.result == Verdict::Fail);
+    let exit = if failed { Exit::Findings } else { Exit::Ok };
+    if out.json {
+        let word = |result| match result {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "fail",
+        };
+        let one =
+            |c: &Check| json!({ "name": c.name, "result": word(c.result), "detail": c.detail, "fix": c.fix });
+        let report = json!({ "ok": !failed, "checks": checks.iter().map(one).collect::<Vec<_>>() });
+        out.json(report.to_string().as_bytes())?;
+        return Ok(exit);
+    }
+    for check in checks {
+        let mark = match check.result {
+            Verdict::Ok => out.paint(Style::Good, "ok  "),
+            Verdict::Warn => out.paint(Style::Busy, "warn"),
+            Verdict::Fail => out.paint(Style::Bad, "FAIL"),
+        };
+        out.line(&format!("{mark}  {:<13}  {}", check.name, escape(&check.detail)))?;
+        if !check.fix.is_empty() {
+            out.line(&format!("      {:<13}  fix: {}", "", escape(&check.fix)))?;
+        }
+    }
+    Ok(exit)
+}
+
+#[cfg(test)]
+#[path = "doctor_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+//! Every check, well and not.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{fs::File, fs::Permissions};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    cli::{fake::said, lock::LOCK_FILE},
+    config::{Flag, Inputs, load},
+};
+
+const NOW: Duration = Duration::from_secs(1_900_000_000);
+
+fn settings(data: &Path, listen: &str) -> Settings {
+    let flag = |path, value: &str| Flag {
+        path,
+        flag: "--x",
+        value: value.to_owned(),
+    };
+    let flags = vec![flag("data", &data.display().to_string()), flag("listen", listen)];
+    load(&Inputs {
+        flags,
+        ..Inputs::default()
+    })
+    .map_or_else(|problems| panic!("{problems}"), |it| it.settings)
+}
+
+/// A data folder as a server leaves it.
+fn made() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    let database = folder.path().join(DATABASE_FILE);
+    let file = File::create(&database).unwrap();
+    file.set_permissions(Permissions::from_mode(0o600)).unwrap();
+    file.set_modified(UNIX_EPOCH + NOW).unwrap();
+    folder
+}
+
+async fn same(_: &Settings) -> anyhow::Result<Versions> {
+    Ok(Some((3, 3)))
+}
+
+async fn checks(settings: &Settings) -> Vec<Check> {
+    examine(settings, same, UNIX_EPOCH + NOW).await
+}
+
+fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
+    checks
+        .iter()
+        .find(|check| check.name == name)
+        .unwrap_or_else(|| panic!("no check {name}"))
+}
+
+#[tokio::test]
+async fn a_healthy_folder() {
+    let folder = made();
+    let checks = checks(&settings(folder.path(), "127.0.0.1:0")).await;
+    let names: Vec<_> = checks.iter().map(|check| check.name).collect();
+    let expected = [
+        "settings",
+        "data folder",
+        "database file",
+        "free space",
+        "clock",
+        "database",
+        "server",
+        "listen",
+    ];
+    assert_eq!(names, expected);
+    assert!(
+        checks
+            .iter()
+            .all(|check| check.result == Verdict::Ok && check.fix.is_empty()),
+        "{checks:#?}"
+    );
+}
+
+#[tokio::test]
+async fn no_folder_yet_is_fine() {
+    let folder = made();
+    let checks = checks(&settings(&folder.path().join("a/b"), "127.0.0.1:0")).await;
+    assert!(
+        checks.iter().all(|check| check.result == Verdict::Ok),
+        "{checks:#?}"
+    );
+    assert!(
+        find(&checks, "data folder")
+            .detail
+            .ends_with("is made at first start")
+    );
+}
+
+#[tokio::test]
+async fn files_that_others_can_read() {
+    let folder = made();
+    let database = folder.path().join(DATABASE_FILE);
+    fs::set_permissions(&database, Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let checks = checks(&settings(folder.path(), "127.0.0.1:0")).await;
+    let found = find(&checks, "database file");
+    assert_eq!(
+        (found.result, found.fix.as_str()),
+        (Verdict::Fail, format!("chmod 600 {}", shown(&database)).as_str())
+    );
+    assert!(find(&checks, "data folder").fix.starts_with("chmod 700 "));
+}
+
+#[tokio::test]
+async fn a_file_where_the_folder_should_be() {
+    let folder = made();
+    let checks = checks(&settings(&folder.path().join(DATABASE_FILE), "127.0.0.1:0")).await;
+    assert_eq!(find(&checks, "data folder").result, Verdict::Fail);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken() {
+    let folder = made();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let settings = settings(folder.path(), &address.to_string());
+    let found = checks(&settings).await;
+    assert_eq!(find(&found, "listen").result, Verdict::Fail);
+
+    // The same port is fine when it is the server on this folder; that it never answers is not.
+    let lock = File::create(folder.path().join(LOCK_FILE)).unwrap();
+    lock.lock().unwrap();
+    fs::write(
+        folder.path().join(LOCK_FILE),
+        json!({ "pid": 7, "address": address }).to_string(),
+    )
+    .unwrap();
+    drop(taken);
+    let found = checks(&settings).await;
+    assert_eq!(find(&found, "listen").result, Verdict::Ok);
+    assert_eq!(
+        find(&found, "server").detail,
+        format!("process 7 runs on this data folder at {address}")
+    );
+    assert_eq!(find(&found, "readiness").result, Verdict::Fail);
+}
+
+#[test]
+fn clocks() {
+    let folder = made();
+    let database = fs::metadata(folder.path().join(DATABASE_FILE)).unwrap();
+    let at = |seconds| clock(UNIX_EPOCH + Duration::from_secs(seconds), Some(&database)).result;
+    assert_eq!(at(0), Verdict::Fail);
+    assert_eq!(at(NOW.as_secs() - 100), Verdict::Warn);
+    assert_eq!(at(NOW.as_secs() - 10), Verdict::Ok);
+    assert_eq!(at(NOW.as_secs() + 1000), Verdict::Ok);
+}
+
+#[test]
+fn versions() {
+    let of = |on_disk| version(Ok(Some((on_disk, 3)))).result;
+    assert_eq!([of(2), of(3), of(4)], [Verdict::Warn, Verdict::Ok, Verdict::Fail]);
+    assert_eq!(version(Ok(None)).result, Verdict::Ok);
+    let broken = version(Err(anyhow::anyhow!("not a database")));
+    assert_eq!(
+        (broken.result, broken.detail.as_str()),
+        (Verdict::Fail, "cannot be opened: not a database")
+    );
+}
+
+#[test]
+fn space() {
+    let here = Path::new(".");
+    assert_eq!(free_space(here, 0).result, Verdict::Ok);
+    assert_eq!(free_space(here, u64::MAX).result, Verdict::Fail);
+}
+
+#[tokio::test]
+async fn the_report() {
+    let checks = [
+        ok("clock", "agrees"),
+        warn("database", "version 2", "migrate"),
+        fail("listen", "in use\u{1b}", "use another"),
+    ];
+    let result = said(false, async |out| report(&checks, out)).await;
+    insta::assert_snapshot!(result.out, @r"
+        ok    clock          agrees
+        warn  database       version 2
+                             fix: migrate
+        FAIL  listen         in use\u{1b}
+                             fix: use another
+        ");
+    assert_eq!(result.exit, Exit::Findings);
+    assert_eq!(
+        said(false, async |out| report(&checks[..2], out)).await.exit,
+        Exit::Ok
+    );
+    let result = said(true, async |out| report(&checks[1..2], out)).await;
+    let expected =
+        r#"{"ok":true,"checks":[{"name":"database","result":"warn","detail":"version 2","fix":"migrate"}]}"#;
+    assert_eq!(result.out, format!("{expected}\n"));
+}

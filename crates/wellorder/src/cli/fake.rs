@@ -1,0 +1,117 @@
+//! An API for the tests: it answers from a list and remembers what it was asked.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{collections::VecDeque, sync::Mutex};
+
+use async_trait::async_trait;
+use axum::body::Bytes;
+use http::{HeaderMap, Method, header};
+use serde_json::Value;
+
+use super::api_call::{ApiCall, ApiReply, Unreachable};
+use crate::{
+    cli::failure::{Exit, Failure},
+    output::Output,
+};
+
+pub(super) fn reply(status: u16, kind: &str, body: &str) -> ApiReply {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+    ApiReply {
+        status,
+        headers,
+        body: Bytes::from(body.to_owned()),
+    }
+}
+
+pub(super) fn json(status: u16, body: &Value) -> ApiReply {
+    reply(status, "application/json", &body.to_string())
+}
+
+pub(super) fn problem(status: u16, body: &Value) -> ApiReply {
+    reply(status, "application/problem+json", &body.to_string())
+}
+
+/// Answers in the order given; more questions than answers fail the test.
+pub(super) struct Fake {
+    replies: Mutex<VecDeque<ApiReply>>,
+    asked: Mutex<Vec<String>>,
+    is_server: bool,
+}
+
+impl Fake {
+    pub(super) fn new(replies: impl IntoIterator<Item = ApiReply>) -> Self {
+        let replies = Mutex::new(replies.into_iter().collect());
+        Self {
+            replies,
+            asked: Mutex::default(),
+            is_server: true,
+        }
+    }
+
+    pub(super) fn offline(self) -> Self {
+        Self {
+            is_server: false,
+            ..self
+        }
+    }
+
+    pub(super) fn api(&self) -> &(dyn ApiCall + '_) {
+        self
+    }
+
+    /// `METHOD path {body} header=value`, one for each call; every answer must have been fetched.
+    pub(super) fn asked(&self) -> Vec<String> {
+        assert!(self.replies.lock().unwrap().is_empty(), "answers are left");
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl ApiCall for Fake {
+    async fn call(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        body: Option<Bytes>,
+        headers: &[(&str, String)],
+    ) -> Result<ApiReply, Unreachable> {
+        let mut asked = format!("{method} {path_and_query}");
+        if let Some(body) = body {
+            asked = format!("{asked} {}", String::from_utf8_lossy(&body));
+        }
+        for (name, value) in headers {
+            asked = format!("{asked} {name}={value}");
+        }
+        let reply = self.replies.lock().unwrap().pop_front();
+        let reply = reply.unwrap_or_else(|| panic!("nothing to answer to {asked}"));
+        self.asked.lock().unwrap().push(asked);
+        Ok(reply)
+    }
+
+    fn is_server(&self) -> bool {
+        self.is_server
+    }
+}
+
+/// What a command wrote to standard output, then to standard error, and how it ended.
+pub(super) struct Said {
+    pub(super) out: String,
+    pub(super) err: String,
+    pub(super) exit: Exit,
+}
+
+/// Runs a command with an output to read afterwards.
+pub(super) async fn said(
+    json: bool,
+    run: impl AsyncFnOnce(&mut Output<'_>) -> Result<Exit, Failure>,
+) -> Said {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let result = run(&mut Output::to(&mut out, &mut err, json)).await;
+    let exit = result.unwrap_or_else(|failure| failure.exit());
+    Said {
+        out: String::from_utf8(out).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+        exit,
+    }
+}

@@ -1,0 +1,193 @@
+//! `followers`.
+
+use serde_json::{Value, json};
+
+use super::{
+    api_call::{ApiCall, encode},
+    args::FollowersCommand,
+    failure::{Exit, Failure},
+    json::{list, text},
+};
+use crate::output::{Cell, Output, Style, escape};
+
+/// Shows or steers followers.
+pub(super) async fn run(
+    api: &dyn ApiCall,
+    command: &FollowersCommand,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let at = |name: &str, verb: &str| format!("/v1/followers/{}{verb}", encode(name));
+    let (reply, value) = match command {
+        FollowersCommand::List => api.get("/v1/followers").await?,
+        FollowersCommand::Get { name } => api.get(&at(name, "")).await?,
+        FollowersCommand::Pause { name } => api.post(&at(name, "/pause"), None).await?,
+        FollowersCommand::Resume { name } => api.post(&at(name, "/resume"), None).await?,
+        FollowersCommand::Replay { name, from } => {
+            api.post(&at(name, "/replay"), Some(&json!({ "from": from })))
+                .await?
+        }
+    };
+    if out.json {
+        out.json(&reply.body)?;
+        return Ok(Exit::Ok);
+    }
+    match command {
+        FollowersCommand::List => table(list(&value, "followers"), out)?,
+        FollowersCommand::Get { .. } => show(&value, out)?,
+        FollowersCommand::Pause { name } => out.line(&format!("{} is paused", escape(name)))?,
+        FollowersCommand::Resume { name } => out.line(&format!("{} carries on", escape(name)))?,
+        FollowersCommand::Replay { name, from } => {
+            out.line(&format!("{} goes on from {}", escape(name), escape(from)))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn state(follower: &Value) -> Cell {
+    let state = text(follower, "state");
+    let style = match state.as_str() {
+        "running" => Style::Good,
+        "paused" => Style::Busy,
+        "failing" => Style::Bad,
+        _ => Style::Plain,
+    };
+    Cell::new(style, &state)
+}
+
+fn table(followers: &[Value], out: &mut Output<'_>) -> Result<(), Failure> {
+    if followers.is_empty() {
+        out.note("no followers");
+        return Ok(());
+    }
+    let row = |follower: &Value| {
+        let field = |name: &str| Cell::from(text(follower, name));
+        vec![
+            field("name"),
+            field("sink"),
+            state(follower),
+            field("lag"),
+            field("last_error"),
+        ]
+    };
+    let rows: Vec<_> = followers.iter().map(row).collect();
+    out.table(&["FOLLOWER", "SINK", "STATE", "BEHIND", "LAST ERROR"], &rows)?;
+    Ok(())
+}
+
+fn show(follower: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    let field = |name: &str| Cell::from(text(follower, name));
+    out.fields([
+        ("follower", Cell::new(Style::Bold, &text(follower, "name"))),
+        ("sink", field("sink")),
+        ("state", state(follower)),
+        ("behind", field("lag")),
+        ("last error", Cell::new(Style::Bad, &text(follower, "last_error"))),
+        ("cursor", field("cursor")),
+    ])?;
+    let row = |shard: &Value| {
+        ["shard", "position", "head"]
+            .map(|name| Cell::from(text(shard, name)))
+            .into()
+    };
+    let rows: Vec<Vec<Cell>> = list(follower, "shards").iter().map(row).collect();
+    if !rows.is_empty() {
+        out.line("")?;
+        out.table(&["SHARD", "POSITION", "HEAD"], &rows)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fake::{Fake, Said, json as reply, problem, said};
+
+    fn follower() -> Value {
+        json!({
+            "name": "ndjson", "sink": "file", "state": "failing", "lag": 12, "cursor": "c-1",
+            "last_error": "disk full", "shards": [{"shard": 0, "position": 3, "head": 15}],
+        })
+    }
+
+    async fn run_one(fake: &Fake, command: FollowersCommand) -> Said {
+        said(false, async |out| run(fake.api(), &command, out).await).await
+    }
+
+    #[tokio::test]
+    async fn all_followers() {
+        let fake = Fake::new([reply(200, &json!({ "followers": [follower()] }))]);
+        insta::assert_snapshot!(run_one(&fake, FollowersCommand::List).await.out, @r"
+        FOLLOWER  SINK  STATE    BEHIND  LAST ERROR
+        ndjson    file  failing  12      disk full
+        ");
+        assert_eq!(fake.asked(), ["GET /v1/followers"]);
+        let fake = Fake::new([reply(200, &json!({ "followers": [] }))]);
+        assert_eq!(run_one(&fake, FollowersCommand::List).await.err, "no followers\n");
+    }
+
+    #[tokio::test]
+    async fn one_follower() {
+        let fake = Fake::new([reply(200, &follower())]);
+        let said = run_one(
+            &fake,
+            FollowersCommand::Get {
+                name: "a/b".to_owned(),
+            },
+        )
+        .await;
+        insta::assert_snapshot!(said.out, @r"
+        follower    ndjson
+        sink        file
+        state       failing
+        behind      12
+        last error  disk full
+        cursor      c-1
+
+        SHARD  POSITION  HEAD
+        0      3         15
+        ");
+        assert_eq!(fake.asked(), ["GET /v1/followers/a%2Fb"]);
+    }
+
+    #[tokio::test]
+    async fn steering() {
+        let fake = Fake::new([
+            reply(200, &follower()),
+            reply(200, &follower()),
+            reply(200, &follower()),
+        ]);
+        let name = || "ndjson".to_owned();
+        let said = [
+            run_one(&fake, FollowersCommand::Pause { name: name() }).await.out,
+            run_one(&fake, FollowersCommand::Resume { name: name() })
+                .await
+                .out,
+            run_one(
+                &fake,
+                FollowersCommand::Replay {
+                    name: name(),
+                    from: "beginning".to_owned(),
+                },
+            )
+            .await
+            .out,
+        ];
+        assert_eq!(
+            said.concat(),
+            "ndjson is paused\nndjson carries on\nndjson goes on from beginning\n"
+        );
+        let at = "POST /v1/followers/ndjson";
+        let replay = format!("{at}/replay {{\"from\":\"beginning\"}}");
+        assert_eq!(
+            fake.asked(),
+            [format!("{at}/pause"), format!("{at}/resume"), replay]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_is_not_there() {
+        let fake = Fake::new([problem(404, &json!({ "title": "Not found" }))]);
+        let said = run_one(&fake, FollowersCommand::Get { name: "x".to_owned() }).await;
+        assert_eq!(said.exit, Exit::NotFound);
+    }
+}

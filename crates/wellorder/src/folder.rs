@@ -1,0 +1,59 @@
+//! The data folder: made, locked, and told where its server answers.
+
+use crate::cli::lock::LOCK_FILE;
+use anyhow::Context;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The name of the database file.
+pub(crate) const DATABASE_FILE: &str = "wellorder.db";
+
+/// A data folder that is ours alone while this lives.
+pub(crate) struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Folder {
+    /// Makes the folder, for its owner alone, if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be made or locked; with who holds it when somebody does.
+    pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {shown}"))?;
+        let file = path.join(LOCK_FILE);
+        let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&file);
+        let lock = lock.with_context(|| format!("cannot open {}", file.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = std::fs::read_to_string(&file).unwrap_or_default();
+                anyhow::bail!("{shown} is in use by another wellorder {}: stop it, or name another folder with --data", holder.trim());
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("cannot lock {}", file.display())),
+        }
+        // What an earlier holder wrote no longer holds.
+        lock.set_len(0)?;
+        Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// The database file.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE_FILE)
+    }
+
+    /// Writes where the server answers, for the command line.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn announce(&mut self, address: SocketAddr) -> std::io::Result<()> {
+        let text = serde_json::json!({ "pid": std::process::id(), "address": address.to_string() }).to_string();
+        self.lock.rewind()?;
+        self.lock.write_all(text.as_bytes())?;
+        self.lock.flush()
+    }
+}

@@ -1,0 +1,27 @@
+//! The order backend in one binary: what the program is made of. `main.rs` only calls [`run`].
+//!
+//! * `config` settles what it is told; `cli` are the commands that end by themselves.
+//! * `dev` runs the server: `wire_up` builds it, `serve` listens, `shutdown` stops it.
+
+mod banner;
+mod cli;
+mod config;
+mod demo;
+mod dev;
+mod folder;
+mod http_processor;
+#[cfg(feature = "killpoints")]
+mod killpoint;
+mod local;
+mod output;
+mod run;
+mod serve;
+mod shutdown;
+mod simulate;
+mod sink_ndjson;
+mod system;
+mod telemetry;
+mod wire_up;
+
+pub use run::run;
+pub use serve::bare;

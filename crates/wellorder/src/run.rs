@@ -1,0 +1,60 @@
+//! From the command line to an exit code.
+
+use crate::cli::args::{Cli, Command, ConfigCommand};
+use crate::cli::failure::{self, Exit, Failure};
+use crate::config::{Config, Environment};
+use crate::output::Output;
+use crate::{cli, dev, local};
+use anyhow::Context;
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Runs the program with the process's arguments and environment. Exit codes: 0 ok, 1 fault, 2 usage or settings,
+/// 3 not found, 4 refused, 5 unreachable, 6 findings.
+pub fn run() -> ExitCode {
+    harden();
+    let environment = Environment::read();
+    #[cfg(feature = "killpoints")]
+    crate::killpoint::arm(&environment);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let mut out = Output::terminal(cli.global.json, &environment);
+    let ended = cli::settle(&cli, environment)
+        .map_err(Failure::from)
+        .and_then(|config| in_runtime(&cli.command, config, &mut out));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure::report(&failure, &mut out).into(),
+    }
+}
+
+/// What we write is for our user alone, and what we hold in memory does not end in a core file.
+fn harden() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // Not everywhere can it be switched off; then it stays as it is.
+    drop(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable));
+}
+
+fn in_runtime(command: &Command, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime").map_err(Failure::from)?;
+    let exit = runtime.block_on(dispatch(command, config, out));
+    // Whatever still waits on a blocking call has nothing to say any more.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn dispatch(command: &Command, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::Dev(args) => dev::dev(args, config.settings, out).await,
+        Command::Client(command) => cli::client(command, &config.settings, out, local::offline).await,
+        Command::Audit => local::audit(&config.settings, out).await,
+        Command::Doctor => local::doctor(&config, out).await,
+        Command::Config { command: ConfigCommand::Show } => Ok(cli::config_show(&config, out)?),
+        Command::Migrate => local::migrate(&config.settings, out).await,
+        Command::Completions { shell } => Ok(cli::completions(*shell, out)?),
+        Command::Healthcheck { server } => cli::healthcheck(server.url.as_deref(), &config.settings, out).await,
+    }
+}

@@ -1,0 +1,116 @@
+//! The routers of a server, and a bare server for benchmarks.
+
+use crate::config::{Limits, Role, Settings};
+use crate::system::{SystemClock, SystemIds};
+use anyhow::Context;
+use axum::Router;
+use edge::Guard;
+use metrics_exporter_prometheus::PrometheusHandle;
+use order_core::json::JsonLimits;
+use order_core::lane::LanePolicy;
+use order_core::ports::Storage;
+use order_core::{App, TenantId};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// The contracts of this version.
+pub(crate) const CONTRACTS: [&str; 2] = [contracts::oscarps::NAME, contracts::parspec::NAME];
+/// Contracts that have a route `/metrics` of their own at their root.
+const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
+
+/// The guard of all mounts.
+pub(crate) fn guard(limits: &Limits, loopback_only: bool) -> Arc<Guard> {
+    let limits = edge::Limits {
+        body_bytes_max: limits.body_bytes,
+        headers_max: limits.headers_max,
+        header_bytes_max: limits.header_bytes,
+        uri_bytes_max: limits.uri_bytes,
+        header_timeout: limits.header_timeout,
+        body_timeout: limits.body_timeout,
+        request_timeout: limits.request_timeout,
+        connections_max: limits.connections_max,
+        json: JsonLimits { depth_max: limits.json_depth, items_max: limits.json_items },
+    };
+    Arc::new(Guard::new(limits, loopback_only, Arc::new(SystemClock::default()), Arc::new(SystemIds)))
+}
+
+fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>) -> Option<Router> {
+    let (app, guard, tenant) = (Arc::clone(app), Arc::clone(guard), TenantId::default_tenant());
+    match name {
+        contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, tenant)),
+        contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, tenant)),
+        _ => None,
+    }
+}
+
+/// Whether `/metrics` of the main port is ours.
+pub(crate) fn metrics_are_ours(mounted: Option<&str>) -> bool {
+    mounted.is_none_or(|name| !TAKES_METRICS.contains(&name))
+}
+
+/// Everything that the main port serves.
+pub(crate) fn main_router(settings: &Settings, app: &Arc<App>, guard: &Arc<Guard>, metrics: &PrometheusHandle) -> Router {
+    let mounted = settings.mounted.as_deref();
+    if !settings.has_role(Role::Api) {
+        return ops_router(app, guard, metrics);
+    }
+    let options = api::Options {
+        tenant: TenantId::default_tenant(),
+        metrics: Some(metrics.clone()),
+        root_taken: mounted.is_some(),
+        serves_metrics: metrics_are_ours(mounted),
+    };
+    let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
+    for name in CONTRACTS {
+        if let Some(contract) = contract(name, app, guard) {
+            router = router.nest(&format!("/{name}"), contract);
+        }
+    }
+    match mounted.and_then(|name| contract(name, app, guard)) {
+        Some(contract) => router.fallback_service(contract),
+        None => router,
+    }
+}
+
+/// Health and metrics alone.
+pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &PrometheusHandle) -> Router {
+    api::ops_router(Arc::clone(app), Arc::clone(guard), Some(metrics.clone()))
+}
+
+/// Our API over `storage`, without a server: for commands on a folder that no server holds.
+pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
+    let guard = guard(&settings.limits, false);
+    let options =
+        api::Options { tenant: TenantId::default_tenant(), metrics: None, root_taken: false, serves_metrics: false };
+    api::router(Arc::clone(app), guard, options)
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// When the address cannot be had; with how to choose another.
+pub(crate) async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}: free the port, or choose another with {flag}"))
+}
+
+/// Serves our API over any storage, with no worker and no follower, for ever: the server of benchmarks, which measure
+/// what a storage costs by leaving it out.
+///
+/// # Errors
+/// When the address cannot be had.
+pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Result<()> {
+    let app = App::start(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), LanePolicy::default());
+    let limits = edge::Limits::default();
+    let guard = Arc::new(Guard::new(limits, true, Arc::new(SystemClock::default()), Arc::new(SystemIds)));
+    let options =
+        api::Options { tenant: TenantId::default_tenant(), metrics: None, root_taken: false, serves_metrics: false };
+    let router = api::router(app, Arc::clone(&guard), options);
+    let listener = listen(address, "the argument").await?;
+    let stop = watch::Sender::new(false);
+    edge::serve(listener, router, guard, stop.subscribe(), Duration::ZERO).await;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The sink that writes events as lines of JSON: to a file, rotated, flushed to disk before the cursor moves; or to
+//! standard output.
+
+use async_trait::async_trait;
+use order_core::journal::Event;
+use order_core::ports::{Sink, SinkFault};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes that are read at once when the end of the last line is looked for.
+const BLOCK: usize = 64 * 1024;
+
+/// Lines of JSON on standard output.
+pub(crate) struct StdoutSink;
+
+#[async_trait]
+impl Sink for StdoutSink {
+    fn kind(&self) -> &'static str {
+        "ndjson-stdout"
+    }
+
+    async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
+        let lines = lines(events);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut out = io::stdout().lock();
+            out.write_all(&lines).and_then(|()| out.flush())
+        });
+        written.await.map_err(|error| SinkFault(error.to_string()))?.map_err(|error| SinkFault(error.to_string()))
+    }
+}
+
+/// Lines of JSON in a file. When it has grown to `rotate_bytes` it is renamed to `NAME.000001` (`.000002` …) and a new
+/// one begun; old files are left to whoever collects them.
+#[derive(Clone)]
+pub(crate) struct FileSink {
+    path: PathBuf,
+    rotate_bytes: u64,
+    open: Arc<Mutex<Option<Open>>>,
+}
+
+struct Open {
+    file: File,
+    /// Where the last whole line ends.
+    length: u64,
+}
+
+impl FileSink {
+    /// A sink for `path`. What an interrupted write left behind the last whole line is cut off now: those events come
+    /// again.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or cut.
+    pub(crate) fn open(path: &Path, rotate_bytes: u64) -> io::Result<Self> {
+        let open = Open::at(path)?;
+        Ok(Self { path: path.to_owned(), rotate_bytes, open: Arc::new(Mutex::new(Some(open))) })
+    }
+
+    fn write(&self, lines: &[u8]) -> io::Result<()> {
+        let mut guard = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // After an error, or when somebody moved the file away, it is opened again (and cut, if need be).
+        let mut open = match guard.take() {
+            Some(open) if open.is_at(&self.path) => open,
+            _ => Open::at(&self.path)?,
+        };
+        if open.length > 0 && open.length + lines.len() as u64 > self.rotate_bytes {
+            open = self.rotate(open)?;
+        }
+        open.file.write_all(lines)?;
+        open.file.sync_data()?;
+        open.length += lines.len() as u64;
+        *guard = Some(open);
+        Ok(())
+    }
+
+    fn rotate(&self, full: Open) -> io::Result<Open> {
+        full.file.sync_all()?;
+        let target = (1_u32..).map(|number| rotated(&self.path, number)).find(|path| !path.exists());
+        let target = target.ok_or_else(|| io::Error::other("no free name to rotate to"))?;
+        std::fs::rename(&self.path, target)?;
+        Open::at(&self.path)
+    }
+}
+
+/// The name of the `number`th rotated file.
+fn rotated(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number:06}"));
+    PathBuf::from(name)
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let length = whole_lines(&mut file)?;
+        let torn = file.metadata()?.len() - length;
+        if torn > 0 {
+            tracing::warn!(path = %path.display(), bytes = torn, "cut a torn last line; its event comes again");
+            file.set_len(length)?;
+            file.sync_all()?;
+        }
+        // The name itself must survive a crash too.
+        File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(Self { file, length })
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        match (self.file.metadata(), std::fs::metadata(path)) {
+            (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.dev(), found.ino()),
+            _ => false,
+        }
+    }
+}
+
+/// Where the last whole line ends: behind the last line break.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut block = vec![0; BLOCK];
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK as u64);
+        let part = usize::try_from(end - start).map_or(BLOCK, |part| part.min(BLOCK));
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut block[..part])?;
+        if let Some(at) = block[..part].iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn lines(events: &[Event]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for event in events {
+        lines.extend_from_slice(event.to_json().as_bytes());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+#[async_trait]
+impl Sink for FileSink {
+    fn kind(&self) -> &'static str {
+        "ndjson-file"
+    }
+
+    async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
+        let (sink, lines) = (self.clone(), lines(events));
+        let written = tokio::task::spawn_blocking(move || sink.write(&lines)).await;
+        written
+            .map_err(|error| SinkFault(error.to_string()))?
+            .map_err(|error| SinkFault(format!("{}: {error}", self.path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn text(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_at_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        for (before, after) in [("", ""), ("{\"a\":1}\n", "{\"a\":1}\n"), ("{\"a\":1}\n{\"b\"", "{\"a\":1}\n"), ("{\"b\"", "")] {
+            std::fs::write(&path, before).unwrap();
+            let sink = FileSink::open(&path, 1_000).unwrap();
+            assert_eq!(text(&path), after, "{before:?}");
+            sink.write(b"{}\n").unwrap();
+            assert_eq!(text(&path), format!("{after}{{}}\n"), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_torn_line_longer_than_a_block_is_cut_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        std::fs::write(&path, format!("{{}}\n{}", "x".repeat(3 * BLOCK + 7))).unwrap();
+        FileSink::open(&path, 1_000).unwrap();
+        assert_eq!(text(&path), "{}\n");
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_between_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        let sink = FileSink::open(&path, 10).unwrap();
+        for line in ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n"] {
+            sink.write(line.as_bytes()).unwrap();
+        }
+        assert_eq!(text(&rotated(&path, 1)), "{\"a\":1}\n");
+        assert_eq!(text(&rotated(&path, 2)), "{\"b\":2}\n");
+        assert_eq!(text(&path), "{\"c\":3}\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        let sink = FileSink::open(&path, 1_000).unwrap();
+        sink.write(b"{}\n").unwrap();
+        std::fs::rename(&path, folder.path().join("collected")).unwrap();
+        sink.write(b"[]\n").unwrap();
+        assert_eq!(text(&path), "[]\n");
+    }
+}

@@ -1,0 +1,112 @@
+//! From settings to a running whole: storage, use cases, worker, followers.
+
+use crate::config::{FollowerStart, NdjsonSink, ProcessorKind, Settings};
+use crate::folder::Folder;
+use crate::http_processor::HttpProcessor;
+use crate::simulate::Simulate;
+use crate::sink_ndjson::{FileSink, StdoutSink};
+use crate::system::{SystemClock, SystemIds};
+use anyhow::Context;
+use order_core::follow::{Follower, FollowerPolicy};
+use order_core::lane::LanePolicy;
+use order_core::lease::{Backoff, LeasePolicy};
+use order_core::ports::{Processor, Sink, Storage};
+use order_core::process::{Worker, WorkerPolicy};
+use order_core::{App, Clock, Ids};
+use std::sync::Arc;
+use std::time::Duration;
+use storage_sqlite::{Opened, Options, Seed, SqliteStorage};
+
+/// The name of the follower that writes lines of JSON.
+pub(crate) const NDJSON: &str = "ndjson";
+
+/// How to open the database of a data folder.
+pub(crate) fn options(settings: &Settings, path: std::path::PathBuf) -> Options {
+    Options {
+        path,
+        busy_timeout: settings.storage.busy_timeout,
+        free_bytes_min: settings.storage.free_space_min_bytes,
+    }
+}
+
+/// Opens (or installs) the database of a folder that is ours.
+///
+/// # Errors
+/// When it cannot be used; with what is wrong.
+pub(crate) fn open_storage(settings: &Settings, folder: &Folder) -> anyhow::Result<(Arc<dyn Storage>, Opened)> {
+    let ids = SystemIds;
+    let mut cursor_key = [0; 32];
+    cursor_key[..16].copy_from_slice(ids.uuid_v4().as_bytes());
+    cursor_key[16..].copy_from_slice(ids.uuid_v4().as_bytes());
+    let seed = Seed { installation_id: ids.uuid_v4(), cursor_key, shards: settings.shards };
+    let options = options(settings, folder.database());
+    let opened = SqliteStorage::open(&options, &seed, SystemClock::default().now());
+    let (storage, opened) = opened.with_context(|| format!("cannot open {}", options.path.display()))?;
+    Ok((Arc::new(storage), opened))
+}
+
+/// The use cases over a storage.
+pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>) -> Arc<App> {
+    let lanes = LanePolicy { queue_max: settings.lane.queue_max, batch_max: settings.lane.batch_max };
+    App::start(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes)
+}
+
+/// The worker that the settings ask for.
+///
+/// # Errors
+/// When the processor's address cannot be used.
+pub(crate) fn worker(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Worker> {
+    let processor: Arc<dyn Processor> = match settings.processor {
+        ProcessorKind::Simulate => Arc::new(Simulate {
+            delay: settings.simulate.delay,
+            fail_rate: settings.simulate.fail_rate,
+            ids: Arc::clone(&app.ids),
+        }),
+        ProcessorKind::Http => Arc::new(http_processor(settings, app)?),
+    };
+    let worker = &settings.worker;
+    let policy = WorkerPolicy {
+        lease: LeasePolicy {
+            lease: worker.lease,
+            heartbeat: worker.heartbeat,
+            attempts_max: worker.max_attempts,
+            lapses_max: worker.lapses_max,
+            backoff: Backoff { base: worker.backoff_base, cap: worker.backoff_cap },
+        },
+        batch_size: worker.batch_size,
+        poll: worker.poll_interval,
+    };
+    Ok(Worker::new(Arc::clone(app), processor, policy))
+}
+
+fn http_processor(settings: &Settings, app: &App) -> anyhow::Result<HttpProcessor> {
+    let http = &settings.http_processor;
+    let url = http.url.as_deref().context("http_processor.url is not set")?;
+    let timeouts = outbound::Timeouts { connect: http.connect_timeout, total: http.timeout };
+    let client = outbound::ProcessorClient::new(url, timeouts).context("http_processor.url")?;
+    Ok(HttpProcessor { client, clock: Arc::clone(&app.clock) })
+}
+
+/// The follower that writes lines of JSON, if one is asked for.
+///
+/// # Errors
+/// When its file cannot be opened, or its row not be written.
+pub(crate) async fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Follower>> {
+    let sink: Arc<dyn Sink> = match &settings.ndjson.sink {
+        NdjsonSink::Off => return Ok(None),
+        NdjsonSink::Stdout => Arc::new(StdoutSink),
+        NdjsonSink::File(path) => {
+            let sink = FileSink::open(path, settings.ndjson.rotate_bytes);
+            Arc::new(sink.with_context(|| format!("ndjson.path {}", path.display()))?)
+        }
+    };
+    let from_now = settings.follower.start == FollowerStart::Now;
+    app.ensure_follower(NDJSON, sink.kind(), from_now).await.context("cannot make the follower ndjson")?;
+    let policy = FollowerPolicy {
+        batch_size: settings.follower.batch_size,
+        retry_min: settings.follower.poll,
+        retry_max: Duration::from_secs(5).max(settings.follower.poll),
+        idle: settings.follower.idle,
+    };
+    Ok(Some(Follower::new(Arc::clone(app), NDJSON, sink, policy)))
+}
