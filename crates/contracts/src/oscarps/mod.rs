@@ -1,0 +1,136 @@
+//! The contract `oscarps`: orders by the client's own id, taken in once, processed in the background.
+//!
+//! | call | reply |
+//! |---|---|
+//! | `POST /orders` | 201 the new order; 200 for every duplicate, the order as it is |
+//! | `GET /orders/{orderId}` | 200 the order; 404 |
+//! | `GET /health` | 200 |
+//! | `GET /docs`, `/docs/json` | Swagger UI; the OpenAPI document |
+
+mod map;
+mod refuse;
+mod wire;
+
+use crate::{Contract, reply};
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use edge::{Guard, Json, Mount};
+use http::StatusCode;
+use order_core::{App, TenantId};
+use refuse::No;
+use std::sync::Arc;
+use utoipa::OpenApi;
+
+/// The contract's name: its prefix, its source, its label in metrics.
+pub const NAME: &str = "oscarps";
+
+/// The contract under its documented paths, for the orders of `tenant`.
+pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
+    metrics::describe_counter!(
+        map::DUPLICATES_DIFFERING,
+        "Duplicates that differ from the order that is there, by contract"
+    );
+    let router = Router::new()
+        .route("/orders", post(create_order))
+        .route("/orders/{orderId}", get(get_order))
+        .route("/health", get(health))
+        .with_state(Contract::new(app, tenant, NAME))
+        .merge(edge::docs("/docs", Docs::openapi(), "/docs/json"));
+    edge::mount(
+        router,
+        Mount {
+            name: NAME,
+            style: refuse::style,
+        },
+        guard,
+    )
+}
+
+/// Create an order
+///
+/// The same `orderId` is the same order, for ever: every duplicate answers 200 with the order as it is now, and writes
+/// nothing. The order is committed when the reply is sent, and is processed in the background.
+#[utoipa::path(
+    post,
+    path = "/orders",
+    tag = "orders",
+    request_body = wire::CreateOrder,
+    responses(
+        (status = 201, description = "The order is new", body = wire::Row),
+        (status = 200, description = "The order was there; this is how it is now", body = wire::Row, headers(
+            ("Wellorder-Duplicate-Differs" = String, description = "When what was sent differs by value from what is \
+            there: JSON pointers of the fields that do, apart by commas, such as `/customer,/total`"),
+        )),
+        (status = 400, description = "The body is refused; all fields at fault are named", body = wire::InvalidBody),
+        (status = 413, description = "The body is too large", body = wire::Message),
+        (status = 415, description = "The content type is not `application/json`", body = wire::Message),
+        (status = 500, description = "A defect of ours", body = wire::Message),
+        (status = 503, description = "Unavailable: nothing is promised; send it again", body = wire::Message,
+            headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+async fn create_order(State(contract): State<Contract>, Json(body): Json) -> Result<Response, No> {
+    let order = wire::CreateOrder::read(&body)?;
+    let accepted = contract.app.accept(map::intake(&contract, order)).await?;
+    Ok(map::accepted(&accepted, contract.app.clock.now()))
+}
+
+/// Get an order
+#[utoipa::path(
+    get,
+    path = "/orders/{orderId}",
+    tag = "orders",
+    params(("orderId" = String, Path, description = "The client's own id, percent-encoded", example = "A-1001")),
+    responses(
+        (status = 200, description = "The order as it is now", body = wire::Row),
+        (status = 400, description = "The path is not percent-encoded UTF-8", body = wire::Message),
+        (status = 404, description = "No such order", body = wire::Message),
+        (status = 500, description = "A defect of ours", body = wire::Message),
+        (status = 503, description = "Temporarily unavailable", body = wire::Message,
+            headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+async fn get_order(
+    State(contract): State<Contract>,
+    order_id: Result<Path<String>, PathRejection>,
+) -> Result<Response, No> {
+    // A path that is no UTF-8 names no order either.
+    let Path(order_id) = order_id.map_err(|_| No::OrderUnknown)?;
+    let order_id = map::order_id(&contract, &order_id).ok_or(No::OrderUnknown)?;
+    let order = contract.app.storage.order(&contract.tenant, order_id).await?;
+    let order = order
+        .filter(|order| contract.owns(order))
+        .ok_or(No::OrderUnknown)?;
+    Ok(reply::order(
+        StatusCode::OK,
+        order.id,
+        &map::row(&order, contract.app.clock.now()),
+    ))
+}
+
+/// Tell that the API is alive
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "health",
+    responses((status = 200, description = "Alive", body = wire::Health)),
+)]
+async fn health() -> Response {
+    reply::json(StatusCode::OK, &wire::Health { status: "ok" })
+}
+
+/// The contract's OpenAPI document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "OscarPS orders",
+        description = "Orders by the client's own id, taken in once and processed in the background.",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(create_order, get_order, health)
+)]
+struct Docs;

@@ -1,0 +1,153 @@
+//! The contract `parspec`: orders by number, processed in the background, with counts of how that goes.
+//!
+//! | call | reply |
+//! |---|---|
+//! | `POST /orders` | 201 the new order; with an `Idempotency-Key` that was used before: 200 the same order |
+//! | `GET /orders/{id}` | 200 the order; 400 no number; 404 |
+//! | `GET /metrics` | 200 counts |
+//! | `GET /docs`, `/docs/json` | Swagger UI; the OpenAPI document |
+
+mod map;
+mod refuse;
+mod wire;
+
+use crate::{Contract, reply};
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use edge::{Guard, Json, Mount};
+use http::{HeaderMap, StatusCode};
+use order_core::{App, TenantId};
+use refuse::No;
+use std::sync::Arc;
+use utoipa::OpenApi;
+
+/// The contract's name: its prefix, its source, its label in metrics.
+pub const NAME: &str = "parspec";
+
+/// The contract under its documented paths, for the orders of `tenant`.
+pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
+    let router = Router::new()
+        .route("/orders", post(create_order))
+        .route("/orders/{id}", get(get_order))
+        .route("/metrics", get(get_metrics))
+        .with_state(Contract::new(app, tenant, NAME))
+        .merge(edge::docs("/docs", Docs::openapi(), "/docs/json"));
+    edge::mount(
+        router,
+        Mount {
+            name: NAME,
+            style: refuse::style,
+        },
+        guard,
+    )
+}
+
+/// Create an order
+///
+/// The order is committed when the reply is sent, and is processed in the background. Two posts are two orders, unless
+/// they carry the same `Idempotency-Key`.
+#[utoipa::path(
+    post,
+    path = "/orders",
+    tag = "orders",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same \
+        key with the same body answers the order that it made, for at least 24 hours")),
+    request_body = wire::CreateOrder,
+    responses(
+        (status = 201, description = "The order is new", body = wire::OrderReply),
+        (status = 200, description = "The `Idempotency-Key` made this order before", body = wire::OrderReply, headers(
+            ("Idempotent-Replayed" = String, description = "Always `true`"),
+        )),
+        (status = 400, description = "A field is missing or refused, or the body is no JSON", body = wire::Refused),
+        (status = 413, description = "The body is too large", body = wire::Refused),
+        (status = 415, description = "The content type is not `application/json`", body = wire::Refused),
+        (status = 422, description = "The `Idempotency-Key` was used for another body", body = wire::Refused),
+        (status = 500, description = "A defect of ours", body = wire::Refused),
+        (status = 503, description = "Unavailable: nothing is promised; send it again", body = wire::Refused,
+            headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+async fn create_order(
+    State(contract): State<Contract>,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result<Response, No> {
+    let key = wire::idempotency_key(&headers)?;
+    let order = wire::CreateOrder::read(body)?;
+    let accepted = contract.app.accept(map::intake(&contract, order, key)).await?;
+    Ok(map::accepted(&accepted, contract.app.clock.now()))
+}
+
+/// Get an order
+#[utoipa::path(
+    get,
+    path = "/orders/{id}",
+    tag = "orders",
+    params(("id" = u64, Path, description = "The number of the order", example = 1)),
+    responses(
+        (status = 200, description = "The order as it is now", body = wire::OrderReply),
+        (status = 400, description = "The id is no number", body = wire::Refused),
+        (status = 404, description = "No such order", body = wire::Refused),
+        (status = 500, description = "A defect of ours", body = wire::Refused),
+        (status = 503, description = "Temporarily unavailable", body = wire::Refused,
+            headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+async fn get_order(
+    State(contract): State<Contract>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, No> {
+    let Path(id) = id.map_err(|_| No::IdInvalid)?;
+    let number = wire::order_number(&id)?.ok_or(No::OrderUnknown)?;
+    let order = contract
+        .app
+        .storage
+        .order_by_number(&contract.tenant, number)
+        .await?;
+    let order = order
+        .filter(|order| contract.owns(order))
+        .ok_or(No::OrderUnknown)?;
+    Ok(reply::order(
+        StatusCode::OK,
+        order.id,
+        &map::order_reply(&order, contract.app.clock.now()),
+    ))
+}
+
+/// Count the orders
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "metrics",
+    responses(
+        (status = 200, description = "Counts, exact at one moment", body = wire::Metrics),
+        (status = 500, description = "A defect of ours", body = wire::Refused),
+        (status = 503, description = "Temporarily unavailable", body = wire::Refused,
+            headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
+async fn get_metrics(State(contract): State<Contract>) -> Result<Response, No> {
+    let now = contract.app.clock.now();
+    let tally = contract
+        .app
+        .storage
+        .tally(&contract.tenant, &contract.source, now)
+        .await?;
+    Ok(reply::json(StatusCode::OK, &map::metrics(&tally)))
+}
+
+/// The contract's OpenAPI document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Order Processing System",
+        description = "Orders by number, processed in the background, with counts of how that goes.",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(create_order, get_order, get_metrics)
+)]
+struct Docs;

@@ -1,0 +1,89 @@
+//! The contracts' OpenAPI documents: complete, and true.
+
+use crate::harness::{Client, Fixture};
+use serde_json::Value;
+
+async fn document(client: &Client) -> Value {
+    client.get("/docs/json").await.expect(200).json()
+}
+
+fn example<'d>(document: &'d Value, schema: &str) -> &'d Value {
+    let example = &document["components"]["schemas"][schema]["examples"][0];
+    assert!(!example.is_null(), "{schema} has no example");
+    example
+}
+
+fn keys(value: &Value) -> Vec<&String> {
+    value.as_object().expect("an object").keys().collect()
+}
+
+#[tokio::test]
+async fn the_document_of_oscarps() {
+    let f = Fixture::new();
+    assert_text!(format!("{:#}", document(&f.oscarps).await));
+}
+
+#[tokio::test]
+async fn the_document_of_parspec() {
+    let f = Fixture::new();
+    assert_text!(format!("{:#}", document(&f.parspec).await));
+}
+
+#[tokio::test]
+async fn the_examples_are_true() {
+    let f = Fixture::new();
+    let oscarps = document(&f.oscarps).await;
+    let row = f
+        .oscarps
+        .post(example(&oscarps, "CreateOrder").to_string())
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(keys(&row), keys(example(&oscarps, "Row")));
+    assert_eq!(
+        &f.oscarps.get("/health").await.json(),
+        example(&oscarps, "Health")
+    );
+    assert_eq!(
+        &f.oscarps.get("/orders/none").await.json(),
+        example(&oscarps, "Message")
+    );
+    let refused = f
+        .oscarps
+        .post(r#"{"orderId":"A","customer":"c","total":0}"#)
+        .await
+        .json();
+    assert_eq!(&refused, example(&oscarps, "InvalidBody"));
+
+    let parspec = document(&f.parspec).await;
+    let reply = f
+        .parspec
+        .post(example(&parspec, "CreateOrder").to_string())
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(
+        keys(&reply["order"]),
+        keys(&example(&parspec, "OrderReply")["order"])
+    );
+    assert_eq!(
+        keys(&f.parspec.get("/metrics").await.json()),
+        keys(example(&parspec, "Metrics"))
+    );
+    assert_eq!(&f.parspec.post("{}").await.json(), example(&parspec, "Refused"));
+}
+
+#[tokio::test]
+async fn every_documented_path_is_served_and_the_page_is_there() {
+    let f = Fixture::new();
+    for client in [&f.oscarps, &f.parspec] {
+        let document = document(client).await;
+        for path in keys(&document["paths"]) {
+            let concrete = path.replace("{orderId}", "1").replace("{id}", "1");
+            let reply = client.get(&concrete).await;
+            assert_ne!(reply.json(), client.get("/no/such/route").await.json(), "{path}");
+        }
+        let page = client.get("/docs/").await.expect(200);
+        assert!(page.text().contains("swagger-ui"), "{page}");
+    }
+}

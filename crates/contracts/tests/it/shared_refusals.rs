@@ -1,0 +1,123 @@
+//! The refusals that every mounted API shares, in each contract's own form.
+
+use crate::harness::{Client, Exchange, Fixture, transcript};
+use http::Request;
+use order_core::Fault;
+use std::time::Duration;
+
+async fn send(client: &Client, method: &str, path: &str, content_type: Option<&str>, body: &str) -> Exchange {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(content_type) = content_type {
+        request = request.header("content-type", content_type);
+    }
+    client.send(request.body(body.as_bytes().to_vec()).unwrap()).await
+}
+
+/// Each refusal once.
+async fn refusals(f: &Fixture, client: &Client, body: &str) -> Vec<Exchange> {
+    let json = Some("application/json");
+    let mut seen = vec![
+        send(client, "GET", "/nothing/here", None, "").await,
+        send(client, "GET", "/", None, "").await,
+        send(client, "GET", "/orders/", None, "").await,
+        send(client, "GET", "/orders", None, "").await,
+        send(client, "PUT", "/orders/1", json, body).await,
+        send(client, "DELETE", "/orders/1", None, "").await,
+        send(client, "POST", "/orders", None, body).await,
+        send(client, "POST", "/orders", Some("text/plain"), body).await,
+        send(
+            client,
+            "POST",
+            "/orders",
+            Some("application/x-www-form-urlencoded"),
+            "a=b",
+        )
+        .await,
+        send(
+            client,
+            "POST",
+            "/orders",
+            Some("application/json; charset=latin1"),
+            body,
+        )
+        .await,
+        send(
+            client,
+            "POST",
+            "/orders",
+            json,
+            &format!("{body}{}", " ".repeat(256 * 1024)),
+        )
+        .await,
+    ];
+    let unavailable = Fault::Unavailable {
+        why: "disk full at /secret/path".to_owned(),
+        retry_after: Duration::from_secs(2),
+    };
+    for fault in [
+        unavailable.clone(),
+        Fault::Overloaded,
+        Fault::internal("SQLITE_CORRUPT at src/x.rs"),
+    ] {
+        f.storage.down(Some(fault));
+        seen.push(send(client, "POST", "/orders", json, body).await);
+        seen.push(send(client, "GET", "/orders/1", None, "").await);
+    }
+    f.storage.down(None);
+    seen
+}
+
+fn check_none_leaks(seen: &[Exchange]) {
+    for exchange in seen {
+        for word in ["secret", "SQL", "src/", "disk full"] {
+            assert!(!exchange.text().contains(word), "{exchange}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn oscarps_says_them_as_a_message() {
+    let f = Fixture::new();
+    let body = r#"{"orderId":"A-1001","customer":"c-42","total":199.99}"#;
+    let seen = refusals(&f, &f.oscarps, body).await;
+    assert!(seen.iter().all(|exchange| exchange.json()["message"].is_string()));
+    check_none_leaks(&seen);
+    assert_text!(transcript(&seen));
+    assert_eq!(f.events().await, 0);
+}
+
+#[tokio::test]
+async fn parspec_says_them_as_an_error() {
+    let f = Fixture::new();
+    let body = r#"{"userId":"user-123","itemIds":[],"totalAmount":59.99}"#;
+    let mut seen = refusals(&f, &f.parspec, body).await;
+    f.storage.down(Some(Fault::Overloaded));
+    seen.push(f.parspec.get("/metrics").await);
+    f.storage.down(None);
+    assert!(seen.iter().all(|exchange| exchange.json()["error"].is_string()));
+    check_none_leaks(&seen);
+    assert_text!(transcript(&seen));
+    assert_eq!(f.events().await, 0);
+}
+
+#[tokio::test]
+async fn json_by_another_name_is_read() {
+    let f = Fixture::new();
+    let body = r#"{"userId":"user-123","itemIds":[],"totalAmount":59.99}"#;
+    for good in [
+        "application/json",
+        "Application/JSON; charset=UTF-8",
+        "application/vnd.orders+json",
+    ] {
+        send(&f.parspec, "POST", "/orders", Some(good), body)
+            .await
+            .expect(201);
+    }
+}
+
+#[tokio::test]
+async fn head_answers_as_get_without_a_body() {
+    let f = Fixture::new();
+    let head = send(&f.oscarps, "HEAD", "/health", None, "").await.expect(200);
+    assert!(head.body.is_empty());
+}
