@@ -130,7 +130,7 @@ impl Worker {
             let full = tries.len() >= self.policy.batch_size;
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 _ = beat.tick() => self.beat_quietly(),
                 Some(_) = tries.join_next(), if !tries.is_empty() => {
                     // What was committed together ends together.
@@ -305,6 +305,11 @@ impl Worker {
     fn held(&self) -> MutexGuard<'_, HashMap<LeaseToken, (OrderId, Arc<Notify>)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until `stop` says so, or nobody is left to say it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// What a try comes to: the one place where retries and parking are decided.

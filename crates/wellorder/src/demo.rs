@@ -164,12 +164,10 @@ fn seeds() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Prints each event as a line for people, until `stop`.
-pub(crate) async fn show_events(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+/// Prints each event behind `cursor` as a line for people, until `stop`.
+pub(crate) async fn show_events(app: Arc<App>, mut cursor: Cursor, mut stop: watch::Receiver<bool>) {
     let mut grew = app.wakes.journal.subscribe();
     let mut names = Names::default();
-    let Ok(heads) = app.storage.heads().await else { return };
-    let mut cursor = Cursor::at_heads(app.storage.install().epoch, &heads);
     loop {
         match follow::feed(&app, cursor.clone(), 200).await {
             Ok((events, next)) => {

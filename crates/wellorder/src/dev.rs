@@ -11,6 +11,7 @@ use crate::{banner, serve, telemetry, wire_up};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::App;
+use order_core::journal::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +24,14 @@ const SWEEP: u32 = 1_000;
 /// Between two looks for keys that were kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// Longest wait for the storage to be let go at the end.
+const CLOSE: Duration = Duration::from_secs(2);
+
 /// Runs until a signal.
 ///
 /// # Errors
 /// When something that is needed cannot be had: an address, the folder, the database.
 pub(crate) async fn dev(args: &DevArgs, mut settings: Settings, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    check(&settings)?;
     telemetry::init(settings.log.level, settings.log.format)?;
     let ephemeral = args.ephemeral.then(|| Ephemeral::make(&mut settings)).transpose()?;
     let metrics = telemetry::metrics()?;
@@ -58,39 +61,43 @@ pub(crate) async fn dev(args: &DevArgs, mut settings: Settings, out: &mut Output
     banner::show(&banner::Started { settings: &settings, address, ops_address, ephemeral: ephemeral.is_some(), opened: &opened }, out)?;
     if args.demo {
         if !out.json {
-            tasks.spawn(demo::show_events(Arc::clone(&app), stop.subscribe()));
+            let heads = app.storage.heads().await.map_err(anyhow::Error::from)?;
+            let cursor = Cursor::at_heads(app.storage.install().epoch, &heads);
+            tasks.spawn(demo::show_events(Arc::clone(&app), cursor, stop.subscribe()));
         }
         tasks.spawn(Demo { app: Arc::clone(&app), router }.run(stop.subscribe()));
+    } else {
+        drop(router);
     }
 
     signalled().await.context("cannot listen to signals")?;
     out.note("stopping: what runs may end");
     stop.stop();
     while tasks.join_next().await.is_some() {}
-    drop(app);
+    close(app).await;
     drop(ephemeral);
     Ok(Exit::Ok)
+}
+
+/// Lets go of the storage and waits until it is closed, so that the database is one whole file at rest. A connection
+/// that was cut off may hold it a moment longer; then the log stays beside the file, and nothing is lost either.
+async fn close(app: Arc<App>) {
+    let storage = Arc::downgrade(&app.storage);
+    drop(app);
+    let closed = async {
+        while storage.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if tokio::time::timeout(CLOSE, closed).await.is_err() {
+        tracing::debug!("the storage is still in use; its log stays beside it");
+    }
 }
 
 async fn served(serving: impl Future<Output = usize>) {
     let cut = serving.await;
     if cut > 0 {
         tracing::warn!(connections = cut, "cut off connections that did not end in time");
-    }
-}
-
-fn check(settings: &Settings) -> Result<(), Failure> {
-    let open = [Some(settings.listen), settings.ops].into_iter().flatten().find(|address| !address.ip().is_loopback());
-    if let Some(address) = open {
-        let what = format!("`dev` asks for no login and therefore listens on loopback alone, not on {address}");
-        return Err(Failure::here(Exit::Usage, what, "use 127.0.0.1 or [::1]"));
-    }
-    match settings.mounted.as_deref() {
-        Some(name) if !serve::CONTRACTS.contains(&name) => {
-            let what = format!("there is no contract `{name}` to serve at the root");
-            Err(Failure::here(Exit::Usage, what, format!("use one of: {}", serve::CONTRACTS.join(", "))))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -112,7 +119,11 @@ async fn background(
     }
     if settings.has_role(Role::Api) {
         let app = Arc::clone(app);
-        tasks.spawn(async move { api::resume_redrives(&app).await });
+        tasks.spawn(async move {
+            if let Err(error) = api::resume_redrives(app).await {
+                tracing::warn!(%error, "cannot take up unfinished redrives; the next start will");
+            }
+        });
     }
     tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
     let (cancelled, mut stopped) = (CancellationToken::new(), stop.subscribe());

@@ -7,9 +7,13 @@ use std::io::{Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The name of the database file.
 pub(crate) const DATABASE_FILE: &str = "wellorder.db";
+
+/// How often a held lock is tried again, 5 ms apart.
+const LOOKERS_WAIT: u32 = 20;
 
 /// A data folder that is ours alone while this lives.
 pub(crate) struct Folder {
@@ -28,7 +32,16 @@ impl Folder {
         let file = path.join(LOCK_FILE);
         let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&file);
         let lock = lock.with_context(|| format!("cannot open {}", file.display()))?;
-        match lock.try_lock() {
+        // Whoever looks whether a server runs holds the lock for an instant: wait that out.
+        let mut taken = lock.try_lock();
+        for _ in 0..LOOKERS_WAIT {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            taken = lock.try_lock();
+        }
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = std::fs::read_to_string(&file).unwrap_or_default();

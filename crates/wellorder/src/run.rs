@@ -21,6 +21,10 @@ pub fn run() -> ExitCode {
         Err(error) => error.exit(),
     };
     let mut out = Output::terminal(cli.global.json, &environment);
+    // Needs no settings, so wrong ones must not keep it from working.
+    if let Command::Completions { shell } = &cli.command {
+        return cli::completions(*shell, &mut out).map_or_else(|error| failure::report(&error.into(), &mut out), |exit| exit).into();
+    }
     let ended = cli::settle(&cli, environment)
         .map_err(Failure::from)
         .and_then(|config| in_runtime(&cli.command, config, &mut out));
@@ -34,7 +38,7 @@ pub fn run() -> ExitCode {
 fn harden() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Not everywhere can it be switched off; then it stays as it is.
-    drop(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable));
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 fn in_runtime(command: &Command, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
