@@ -95,7 +95,9 @@ impl Follower {
         }
         let heads = self.app.storage.heads().await?;
         row.cursor.check(self.app.storage.install().epoch, &heads)?;
-        let mut events = self.read(&row, &heads).await?;
+        let limit = u32::try_from(self.policy.batch_size).unwrap_or(u32::MAX);
+        let streams = read_fairly(&self.app, &heads, &mut row.cursor.positions.clone(), limit).await?;
+        let mut events: Vec<Event> = streams.into_iter().flatten().collect();
         if events.is_empty() {
             return Ok(Progress::UpToDate);
         }
@@ -117,21 +119,6 @@ impl Follower {
             Err(Error::Rejection(_)) => Ok(Progress::Moved),
             Err(fault) => Err(fault),
         }
-    }
-
-    async fn read(&self, row: &FollowerRow, heads: &[Head]) -> Result<Vec<Event>, Error> {
-        let mut events = Vec::new();
-        for (head, position) in heads.iter().zip(&row.cursor.positions) {
-            let room = self.policy.batch_size.saturating_sub(events.len());
-            if room == 0 {
-                break;
-            }
-            if head.position > *position {
-                let limit = u32::try_from(room).unwrap_or(u32::MAX);
-                events.extend(self.app.storage.journal(head.shard, *position, limit).await?);
-            }
-        }
-        Ok(events)
     }
 
     /// Follows until `stop` says so.
@@ -210,21 +197,31 @@ pub fn lag(cursor: &Cursor, heads: &[Head]) -> u64 {
 pub async fn feed(app: &App, cursor: Cursor, limit: u32) -> Result<(Vec<Event>, Cursor), Error> {
     let heads = app.storage.heads().await?;
     cursor.check(app.storage.install().epoch, &heads)?;
-    let behind = |cursor: &Cursor| {
-        let pairs = heads.iter().zip(cursor.positions.clone());
-        pairs.filter(|(head, position)| head.position > *position).map(|(head, _)| head.shard).collect::<Vec<_>>()
-    };
     let mut next = cursor;
+    let streams = read_fairly(app, &heads, &mut next.positions, limit).await?;
+    Ok((merged(streams), next))
+}
+
+/// At most `limit` events behind `positions`, which move along; several runs for a shard come in order. Every shard
+/// that has some gets its share, so that a busy one cannot starve the rest.
+async fn read_fairly(
+    app: &App,
+    heads: &[Head],
+    positions: &mut [u64],
+    limit: u32,
+) -> Result<Vec<Vec<Event>>, Fault> {
     let mut streams: Vec<Vec<Event>> = Vec::new();
     let mut room = limit;
     while room > 0 {
-        let shards = behind(&next);
-        let Some(share) = room.checked_div(u32::try_from(shards.len()).unwrap_or(u32::MAX)) else { break };
-        for shard in shards {
-            let after = next.positions[usize::from(shard.0)];
-            let events = app.storage.journal(shard, after, share.max(1).min(room)).await?;
-            let Some(last) = events.last() else { continue };
-            next.positions[usize::from(shard.0)] = last.position;
+        let behind: Vec<&Head> =
+            heads.iter().zip(&*positions).filter(|(head, at)| head.position > **at).map(|(head, _)| head).collect();
+        let Some(share) = room.checked_div(u32::try_from(behind.len()).unwrap_or(u32::MAX)) else { break };
+        for head in behind {
+            let position = &mut positions[usize::from(head.shard.0)];
+            let events = app.storage.journal(head.shard, *position, share.max(1).min(room)).await?;
+            check_gapless(head.shard, *position, &events)?;
+            let Some(last) = events.last() else { return Ok(streams) };
+            *position = last.position;
             room -= u32::try_from(events.len()).unwrap_or(room).min(room);
             streams.push(events);
             if room == 0 {
@@ -232,7 +229,20 @@ pub async fn feed(app: &App, cursor: Cursor, limit: u32) -> Result<(Vec<Event>, 
             }
         }
     }
-    Ok((merged(streams), next))
+    Ok(streams)
+}
+
+/// Positions have no gaps, so nobody may read past one: whatever belongs there would never be sent.
+fn check_gapless(shard: Shard, after: u64, events: &[Event]) -> Result<(), Fault> {
+    let found = events.iter().map(|event| event.position);
+    match found.zip(after + 1..).find(|(found, expected)| found != expected) {
+        // Positions at the very start may have been given up by retention.
+        Some((found, expected)) if after > 0 || expected > 1 => Err(Fault::internal(format!(
+            "shard {shard} of the journal has no positions {expected} to {}: run `wellorder audit`",
+            found - 1
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn merged(streams: Vec<Vec<Event>>) -> Vec<Event> {

@@ -114,12 +114,16 @@ impl WriterState {
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
-        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|error| self.note(error))
+        self.statement("BEGIN IMMEDIATE").map_err(|error| self.note(error))
     }
 
     fn end(&mut self) -> Result<(), Fault> {
         self.dirty = true;
-        self.conn.execute_batch("COMMIT").map_err(|error| self.note(error))
+        self.statement("COMMIT").map_err(|error| self.note(error))
+    }
+
+    fn statement(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     fn note(&mut self, error: rusqlite::Error) -> Fault {

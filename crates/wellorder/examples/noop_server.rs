@@ -2,13 +2,12 @@
 //!
 //! `noop_server 127.0.0.1:3999`
 
-use std::sync::Arc;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
+#[expect(clippy::disallowed_methods, reason = "a program for benchmarks reads its argument")]
 async fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3999".to_owned()).parse()?;
-    wellorder::bare(Arc::new(testkit::NoopStorage::default()), address).await
+    wellorder::bare(testkit::Wrapped::noop(), address).await
 }

@@ -1,0 +1,149 @@
+//! The suite that every storage must pass. See [`crate::conformance!`] for how a storage is put through it.
+
+pub mod accept;
+pub mod follow;
+pub mod history;
+pub mod journal;
+pub mod keys;
+pub mod reads;
+pub mod redrives;
+pub mod rig;
+pub mod round_trip;
+pub mod work;
+
+pub use rig::{Fixture, Rig, released};
+
+/// Makes one test of each case of the suite, run against the storage that `$make` gives: an `async fn` without
+/// arguments that returns a fresh, empty `Box<dyn Fixture>` for each case.
+///
+/// The crate that calls it needs `tokio` with the features `macros` and `rt-multi-thread`.
+#[macro_export]
+macro_rules! conformance {
+    ($make:path) => {
+        $crate::conformance! { @cases $make;
+            accept {
+                an_accept_writes_order_event_and_work_together,
+                a_commit_says_what_it_came_to,
+                a_batch_is_all_there_or_not_at_all,
+                a_command_that_is_refused_as_data_fails_alone,
+                a_rejected_command_writes_nothing_and_its_neighbours_do,
+                one_reference_makes_one_order_however_many_ask_at_once,
+                orders_without_a_reference_are_all_new_and_numbers_rise,
+                a_duplicate_is_told_what_differs,
+                equal_by_value_is_no_difference,
+                a_duplicate_is_measured_against_the_order_as_it_is_now,
+                duplicates_within_one_batch_are_found,
+            }
+            keys {
+                a_key_makes_a_retry_harmless,
+                a_key_stands_for_what_was_sent_first,
+                a_key_may_not_name_two_references,
+                a_key_is_recorded_for_equal_duplicates_only,
+                keys_are_scoped_by_tenant_and_route,
+                a_sweep_takes_the_oldest_keys,
+            }
+            work {
+                claims_take_what_is_due_in_the_order_of_its_due_time,
+                a_lease_is_seen_on_its_order_and_runs_out,
+                concurrent_claims_never_overlap,
+                finished_work_is_gone_and_told_once,
+                a_late_finish_counts_while_nobody_else_claimed,
+                a_token_is_worthless_once_somebody_else_claimed,
+                a_change_that_requeues_takes_the_lease_away,
+                a_change_that_does_not_requeue_leaves_the_lease,
+                a_heartbeat_extends_what_is_held_and_names_what_is_lost,
+                lapses_use_up_no_attempt_and_ten_in_a_row_park,
+                a_try_that_ended_clears_the_lapses,
+                retry_park_and_redrive_keep_the_budget,
+                a_release_uses_up_nothing,
+                one_batch_may_claim_settle_and_claim_again,
+            }
+            journal {
+                positions_and_versions_are_gapless_under_concurrent_writers,
+                the_journal_is_read_in_pages,
+                an_event_carries_what_happened,
+                an_order_equals_the_fold_of_its_events_after_every_change,
+                changes_that_change_nothing_write_nothing,
+                an_erasure_blanks_order_and_journal_in_place,
+            }
+            round_trip {
+                amounts_keep_every_digit,
+                texts_keep_every_character,
+                identities_are_compared_byte_by_byte,
+                attributes_are_kept_verbatim,
+                what_is_missing_stays_missing,
+                many_lines_are_kept_in_order,
+                moments_keep_their_microseconds,
+                later_texts_keep_every_character,
+                a_reference_is_found_again_whatever_it_holds,
+            }
+            reads {
+                lists_filter_and_page_as_looking_at_every_order_does,
+                a_rare_match_is_found_page_by_page,
+                an_order_is_found_by_its_number,
+                tenants_are_apart_in_every_read_and_change,
+                a_change_within_one_source_does_not_reach_another,
+                the_tally_is_what_counting_gives,
+            }
+            follow {
+                a_follower_is_made_once_and_begins_where_it_is_told,
+                a_cursor_moves_from_where_it_is_or_not_at_all,
+                racing_runners_lose_nothing,
+                a_failing_sink_gets_the_same_again,
+                a_paused_follower_stays_where_it_is,
+                a_replay_goes_on_from_another_place,
+                a_late_advance_does_not_undo_a_replay,
+                every_version_of_every_order_arrives_in_order,
+            }
+            redrives {
+                a_job_goes_on_in_steps_across_a_restart,
+                a_job_of_named_orders_answers_for_each,
+                filters_narrow_jobs_and_counts,
+                named_orders_are_narrowed_by_the_other_conditions,
+                unknown_jobs_are_refused,
+            }
+            history {
+                the_audit_is_clean_after_a_random_history,
+                a_restart_changes_nothing,
+                the_leases_of_a_dead_process_come_due,
+            }
+        }
+    };
+    (@cases $make:path; $($module:ident { $($case:ident),+ $(,)? })+) => {
+        $(mod $module {
+            #[allow(unused_imports, reason = "the factory may be named by its whole path")]
+            use super::*;
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::conformance::$module::$case($crate::conformance::Rig::new($make().await)).await;
+            })+
+        })+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_case_is_in_the_suite() {
+        let list = include_str!("mod.rs");
+        let files = [
+            include_str!("accept.rs"),
+            include_str!("follow.rs"),
+            include_str!("history.rs"),
+            include_str!("journal.rs"),
+            include_str!("keys.rs"),
+            include_str!("reads.rs"),
+            include_str!("redrives.rs"),
+            include_str!("round_trip.rs"),
+            include_str!("work.rs"),
+        ];
+        let mut cases = 0;
+        for line in files.iter().flat_map(|file| file.lines()) {
+            let Some(case) = line.strip_prefix("pub async fn ").and_then(|rest| rest.split('(').next()) else { continue };
+            cases += 1;
+            assert!(list.contains(&format!("                {case},\n")), "{case} is never run");
+        }
+        assert!(cases > 60, "only {cases} cases were found");
+    }
+}

@@ -1,0 +1,132 @@
+//! All that can be read of a storage, to compare one with another, or with itself after a restart.
+
+use order_core::clock::Timestamp;
+use order_core::ids::{RedriveId, Shard, SourceId, TenantId};
+use order_core::journal::{Event, Head};
+use order_core::lease::Work;
+use order_core::order::Order;
+use order_core::ports::Storage;
+use order_core::query::{FollowerRow, OrderDossier, OrderQuery, Tally, TallyFact};
+use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use std::collections::BTreeSet;
+
+/// What every read of a storage gives at one moment.
+#[derive(Debug)]
+#[expect(dead_code, reason = "compared as text, so that amounts keep their digits and a difference can be shown")]
+pub struct Dump {
+    heads: Vec<Head>,
+    journal: Vec<Event>,
+    dossiers: Vec<OrderDossier>,
+    work: Vec<(Work, Option<bool>)>,
+    followers: Vec<FollowerRow>,
+    tenants: Vec<TenantDump>,
+    tally_facts: Vec<TallyFact>,
+    redrives: Vec<(Option<Redrive>, Vec<RedriveItem>)>,
+    open_redrives: BTreeSet<RedriveId>,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "compared as text")]
+struct TenantDump {
+    tenant: TenantId,
+    orders: Vec<Order>,
+    parked: BoundedCount,
+    tallies: Vec<(SourceId, Tally)>,
+}
+
+impl Dump {
+    /// Reads everything; `redrives` names the jobs to read.
+    pub async fn of(storage: &dyn Storage, redrives: &[(TenantId, RedriveId)], now: Timestamp) -> Self {
+        let mut dump = Self {
+            heads: storage.heads().await.expect("heads"),
+            journal: Vec::new(),
+            dossiers: Vec::new(),
+            work: Vec::new(),
+            followers: storage.followers().await.expect("followers"),
+            tenants: Vec::new(),
+            tally_facts: storage.tally_facts().await.expect("tallies"),
+            redrives: Vec::new(),
+            open_redrives: storage.open_redrives().await.expect("redrives").into_iter().collect(),
+        };
+        // A tally of nothing may be kept or not.
+        dump.tally_facts.retain(|fact| fact.kept != Tally::default() || fact.counted != Tally::default());
+        dump.tally_facts.sort_by(|a, b| (&a.tenant, &a.source).cmp(&(&b.tenant, &b.source)));
+        for shard in (0..storage.install().shards).map(Shard) {
+            dump.journal.extend(storage.journal(shard, 0, 1_000_000).await.expect("a journal"));
+            dump.dossiers.extend(storage.dossiers(shard, None, 1_000_000).await.expect("dossiers"));
+        }
+        let work = storage.work_facts(i64::MIN, 1_000_000).await.expect("work");
+        dump.work = work.into_iter().map(|fact| (fact.work, fact.wanted)).collect();
+        dump.work.sort_by_key(|(work, _)| work.order_id);
+        let owners: BTreeSet<TenantId> = dump.dossiers.iter().map(|it| it.order.tenant.clone()).collect();
+        for tenant in owners {
+            let sources: BTreeSet<SourceId> = dump.dossiers.iter().map(|it| it.order.source.clone()).collect();
+            dump.tenants.push(TenantDump::of(storage, tenant, sources, now).await);
+        }
+        for (tenant, redrive_id) in redrives {
+            let job = storage.redrive(tenant, *redrive_id).await.expect("a job");
+            let items = storage.redrive_items(*redrive_id, 0, 1_000_000).await.expect("items");
+            dump.redrives.push((job, items));
+        }
+        dump
+    }
+
+    /// Leaves out where redrive jobs go on, which is each storage's own affair.
+    pub fn forget_places(&mut self) {
+        for (job, _) in &mut self.redrives {
+            *job = job.take().map(crate::model::without_place);
+        }
+    }
+
+    /// The first lines that differ; `None` when all are equal.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        // The short form is the cheap one; the long one is for people.
+        if format!("{self:?}") == format!("{other:?}") {
+            return None;
+        }
+        let (this, that) = (format!("{self:#?}"), format!("{other:#?}"));
+        let (mut this_lines, mut that_lines) = (this.lines(), that.lines());
+        let mut before: Vec<&str> = Vec::new();
+        loop {
+            match (this_lines.next(), that_lines.next()) {
+                (None, None) => return None,
+                (one, another) if one == another => before.extend(one),
+                (one, another) => {
+                    let near = before.len().saturating_sub(12);
+                    let near = before[near..].join("\n");
+                    return Some(format!("after\n{near}\none has {one:?}, the other {another:?}"));
+                }
+            }
+        }
+    }
+}
+
+impl TenantDump {
+    async fn of(storage: &dyn Storage, tenant: TenantId, sources: BTreeSet<SourceId>, now: Timestamp) -> Self {
+        let parked = storage.count_parked(&tenant, &RedriveFilter::default()).await.expect("a count");
+        let mut tallies = Vec::new();
+        for source in sources {
+            tallies.push((source.clone(), storage.tally(&tenant, &source, now).await.expect("a tally")));
+        }
+        let mut query = OrderQuery {
+            tenant: tenant.clone(),
+            source: None,
+            processing: None,
+            fulfilment: None,
+            withdrawn: None,
+            customer: None,
+            before: None,
+            limit: 7,
+            now,
+        };
+        let mut orders = Vec::new();
+        loop {
+            let page = storage.orders(&query).await.expect("a page");
+            orders.extend(page.orders);
+            query.before = page.next;
+            if page.next.is_none() {
+                return Self { tenant, orders, parked, tallies };
+            }
+        }
+    }
+}

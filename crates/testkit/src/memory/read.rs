@@ -1,0 +1,213 @@
+//! What can be read.
+
+use super::MemoryStorage;
+use super::state::State;
+use async_trait::async_trait;
+use order_core::clock::Timestamp;
+use order_core::command::Command;
+use order_core::decide::must_have_work;
+use order_core::error::Fault;
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use order_core::journal::{Event, Head};
+use order_core::order::Order;
+use order_core::ports::{Committed, Storage};
+use order_core::query::{
+    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Tally, TallyFact, WorkFact,
+};
+use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use order_core::state::Processing;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+#[async_trait]
+impl Storage for MemoryStorage {
+    fn install(&self) -> &Install {
+        &self.install
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {
+        self.apply(lane, &batch)
+    }
+
+    async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault> {
+        Ok(self.reading()?.order(order_id).filter(|order| order.tenant == *tenant))
+    }
+
+    async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
+        let state = self.reading()?;
+        let order = state.numbers.get(&number).and_then(|order_id| state.order(*order_id));
+        Ok(order.filter(|order| order.tenant == *tenant))
+    }
+
+    async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
+        Ok(self.reading()?.page(query))
+    }
+
+    async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
+        Ok(self.reading()?.count_parked(tenant, filter))
+    }
+
+    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
+        let state = self.reading()?;
+        let order = state.orders.get(&order_id).filter(|order| order.tenant == *tenant);
+        Ok(order.map(|order| state.events_of(order.id)))
+    }
+
+    async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
+        let state = self.reading()?;
+        let behind = state.journal.range((Bound::Excluded((shard, after)), Bound::Included((shard, u64::MAX))));
+        Ok(behind.take(rows(limit)).map(|(_, event)| event.clone()).collect())
+    }
+
+    async fn heads(&self) -> Result<Vec<Head>, Fault> {
+        Ok(self.reading()?.heads())
+    }
+
+    async fn followers(&self) -> Result<Vec<FollowerRow>, Fault> {
+        Ok(self.reading()?.followers.values().cloned().collect())
+    }
+
+    async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
+        Ok(self.reading()?.followers.get(name).cloned())
+    }
+
+    async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {
+        let state = self.reading()?;
+        let mut tally = Tally::default();
+        for order_id in state.orders.keys() {
+            let order = state.order(*order_id).expect("the key of an order");
+            if order.tenant == *tenant && order.source == *source {
+                count(&mut tally, &order);
+                tally.running += u64::from(order.processing_at(now) == Processing::Running);
+            }
+        }
+        Ok(tally)
+    }
+
+    async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
+        let job = self.reading()?.redrives.get(&redrive_id).cloned();
+        Ok(job.filter(|job| job.tenant == *tenant))
+    }
+
+    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault> {
+        let state = self.reading()?;
+        let range = (Bound::Excluded((redrive_id, after)), Bound::Included((redrive_id, u64::MAX)));
+        Ok(state.redrive_items.range(range).take(rows(limit)).map(|(_, item)| item.clone()).collect())
+    }
+
+    async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault> {
+        let state = self.reading()?;
+        Ok(state.redrives.values().filter(|job| !job.finished).map(|job| job.redrive_id).collect())
+    }
+
+    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
+        let state = self.reading()?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids = state.orders.range((start, Bound::Unbounded)).map(|(order_id, _)| *order_id);
+        let ids = ids.filter(|order_id| order_id.shard(state.shards) == shard).take(rows(limit));
+        Ok(ids.map(|order_id| state.dossier(order_id)).collect())
+    }
+
+    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {
+        let events = self.journal(shard, after, limit).await?;
+        let state = self.reading()?;
+        let fact = |event: Event| JournalFact {
+            shard,
+            position: event.position,
+            order_id: event.order_id,
+            version: event.version,
+            order_version: state.orders.get(&event.order_id).map(|order| order.version),
+        };
+        Ok(events.into_iter().map(fact).collect())
+    }
+
+    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault> {
+        let state = self.reading()?;
+        let by_key: BTreeMap<i64, _> = state.work.values().map(|row| (row.key, &row.work)).collect();
+        let behind = by_key.range((Bound::Excluded(after), Bound::Unbounded)).take(rows(limit));
+        let fact = |(key, work): (&i64, &&order_core::lease::Work)| WorkFact {
+            key: *key,
+            work: (*work).clone(),
+            wanted: state.orders.get(&work.order_id).map(must_have_work),
+        };
+        Ok(behind.map(fact).collect())
+    }
+
+    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault> {
+        let state = self.reading()?;
+        let mut tallies: BTreeMap<(&TenantId, &SourceId), Tally> = BTreeMap::new();
+        for order in state.orders.values() {
+            count(tallies.entry((&order.tenant, &order.source)).or_default(), order);
+        }
+        // Nothing is kept here, so what is kept and what is counted cannot differ.
+        let fact = |((tenant, source), counted): ((&TenantId, &SourceId), Tally)| TallyFact {
+            tenant: tenant.to_string(),
+            source: source.to_string(),
+            kept: counted,
+            counted,
+        };
+        Ok(tallies.into_iter().map(fact).collect())
+    }
+
+    async fn free_bytes(&self) -> Option<u64> {
+        self.switches().free_bytes
+    }
+}
+
+fn rows(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+fn count(tally: &mut Tally, order: &Order) {
+    tally.orders += 1;
+    tally.queued += u64::from(order.processing == Processing::Queued);
+    tally.parked += u64::from(order.processing == Processing::Parked);
+    if let Some(processed_at) = order.processed_at {
+        tally.processed += 1;
+        let span = processed_at.since(order.started_at.unwrap_or(processed_at));
+        tally.processing_micros += u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    }
+}
+
+impl State {
+    fn dossier(&self, order_id: OrderId) -> OrderDossier {
+        let order = self.order(order_id).expect("the key of an order");
+        let mut events = Vec::new();
+        let mut position = order.last_position;
+        // Along the chain, so that an audit checks the chain too.
+        while let Some(event) = self.journal.get(&(order_id.shard(self.shards), position)) {
+            events.push(event.clone());
+            position = event.prev_position;
+        }
+        events.reverse();
+        OrderDossier { order, events, work: self.work.get(&order_id).map(|row| row.work.clone()) }
+    }
+
+    fn page(&self, query: &OrderQuery) -> OrderPage {
+        let mut page = OrderPage::default();
+        let mut scanned = 0;
+        let newest_first = self.numbers.range(..query.before.unwrap_or(i64::MAX)).rev();
+        let mut last = None;
+        for (number, order_id) in newest_first {
+            let order = self.order(*order_id).expect("a number has an order");
+            if order.tenant != query.tenant {
+                continue;
+            }
+            if page.orders.len() == rows(query.limit) || scanned == SCAN_MAX {
+                page.next = last;
+                break;
+            }
+            scanned += 1;
+            last = Some(*number);
+            if query.matches(&order) {
+                page.orders.push(order);
+            }
+        }
+        page
+    }
+}

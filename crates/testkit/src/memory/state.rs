@@ -1,0 +1,140 @@
+//! The tables.
+
+use order_core::clock::Timestamp;
+use order_core::event::{EventBody, Place, blanked};
+use order_core::ids::{EventId, OrderId, RedriveId, Shard, TenantId};
+use order_core::journal::{Event, Head};
+use order_core::lease::Work;
+use order_core::order::event::DATA_VERSION;
+use order_core::order::{LeaseView, Order};
+use order_core::query::FollowerRow;
+use order_core::redrive::{Redrive, RedriveItem};
+use std::collections::BTreeMap;
+
+/// Everything that a database holds. Orders lie here without their lease.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) shards: u16,
+    pub(super) epoch: u32,
+    pub(super) orders: BTreeMap<OrderId, Order>,
+    pub(super) numbers: BTreeMap<i64, OrderId>,
+    pub(super) journal: BTreeMap<(Shard, u64), Event>,
+    pub(super) work: BTreeMap<OrderId, WorkRow>,
+    pub(super) keys: BTreeMap<(TenantId, &'static str, String), KeyRow>,
+    pub(super) followers: BTreeMap<String, FollowerRow>,
+    pub(super) redrives: BTreeMap<RedriveId, Redrive>,
+    pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
+    /// What the present batch came to.
+    pub(super) journal_grew: bool,
+    pub(super) work_due: bool,
+}
+
+/// A work row; its key is its order's number, so what is due at the same moment is claimed in that order.
+#[derive(Debug, Clone)]
+pub(super) struct WorkRow {
+    pub(super) key: i64,
+    pub(super) work: Work,
+}
+
+/// A used idempotency key.
+#[derive(Debug, Clone)]
+pub(super) struct KeyRow {
+    pub(super) order_id: OrderId,
+    pub(super) digest: [u8; 32],
+    pub(super) used_at: Timestamp,
+}
+
+impl State {
+    pub(super) fn new(shards: u16, epoch: u32) -> Self {
+        Self {
+            shards,
+            epoch,
+            orders: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            journal: BTreeMap::new(),
+            work: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            redrives: BTreeMap::new(),
+            redrive_items: BTreeMap::new(),
+            journal_grew: false,
+            work_due: false,
+        }
+    }
+
+    /// The order as a reader sees it: with its lease.
+    pub(super) fn order(&self, order_id: OrderId) -> Option<Order> {
+        let mut order = self.orders.get(&order_id)?.clone();
+        order.lease = self.work.get(&order_id).and_then(|row| lease_view(&row.work));
+        Some(order)
+    }
+
+    pub(super) fn head(&self, shard: Shard) -> Head {
+        let newest = self.journal.range((shard, 0)..=(shard, u64::MAX)).next_back();
+        Head { shard, floor: 0, position: newest.map_or(0, |((_, position), _)| *position) }
+    }
+
+    pub(super) fn heads(&self) -> Vec<Head> {
+        (0..self.shards).map(|shard| self.head(Shard(shard))).collect()
+    }
+
+    pub(super) fn place(&self, order_id: OrderId, event_id: EventId, now: Timestamp) -> Place {
+        let head = self.head(order_id.shard(self.shards));
+        Place { event_id, position: head.position + 1, occurred_at: now }
+    }
+
+    /// Stores `order`, which the event at `place` has just changed, and the event with it.
+    pub(super) fn append(&mut self, order: Order, body: &EventBody, place: Place, prev_position: u64) {
+        let shard = order.id.shard(self.shards);
+        let event = Event {
+            event_id: place.event_id,
+            tenant: order.tenant.clone(),
+            source: order.source.clone(),
+            order_id: order.id,
+            version: order.version,
+            shard,
+            position: place.position,
+            prev_position,
+            epoch: self.epoch,
+            kind: body.kind().expect("an event that this version writes"),
+            data_version: DATA_VERSION,
+            data: body.to_json(&order),
+            occurred_at: place.occurred_at,
+        };
+        if matches!(body, EventBody::Erased { .. }) {
+            self.blank_events(&order);
+        }
+        self.journal.insert((shard, place.position), event);
+        self.numbers.insert(order.number, order.id);
+        self.orders.insert(order.id, Order { lease: None, ..order });
+        self.journal_grew = true;
+    }
+
+    /// Lets an event happen to an order that is there.
+    pub(super) fn happen(&mut self, order_id: OrderId, body: &EventBody, event_id: EventId, now: Timestamp) {
+        let place = self.place(order_id, event_id, now);
+        let mut order = self.orders[&order_id].clone();
+        let prev_position = order.last_position;
+        order.apply(body, place);
+        self.append(order, body, place, prev_position);
+    }
+
+    fn blank_events(&mut self, order: &Order) {
+        for event in self.journal.values_mut().filter(|event| event.order_id == order.id) {
+            event.data = blanked(event, order).expect("an event that this version wrote can be read");
+        }
+    }
+
+    /// The events of one order, oldest first.
+    pub(super) fn events_of(&self, order_id: OrderId) -> Vec<Event> {
+        let shard = order_id.shard(self.shards);
+        let all = self.journal.range((shard, 0)..=(shard, u64::MAX)).map(|(_, event)| event);
+        all.filter(|event| event.order_id == order_id).cloned().collect()
+    }
+}
+
+/// The lease that a work row stands for, live or lapsed.
+pub(super) fn lease_view(work: &Work) -> Option<LeaseView> {
+    let token = work.token?;
+    Some(LeaseView { attempt: work.attempt + 1, began_at: work.claimed_at?, until: work.due_at, token })
+}

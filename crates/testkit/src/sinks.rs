@@ -1,0 +1,86 @@
+//! A sink that remembers.
+
+use async_trait::async_trait;
+use order_core::ids::OrderId;
+use order_core::journal::Event;
+use order_core::ports::{Sink, SinkFault};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Keeps every event that it was given, and fails when it is told to.
+#[derive(Debug, Default)]
+pub struct RecordingSink(Mutex<Record>);
+
+#[derive(Debug, Default)]
+struct Record {
+    events: Vec<Event>,
+    deliveries: usize,
+    failing: Option<Failing>,
+}
+
+#[derive(Debug, Clone)]
+struct Failing {
+    why: String,
+    takes: usize,
+}
+
+impl RecordingSink {
+    /// A sink that works.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// From now on every delivery fails, and nothing of it is taken.
+    pub fn fail(&self, why: &str) {
+        self.fail_after(0, why);
+    }
+
+    /// From now on every delivery fails after its first `takes` events were taken.
+    pub fn fail_after(&self, takes: usize, why: &str) {
+        self.record().failing = Some(Failing { why: why.to_owned(), takes });
+    }
+
+    /// Works again.
+    pub fn recover(&self) {
+        self.record().failing = None;
+    }
+
+    /// All events in the order in which they came, repetitions included.
+    pub fn events(&self) -> Vec<Event> {
+        self.record().events.clone()
+    }
+
+    /// How many deliveries were tried.
+    pub fn deliveries(&self) -> usize {
+        self.record().deliveries
+    }
+
+    /// The versions of each order in the order in which they came, repetitions included.
+    pub fn versions(&self) -> BTreeMap<OrderId, Vec<u64>> {
+        let mut versions: BTreeMap<OrderId, Vec<u64>> = BTreeMap::new();
+        for event in &self.record().events {
+            versions.entry(event.order_id).or_default().push(event.version);
+        }
+        versions
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Sink for RecordingSink {
+    fn kind(&self) -> &'static str {
+        "recording"
+    }
+
+    async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
+        let mut record = self.record();
+        record.deliveries += 1;
+        let failing = record.failing.clone();
+        let taken = failing.as_ref().map_or(events.len(), |failing| failing.takes.min(events.len()));
+        record.events.extend_from_slice(&events[..taken]);
+        failing.map_or(Ok(()), |failing| Err(SinkFault(failing.why)))
+    }
+}

@@ -1,0 +1,190 @@
+//! A storage around a storage, for faults that a real one shows too rarely.
+
+use crate::MemoryStorage;
+use async_trait::async_trait;
+use order_core::clock::Timestamp;
+use order_core::command::{Accept, Command, Reply};
+use order_core::error::Fault;
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use order_core::journal::{Event, Head};
+use order_core::intake;
+use order_core::order::{Order, event};
+use order_core::ports::{Committed, Storage};
+use order_core::query::{
+    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact, WorkFact,
+};
+use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Looks at a batch and may fail it.
+pub type Check = Box<dyn Fn(&[Command]) -> Option<Fault> + Send + Sync>;
+
+/// Makes another command of one.
+pub type Rewrite = Box<dyn Fn(Command) -> Command + Send + Sync>;
+
+/// Reads go straight through; commits may be rewritten, failed before they begin, or after they took place.
+pub struct Wrapped {
+    inner: Arc<dyn Storage>,
+    rewrite: Rewrite,
+    before: Check,
+    after: Check,
+    /// What answers a commit instead of the storage.
+    instead: Option<Instead>,
+}
+
+/// Answers a batch without a storage.
+type Instead = Box<dyn Fn(&[Command]) -> Committed + Send + Sync>;
+
+impl Wrapped {
+    /// `before` may fail a commit, which then does not take place; `after` may fail one that did.
+    pub fn new(inner: Arc<dyn Storage>, before: Check, after: Check) -> Arc<dyn Storage> {
+        Arc::new(Self { inner, rewrite: Box::new(|command| command), before, after, instead: None })
+    }
+
+    /// Every command is rewritten on its way: a planted defect, to see that tests find it.
+    pub fn rewriting(inner: Arc<dyn Storage>, rewrite: Rewrite) -> Arc<dyn Storage> {
+        let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
+        Arc::new(Self { inner, rewrite, before, after, instead: None })
+    }
+
+    /// Stores nothing: every accept is answered as new, at no cost. What is left is the cost of everything else.
+    pub fn noop() -> Arc<dyn Storage> {
+        let inner = MemoryStorage::new().port();
+        let numbers = AtomicI64::new(0);
+        let reply = move |command: &Command| match command {
+            Command::Accept(accept) => {
+                let number = numbers.fetch_add(1, Ordering::Relaxed) + 1;
+                Reply::Accepted(intake::Accepted::New(Box::new(as_new(accept, number))))
+            }
+            _ => Reply::Done,
+        };
+        let instead = move |batch: &[Command]| Committed {
+            replies: batch.iter().map(|command| Ok(reply(command))).collect(),
+            ..Committed::default()
+        };
+        let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
+        let rewrite: Rewrite = Box::new(|command| command);
+        Arc::new(Self { inner, rewrite, before, after, instead: Some(Box::new(instead)) })
+    }
+
+    /// Batches with an accept of this reference are refused as data.
+    pub fn refusing(inner: Arc<dyn Storage>, reference: &'static str) -> Arc<dyn Storage> {
+        let before = move |batch: &[Command]| {
+            let refused = |command: &Command| match command {
+                Command::Accept(accept) => accept.intake.reference.as_ref().is_some_and(|it| it.as_str() == reference),
+                _ => false,
+            };
+            batch.iter().any(refused).then(|| Fault::Data { why: format!("{reference} is refused") })
+        };
+        Self::new(inner, Box::new(before), Box::new(|_| None))
+    }
+}
+
+fn as_new(accept: &Accept, number: i64) -> Order {
+    let intake = &accept.intake;
+    let accepted = event::Accepted {
+        order_id: accept.order_id,
+        number,
+        source: intake.source.clone(),
+        reference: intake.reference.clone(),
+        content: intake.content.clone(),
+    };
+    let place = event::Place { event_id: accept.event_id, position: 1, occurred_at: accept.now };
+    Order::accepted(intake.tenant.clone(), accepted, accept.digest, place)
+}
+
+#[async_trait]
+impl Storage for Wrapped {
+    fn install(&self) -> &Install {
+        self.inner.install()
+    }
+
+    fn lanes(&self) -> usize {
+        self.inner.lanes()
+    }
+
+    async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {
+        if let Some(fault) = (self.before)(&batch) {
+            return Err(fault);
+        }
+        if let Some(instead) = &self.instead {
+            return Ok(instead(&batch));
+        }
+        let batch: Arc<[Command]> = batch.iter().cloned().map(&self.rewrite).collect();
+        let committed = self.inner.commit(lane, Arc::clone(&batch)).await?;
+        (self.after)(&batch).map_or(Ok(committed), Err)
+    }
+
+    async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault> {
+        self.inner.order(tenant, order_id).await
+    }
+
+    async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
+        self.inner.order_by_number(tenant, number).await
+    }
+
+    async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
+        self.inner.orders(query).await
+    }
+
+    async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
+        self.inner.count_parked(tenant, filter).await
+    }
+
+    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
+        self.inner.order_events(tenant, order_id).await
+    }
+
+    async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
+        self.inner.journal(shard, after, limit).await
+    }
+
+    async fn heads(&self) -> Result<Vec<Head>, Fault> {
+        self.inner.heads().await
+    }
+
+    async fn followers(&self) -> Result<Vec<FollowerRow>, Fault> {
+        self.inner.followers().await
+    }
+
+    async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
+        self.inner.follower(name).await
+    }
+
+    async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {
+        self.inner.tally(tenant, source, now).await
+    }
+
+    async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
+        self.inner.redrive(tenant, redrive_id).await
+    }
+
+    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault> {
+        self.inner.redrive_items(redrive_id, after, limit).await
+    }
+
+    async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault> {
+        self.inner.open_redrives().await
+    }
+
+    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
+        self.inner.dossiers(shard, after, limit).await
+    }
+
+    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {
+        self.inner.journal_facts(shard, after, limit).await
+    }
+
+    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault> {
+        self.inner.work_facts(after, limit).await
+    }
+
+    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault> {
+        self.inner.tally_facts().await
+    }
+
+    async fn free_bytes(&self) -> Option<u64> {
+        self.inner.free_bytes().await
+    }
+}
