@@ -3,7 +3,10 @@
 //! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
 //! command line, its environment and its HTTP interface, as a user does.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks by printing")]
-#![allow(clippy::disallowed_methods, reason = "the ports of the product (clock, environment) are not for tools")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the ports of the product (clock, environment) are not for tools"
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests"))]
 
 mod bench;

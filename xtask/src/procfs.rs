@@ -35,7 +35,9 @@ pub(crate) fn process_cpu_seconds(pid: u32) -> f64 {
 pub(crate) fn own_cpu_seconds() -> f64 {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let parent = stat_fields(pid).and_then(|fields| fields.get(1)?.parse::<u32>().ok());
         if let Some(parent) = parent {
             children.entry(parent).or_default().push(pid);

@@ -1,1 +1,109 @@
-//! .
+//! Our own HTTP API: `/v1`, its description, health and metrics. Handlers are thin: read → core → answer.
+//!
+//! * [`router`] makes the routes; [`ops_router`] those of a listener for operators alone.
+//! * [`resume_redrives`] takes up the jobs that an earlier process left unfinished.
+//! * [`schema`] describes what goes over the wire; `problem` words every refusal (RFC 9457).
+
+mod create;
+mod cursor;
+mod events;
+mod followers;
+mod health;
+mod index;
+mod list;
+mod meters;
+mod object;
+mod openapi;
+mod order;
+mod params;
+mod problem;
+mod redrives;
+pub mod schema;
+
+pub use problem::style;
+pub use redrives::resume_redrives;
+
+use axum::Router;
+use axum::routing::{get, post};
+use edge::{Guard, Mount};
+use metrics_exporter_prometheus::PrometheusHandle;
+use order_core::{App, TenantId};
+use std::sync::Arc;
+
+/// The names of contracts: no source of this API may be called so.
+pub(crate) const CONTRACTS: [&str; 6] =
+    ["oscarps", "parspec", "sales", "marketplace", "orderstream", "orderstream-events"];
+
+/// How this API is served.
+#[derive(Clone)]
+pub struct Options {
+    /// Whose orders it shows.
+    pub tenant: TenantId,
+    /// Where `/metrics` comes from.
+    pub metrics: Option<PrometheusHandle>,
+    /// Whether a contract has the root of the port: then the index, `/docs`, `/openapi.json` and the answer for unknown
+    /// paths are its own.
+    pub root_taken: bool,
+    /// Whether `/metrics` is served here.
+    pub serves_metrics: bool,
+}
+
+/// What the handlers share.
+pub(crate) struct Api {
+    pub(crate) app: Arc<App>,
+    pub(crate) tenant: TenantId,
+    pub(crate) metrics: Option<PrometheusHandle>,
+}
+
+/// `/v1`, `/livez`, `/readyz`, `/metrics` if asked for, and, unless the root is taken, the index and the description.
+pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
+    let metrics = options.metrics.filter(|_| options.serves_metrics);
+    let api = Arc::new(Api { app, tenant: options.tenant, metrics });
+    let v1 = edge::mount(
+        v1_routes().with_state(Arc::clone(&api)),
+        Mount { name: "v1", style },
+        Arc::clone(&guard),
+    );
+    let beside = ops_routes(api.metrics.is_some()).with_state(api).merge(edge::docs(
+        "/v1/docs",
+        openapi::document(),
+        "/v1/openapi.json",
+    ));
+    let mount = Mount { name: "ops", style };
+    let beside = if options.root_taken {
+        edge::mount_routes(beside, mount, guard)
+    } else {
+        let docs = edge::docs("/docs", openapi::document(), "/openapi.json");
+        edge::mount(beside.merge(docs).merge(index::routes()), mount, guard)
+    };
+    Router::new().nest("/v1", v1).merge(beside)
+}
+
+/// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own.
+pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHandle>) -> Router {
+    let serves_metrics = metrics.is_some();
+    let api = Arc::new(Api { app, tenant: TenantId::default_tenant(), metrics });
+    edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
+}
+
+fn v1_routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/orders", get(list::list).post(create::create))
+        .route("/orders/{order_id}", get(order::get))
+        .route("/orders/{order_id}/events", get(order::events))
+        .route("/parked", get(list::parked))
+        .route("/events", get(events::feed))
+        .route("/redrives", post(redrives::start))
+        .route("/redrives/{redrive_id}", get(redrives::get))
+        .route("/redrives/{redrive_id}/items", get(redrives::items))
+        .route("/followers", get(followers::list))
+        .route("/followers/{name}", get(followers::get))
+        .route("/followers/{name}/pause", post(followers::pause))
+        .route("/followers/{name}/resume", post(followers::resume))
+        .route("/followers/{name}/replay", post(followers::replay))
+}
+
+fn ops_routes(serves_metrics: bool) -> Router<Arc<Api>> {
+    let routes = Router::new().route("/livez", get(health::live)).route("/readyz", get(health::ready));
+    if serves_metrics { routes.route("/metrics", get(meters::metrics)) } else { routes }
+}

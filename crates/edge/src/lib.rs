@@ -1,6 +1,27 @@
 //! HTTP plumbing under every mounted API. It refuses what no API should have to look at (too large, too slow, too deep,
 //! not JSON), names each request, and lets each mount say no in its own words.
+//!
+//! * [`serve`] accepts connections, with limits that hold before a request is understood.
+//! * [`mount`] wraps the routes of one API: request id, checks, time limit, panics, metrics, refusals in its [`Style`].
+//! * [`RawBody`] and [`Json`] read bodies within the limits.
+//! * [`docs`] serves an API's own description, offline.
 
+mod body;
+mod check;
+mod docs;
+mod framing;
+mod guard;
+mod metering;
+mod mount;
 mod refusal;
+mod request_id;
+pub mod respond;
+mod serve;
+mod socket;
 
-pub use refusal::{Refusal, RequestId, Refused, Style};
+pub use body::{Json, RawBody, content_type_is_json};
+pub use docs::docs;
+pub use guard::{Guard, Limits};
+pub use mount::{LoggedOrder, Mount, mount, mount_routes};
+pub use refusal::{Refusal, Refused, RequestId, Style, Worded};
+pub use serve::serve;

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use order_core::Fault;
 use order_core::json::InvalidJson;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a request is refused before, or whatever, a contract makes of it.
@@ -12,11 +13,8 @@ use std::time::Duration;
 pub enum Refusal {
     /// No such path: 404.
     RouteUnknown,
-    /// The path has other methods: 405; `allow` is the value of the header `Allow`.
-    MethodNotAllowed {
-        /// Such as `GET, POST`.
-        allow: String,
-    },
+    /// The path has other methods: 405. The header `Allow` names them: the router sets it around the reply.
+    MethodNotAllowed,
     /// The body is larger than the limit: 413.
     BodyTooLarge {
         /// The limit, in bytes.
@@ -24,8 +22,10 @@ pub enum Refusal {
     },
     /// The content type is missing or none that is read here: 415.
     MediaTypeUnsupported,
-    /// The request line is too long: 414.
+    /// The request target is too long: 414.
     UriTooLong,
+    /// The request target is not percent-encoded UTF-8, or holds U+0000: 400.
+    UriInvalid,
     /// Too many or too large header fields: 431.
     HeadersTooLarge,
     /// `Host` is not a loopback name, or a write comes from another origin: 400.
@@ -49,12 +49,14 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::RouteUnknown => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::ForeignHost | Self::BadFraming | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
+            Self::UriInvalid | Self::ForeignHost | Self::BadFraming | Self::InvalidJson(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fault(fault) if fault.retry_after().is_some() => StatusCode::SERVICE_UNAVAILABLE,
@@ -75,17 +77,20 @@ impl Refusal {
     pub fn detail(&self) -> String {
         match self {
             Self::RouteUnknown => "No such route".to_owned(),
-            Self::MethodNotAllowed { allow } => format!("Method not allowed; use {allow}"),
+            Self::MethodNotAllowed => "Method not allowed".to_owned(),
             Self::BodyTooLarge { bytes_max } => format!("Body larger than {bytes_max} bytes"),
             Self::MediaTypeUnsupported => "Content-Type must be application/json".to_owned(),
             Self::UriTooLong => "Request target too long".to_owned(),
+            Self::UriInvalid => "Request target is not percent-encoded UTF-8".to_owned(),
             Self::HeadersTooLarge => "Too many or too large header fields".to_owned(),
             Self::ForeignHost => "Host and Origin must be loopback names here".to_owned(),
             Self::BadFraming => "Ambiguous or incomplete request framing".to_owned(),
             Self::BodyTimeout => "The body did not arrive in time".to_owned(),
             Self::RequestTimeout => "The request took too long; try again".to_owned(),
             Self::InvalidJson(invalid) => format!("Invalid JSON: {invalid}"),
-            Self::Fault(fault) if fault.retry_after().is_some() => "Temporarily unavailable; try again".to_owned(),
+            Self::Fault(fault) if fault.retry_after().is_some() => {
+                "Temporarily unavailable; try again".to_owned()
+            }
             Self::Fault(_) | Self::Panicked => "Internal server error".to_owned(),
         }
     }
@@ -96,7 +101,8 @@ impl Refusal {
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
-/// How a mounted API words its refusals. The plumbing adds `X-Request-Id`, `Retry-After` and `Allow` itself.
+/// How a mounted API words its refusals: status, headers and body of the reply. The plumbing adds `X-Request-Id`,
+/// `Retry-After` and `Allow` itself.
 pub type Style = fn(&Refusal, &RequestId) -> Response;
 
 /// A refusal on its way to the mount's style: what handlers and extractors return.
@@ -126,6 +132,30 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = self.0.status().into_response();
         response.extensions_mut().insert(self.0);
+        response
+    }
+}
+
+/// A reply of a handler that names the request: worded by the mount, which knows its id.
+#[derive(Clone)]
+pub struct Worded(Arc<dyn Fn(&RequestId) -> Response + Send + Sync>);
+
+impl Worded {
+    /// The reply that `word` makes.
+    pub fn new(word: impl Fn(&RequestId) -> Response + Send + Sync + 'static) -> Self {
+        Self(Arc::new(word))
+    }
+
+    pub(crate) fn word(&self, request_id: &RequestId) -> Response {
+        (self.0)(request_id)
+    }
+}
+
+impl IntoResponse for Worded {
+    /// A bare reply that carries the wording; the mount's layer replaces it.
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
         response
     }
 }

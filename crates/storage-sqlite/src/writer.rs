@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// With nothing to do for so long, the log is carried into the database and emptied.
@@ -85,13 +85,18 @@ impl WriterState {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a monotonic clock, for a metric alone")]
     fn serve(&mut self, batch: Batch) {
         let Batch { commands, reply } = batch;
         if fault_point::planted("ack-before-commit") {
             return self.acknowledge_too_early(&commands, reply);
         }
+        let began = Instant::now();
         let committed = self.transaction(&commands);
+        metrics::histogram!("storage_commit_seconds").record(began.elapsed().as_secs_f64());
+        metrics::histogram!("storage_commit_commands").record(commands.len() as f64);
         if let Err(Fault::Unavailable { why, .. }) = &committed {
+            metrics::counter!("storage_commit_faults_total").increment(1);
             tracing::error!(%why, "cannot commit");
         }
         drop(reply.send(committed));

@@ -38,7 +38,7 @@ type Instead = Box<dyn Fn(&[Command]) -> Committed + Send + Sync>;
 
 impl Wrapped {
     /// `before` may fail a commit, which then does not take place; `after` may fail one that did.
-    pub fn new(inner: Arc<dyn Storage>, before: Check, after: Check) -> Arc<dyn Storage> {
+    pub fn failing(inner: Arc<dyn Storage>, before: Check, after: Check) -> Arc<dyn Storage> {
         Arc::new(Self { inner, rewrite: Box::new(|command| command), before, after, instead: None })
     }
 
@@ -77,7 +77,7 @@ impl Wrapped {
             };
             batch.iter().any(refused).then(|| Fault::Data { why: format!("{reference} is refused") })
         };
-        Self::new(inner, Box::new(before), Box::new(|_| None))
+        Self::failing(inner, Box::new(before), Box::new(|_| None))
     }
 }
 

@@ -1,4 +1,5 @@
 //! Tests that find nothing prove nothing: defects are planted, and the model and the audit must find each.
+#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 use async_trait::async_trait;
 use order_core::app::App;
@@ -193,9 +194,12 @@ async fn some_orders(storage: &MemoryStorage) -> (Arc<App>, Vec<order_core::Orde
 }
 
 /// Damage, on which order, and the check that must find it.
-const DAMAGE: [(Tamper, usize, &str); 10] = [
-    (Tamper::DropNewestEvent, 4, "positions"),
+const DAMAGE: [(Tamper, usize, &str); 12] = [
+    // The very newest row leaves no gap behind: the order misses it.
+    (Tamper::DropNewestEvent, 4, "versions"),
+    (Tamper::DropNewestEvent, 2, "positions"),
     (Tamper::DropNewestEvent, 2, "versions"),
+    (Tamper::DropOldestEvent, 2, "positions"),
     (Tamper::DropOldestEvent, 2, "versions"),
     (Tamper::ChangeTotal, 0, "fold"),
     (Tamper::ChangeVersion, 2, "fold"),

@@ -43,13 +43,16 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         STEPS.iter().for_each(|(name, _)| println!("{name}"));
         return Ok(true);
     }
-    let unknown: Vec<_> = args.steps.iter().filter(|step| !STEPS.iter().any(|(name, _)| name == step)).collect();
+    let unknown: Vec<_> =
+        args.steps.iter().filter(|step| !STEPS.iter().any(|(name, _)| name == step)).collect();
     if !unknown.is_empty() {
         bail!("no such step: {unknown:?}; `cargo xtask ci --list` names them");
     }
     let started = Instant::now();
     let mut results = Vec::new();
-    for (name, step) in STEPS.iter().filter(|(name, _)| args.steps.is_empty() || args.steps.iter().any(|s| s == name)) {
+    for (name, step) in
+        STEPS.iter().filter(|(name, _)| args.steps.is_empty() || args.steps.iter().any(|s| s == name))
+    {
         println!("==> {name}");
         let began = Instant::now();
         let green = step().unwrap_or_else(|fault| {
@@ -101,8 +104,14 @@ fn deny() -> Result<bool> {
         sh(cargo().args(["install", "--locked", "cargo-deny"]))?;
     }
     // A duplicate is a warning, and there are many: only errors are of interest here.
-    sh(Command::new("cargo-deny")
-        .current_dir(crate::workspace::root())
-        .args(["--log-level", "error", "--locked", "check", "bans", "licenses", "sources"]))?;
+    sh(Command::new("cargo-deny").current_dir(crate::workspace::root()).args([
+        "--log-level",
+        "error",
+        "--locked",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))?;
     Ok(true)
 }

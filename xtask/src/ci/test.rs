@@ -42,8 +42,11 @@ const NEEDED: &[(&[&str], &str)] = &[
 
 /// Runs all tests.
 pub(crate) fn run(args: &Args) -> Result<Ran> {
-    let missing: Vec<_> =
-        NEEDED.iter().filter(|(names, _)| !names.iter().any(|name| installed(name))).map(|(_, fix)| *fix).collect();
+    let missing: Vec<_> = NEEDED
+        .iter()
+        .filter(|(names, _)| !names.iter().any(|name| installed(name)))
+        .map(|(_, fix)| *fix)
+        .collect();
     if !missing.is_empty() {
         anyhow::bail!("this machine lacks something:\n  {}", missing.join("\n  "));
     }
@@ -90,7 +93,9 @@ fn read_line(line: &str, suite: &mut String, ran: &mut Ran) {
     if let Some(target) = line.strip_prefix("Running ").or_else(|| line.strip_prefix("Doc-tests ")) {
         target.split(" (").next().unwrap_or(target).clone_into(suite);
     }
-    let Some(result) = line.strip_prefix("test result: ") else { return };
+    let Some(result) = line.strip_prefix("test result: ") else {
+        return;
+    };
     let count = |what: &str| {
         let part = result.split([';', '.']).find(|part| part.trim_end().ends_with(what));
         part.and_then(|part| part.trim().split(' ').next()?.parse::<usize>().ok()).unwrap_or(0)

@@ -49,7 +49,8 @@ impl Effects {
     pub(crate) fn start(manner: Manner) -> Result<Self> {
         let ledger = Arc::new(Ledger::default());
         let shared = Arc::clone(&ledger);
-        let server = Server::start(move |request| receive(&shared, manner, request)).context("effect receiver")?;
+        let server =
+            Server::start(move |request| receive(&shared, manner, request)).context("effect receiver")?;
         Ok(Self { ledger, server })
     }
 
@@ -83,7 +84,9 @@ fn receive(ledger: &Ledger, manner: Manner, request: &Request) -> Answer {
         let mut ledger = ledger.lock();
         let effect = ledger.entry(key.clone()).or_default();
         let first = effect.taken + effect.refused == 0;
-        if key.is_empty() {
+        if request.method != "POST" || request.path != "/effects" {
+            effect.wrong = Some(format!("{} {}", request.method, request.path));
+        } else if key.is_empty() {
             effect.wrong = Some("no Idempotency-Key".to_owned());
         } else if body["order_id"] != *named {
             effect.wrong = Some(format!("header names order {named}, body {}", body["order_id"]));

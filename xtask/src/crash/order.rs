@@ -182,7 +182,11 @@ fn amount(rng: &mut Rng) -> String {
         1 => format!("0.{:02}", rng.between(1, 99)),
         2 => format!("{}", rng.between(1, 1_000_000)),
         3 => format!("{}.{:06}", rng.between(1, 99_999), rng.between(1, 999_999)),
-        4 => format!("{}.{:02}", rng.between(9_007_199_254_740_993, 99_007_199_254_740_993), rng.between(0, 99)),
+        4 => format!(
+            "{}.{:02}",
+            rng.between(9_007_199_254_740_993, 99_007_199_254_740_993),
+            rng.between(0, 99)
+        ),
         _ => decimal(rng.between(1, 10_000_000)),
     }
 }
@@ -213,9 +217,7 @@ mod tests {
     #[test]
     fn an_answer_that_differs_in_one_digit_is_noticed() {
         let order = Order { total: "19.90".to_owned(), lines: Vec::new(), ..order(0) };
-        let answer = |total: &str| {
-            json!({"order_id": "x", "source": "api", "reference": order.reference, "customer": order.customer, "total": total})
-        };
+        let answer = |total: &str| json!({"order_id": "x", "source": "api", "reference": order.reference, "customer": order.customer, "total": total});
         assert_eq!(order.acknowledged_id(&answer("19.9")).unwrap(), "x");
         assert!(order.acknowledged_id(&answer("19.91")).is_err());
     }

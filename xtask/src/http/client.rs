@@ -20,7 +20,8 @@ pub(crate) struct Reply {
 impl Reply {
     /// The body as JSON.
     pub(crate) fn json(&self) -> io::Result<Value> {
-        serde_json::from_slice(&self.body).map_err(|fault| bad(&format!("not JSON: {fault}: {}", self.text())))
+        serde_json::from_slice(&self.body)
+            .map_err(|fault| bad(&format!("not JSON: {fault}: {}", self.text())))
     }
 
     /// The body as text, cut to a length that fits a message.
@@ -98,8 +99,10 @@ fn read_reply(connection: &mut BufReader<TcpStream>) -> io::Result<Reply> {
         if !words.next().is_some_and(|version| version.starts_with("HTTP/1.")) {
             return Err(bad("not an HTTP/1 answer"));
         }
-        let status: u16 =
-            words.next().and_then(|word| word.parse().ok()).ok_or_else(|| bad("an answer without a status"))?;
+        let status: u16 = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(|| bad("an answer without a status"))?;
         let headers = read_headers(connection)?;
         if status < 200 {
             continue; // 1xx: the real answer follows
@@ -117,7 +120,8 @@ mod tests {
     #[test]
     fn one_connection_carries_many_requests() {
         let server = Server::start(|request| {
-            let echo = format!("{} {} {}", request.method, request.path, String::from_utf8_lossy(&request.body));
+            let echo =
+                format!("{} {} {}", request.method, request.path, String::from_utf8_lossy(&request.body));
             Answer::new(201, echo.into_bytes())
         })
         .unwrap();

@@ -102,7 +102,8 @@ mod tests {
         assert_eq!(read_body(&mut wire, &headers).unwrap(), b"abc");
         assert_eq!(wire, b"REST");
 
-        let mut wire = &b"transfer-encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nt: 1\r\n\r\nREST"[..];
+        let mut wire =
+            &b"transfer-encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nt: 1\r\n\r\nREST"[..];
         let headers = read_headers(&mut wire).unwrap();
         assert_eq!(read_body(&mut wire, &headers).unwrap(), b"abc0123456789");
         assert_eq!(wire, b"REST");

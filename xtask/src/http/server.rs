@@ -74,7 +74,8 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> io::Result<
             return Ok(());
         }
         let mut out =
-            format!("HTTP/1.1 {} -\r\ncontent-length: {}\r\n\r\n", answer.status, answer.body.len()).into_bytes();
+            format!("HTTP/1.1 {} -\r\ncontent-length: {}\r\n\r\n", answer.status, answer.body.len())
+                .into_bytes();
         out.extend(answer.body);
         stream.get_mut().write_all(&out)?;
     }

@@ -14,9 +14,33 @@ const TOOLS: &str = "xtask";
 
 /// What the domain must not know: HTTP, SQL, brokers, clients, ambient randomness.
 const CORE_DENIED: &[&str] = &[
-    "axum", "hyper", "hyper-util", "http", "http-body-util", "tower", "tower-http", "tonic", "utoipa", "reqwest",
-    "ureq", "rusqlite", "tokio-postgres", "deadpool-postgres", "sqlx", "rdkafka", "lapin", "redis", "rand",
-    "rand_core", "fastrand", "getrandom", "clap", "anyhow", "rustix", "metrics", "tracing-subscriber",
+    "axum",
+    "hyper",
+    "hyper-util",
+    "http",
+    "http-body-util",
+    "tower",
+    "tower-http",
+    "tonic",
+    "utoipa",
+    "reqwest",
+    "ureq",
+    "rusqlite",
+    "tokio-postgres",
+    "deadpool-postgres",
+    "sqlx",
+    "rdkafka",
+    "lapin",
+    "redis",
+    "rand",
+    "rand_core",
+    "fastrand",
+    "getrandom",
+    "clap",
+    "anyhow",
+    "rustix",
+    "metrics",
+    "tracing-subscriber",
 ];
 
 /// A dependency that exactly these crates exist to hold.
@@ -29,6 +53,9 @@ const HELD_BY: &[(&str, &[&str])] = &[
     ("lapin", &["sink-rabbitmq"]),
     ("redis", &["redis-kv"]),
 ];
+
+/// Plumbing shared by the crates that speak HTTP inward; an adapter of anything else does not see it.
+const PLUMBING: (&str, &[&str]) = ("edge", &["api", "contracts", "console"]);
 
 struct Dependency {
     name: String,
@@ -72,11 +99,15 @@ fn refusals(from: &str, to: &Dependency, members: &[String]) -> Vec<(&'static st
     let mut refusals = Vec::new();
     let name = to.name.as_str();
     if members.iter().any(|member| member == name) && !arrow_allowed(from, name, to.dev) {
-        let note = format!("{from} must not depend on {name}: arrows point to {CORE}, only {BINARY} sees all");
+        let note =
+            format!("{from} must not depend on {name}: arrows point to {CORE}, only {BINARY} sees all");
         refusals.push(("dependency", note));
     }
     if from == CORE && !to.dev && CORE_DENIED.contains(&name) {
-        refusals.push(("core-purity", format!("{CORE} knows no HTTP, SQL, broker, client or randomness: {name}")));
+        refusals.push((
+            "core-purity",
+            format!("{CORE} knows no HTTP, SQL, broker, client or randomness: {name}"),
+        ));
     }
     let holders = HELD_BY.iter().find(|(held, _)| *held == name).map(|(_, holders)| *holders);
     if let Some(holders) = holders.filter(|holders| !to.dev && !holders.contains(&from)) {
@@ -91,7 +122,7 @@ fn arrow_allowed(from: &str, to: &str, dev: bool) -> bool {
         (_, TEST_ONLY) => dev && from != TEST_ONLY,
         (CORE, _) => false,
         (BINARY, _) | (_, CORE) => true,
-        _ => false,
+        (from, to) => to == PLUMBING.0 && PLUMBING.1.contains(&from),
     }
 }
 
@@ -112,8 +143,11 @@ fn read(text: &Text) -> Result<Crate<'_>, String> {
 }
 
 fn collect(tables: &dyn TableLike, text: &str, into: &mut Vec<Dependency>) {
-    for (section, dev) in [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)] {
-        let Some(table) = tables.get(section).and_then(Item::as_table_like) else { continue };
+    for (section, dev) in [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)]
+    {
+        let Some(table) = tables.get(section).and_then(Item::as_table_like) else {
+            continue;
+        };
         for (key, value) in table.iter() {
             // `alias = { package = "real" }` depends on `real`.
             let renamed = value.as_table_like().and_then(|spec| spec.get("package")).and_then(Item::as_str);
@@ -137,9 +171,13 @@ mod tests {
     use super::*;
 
     fn rules(name: &str, manifest: &str) -> Vec<(&'static str, usize)> {
-        let mut texts = vec![text("crates/x/Cargo.toml", &format!("[package]\nname = \"{name}\"\n{manifest}"))];
-        for other in [CORE, "storage-sqlite", "api", "outbound", TEST_ONLY, BINARY] {
-            texts.push(text(&format!("crates/o-{other}/Cargo.toml"), &format!("[package]\nname = \"{other}\"\n")));
+        let mut texts =
+            vec![text("crates/x/Cargo.toml", &format!("[package]\nname = \"{name}\"\n{manifest}"))];
+        for other in [CORE, "storage-sqlite", "api", "outbound", "edge", TEST_ONLY, BINARY] {
+            texts.push(text(
+                &format!("crates/o-{other}/Cargo.toml"),
+                &format!("[package]\nname = \"{other}\"\n"),
+            ));
         }
         check(&texts).iter().map(|finding| (finding.rule, finding.line)).collect()
     }
@@ -147,11 +185,27 @@ mod tests {
     #[test]
     fn arrows_point_to_the_core_only() {
         assert_eq!(rules("sink-kafka", "[dependencies]\norder-core.workspace = true\n"), []);
-        assert_eq!(rules("sink-kafka", "[dependencies]\nserde = \"1\"\napi.workspace = true\n"), [("dependency", 5)]);
-        assert_eq!(rules("sink-kafka", "[dependencies]\nother = { package = \"api\" }\n"), [("dependency", 4)]);
-        assert_eq!(rules("sink-kafka", "[target.'cfg(unix)'.dependencies]\nwellorder = \"0\"\n"), [("dependency", 4)]);
+        assert_eq!(
+            rules("sink-kafka", "[dependencies]\nserde = \"1\"\napi.workspace = true\n"),
+            [("dependency", 5)]
+        );
+        assert_eq!(
+            rules("sink-kafka", "[dependencies]\nother = { package = \"api\" }\n"),
+            [("dependency", 4)]
+        );
+        assert_eq!(
+            rules("sink-kafka", "[target.'cfg(unix)'.dependencies]\nwellorder = \"0\"\n"),
+            [("dependency", 4)]
+        );
         assert_eq!(rules(BINARY, "[dependencies]\napi = \"0\"\noutbound = \"0\"\n"), []);
         assert_eq!(rules(TOOLS, "[dependencies]\norder-core = \"0\"\n"), [("dependency", 4)]);
+    }
+
+    #[test]
+    fn http_plumbing_is_for_those_who_serve_http() {
+        assert_eq!(rules("contracts", "[dependencies]\nedge.workspace = true\n"), []);
+        assert_eq!(rules("sink-kafka", "[dependencies]\nedge.workspace = true\n"), [("dependency", 4)]);
+        assert_eq!(rules("edge", "[dependencies]\napi.workspace = true\n"), [("dependency", 4)]);
     }
 
     #[test]

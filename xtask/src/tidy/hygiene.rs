@@ -43,14 +43,20 @@ pub(super) fn code(text: &Text, source: &Source) -> Vec<Finding> {
                 continue;
             }
             let line = source.line_of(offset);
-            findings.push(Finding::new(&text.path, line, rule, format!("{}: {why}", needle.trim_end_matches('('))));
+            findings.push(Finding::new(
+                &text.path,
+                line,
+                rule,
+                format!("{}: {why}", needle.trim_end_matches('(')),
+            ));
         }
     }
     let test_file = text.path.components().any(|part| part.as_os_str() == "tests")
         || text.path.file_name().is_some_and(|name| name == "tests.rs");
     for needle in IN_TESTS {
         for offset in source.find(needle).filter(|offset| test_file || source.is_test(*offset)) {
-            let note = format!("{needle} in a test: step the worker, move the clock, or wait for the fact itself");
+            let note =
+                format!("{needle} in a test: step the worker, move the clock, or wait for the fact itself");
             findings.push(Finding::new(&text.path, source.line_of(offset), "sleep", note));
         }
     }
@@ -121,7 +127,10 @@ mod tests {
         let sleep = "fn f() { std::thread::sleep(d); }";
         assert!(in_code("crates/a/src/lib.rs", sleep).is_empty());
         assert_eq!(in_code("crates/a/tests/it/main.rs", sleep), ["sleep"]);
-        assert_eq!(in_code("crates/a/src/lib.rs", &format!("#[cfg(test)]\nmod tests {{ {sleep} }}")), ["sleep"]);
+        assert_eq!(
+            in_code("crates/a/src/lib.rs", &format!("#[cfg(test)]\nmod tests {{ {sleep} }}")),
+            ["sleep"]
+        );
         assert_eq!(in_code("crates/a/tests/a.rs", "async fn f() { tokio::time::sleep(d).await }"), ["sleep"]);
     }
 

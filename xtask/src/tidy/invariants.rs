@@ -24,7 +24,12 @@ pub(super) fn check(texts: &[Text]) -> Vec<Finding> {
     };
     let invariants = read(&map.text);
     if invariants.is_empty() {
-        return vec![Finding::new(path, 1, "invariant", "no numbered invariants under a heading that names them")];
+        return vec![Finding::new(
+            path,
+            1,
+            "invariant",
+            "no numbered invariants under a heading that names them",
+        )];
     }
     let tests = functions(texts);
     let mut findings = Vec::new();
@@ -70,7 +75,9 @@ fn read(text: &str) -> Vec<Invariant> {
 
 /// The names in backticks behind `test:`; of a path, its last part.
 fn names(text: &str) -> Vec<&str> {
-    let Some((_, tests)) = text.split_once("test:") else { return Vec::new() };
+    let Some((_, tests)) = text.split_once("test:") else {
+        return Vec::new();
+    };
     let quoted = tests.split('`').skip(1).step_by(2);
     quoted.map(|name| name.rsplit("::").next().unwrap_or(name)).collect()
 }
@@ -94,8 +101,14 @@ mod tests {
     fn an_invariant_names_tests_that_exist() {
         let good = "# Invariants\n\n1. **One.** Always,\n   really — test: `it::one_holds`,\n   `two_holds`\n2. **Two.** — test: `two_holds`\n\n# Map\n\n1. **no invariant**\n";
         assert_eq!(notes(good), [""; 0]);
-        assert_eq!(notes("## Invariants\n1. **One.** — test: `gone`"), ["2: invariant 1 names `gone`: there is no such function"]);
-        assert_eq!(notes("## Invariants\n1. **One.** tested"), ["2: invariant 1 names no test (— test: `name`)"]);
+        assert_eq!(
+            notes("## Invariants\n1. **One.** — test: `gone`"),
+            ["2: invariant 1 names `gone`: there is no such function"]
+        );
+        assert_eq!(
+            notes("## Invariants\n1. **One.** tested"),
+            ["2: invariant 1 names no test (— test: `name`)"]
+        );
         assert_eq!(notes("## Invariants\n2. **One.** — test: `one_holds`"), ["2: number 2 where 1 is due"]);
         assert_eq!(notes("# Map").len(), 1, "a map without invariants is a finding");
         assert_eq!(check(&[]).len(), 1, "a missing map is a finding");

@@ -59,10 +59,10 @@ fn links(text: &str) -> Vec<(usize, String)> {
             let target = part.split([')', ' ']).next().unwrap_or_default();
             links.push((index + 1, target.trim_matches(['<', '>']).to_owned()));
         }
-        if let Some((name, target)) = prose.split_once("]: ").filter(|(name, _)| name.starts_with('[')) {
-            if !name.starts_with("[^") {
-                links.push((index + 1, target.trim().to_owned()));
-            }
+        if let Some((name, target)) = prose.split_once("]: ").filter(|(name, _)| name.starts_with('['))
+            && !name.starts_with("[^")
+        {
+            links.push((index + 1, target.trim().to_owned()));
         }
     }
     links

@@ -91,11 +91,14 @@ fn check(root: &Path, texts: &[Text]) -> Vec<Finding> {
 
 /// Whether the line of a finding, or the line above, waives its rule and says why.
 fn waived(texts: &[Text], finding: &Finding) -> bool {
-    let Some(text) = texts.iter().find(|text| text.path == finding.path) else { return false };
+    let Some(text) = texts.iter().find(|text| text.path == finding.path) else {
+        return false;
+    };
     let mark = format!("tidy:allow({}):", finding.rule);
     let above = finding.line.saturating_sub(2);
     text.text.lines().skip(above).take(finding.line - above).any(|line| {
-        line.split_once(&mark).is_some_and(|(before, reason)| before.contains("//") && reason.trim().len() > 10)
+        line.split_once(&mark)
+            .is_some_and(|(before, reason)| before.contains("//") && reason.trim().len() > 10)
     })
 }
 

@@ -48,8 +48,10 @@ impl Source {
             if offset > 0 && is_word(self.code.as_bytes()[offset - 1]) {
                 continue;
             }
-            let name: String = self.code[offset + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let Some(end) = item_end(&self.code, offset).filter(|end| !name.is_empty() && end.has_body) else {
+            let name: String =
+                self.code[offset + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let Some(end) = item_end(&self.code, offset).filter(|end| !name.is_empty() && end.has_body)
+            else {
                 continue; // a type `fn (…)`, or a declaration without a body
             };
             functions.push(Function { name, first: self.line_of(offset), last: self.line_of(end.offset) });
@@ -79,7 +81,9 @@ fn item_end(code: &str, from: usize) -> Option<End> {
                     return Some(End { offset, has_body: true });
                 }
             }
-            b';' if depth == 0 => return Some(End { offset, has_body: false }),
+            b';' if depth == 0 => {
+                return Some(End { offset, has_body: false });
+            }
             _ => {}
         }
     }

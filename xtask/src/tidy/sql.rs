@@ -15,7 +15,8 @@ pub(super) fn check(text: &Text, source: &Source) -> Vec<Finding> {
         for start in source.find(name) {
             let call = &text.text[start..call_end(source.code(), start + name.len())];
             if let Some(verb) = VERBS.iter().find(|verb| call.contains(**verb)) {
-                let note = format!("{} with {}: bind parameters instead", name.trim_end_matches('('), verb.trim());
+                let note =
+                    format!("{} with {}: bind parameters instead", name.trim_end_matches('('), verb.trim());
                 findings.push(Finding::new(&text.path, source.line_of(start), "sql-format", note));
             }
         }
@@ -47,7 +48,10 @@ mod tests {
     #[test]
     fn a_statement_made_by_format_is_found() {
         let lines = |content: &str| -> Vec<usize> {
-            check(&text("a.rs", content), &Source::parse(content)).iter().map(|finding| finding.line).collect()
+            check(&text("a.rs", content), &Source::parse(content))
+                .iter()
+                .map(|finding| finding.line)
+                .collect()
         };
         assert_eq!(lines("fn f() {\n  format!(\n    \"SELECT * FROM {t}\"\n  );\n}"), [2]);
         assert_eq!(lines("write!(sql, \"DELETE FROM {t}\")"), [1]);

@@ -1,0 +1,71 @@
+//! `GET /v1/events`: the journal, page by page.
+
+use crate::Api;
+use crate::cursor::Signer;
+use crate::params::Params;
+use crate::problem::Failure;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use order_core::journal::{Cursor, Event};
+use std::sync::Arc;
+
+const LIMIT_UNLESS_SAID: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+
+/// Read the feed. `next` is always there: ask again with it.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "events",
+    operation_id = "list_events",
+    params(
+        ("after" = Option<String>, Query, description = "`next` of the page before; from the beginning without it"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless said", minimum = 1, maximum = 1000),
+    ),
+    responses((status = 200, description = "Events of all orders; those of one order come in its order",
+        body = crate::schema::EventList))
+)]
+pub(crate) async fn feed(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+    let mut params = params.read(&["after", "limit"]);
+    let limit = params.limit(LIMIT_UNLESS_SAID, LIMIT_MAX);
+    let after = params.get("after").map(str::to_owned);
+    params.settle()?;
+    let install = api.app.storage.install();
+    let signer = Signer::new(install, &api.tenant);
+    let cursor = match after {
+        Some(text) => signer.read_journal(&text)?,
+        None => Cursor::beginning(install.epoch, install.shards),
+    };
+    let (mut events, next) = order_core::follow::feed(&api.app, cursor, limit).await?;
+    events.retain(|event| event.tenant == api.tenant);
+    Ok(edge::respond::json(StatusCode::OK, events_json(&events, Some(&signer.journal(&next)))))
+}
+
+/// A list of events; a cursor needs no escaping.
+pub(crate) fn events_json(events: &[Event], next: Option<&str>) -> String {
+    let mut json = String::with_capacity(64 + events.len() * 512);
+    json.push_str("{\"events\":[");
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        json.push_str(&event.to_json());
+    }
+    json.push_str("],\"next\":");
+    push_next(&mut json, next);
+    json.push('}');
+    json
+}
+
+/// Appends a cursor, which needs no escaping, or `null`.
+pub(crate) fn push_next(json: &mut String, next: Option<&str>) {
+    match next {
+        Some(next) => {
+            json.push('"');
+            json.push_str(next);
+            json.push('"');
+        }
+        None => json.push_str("null"),
+    }
+}

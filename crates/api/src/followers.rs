@@ -1,0 +1,159 @@
+//! Followers: how far each is, and what an operator can do about it.
+
+use crate::Api;
+use crate::cursor::Signer;
+use crate::object::{Object, Offences};
+use crate::params::Params;
+use crate::problem::Failure;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use edge::Json;
+use http::StatusCode;
+use order_core::Rejection;
+use order_core::command::FollowerAction;
+use order_core::follow::lag;
+use order_core::journal::{Cursor, Head};
+use order_core::query::FollowerRow;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// List followers.
+#[utoipa::path(
+    get,
+    path = "/v1/followers",
+    tag = "operations",
+    operation_id = "list_followers",
+    responses((status = 200, description = "All followers", body = crate::schema::FollowerList))
+)]
+pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+    params.read(&[]).settle()?;
+    // Heads after rows: no follower is ahead of what is shown.
+    let rows = api.app.storage.followers().await?;
+    let heads = api.app.storage.heads().await?;
+    let followers: Vec<Value> = rows.iter().map(|row| show(&api, row, &heads)).collect();
+    Ok(edge::respond::json(StatusCode::OK, json!({ "followers": followers }).to_string()))
+}
+
+/// Show a follower.
+#[utoipa::path(
+    get,
+    path = "/v1/followers/{name}",
+    tag = "operations",
+    operation_id = "get_follower",
+    params(("name" = String, Path, description = "The follower")),
+    responses((status = 200, description = "The follower", body = crate::schema::Follower))
+)]
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    params.read(&[]).settle()?;
+    answer(&api, &name).await
+}
+
+/// Pause a follower.
+#[utoipa::path(
+    post,
+    path = "/v1/followers/{name}/pause",
+    tag = "operations",
+    operation_id = "pause_follower",
+    params(("name" = String, Path, description = "The follower")),
+    responses((status = 200, description = "The follower, which carries nothing on now", body = crate::schema::Follower))
+)]
+pub(crate) async fn pause(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    params.read(&[]).settle()?;
+    api.app.follower(&name, FollowerAction::Pause).await?;
+    answer(&api, &name).await
+}
+
+/// Let a paused follower go on.
+#[utoipa::path(
+    post,
+    path = "/v1/followers/{name}/resume",
+    tag = "operations",
+    operation_id = "resume_follower",
+    params(("name" = String, Path, description = "The follower")),
+    responses((status = 200, description = "The follower, which goes on", body = crate::schema::Follower))
+)]
+pub(crate) async fn resume(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    params.read(&[]).settle()?;
+    api.app.follower(&name, FollowerAction::Resume).await?;
+    answer(&api, &name).await
+}
+
+/// Let a follower go on from another place.
+#[utoipa::path(
+    post,
+    path = "/v1/followers/{name}/replay",
+    tag = "operations",
+    operation_id = "replay_follower",
+    params(("name" = String, Path, description = "The follower")),
+    request_body = crate::schema::Replay,
+    responses((status = 200, description = "The follower at its new place", body = crate::schema::Follower))
+)]
+pub(crate) async fn replay(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    params: Params,
+    Json(body): Json,
+) -> Result<Response, Failure> {
+    params.read(&[]).settle()?;
+    let from = from(&body)?;
+    let install = api.app.storage.install();
+    let heads = api.app.storage.heads().await?;
+    let cursor = match from.as_str() {
+        "beginning" => Cursor::beginning(install.epoch, install.shards),
+        "now" => Cursor::at_heads(install.epoch, &heads),
+        text => Signer::new(install, &api.tenant).read_journal(text)?,
+    };
+    cursor.check(install.epoch, &heads)?;
+    api.app.follower(&name, FollowerAction::Replay(cursor)).await?;
+    answer(&api, &name).await
+}
+
+fn from(body: &Value) -> Result<String, Failure> {
+    let mut offences = Offences::default();
+    let from = Object::read(body, "", &["from"], &mut offences).and_then(|body| {
+        body.required("from", &mut offences)?;
+        body.text_within("from", 16 * 1024, &mut offences).map(str::to_owned)
+    });
+    offences.settle()?;
+    Ok(from.unwrap_or_default())
+}
+
+async fn answer(api: &Api, name: &str) -> Result<Response, Failure> {
+    let row = api.app.storage.follower(name).await?.ok_or(Rejection::FollowerUnknown)?;
+    let heads = api.app.storage.heads().await?;
+    Ok(edge::respond::json(StatusCode::OK, show(api, &row, &heads).to_string()))
+}
+
+fn show(api: &Api, row: &FollowerRow, heads: &[Head]) -> Value {
+    let fault = api.app.follower_faults.of(&row.name);
+    let state = match (row.paused, &fault) {
+        (true, _) => "paused",
+        (false, Some(_)) => "failing",
+        (false, None) => "running",
+    };
+    let shards = row.cursor.positions.iter().zip(heads);
+    let shards = shards.map(
+        |(position, head)| json!({ "shard": head.shard.0, "position": position, "head": head.position }),
+    );
+    json!({
+        "name": row.name,
+        "sink": row.sink,
+        "state": state,
+        "lag": lag(&row.cursor, heads),
+        "cursor": Signer::new(api.app.storage.install(), &api.tenant).journal(&row.cursor),
+        "last_error": fault,
+        "shards": shards.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,114 @@
+//! Whether the process lives, and whether it can do its work.
+
+use crate::Api;
+use crate::params::Params;
+use crate::problem::Failure;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use order_core::{Error, Fault};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a write may take before the storage counts as away.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// When to ask again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+/// Does the process live?
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "operations",
+    operation_id = "livez",
+    responses((status = 200, description = "The process answers", body = crate::schema::Alive))
+)]
+pub(crate) async fn live() -> Response {
+    edge::respond::json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned())
+}
+
+/// Can orders be taken in?
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operations",
+    operation_id = "readyz",
+    params(("verbose" = Option<String>, Query, description = "Name each check", allow_reserved)),
+    responses(
+        (status = 200, description = "Orders can be taken in", body = crate::schema::Ready),
+        (status = 503, description = "They cannot", body = crate::schema::Ready, headers(
+            ("Retry-After" = String, description = "Seconds"),
+        )),
+    )
+)]
+pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+    let params = params.read(&["verbose"]);
+    let verbose = params.get("verbose").is_some_and(|value| value != "false" && value != "0");
+    params.settle()?;
+    let mut checks = vec![storage(&api).await];
+    if verbose {
+        checks.extend([space(&api).await, queue(&api), followers(&api).await]);
+    }
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut body = json!({ "status": if ready { "ready" } else { "not-ready" } });
+    if verbose {
+        let show = |check: &Check| json!({ "name": check.name, "ok": check.ok, "detail": check.detail });
+        body["checks"] = checks.iter().map(show).collect::<Value>();
+    }
+    let mut response = edge::respond::json(status, body.to_string());
+    if !ready {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS);
+    }
+    Ok(response)
+}
+
+/// The one check that can be red: whether an order could be committed now.
+async fn storage(api: &Api) -> Check {
+    let detail = match tokio::time::timeout(PROBE_TIMEOUT, api.app.probe()).await {
+        Ok(Ok(())) => return Check { name: "storage", ok: true, detail: "takes writes".to_owned() },
+        Err(_) => "does not answer in time",
+        // The cause is for the log: it may name what a stranger need not know.
+        Ok(Err(Error::Fault(Fault::Overloaded))) => "has more to write than can wait",
+        Ok(Err(Error::Fault(Fault::ShuttingDown))) => "is shutting down",
+        Ok(Err(_)) => "cannot be written",
+    };
+    Check { name: "storage", ok: false, detail: detail.to_owned() }
+}
+
+async fn space(api: &Api) -> Check {
+    let detail = match api.app.storage.free_bytes().await {
+        Some(bytes) => format!("{} MiB free", bytes / (1024 * 1024)),
+        None => "not known".to_owned(),
+    };
+    Check { name: "space", ok: true, detail }
+}
+
+fn queue(api: &Api) -> Check {
+    Check {
+        name: "queue",
+        ok: true,
+        detail: format!("{} commands wait for a commit", api.app.lanes.queued()),
+    }
+}
+
+/// Shown, but never red: a sink that is away must not keep orders out.
+async fn followers(api: &Api) -> Check {
+    let detail = match api.app.storage.followers().await {
+        Ok(rows) => {
+            let paused = rows.iter().filter(|row| row.paused).count();
+            let faulty = |name: &str| api.app.follower_faults.of(name).is_some();
+            let failing = rows.iter().filter(|row| !row.paused && faulty(&row.name)).count();
+            format!("{} in all, {failing} failing, {paused} paused", rows.len())
+        }
+        Err(_) => "not known".to_owned(),
+    };
+    Check { name: "followers", ok: true, detail }
+}

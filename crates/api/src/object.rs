@@ -1,0 +1,184 @@
+//! Reads JSON objects strictly: every member is known, every problem is collected and named by its pointer.
+
+use crate::problem::{Failure, INVALID_BODY, Offence, Problem, VALUE_REFUSED};
+use order_core::Money;
+use order_core::ids::TEXT_BYTES_MAX;
+use order_core::json::push_pointer;
+use order_core::order::money::InvalidMoney;
+use serde_json::{Map, Value};
+
+/// Most problems that one reply names.
+const OFFENCES_MAX: usize = 100;
+
+/// The problems of one body.
+#[derive(Debug, Default)]
+pub(crate) struct Offences {
+    /// The first of them.
+    found: Vec<Offence>,
+    /// How many there are.
+    count: usize,
+    malformed: bool,
+}
+
+impl Offences {
+    /// It does not have the form that is asked for: 400.
+    pub(crate) fn malformed(
+        &mut self,
+        pointer: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) {
+        self.malformed = true;
+        self.refused(pointer, code, message);
+    }
+
+    /// The form is right, the value is refused: 422.
+    pub(crate) fn refused(
+        &mut self,
+        pointer: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) {
+        self.count += 1;
+        if self.found.len() < OFFENCES_MAX {
+            self.found.push(Offence::at(pointer, code, message));
+        }
+    }
+
+    /// Fails when anything was found.
+    pub(crate) fn settle(self) -> Result<(), Failure> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        let (kind, what) =
+            if self.malformed { (INVALID_BODY, "malformed") } else { (VALUE_REFUSED, "refused") };
+        let detail = match self.count {
+            1 => format!("One value is {what}; see errors"),
+            more => format!("{more} values are {what}; see errors"),
+        };
+        Err(Problem::new(kind, detail).offences(self.found).into())
+    }
+}
+
+/// One object, at its pointer.
+pub(crate) struct Object<'v> {
+    members: &'v Map<String, Value>,
+    pointer: String,
+}
+
+impl<'v> Object<'v> {
+    /// The object at `pointer`, with no other members than `known`.
+    pub(crate) fn read(
+        value: &'v Value,
+        pointer: &str,
+        known: &[&str],
+        offences: &mut Offences,
+    ) -> Option<Self> {
+        let Some(members) = value.as_object() else {
+            offences.malformed(pointer, "wrong-type", "must be an object");
+            return None;
+        };
+        let object = Self { members, pointer: pointer.to_owned() };
+        for name in members.keys().filter(|name| !known.contains(&name.as_str())) {
+            offences.malformed(object.at(name), "unknown-field", "is no field that is known here");
+        }
+        Some(object)
+    }
+
+    /// The pointer of a member.
+    pub(crate) fn at(&self, name: &str) -> String {
+        let mut pointer = self.pointer.clone();
+        push_pointer(&mut pointer, name);
+        pointer
+    }
+
+    /// A member that is there and not `null`.
+    pub(crate) fn get(&self, name: &str) -> Option<&'v Value> {
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Like [`Object::get`], for a member that must be there.
+    pub(crate) fn required(&self, name: &str, offences: &mut Offences) -> Option<&'v Value> {
+        let value = self.get(name);
+        if value.is_none() {
+            offences.refused(self.at(name), "missing", "must be given");
+        }
+        value
+    }
+
+    /// A text of 1 to 255 bytes, if it is there.
+    pub(crate) fn text(&self, name: &str, offences: &mut Offences) -> Option<&'v str> {
+        self.text_within(name, TEXT_BYTES_MAX, offences)
+    }
+
+    /// A text of 1 to `bytes_max` bytes, if it is there.
+    pub(crate) fn text_within(
+        &self,
+        name: &str,
+        bytes_max: usize,
+        offences: &mut Offences,
+    ) -> Option<&'v str> {
+        let value = self.get(name)?;
+        let text = typed(value.as_str(), || self.at(name), "must be a string", offences)?;
+        if text.is_empty() {
+            offences.refused(self.at(name), "empty", "must not be empty");
+        } else if text.len() > bytes_max {
+            offences.refused(self.at(name), "too-long", format!("must be at most {bytes_max} bytes"));
+        }
+        Some(text)
+    }
+
+    /// `true` or `false`, if it is there.
+    pub(crate) fn flag(&self, name: &str, offences: &mut Offences) -> Option<bool> {
+        typed(self.get(name)?.as_bool(), || self.at(name), "must be true or false", offences)
+    }
+
+    /// An array, if it is there.
+    pub(crate) fn array(&self, name: &str, offences: &mut Offences) -> Option<&'v Vec<Value>> {
+        typed(self.get(name)?.as_array(), || self.at(name), "must be an array", offences)
+    }
+
+    /// An amount of zero or more, if it is there: a string or a number, read exactly.
+    pub(crate) fn money(&self, name: &str, offences: &mut Offences) -> Option<Money> {
+        let parsed = match self.get(name)? {
+            Value::String(text) => Money::parse(text),
+            Value::Number(number) => Money::parse(&number.to_string()),
+            _ => {
+                offences.malformed(
+                    self.at(name),
+                    "wrong-type",
+                    "must be a decimal number, as a string or a number",
+                );
+                return None;
+            }
+        };
+        match parsed {
+            Ok(money) if money.is_negative() => {
+                offences.refused(self.at(name), "negative", "must not be negative");
+                None
+            }
+            Ok(money) => Some(money),
+            Err(invalid) => {
+                let code = match invalid {
+                    InvalidMoney::NotANumber => "not-a-number",
+                    InvalidMoney::TooLong => "too-many-digits",
+                };
+                offences.refused(self.at(name), code, invalid.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// Notes that a value has another type than it must.
+pub(crate) fn typed<T>(
+    value: Option<T>,
+    pointer: impl FnOnce() -> String,
+    message: &str,
+    offences: &mut Offences,
+) -> Option<T> {
+    if value.is_none() {
+        offences.malformed(pointer(), "wrong-type", message);
+    }
+    value
+}

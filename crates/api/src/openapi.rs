@@ -1,0 +1,71 @@
+//! The OpenAPI document of this API. The operations are described beside their handlers.
+
+use crate::schema::Problem;
+use crate::{create, events, followers, health, list, meters, order, problem, redrives};
+use utoipa::OpenApi;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
+use utoipa::openapi::{Ref, RefOr, ResponseBuilder};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "wellorder",
+        version = env!("CARGO_PKG_VERSION"),
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        create::create, list::list, order::get, order::events, list::parked, events::feed,
+        redrives::start, redrives::get, redrives::items,
+        followers::list, followers::get, followers::pause, followers::resume, followers::replay,
+        health::live, health::ready, meters::metrics,
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "orders", description = "Orders: taken in once, worked on, shown"),
+        (name = "events", description = "The journal: everything that happened, in order"),
+        (name = "operations", description = "Followers, parked orders, health"),
+    )
+)]
+struct Document;
+
+/// What every operation has in common.
+const DESCRIPTION: &str = "Amounts are decimal strings; times are RFC 3339 in UTC with six decimals. Lists carry no \
+     totals: follow `next`. Every reply has `X-Request-Id`. Every refusal is `application/problem+json` (RFC 9457); its \
+     `type` is `urn:wellorder:problem:` and one of:";
+
+/// What clients send, and may not add to.
+const STRICT: [&str; 5] = ["NewOrder", "NewLine", "NewRedrive", "RedriveFilter", "Replay"];
+
+/// The whole document.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    let mut description = DESCRIPTION.to_owned();
+    description.push('\n');
+    for kind in problem::KINDS {
+        description.push_str(&format!("\n* `{}` ({}): {}", kind.name, kind.status, kind.title));
+    }
+    document.info.description = Some(description);
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            refuse(operation);
+        }
+    }
+    if let Some(components) = &mut document.components {
+        for name in STRICT {
+            if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
+                object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
+    }
+    document
+}
+
+/// Any operation may be refused, in one form.
+fn refuse(operation: &mut Operation) {
+    let schema = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response =
+        ResponseBuilder::new().description("Refused").content("application/problem+json", schema).build();
+    operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
+}

@@ -1,0 +1,57 @@
+//! One order, and its history.
+
+use crate::Api;
+use crate::create::answer;
+use crate::events::events_json;
+use crate::params::{Params, path_uuid};
+use crate::problem::Failure;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use edge::LoggedOrder;
+use http::StatusCode;
+use order_core::{OrderId, Rejection};
+use std::sync::Arc;
+
+/// Show an order.
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{order_id}",
+    tag = "orders",
+    operation_id = "get_order",
+    params(("order_id" = String, Path, description = "The order", format = "uuid")),
+    responses((status = 200, description = "The order", body = crate::schema::Order, headers(
+        ("ETag" = String, description = "Its version"),
+    )))
+)]
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    Path(order_id): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    params.read(&[]).settle()?;
+    let order_id = OrderId(path_uuid("order_id", &order_id)?);
+    let order = api.app.storage.order(&api.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
+    Ok(answer(&api, StatusCode::OK, &order))
+}
+
+/// Show an order's history.
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{order_id}/events",
+    tag = "orders",
+    operation_id = "list_order_events",
+    params(("order_id" = String, Path, description = "The order", format = "uuid")),
+    responses((status = 200, description = "All its events, oldest first", body = crate::schema::EventList))
+)]
+pub(crate) async fn events(
+    State(api): State<Arc<Api>>,
+    Path(order_id): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    params.read(&[]).settle()?;
+    let order_id = OrderId(path_uuid("order_id", &order_id)?);
+    let events = api.app.storage.order_events(&api.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
+    let mut response = edge::respond::json(StatusCode::OK, events_json(&events, None));
+    response.extensions_mut().insert(LoggedOrder(order_id));
+    Ok(response)
+}

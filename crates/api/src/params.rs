@@ -1,0 +1,115 @@
+//! Reads query strings strictly: a parameter that is unknown, given twice or not valid is refused.
+
+use crate::cursor::{Purpose, Signer};
+use crate::problem::{Failure, INVALID_PARAMETER, Offence, Problem};
+use axum::extract::{FromRequestParts, Query};
+use http::request::Parts;
+use order_core::ids::check_text;
+use std::convert::Infallible;
+use uuid::Uuid;
+
+/// The parameters of a query, decoded, in the order in which they came.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // Any query can be read as pairs.
+        let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        Ok(Self(pairs.map(|Query(pairs)| pairs).unwrap_or_default()))
+    }
+}
+
+/// Reads parameters and collects what is wrong with them.
+pub(crate) struct Reader {
+    params: Params,
+    offences: Vec<Offence>,
+}
+
+impl Params {
+    /// Refuses parameters other than `known`, and those given twice.
+    pub(crate) fn read(self, known: &[&str]) -> Reader {
+        let mut offences = Vec::new();
+        for (index, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let message = format!("is no parameter that is known here; there are {}", known.join(", "));
+                offences.push(Offence::parameter(name, "unknown-parameter", message));
+            } else if self.0[..index].iter().any(|(earlier, _)| earlier == name) {
+                offences.push(Offence::parameter(name, "given-twice", "must be given once"));
+            }
+        }
+        Reader { params: self, offences }
+    }
+}
+
+impl Reader {
+    /// A parameter, if it is given.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.params.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Notes that a parameter is not valid.
+    pub(crate) fn refuse(&mut self, name: &str, code: &'static str, message: impl Into<String>) {
+        self.offences.push(Offence::parameter(name, code, message));
+    }
+
+    /// A parameter that `parse` understands.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        name: &str,
+        message: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let parsed = parse(self.get(name)?);
+        if parsed.is_none() {
+            self.refuse(name, "form", message);
+        }
+        parsed
+    }
+
+    /// A text of 1 to 255 bytes.
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        let text = self.get(name)?.to_owned();
+        match check_text(&text) {
+            Ok(()) => Some(text),
+            Err(invalid) => {
+                self.refuse(name, "form", invalid.to_string());
+                None
+            }
+        }
+    }
+
+    /// How many rows to show: from 1 to `max`.
+    pub(crate) fn limit(&mut self, unless_said: u32, max: u32) -> u32 {
+        let fits = |text: &str| text.parse().ok().filter(|limit| (1..=max).contains(limit));
+        self.parsed("limit", &format!("must be from 1 to {max}"), fits).unwrap_or(unless_said)
+    }
+
+    /// Where the page begins, from the parameter `after`.
+    pub(crate) fn place(&self, signer: &Signer<'_>, purpose: Purpose) -> Result<Option<u64>, Failure> {
+        Ok(self.get("after").map(|text| signer.read_place(purpose, text)).transpose()?)
+    }
+
+    /// Fails when anything was found.
+    pub(crate) fn settle(self) -> Result<(), Failure> {
+        if self.offences.is_empty() {
+            return Ok(());
+        }
+        let problem = Problem::new(INVALID_PARAMETER, "A parameter is unknown or not valid; see errors");
+        Err(problem.offences(self.offences).into())
+    }
+}
+
+/// An id in a path, in the form that is shown (8-4-4-4-12 hexadecimal digits).
+pub(crate) fn path_uuid(name: &'static str, text: &str) -> Result<Uuid, Failure> {
+    uuid(text).ok_or_else(|| {
+        let offence = Offence::parameter(name, "form", "must be a UUID");
+        Problem::new(INVALID_PARAMETER, format!("{name} must be a UUID")).offences(vec![offence]).into()
+    })
+}
+
+/// A UUID in the form that is shown, and in no other.
+pub(crate) fn uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
+}

@@ -1,0 +1,265 @@
+//! Every refusal of this API, in the form of RFC 9457.
+
+use axum::response::{IntoResponse, Response};
+use edge::{Refusal, Refused, RequestId, Worded};
+use http::{HeaderValue, StatusCode};
+use order_core::json::InvalidJson;
+use order_core::{Error, Fault, Rejection};
+use serde_json::{Map, Value, json};
+
+/// What every `type` begins with.
+const TYPE_PREFIX: &str = "urn:wellorder:problem:";
+
+/// A kind of problem: name, status and title never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) status: u16,
+    pub(crate) title: &'static str,
+}
+
+macro_rules! kinds {
+    ($($constant:ident = $name:literal, $status:literal, $title:literal;)+) => {
+        $(pub(crate) const $constant: Kind = Kind { name: $name, status: $status, title: $title };)+
+
+        /// All of them, for the documentation.
+        pub(crate) const KINDS: &[Kind] = &[$($constant),+];
+    };
+}
+
+kinds! {
+    INVALID_JSON = "invalid-json", 400, "The body is not valid JSON";
+    INVALID_BODY = "invalid-body", 400, "The body does not have the form that is asked for";
+    INVALID_PARAMETER = "invalid-parameter", 400, "A parameter is unknown or not valid";
+    INVALID_KEY = "invalid-key", 400, "The idempotency key is not valid";
+    CURSOR_INVALID = "cursor-invalid", 400, "The cursor is not valid";
+    URI_INVALID = "uri-invalid", 400, "The request target is not valid";
+    FOREIGN_HOST = "foreign-host", 400, "Only loopback names are served";
+    BAD_FRAMING = "bad-framing", 400, "The request is framed ambiguously or ends early";
+    ROUTE_UNKNOWN = "route-unknown", 404, "No such route";
+    ORDER_UNKNOWN = "order-unknown", 404, "No such order";
+    FOLLOWER_UNKNOWN = "follower-unknown", 404, "No such follower";
+    REDRIVE_UNKNOWN = "redrive-unknown", 404, "No such redrive";
+    METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods";
+    BODY_TIMEOUT = "body-timeout", 408, "The body did not arrive in time";
+    ILLEGAL_CHANGE = "illegal-change", 409, "The order's state does not allow this change";
+    LEASE_LOST = "lease-lost", 409, "The lease is lost";
+    CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
+    EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
+    VERSION_MISMATCH = "version-mismatch", 412, "The order has another version";
+    BODY_TOO_LARGE = "body-too-large", 413, "The body is too large";
+    URI_TOO_LONG = "uri-too-long", 414, "The request target is too long";
+    MEDIA_TYPE_UNSUPPORTED = "media-type-unsupported", 415, "The content type is not supported";
+    VALUE_REFUSED = "value-refused", 422, "A value is refused";
+    DUPLICATE_DIFFERS = "duplicate-differs", 422, "The order exists with other content";
+    KEY_REUSED = "key-reused", 422, "The idempotency key was used for another request";
+    HEADERS_TOO_LARGE = "headers-too-large", 431, "The header fields are too many or too large";
+    INTERNAL = "internal", 500, "Internal server error";
+    UNAVAILABLE = "unavailable", 503, "Temporarily unavailable";
+    OUTCOME_UNKNOWN = "outcome-unknown", 503, "Whether it was done is unknown";
+    REQUEST_TIMEOUT = "request-timeout", 503, "The request took too long";
+}
+
+/// Where a problem lies in what was sent, and what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offence {
+    place: Place,
+    code: &'static str,
+    message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// JSON pointer into the body.
+    Pointer(String),
+    /// A parameter of the path or the query.
+    Parameter(String),
+}
+
+impl Offence {
+    pub(crate) fn at(pointer: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self { place: Place::Pointer(pointer.into()), code, message: message.into() }
+    }
+
+    pub(crate) fn parameter(name: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self { place: Place::Parameter(name.into()), code, message: message.into() }
+    }
+
+    fn to_json(&self) -> Value {
+        let (key, place) = match &self.place {
+            Place::Pointer(pointer) => ("pointer", pointer),
+            Place::Parameter(name) => ("parameter", name),
+        };
+        json!({ key: place, "code": self.code, "message": self.message })
+    }
+}
+
+/// A refusal that names the request once its id is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: String,
+    offences: Vec<Offence>,
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), offences: Vec::new(), more: Map::new() }
+    }
+
+    pub(crate) fn offences(mut self, offences: Vec<Offence>) -> Self {
+        self.offences = offences;
+        self
+    }
+
+    /// Adds a member of this kind's own.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn respond(&self, request_id: &RequestId) -> Response {
+        let mut body = json!({
+            "type": format!("{TYPE_PREFIX}{}", self.kind.name),
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "request_id": request_id.0,
+        });
+        if let Value::Object(body) = &mut body {
+            if !self.offences.is_empty() {
+                body.insert("errors".to_owned(), self.offences.iter().map(Offence::to_json).collect());
+            }
+            body.extend(self.more.clone());
+        }
+        let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let content_type = HeaderValue::from_static("application/problem+json");
+        edge::respond::with_type(status, content_type, body.to_string())
+    }
+}
+
+/// Words the refusals that every API shares.
+pub fn style(refusal: &Refusal, request_id: &RequestId) -> Response {
+    let problem = Problem::new(kind_of(refusal), refusal.detail());
+    let problem = match refusal {
+        Refusal::InvalidJson(invalid) => {
+            problem.offences(vec![Offence::at(invalid.pointer(), json_code(invalid), invalid.to_string())])
+        }
+        _ => problem,
+    };
+    problem.respond(request_id)
+}
+
+fn kind_of(refusal: &Refusal) -> Kind {
+    match refusal {
+        Refusal::RouteUnknown => ROUTE_UNKNOWN,
+        Refusal::MethodNotAllowed => METHOD_NOT_ALLOWED,
+        Refusal::BodyTooLarge { .. } => BODY_TOO_LARGE,
+        Refusal::MediaTypeUnsupported => MEDIA_TYPE_UNSUPPORTED,
+        Refusal::UriTooLong => URI_TOO_LONG,
+        Refusal::UriInvalid => URI_INVALID,
+        Refusal::HeadersTooLarge => HEADERS_TOO_LARGE,
+        Refusal::ForeignHost => FOREIGN_HOST,
+        Refusal::BadFraming => BAD_FRAMING,
+        Refusal::BodyTimeout => BODY_TIMEOUT,
+        Refusal::RequestTimeout => REQUEST_TIMEOUT,
+        Refusal::InvalidJson(_) => INVALID_JSON,
+        Refusal::Fault(Fault::Unavailable { .. } | Fault::Overloaded | Fault::ShuttingDown) => UNAVAILABLE,
+        Refusal::Fault(Fault::OutcomeUnknown) => OUTCOME_UNKNOWN,
+        Refusal::Fault(Fault::Data { .. } | Fault::Internal { .. }) | Refusal::Panicked => INTERNAL,
+    }
+}
+
+fn json_code(invalid: &InvalidJson) -> &'static str {
+    match invalid {
+        InvalidJson::Syntax { .. } => "malformed",
+        InvalidJson::DuplicateKey { .. } => "duplicate-key",
+        InvalidJson::Nul { .. } => "nul",
+        InvalidJson::TooDeep { .. } => "too-deep",
+        InvalidJson::TooMany { .. } => "too-many",
+    }
+}
+
+/// What a handler fails with.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Our own words.
+    Problem(Box<Problem>),
+    /// A refusal that the mount words.
+    Refused(Refused),
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Problem(problem) => {
+                Worded::new(move |request_id| problem.respond(request_id)).into_response()
+            }
+            Self::Refused(refused) => refused.into_response(),
+        }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault.into())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Rejection(rejection) => rejection.into(),
+            Error::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        let said = |kind, detail: &str| Problem::new(kind, detail);
+        match rejection {
+            Rejection::OrderUnknown => said(ORDER_UNKNOWN, "There is no such order"),
+            Rejection::KeyReused { order_id, differs } => {
+                let why =
+                    "The key belongs to an order with another reference or other content; use a fresh key";
+                said(KEY_REUSED, why).with("order_id", order_id.to_string()).offences(differing(&differs))
+            }
+            Rejection::VersionMismatch { expected, actual } => {
+                Problem::new(VERSION_MISMATCH, format!("The order has version {actual}, not {expected}"))
+                    .with("version", actual)
+            }
+            Rejection::IllegalChange { change, processing, fulfilment, withdrawn } => {
+                let withdrawn = if withdrawn { " and withdrawn" } else { "" };
+                let detail =
+                    format!("{change} is not allowed: the order is {processing}, {fulfilment}{withdrawn}");
+                Problem::new(ILLEGAL_CHANGE, detail)
+            }
+            Rejection::LeaseLost => said(LEASE_LOST, "The lease ran out or the work was replaced"),
+            Rejection::FollowerUnknown => said(FOLLOWER_UNKNOWN, "There is no such follower"),
+            Rejection::RedriveUnknown => said(REDRIVE_UNKNOWN, "There is no such redrive"),
+            Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
+            Rejection::EpochChanged => {
+                said(EPOCH_CHANGED, "The database was restored since: begin anew and compare by version")
+            }
+            Rejection::CursorExpired => {
+                said(CURSOR_EXPIRED, "What follows the cursor is no longer kept: begin anew")
+            }
+        }
+        .into()
+    }
+}
+
+/// What differs from the order that is there, pointer by pointer.
+pub(crate) fn differing(pointers: &[String]) -> Vec<Offence> {
+    let offence =
+        |pointer: &String| Offence::at(pointer.as_str(), "differs", "differs from the order that exists");
+    pointers.iter().map(offence).collect()
+}

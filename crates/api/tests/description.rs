@@ -1,0 +1,154 @@
+//! The OpenAPI document says what the API does.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod rig;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use order_core::TenantId;
+use rig::Rig;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn rig() -> Rig {
+    let handle = PrometheusBuilder::new().build_recorder().handle();
+    Rig::with(
+        |options| (options.metrics, options.serves_metrics) = (Some(handle), true),
+        TenantId::default_tenant(),
+    )
+}
+
+async fn document(rig: &Rig) -> Value {
+    rig.get("/v1/openapi.json").await.json()
+}
+
+/// Every path with its methods, as described.
+fn operations(document: &Value) -> Vec<(String, String)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of = |(path, item): (&String, &Value)| {
+        item.as_object().unwrap().keys().map(|method| (method.clone(), path.clone())).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of).collect()
+}
+
+#[tokio::test]
+async fn every_operation_that_is_described_exists() {
+    let rig = rig();
+    let document = document(&rig).await;
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(
+        (&document["info"]["title"], &document["info"]["license"]["identifier"]),
+        (&json!("wellorder"), &json!("Apache-2.0"))
+    );
+    let operations = operations(&document);
+    assert_eq!(operations.len(), 17);
+    let mut ids = BTreeSet::new();
+    for (method, path) in operations {
+        let operation = &document["paths"][&path][&method];
+        assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{path}");
+        assert!(operation["summary"].is_string(), "{path}");
+        let refused =
+            &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+        assert_eq!(refused, "#/components/schemas/Problem", "{path}");
+        let asked = path.replace("{order_id}", "x").replace("{redrive_id}", "x").replace("{name}", "x");
+        let said = rig.ask(&method.to_uppercase(), &asked, &[], "").await;
+        assert_ne!(said.status, 405, "{method} {path}");
+        assert!(said.status != 404 || said.problem() != "route-unknown", "{method} {path}");
+        // A method that is not described is not there either.
+        if method == "get" && document["paths"][&path].get("post").is_none() {
+            assert_eq!(rig.ask("POST", &asked, &[], "").await.status, 405, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn replies_have_the_members_that_are_described() {
+    let rig = rig();
+    let document = document(&rig).await;
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let order = rig.order(r#"{"lines": [{"sku": "a", "quantity": 1, "unit_price": 1}]}"#).await;
+    let id = order["order_id"].as_str().unwrap();
+    rig.work(&[(&order, "no")]).await;
+    let job = rig.post("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
+    let address = job.header("location").unwrap().to_owned();
+    while rig.get(&address).await.json()["state"] != "finished" {
+        tokio::task::yield_now().await;
+    }
+    for (schema, reply) in [
+        ("Order", rig.get(&format!("/v1/orders/{id}")).await.json()),
+        ("OrderList", rig.get("/v1/orders").await.json()),
+        ("EventList", rig.get("/v1/events").await.json()),
+        ("FollowerList", rig.get("/v1/followers").await.json()),
+        ("Redrive", job.json()),
+        ("RedriveItemList", rig.get(&format!("{address}/items")).await.json()),
+        ("DryRun", rig.post("/v1/redrives", r#"{"filter": {"all": true}, "dry_run": true}"#).await.json()),
+        ("Problem", rig.get("/v1/orders?limit=0").await.json()),
+        ("Problem", rig.post("/v1/orders", "{}").await.json()),
+        ("Ready", rig.get("/readyz?verbose").await.json()),
+        ("Alive", rig.get("/livez").await.json()),
+    ] {
+        fits(&document, &json!({ "$ref": format!("#/components/schemas/{schema}") }), &reply, schema);
+    }
+}
+
+/// Holds a value against a schema: types, members, enumerations; as much as is used here.
+fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.strip_prefix("#/components/schemas/").unwrap();
+        let schema = &document["components"]["schemas"][name];
+        assert!(schema.is_object(), "{name} is not described");
+        return fits(document, schema, value, at);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let fitting = choices.iter().filter(|choice| has_type(choice, value));
+        return match fitting.collect::<Vec<_>>().as_slice() {
+            [one] => fits(document, one, value, at),
+            _ => panic!("{at}: {value} fits not one of {choices:?}"),
+        };
+    }
+    assert!(has_type(schema, value), "{at}: {value} is no {}", schema["type"]);
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{at}: {value} is none of {words:?}");
+    }
+    if let (Some(described), Some(members)) = (schema["properties"].as_object(), value.as_object()) {
+        for (name, value) in members {
+            let schema = described.get(name).unwrap_or_else(|| panic!("{at}/{name} is not described"));
+            fits(document, schema, value, &format!("{at}/{name}"));
+        }
+        for name in schema["required"].as_array().unwrap_or(&Vec::new()) {
+            assert!(members.contains_key(name.as_str().unwrap()), "{at}/{name} is missing");
+        }
+    }
+    for item in value.as_array().unwrap_or(&Vec::new()) {
+        fits(document, &schema["items"], item, &format!("{at}/*"));
+    }
+}
+
+fn has_type(schema: &Value, value: &Value) -> bool {
+    let types = match &schema["type"] {
+        Value::Array(types) => types.clone(),
+        Value::Null => return true,
+        one => vec![one.clone()],
+    };
+    let name = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_u64() || number.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    types.iter().any(|one| one == name)
+}
+
+#[tokio::test]
+async fn what_clients_send_is_described_as_strict() {
+    let rig = rig();
+    let document = document(&rig).await;
+    for name in ["NewOrder", "NewLine", "NewRedrive", "RedriveFilter", "Replay"] {
+        assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
+    }
+    let example = &document["components"]["schemas"]["NewOrder"]["example"];
+    let order = rig.order(&example.to_string()).await;
+    fits(&document, &json!({ "$ref": "#/components/schemas/Order" }), &order, "Order");
+}

@@ -1,0 +1,267 @@
+//! Redrives, followers, health, metrics, and what describes the API.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod rig;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use order_core::follow::{Follower, FollowerPolicy};
+use order_core::{Fault, TenantId};
+use rig::Rig;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use testkit::RecordingSink;
+
+async fn parked(rig: &Rig, count: usize) -> Vec<Value> {
+    let mut orders = Vec::new();
+    for index in 0..count {
+        let source = if index % 2 == 0 { "api" } else { "shop" };
+        orders.push(rig.order(&json!({"source": source, "total": "1"}).to_string()).await);
+    }
+    let hopeless: Vec<_> = orders
+        .iter()
+        .map(|order| (order, if order["source"] == "api" { "timed out" } else { "refused" }))
+        .collect();
+    rig.work(&hopeless).await;
+    orders
+}
+
+/// Waits for the end of a job.
+async fn finished(rig: &Rig, address: &str) -> Value {
+    loop {
+        let job = rig.get(address).await.json();
+        if job["state"] == "finished" {
+            return job;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_is_tried_dry_and_then_carried_out() {
+    let rig = Rig::new();
+    let orders = parked(&rig, 5).await;
+    for (filter, matched) in [
+        (json!({"all": true}), 5),
+        (json!({"source": "shop"}), 2),
+        (json!({"error_contains": "timed"}), 3),
+        (json!({"order_ids": [orders[0]["order_id"], orders[1]["order_id"]]}), 2),
+        (json!({"all": true, "source": "api", "error_contains": "refused"}), 0),
+    ] {
+        let said = rig.post("/v1/redrives", &json!({"filter": filter, "dry_run": true}).to_string()).await;
+        assert_eq!(
+            (said.status, said.json()),
+            (200, json!({"dry_run": true, "matched": matched})),
+            "{filter}"
+        );
+    }
+    let body = json!({"filter": {"error_contains": "timed out"}, "reason": "the warehouse is back"});
+    let said = rig.post("/v1/redrives", &body.to_string()).await;
+    assert_eq!(said.status, 202, "{}", said.text);
+    let address = said.header("location").unwrap().to_owned();
+    assert_eq!(address, format!("/v1/redrives/{}", said.json()["redrive_id"].as_str().unwrap()));
+    let job = finished(&rig, &address).await;
+    assert_eq!(
+        (&job["redriven"], &job["refused"], &job["reason"]),
+        (&json!(3), &json!(0), &json!("the warehouse is back"))
+    );
+    let first = rig.get(&format!("{address}/items?limit=2")).await.json();
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    assert_eq!(first["items"][0]["result"], "redriven");
+    let second =
+        rig.get(&format!("{address}/items?limit=2&after={}", first["next"].as_str().unwrap())).await.json();
+    assert_eq!((second["items"].as_array().unwrap().len(), &second["next"]), (1, &Value::Null));
+    assert_eq!(rig.get("/v1/parked").await.json()["orders"].as_array().unwrap().len(), 2);
+    let unknown = json!({"filter": {"order_ids": [orders[0]["order_id"], "230e0945-205f-8eaa-8fef-55ebf134b616"]}, "reason": "x"});
+    let said = rig.post("/v1/redrives", &unknown.to_string()).await;
+    let job = finished(&rig, said.header("location").unwrap()).await;
+    assert_eq!((&job["redriven"], &job["refused"]), (&json!(0), &json!(2)));
+}
+
+#[tokio::test]
+async fn a_redrive_that_was_cut_off_is_taken_up_again() {
+    let rig = Rig::new();
+    parked(&rig, 3).await;
+    let filter = order_core::redrive::RedriveFilter::default();
+    let job =
+        rig.app.start_redrive(TenantId::default_tenant(), filter, "x".into(), "me".into()).await.unwrap();
+    let address = format!("/v1/redrives/{}", job.redrive_id);
+    assert_eq!(rig.get(&address).await.json()["state"], "running");
+    api::resume_redrives(Arc::clone(&rig.app)).await.unwrap();
+    assert_eq!(finished(&rig, &address).await["redriven"], 3);
+}
+
+#[tokio::test]
+async fn a_redrive_must_say_what_and_why() {
+    let rig = Rig::new();
+    let many: Vec<_> = (0..1_001).map(|_| "230e0945-205f-8eaa-8fef-55ebf134b616").collect();
+    for (body, status, errors) in [
+        (json!({}), 422, &["/filter missing", "/reason missing"][..]),
+        (json!({"filter": {}, "reason": "x"}), 422, &["/filter missing"]),
+        (json!({"filter": {"all": false}, "reason": "x"}), 422, &["/filter missing"]),
+        (json!({"filter": {"order_ids": []}, "reason": "x"}), 422, &["/filter/order_ids range"]),
+        (json!({"filter": {"order_ids": many}, "reason": "x"}), 422, &["/filter/order_ids range"]),
+        (
+            json!({"filter": {"order_ids": ["x", 1]}, "reason": "x"}),
+            400,
+            &["/filter/order_ids/0 form", "/filter/order_ids/1 wrong-type"],
+        ),
+        (
+            json!({"filter": {"everything": true}, "reason": ""}),
+            400,
+            &["/filter/everything unknown-field", "/filter missing", "/reason empty"],
+        ),
+        (
+            json!({"filter": {"all": 1}, "reason": "x", "dry_run": "no"}),
+            400,
+            &["/filter/all wrong-type", "/filter missing", "/dry_run wrong-type"],
+        ),
+        (
+            json!({"filter": {"all": true, "order_ids": ["230e0945-205f-8eaa-8fef-55ebf134b616"]}, "reason": "x"}),
+            422,
+            &["/filter/all contradicts"],
+        ),
+    ] {
+        let said = rig.post("/v1/redrives", &body.to_string()).await;
+        assert_eq!(
+            (said.status, said.errors()),
+            (status, errors.iter().map(|text| (*text).to_owned()).collect()),
+            "{body}"
+        );
+    }
+    let unknown = rig.get("/v1/redrives/230e0945-205f-8eaa-8fef-55ebf134b616/items").await;
+    assert_eq!((unknown.status, unknown.problem().as_str()), (404, "redrive-unknown"));
+    assert_eq!(rig.get("/v1/redrives/1").await.errors(), ["redrive_id form"]);
+}
+
+#[tokio::test]
+async fn a_follower_is_watched_and_steered() {
+    let rig = Rig::new();
+    let orders = parked(&rig, 3).await;
+    assert_eq!(rig.get("/v1/followers").await.json(), json!({"followers": []}));
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let shown = rig.get("/v1/followers/ndjson").await.json();
+    let keys: Vec<_> = shown.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["name", "sink", "state", "lag", "cursor", "last_error", "shards"]);
+    assert_eq!(
+        (&shown["state"], &shown["lag"], &shown["last_error"]),
+        (&json!("running"), &json!(6), &Value::Null)
+    );
+    assert_eq!(shown["shards"].as_array().unwrap().len(), 16);
+
+    let sink = Arc::new(RecordingSink::default());
+    let follower = Follower::new(Arc::clone(&rig.app), "ndjson", sink, FollowerPolicy::default());
+    follower.step().await.unwrap();
+    let shown = rig.get("/v1/followers/ndjson").await.json();
+    assert_eq!(shown["lag"], 0);
+    let cursor = shown["cursor"].as_str().unwrap();
+    let page = rig.get(&format!("/v1/events?after={cursor}")).await.json();
+    assert_eq!((page["events"].as_array().unwrap().len(), page["next"].as_str()), (0, Some(cursor)));
+
+    let paused = rig.post("/v1/followers/ndjson/pause", "").await;
+    assert_eq!((paused.status, &paused.json()["state"]), (200, &json!("paused")));
+    assert_eq!(rig.post("/v1/followers/ndjson/resume", "").await.json()["state"], "running");
+    let replay =
+        async |from: &str| rig.post("/v1/followers/ndjson/replay", &json!({"from": from}).to_string()).await;
+    assert_eq!(replay("beginning").await.json()["lag"], 6);
+    assert_eq!(replay("now").await.json()["lag"], 0);
+    let first = rig.get("/v1/events?limit=2").await.json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(replay(&first).await.json()["lag"], 4);
+    assert_eq!(
+        (replay("yesterday").await.problem().as_str(), replay("").await.status),
+        ("cursor-invalid", 422)
+    );
+    assert_eq!(rig.post("/v1/followers/ndjson/replay", "{}").await.errors(), ["/from missing"]);
+    for path in ["/v1/followers/x/pause", "/v1/followers/x/resume"] {
+        let said = rig.post(path, "").await;
+        assert_eq!((said.status, said.problem().as_str()), (404, "follower-unknown"), "{path}");
+    }
+    assert_eq!(rig.post("/v1/followers/x/replay", r#"{"from": "now"}"#).await.problem(), "follower-unknown");
+    assert_eq!(rig.get("/v1/followers/x").await.problem(), "follower-unknown");
+    drop(orders);
+}
+
+#[tokio::test]
+async fn health_follows_the_storage() {
+    let rig = Rig::new();
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    rig.storage.set_free_bytes(Some(5 * 1024 * 1024));
+    let ready = rig.get("/readyz").await;
+    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready"})));
+    let checks = rig.get("/readyz?verbose").await.json();
+    let names: Vec<_> =
+        checks["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["storage", "space", "queue", "followers"]);
+    assert_eq!(checks["checks"][1]["detail"], "5 MiB free");
+    rig.storage.down(Some(Fault::Unavailable { why: "secret".into(), retry_after: Duration::from_secs(1) }));
+    for path in ["/readyz", "/readyz?verbose"] {
+        let red = rig.get(path).await;
+        assert_eq!((red.status, red.header("retry-after")), (503, Some("1")));
+        assert_eq!(red.json()["status"], "not-ready");
+        assert!(!red.text.contains("secret"));
+    }
+    assert_eq!(rig.get("/livez").await.status, 200);
+    rig.storage.down(None);
+    assert_eq!(rig.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_show_the_state_of_the_whole() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let rig = Rig::with(
+        |options| (options.metrics, options.serves_metrics) = (Some(handle), true),
+        TenantId::default_tenant(),
+    );
+    parked(&rig, 3).await;
+    rig.order(r#"{"total": 1}"#).await;
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let text = rig.get("/metrics").await.text;
+    for line in [
+        "wellorder_storage_up 1",
+        "wellorder_lane_queue_depth 0",
+        "wellorder_journal_events 7",
+        "wellorder_follower_lag_events{follower=\"ndjson\"} 7",
+        "wellorder_worker_attempts_total{outcome=\"parked\"} 3",
+        "wellorder_orders{source=\"api\",state=\"queued\"} 1",
+        "wellorder_orders{source=\"api\",state=\"parked\"} 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    assert!(!text.contains("shop"), "sources that clients name are no labels");
+    rig.storage.down(Some(Fault::internal("x")));
+    let said = rig.get("/metrics").await;
+    assert_eq!(said.status, 200);
+    assert!(said.text.contains("wellorder_storage_up 0"));
+    let none = Rig::new();
+    assert_eq!(none.get("/metrics").await.problem(), "route-unknown");
+}
+
+#[tokio::test]
+async fn the_root_belongs_to_a_contract_or_to_the_index() {
+    let rig = Rig::new();
+    let index = rig.get("/").await;
+    assert_eq!((index.status, index.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(!index.text.contains("//"), "no other host");
+    let style = index.text.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+    let hash = <sha2::Sha256 as sha2::Digest>::digest(style.as_bytes());
+    let hash = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, hash);
+    assert!(index.header("content-security-policy").unwrap().contains(&format!("'sha256-{hash}'")), "{hash}");
+    for path in ["/docs/", "/v1/docs/", "/openapi.json", "/v1/openapi.json", "/livez"] {
+        assert_eq!(rig.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(rig.get("/nowhere").await.problem(), "route-unknown");
+    assert_eq!(rig.get("/v1/nowhere").await.problem(), "route-unknown");
+    let put = rig.ask("PUT", "/v1/orders", &[], "").await;
+    assert_eq!((put.problem().as_str(), put.header("allow")), ("method-not-allowed", Some("GET,HEAD,POST")));
+
+    let taken = Rig::with(|options| options.root_taken = true, TenantId::default_tenant());
+    for path in ["/docs/", "/openapi.json", "/"] {
+        let said = taken.get(path).await;
+        assert_eq!((said.status, said.text.as_str()), (404, ""), "{path}");
+    }
+    for path in ["/v1/docs/", "/v1/openapi.json", "/livez", "/v1/orders"] {
+        assert_eq!(taken.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(taken.get("/v1/nowhere").await.problem(), "route-unknown");
+}

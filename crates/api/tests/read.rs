@@ -1,0 +1,167 @@
+//! Lists, the feed, and their cursors.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod rig;
+
+use order_core::TenantId;
+use rig::Rig;
+use serde_json::{Value, json};
+
+fn references(page: &Value) -> Vec<&str> {
+    page["orders"].as_array().unwrap().iter().map(|order| order["reference"].as_str().unwrap()).collect()
+}
+
+async fn five(rig: &Rig) -> Vec<Value> {
+    let mut orders = Vec::new();
+    for index in 0..5 {
+        let source = if index % 2 == 0 { "api" } else { "shop" };
+        let body = json!({"reference": format!("r{index}"), "source": source, "customer": format!("c{}", index / 2), "total": "1"});
+        orders.push(rig.order(&body.to_string()).await);
+    }
+    orders
+}
+
+#[tokio::test]
+async fn a_list_is_read_page_by_page() {
+    let rig = Rig::new();
+    five(&rig).await;
+    let (mut seen, mut path) = (Vec::new(), "/v1/orders?limit=2".to_owned());
+    loop {
+        let page = rig.get(&path).await.json();
+        assert!(page.as_object().unwrap().keys().eq(["orders", "next"]));
+        seen.extend(references(&page).into_iter().map(str::to_owned));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/v1/orders?limit=2&after={next}");
+    }
+    assert_eq!(seen, ["r4", "r3", "r2", "r1", "r0"]);
+}
+
+#[tokio::test]
+async fn lists_are_filtered() {
+    let rig = Rig::new();
+    let orders = five(&rig).await;
+    rig.work(&[(&orders[1], "no such warehouse")]).await;
+    let late = rig.order(r#"{"reference": "late", "total": 1}"#).await;
+    assert_eq!(late["processing"], "queued");
+    for (query, expected) in [
+        ("source=shop", &["r3", "r1"][..]),
+        ("processing=queued", &["late"]),
+        ("processing=done&source=api", &["r4", "r2", "r0"]),
+        ("processing=parked", &["r1"]),
+        ("customer=c1", &["r3", "r2"]),
+        ("withdrawn=true", &[]),
+        ("withdrawn=false&fulfilment=unshipped&limit=200", &["late", "r4", "r3", "r2", "r1", "r0"]),
+        ("reference=r2", &["r2"]),
+        ("reference=r2&source=shop", &[]),
+        ("reference=r3&source=shop", &["r3"]),
+        ("reference=r3&source=shop&customer=c9", &[]),
+    ] {
+        let said = rig.get(&format!("/v1/orders?{query}")).await;
+        assert_eq!(references(&said.json()), expected, "{query}");
+    }
+    let parked = rig.get("/v1/parked?source=shop&customer=c0").await.json();
+    assert_eq!(references(&parked), ["r1"]);
+    assert_eq!(parked["orders"][0]["last_error"], "no such warehouse");
+    assert_eq!(references(&rig.get("/v1/parked?source=api").await.json()), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn parameters_are_strict() {
+    let rig = Rig::new();
+    for (path, errors) in [
+        ("/v1/orders?limit=0", &["limit form"][..]),
+        ("/v1/orders?limit=201&x=1", &["x unknown-parameter", "limit form"]),
+        ("/v1/orders?limit=1&limit=2", &["limit given-twice"]),
+        (
+            "/v1/orders?processing=asleep&withdrawn=maybe&fulfilment=lost",
+            &["processing form", "fulfilment form", "withdrawn form"],
+        ),
+        ("/v1/orders?reference=&customer=", &["reference form", "customer form"]),
+        ("/v1/orders?source=A", &["source form"]),
+        ("/v1/parked?processing=done", &["processing unknown-parameter"]),
+        ("/v1/events?limit=1001", &["limit form"]),
+        ("/v1/events?limit=-1", &["limit form"]),
+        ("/v1/followers?x", &["x unknown-parameter"]),
+        ("/readyz?wordy", &["wordy unknown-parameter"]),
+    ] {
+        let said = rig.get(path).await;
+        assert_eq!((said.status, said.problem().as_str()), (400, "invalid-parameter"), "{path}");
+        assert_eq!(said.errors(), errors, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn cursors_are_good_for_what_they_were_made_for() {
+    let rig = Rig::new();
+    five(&rig).await;
+    let list = rig.get("/v1/orders?limit=1").await.json()["next"].as_str().unwrap().to_owned();
+    let feed = rig.get("/v1/events?limit=1").await.json()["next"].as_str().unwrap().to_owned();
+    let mut tampered = feed.clone().into_bytes();
+    tampered[3] = if tampered[3] == b'A' { b'B' } else { b'A' };
+    let tampered = String::from_utf8(tampered).unwrap();
+    for path in [
+        format!("/v1/orders?after={feed}"),
+        format!("/v1/events?after={list}"),
+        format!("/v1/events?after={tampered}"),
+        format!("/v1/events?after={feed}AA"),
+        "/v1/events?after=".to_owned(),
+        "/v1/orders?after=17".to_owned(),
+    ] {
+        let said = rig.get(&path).await;
+        assert_eq!((said.status, said.problem().as_str()), (400, "cursor-invalid"), "{path}");
+    }
+    let other = Rig::with(|_| {}, TenantId::new("other").unwrap());
+    assert_eq!(other.get(&format!("/v1/events?after={feed}")).await.problem(), "cursor-invalid");
+}
+
+#[tokio::test]
+async fn the_feed_tells_everything_in_order() {
+    let rig = Rig::new();
+    let orders = five(&rig).await;
+    rig.work(&[(&orders[1], "no")]).await;
+    let foreign = testkit::build::intake("foreign").tenant("other").build();
+    rig.app.accept(foreign).await.unwrap();
+    let (mut events, mut path) = (Vec::new(), "/v1/events?limit=3".to_owned());
+    let mut last = None;
+    loop {
+        let page = rig.get(&path).await.json();
+        let next = page["next"].as_str().unwrap().to_owned();
+        events.extend(page["events"].as_array().unwrap().clone());
+        if last.as_ref() == Some(&next) {
+            break;
+        }
+        path = format!("/v1/events?limit=3&after={next}");
+        last = Some(next);
+    }
+    assert_eq!(events.len(), 10, "{events:?}");
+    for order in &orders {
+        let of_one: Vec<_> =
+            events.iter().filter(|event| event["order_id"] == order["order_id"]).cloned().collect();
+        let versions: Vec<_> = of_one.iter().map(|event| event["version"].as_u64().unwrap()).collect();
+        assert_eq!(versions, [1, 2]);
+        let keys: Vec<_> = of_one[0].as_object().unwrap().keys().cloned().collect();
+        let expected = [
+            "event_id",
+            "order_id",
+            "version",
+            "shard",
+            "position",
+            "type",
+            "occurred_at",
+            "epoch",
+            "data_version",
+            "data",
+        ];
+        assert_eq!(keys, expected);
+        let id = order["order_id"].as_str().unwrap();
+        let history = rig.get(&format!("/v1/orders/{id}/events")).await.json();
+        assert_eq!(history, json!({ "events": of_one, "next": null }));
+    }
+    let more = rig.order(r#"{"total": 1}"#).await;
+    let page = rig.get(&path).await.json();
+    assert_eq!(
+        (page["events"].as_array().unwrap().len(), &page["events"][0]["order_id"]),
+        (1, &more["order_id"])
+    );
+    assert_eq!(page["events"][0]["data"]["total"], "1");
+}

@@ -1,0 +1,178 @@
+//! Reads bodies: within a size, within a time, as JSON.
+
+use crate::guard::{Guard, Limits};
+use crate::refusal::{Refusal, Refused};
+use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use order_core::json;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The whole body, at most as large as the limit, arrived in time.
+#[derive(Debug, Clone)]
+pub struct RawBody(pub Bytes);
+
+/// A JSON body: of a JSON content type, and within the limits of [`order_core::json`].
+#[derive(Debug, Clone)]
+pub struct Json(pub Value);
+
+impl<S: Sync> FromRequest<S> for RawBody {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
+        let limits = limits(&request);
+        Ok(Self(read(request.into_body(), &limits).await?))
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Json {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
+        let limits = limits(&request);
+        if !content_type_is_json(request.headers()) {
+            return Err(Refusal::MediaTypeUnsupported.into());
+        }
+        let body = read(request.into_body(), &limits).await?;
+        Ok(Self(json::parse(&body, limits.json)?))
+    }
+}
+
+/// The limits of the mount that the request came through.
+fn limits(request: &Request) -> Limits {
+    request.extensions().get::<Arc<Guard>>().map(|guard| guard.limits).unwrap_or_default()
+}
+
+/// Whether the body is said to be JSON (`application/json` or `application/*+json`; `charset`, if any, is UTF-8) and
+/// not compressed.
+pub fn content_type_is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next(), types.next()) else { return false };
+    let plain = headers
+        .get(header::CONTENT_ENCODING)
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    plain && only.to_str().is_ok_and(is_json)
+}
+
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let Some((kind, subtype)) = essence.split_once('/') else { return false };
+    let suffix = subtype.rsplit_once('+').filter(|(name, _)| !name.is_empty()).map(|(_, suffix)| suffix);
+    let json = suffix.unwrap_or(subtype).eq_ignore_ascii_case("json");
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    kind.eq_ignore_ascii_case("application") && json && utf8
+}
+
+async fn read(body: Body, limits: &Limits) -> Result<Bytes, Refusal> {
+    let bytes_max = limits.body_bytes_max;
+    // An announced length is refused before a byte of it is read, or asked for.
+    if body.size_hint().lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
+        return Err(Refusal::BodyTooLarge { bytes_max });
+    }
+    match tokio::time::timeout(limits.body_timeout, collect(body, bytes_max)).await {
+        Ok(read) => read,
+        Err(_) => Err(Refusal::BodyTimeout),
+    }
+}
+
+/// Counts what comes, however it is framed.
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::BadFraming)?;
+        // Trailers are not read.
+        let Ok(data) = frame.into_data() else { continue };
+        if all.len() + first.len() + data.len() > bytes_max {
+            return Err(Refusal::BodyTooLarge { bytes_max });
+        }
+        if first.is_empty() && all.is_empty() {
+            // Most bodies come in one piece, which needs no copy.
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+                first = Bytes::new();
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn json_is_what_says_so_in_utf_8() {
+        let check = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(text));
+            content_type_is_json(&headers)
+        };
+        let good = [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+            "application/merge-patch+json",
+            "application/json; profile=x",
+        ];
+        for text in good {
+            assert!(check(text), "{text}");
+        }
+        let bad = [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "text/json",
+            "application/json; charset=latin1",
+            "json",
+            "application/+json",
+        ];
+        for text in bad {
+            assert!(!check(text), "{text}");
+        }
+        assert!(!content_type_is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn two_content_types_or_a_compressed_body_are_no_json() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        assert!(content_type_is_json(&headers));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(!content_type_is_json(&headers));
+        headers.remove(header::CONTENT_ENCODING);
+        headers.append(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        assert!(!content_type_is_json(&headers));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_over_all_frames() {
+        let chunks = |sizes: &[usize]| {
+            let chunks: Vec<Result<Bytes, std::io::Error>> =
+                sizes.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size]))).collect();
+            Body::from_stream(futures_util::stream::iter(chunks))
+        };
+        assert_eq!(collect(chunks(&[4, 0, 6]), 10).await.unwrap().len(), 10);
+        assert_eq!(collect(chunks(&[10]), 10).await.unwrap().len(), 10);
+        assert_eq!(collect(chunks(&[]), 10).await.unwrap().len(), 0);
+        assert!(matches!(
+            collect(chunks(&[4, 4, 3]), 10).await,
+            Err(Refusal::BodyTooLarge { bytes_max: 10 })
+        ));
+        assert!(matches!(collect(chunks(&[11]), 10).await, Err(Refusal::BodyTooLarge { .. })));
+    }
+}

@@ -1,0 +1,153 @@
+//! What is looked at before a request reaches its API.
+
+use crate::framing::AmbiguousFraming;
+use crate::guard::Guard;
+use crate::refusal::Refusal;
+use axum::extract::{OriginalUri, Request};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Uri, header};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Finds a reason to refuse the request at once.
+pub(crate) fn check(request: &Request, guard: &Guard) -> Result<(), Refusal> {
+    let limits = &guard.limits;
+    // Under a prefix the router has shortened the target; what counts is what was sent.
+    let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > limits.uri_bytes_max {
+        return Err(Refusal::UriTooLong);
+    }
+    if !is_text(target) {
+        return Err(Refusal::UriInvalid);
+    }
+    let headers = request.headers();
+    if headers.len() > limits.headers_max || header_bytes(headers) > limits.header_bytes_max {
+        return Err(Refusal::HeadersTooLarge);
+    }
+    let both =
+        headers.contains_key(header::CONTENT_LENGTH) && headers.contains_key(header::TRANSFER_ENCODING);
+    if both || request.extensions().get::<AmbiguousFraming>().is_some() {
+        return Err(Refusal::BadFraming);
+    }
+    if guard.loopback_only && !is_local(request.method(), uri, headers) {
+        return Err(Refusal::ForeignHost);
+    }
+    Ok(())
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// Whether the percent-encoded `target` decodes to UTF-8 without U+0000. A `%` that begins no escape stands for itself,
+/// as browsers have it.
+fn is_text(target: &str) -> bool {
+    if !target.contains('%') {
+        return true;
+    }
+    let bytes = target.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = (bytes[at] == b'%')
+            .then(|| Some(hex(*bytes.get(at + 1)?)? << 4 | hex(*bytes.get(at + 2)?)?))
+            .flatten();
+        decoded.push(escape.unwrap_or(bytes[at]));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    !decoded.contains(&0) && std::str::from_utf8(&decoded).is_ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// Whether the request names a loopback host, and, if it writes, does not come from a page of another one.
+fn is_local(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    if !named.is_some_and(|host| is_loopback(&host)) || uri.authority().is_some_and(|host| !is_loopback(host))
+    {
+        return false;
+    }
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    reads
+        || headers.get_all(header::ORIGIN).iter().all(|origin| {
+            let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+            origin.as_ref().and_then(Uri::authority).is_some_and(is_loopback)
+        })
+}
+
+fn is_loopback(authority: &Authority) -> bool {
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    let host = authority.host();
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
+        None => {
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn local(method: Method, headers: &[(&'static str, &'static str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        is_local(&method, &Uri::from_static("/orders"), &map)
+    }
+
+    #[test]
+    fn only_loopback_names_are_hosts() {
+        for good in ["localhost", "LOCALHOST:3000", "127.0.0.1:80", "127.1.2.3", "[::1]", "[::1]:3000"] {
+            assert!(local(Method::GET, &[("host", good)]), "{good}");
+        }
+        for bad in [
+            "",
+            "example.com",
+            "localhost.example.com",
+            "10.0.0.1",
+            "[::2]",
+            "::1",
+            "x@localhost",
+            "127.0.0.1.nip.io",
+            "0.0.0.0",
+        ] {
+            assert!(!local(Method::GET, &[("host", bad)]), "{bad}");
+        }
+        assert!(!local(Method::GET, &[]));
+        assert!(!local(Method::GET, &[("host", "localhost"), ("host", "example.com")]));
+    }
+
+    #[test]
+    fn a_write_from_a_foreign_page_is_refused() {
+        let post = |origin| local(Method::POST, &[("host", "localhost:3000"), ("origin", origin)]);
+        assert!(local(Method::POST, &[("host", "localhost:3000")]));
+        assert!(post("http://localhost:3000") && post("http://127.0.0.1:9") && post("http://[::1]:3000"));
+        assert!(!post("null") && !post("https://example.com") && !post("http://localhost.example.com"));
+        assert!(local(Method::GET, &[("host", "localhost"), ("origin", "https://example.com")]));
+    }
+
+    #[test]
+    fn an_absolute_target_must_be_loopback_too() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "localhost".parse().unwrap());
+        assert!(!is_local(&Method::GET, &Uri::from_static("http://example.com/orders"), &headers));
+        assert!(is_local(&Method::GET, &Uri::from_static("http://localhost/orders"), &headers));
+    }
+
+    #[test]
+    fn targets_decode_to_text() {
+        assert!(is_text("/a%20b?q=%C3%A9&p=100%") && is_text("/%e2%82%ac") && is_text("/plain"));
+        assert!(!is_text("/%ff") && !is_text("/%C3") && !is_text("/?q=%00") && !is_text("/%c0%80"));
+    }
+}

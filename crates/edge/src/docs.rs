@@ -1,0 +1,115 @@
+//! Serves an API's own description: the OpenAPI document and a page to read and try it, without any other host.
+
+use crate::refusal::{Refusal, Refused};
+use crate::respond;
+use axum::Router;
+use axum::extract::{FromRequestParts, NestedPath, Path};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+use std::convert::Infallible;
+use std::sync::Arc;
+use utoipa::openapi::{OpenApi, Server};
+
+/// Lets the page use nothing but what this server gives it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The files of Swagger UI that the page needs.
+const FILES: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png"];
+
+/// Routes for the page at `page_path` (such as `/docs`) and for the document itself at `json_path` (such as
+/// `/docs/json`). Works under any prefix that the routes are nested at: the document names it as its server.
+pub fn docs(page_path: &'static str, document: OpenApi, json_path: &'static str) -> Router {
+    let title: Arc<str> = document.info.title.as_str().into();
+    let document = Arc::new(document);
+    // Relative, so that it needs no prefix.
+    let folder = format!("{}/", page_path.rsplit('/').next().unwrap_or_default());
+    Router::new()
+        .route(json_path, get(async move |prefix: Prefix| json(&document, &prefix.0)))
+        .route(page_path, get(async move || redirect(&folder)))
+        .route(&format!("{page_path}/"), get(async move || page(&title)))
+        .route(&format!("{page_path}/start.js"), get(async move |prefix: Prefix| start(json_path, &prefix.0)))
+        .route(&format!("{page_path}/{{file}}"), get(async |Path(name): Path<String>| file(&name)))
+}
+
+/// What the routes are nested at: empty at the root, else such as `/v1`.
+struct Prefix(String);
+
+impl<S: Sync> FromRequestParts<S> for Prefix {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let nested = parts.extensions.get::<NestedPath>();
+        Ok(Self(nested.map_or_else(String::new, |nested| nested.as_str().trim_end_matches('/').to_owned())))
+    }
+}
+
+fn json(document: &OpenApi, prefix: &str) -> Response {
+    let mut document = document.clone();
+    document.servers = Some(vec![Server::new(if prefix.is_empty() { "/" } else { prefix })]);
+    match document.to_json() {
+        Ok(json) => respond::json(StatusCode::OK, json),
+        Err(error) => Refused(Refusal::Fault(order_core::Fault::internal(error))).into_response(),
+    }
+}
+
+fn redirect(to: &str) -> Response {
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
+}
+
+fn page(title: &str) -> Response {
+    let title = title.replace('&', "&amp;").replace('<', "&lt;");
+    let html = format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<link rel="stylesheet" href="swagger-ui.css">
+<link rel="icon" type="image/png" href="favicon-32x32.png" sizes="32x32">
+<link rel="icon" type="image/png" href="favicon-16x16.png" sizes="16x16">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="swagger-ui-bundle.js"></script>
+<script src="start.js"></script>
+</body>
+</html>
+"#
+    );
+    let mut response =
+        respond::with_type(StatusCode::OK, HeaderValue::from_static("text/html; charset=utf-8"), html);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn start(json_path: &str, prefix: &str) -> Response {
+    let url = serde_json::Value::from(format!("{prefix}{json_path}"));
+    // Without `validatorUrl: null` the page would send the document to a service on the internet.
+    let script = format!(
+        "window.ui = SwaggerUIBundle({{ url: {url}, dom_id: '#swagger-ui', deepLinking: true, validatorUrl: null, \
+         tryItOutEnabled: true, presets: [SwaggerUIBundle.presets.apis] }});\n"
+    );
+    respond::with_type(StatusCode::OK, HeaderValue::from_static("text/javascript; charset=utf-8"), script)
+}
+
+fn file(name: &str) -> Response {
+    let config = Arc::new(utoipa_swagger_ui::Config::from("unused"));
+    let found =
+        if FILES.contains(&name) { utoipa_swagger_ui::serve(name, config).ok().flatten() } else { None };
+    let Some(file) = found else { return Refused(Refusal::RouteUnknown).into_response() };
+    let content_type = HeaderValue::from_str(&file.content_type);
+    let content_type = content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let mut response = respond::with_type(StatusCode::OK, content_type, file.bytes.into_owned());
+    let headers = response.headers_mut();
+    if file.gzpipped {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
+}

@@ -1,0 +1,224 @@
+//! Watches the bytes of a connection for heads that announce both `Content-Length` and `Transfer-Encoding`. The HTTP
+//! library lets the latter win and drops the former before anybody can see it (RFC 9112 §6.3 allows that); a request
+//! that a proxy in front may have understood otherwise is refused here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Marks a request whose head announced both (a request extension).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AmbiguousFraming;
+
+/// What a connection's watch tells its service: which request is ambiguous. The first is also the last: the library
+/// closes the connection behind it.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    ambiguous: AtomicU64,
+    served: AtomicU64,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self { ambiguous: AtomicU64::new(NONE), served: AtomicU64::new(0) }
+    }
+}
+
+impl Verdict {
+    /// Counts a request that reaches the service; tells whether it is the ambiguous one.
+    pub(crate) fn next_is_ambiguous(&self) -> bool {
+        let index = self.served.fetch_add(1, Ordering::Relaxed);
+        self.ambiguous.load(Ordering::Relaxed) == index
+    }
+}
+
+/// Longest start of a line that is looked at; no name or length that matters is longer.
+const LINE_BYTES_MAX: usize = 256;
+
+#[derive(Debug)]
+enum State {
+    /// In a head; `begun` once its request line was seen.
+    Head { begun: bool, length: Option<u64>, chunked: bool, twofold: bool },
+    /// In a body of known length.
+    Body(u64),
+    /// Before a chunk.
+    ChunkSize,
+    /// In a chunk, or the line break behind it.
+    Chunk(u64),
+    /// Behind the last chunk.
+    Trailers,
+    /// Not HTTP as it is known here; the library refuses it too.
+    Lost,
+}
+
+const HEAD: State = State::Head { begun: false, length: None, chunked: false, twofold: false };
+
+/// Follows the framing of one connection, request by request.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    state: State,
+    /// A line that has not ended yet.
+    line: Vec<u8>,
+    /// Heads seen to their end.
+    heads: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { state: HEAD, line: Vec::new(), heads: 0 }
+    }
+}
+
+impl Watch {
+    /// Whether everything that was read belongs to whole requests.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::Head { begun: false, .. }) && self.line.is_empty()
+    }
+
+    /// Takes notice of what was read.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], verdict: &Verdict) {
+        while !bytes.is_empty() {
+            match &mut self.state {
+                State::Lost => return,
+                State::Body(left) | State::Chunk(left) => {
+                    let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= here as u64;
+                    bytes = &bytes[here..];
+                    if *left == 0 {
+                        self.state =
+                            if matches!(self.state, State::Chunk(_)) { State::ChunkSize } else { HEAD };
+                    }
+                }
+                State::Head { .. } | State::ChunkSize | State::Trailers => {
+                    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+                        self.keep(bytes);
+                        return;
+                    };
+                    if self.line.is_empty() {
+                        self.line_ended(&bytes[..end], verdict);
+                    } else {
+                        self.keep(&bytes[..end]);
+                        let line = std::mem::take(&mut self.line);
+                        self.line_ended(&line, verdict);
+                    }
+                    bytes = &bytes[end + 1..];
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        let room = LINE_BYTES_MAX.saturating_sub(self.line.len()).min(part.len());
+        self.line.extend_from_slice(&part[..room]);
+    }
+
+    fn line_ended(&mut self, line: &[u8], verdict: &Verdict) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match &mut self.state {
+            // Empty lines before a request are skipped (RFC 9112 §2.2).
+            State::Head { begun: false, .. } if line.is_empty() => {}
+            State::Head { begun: begun @ false, .. } => *begun = true,
+            State::Head { length, chunked, twofold, .. } if !line.is_empty() => {
+                if let Some(value) = field(line, b"content-length") {
+                    *twofold |= *chunked;
+                    *length = parse(value, 10);
+                    if length.is_none() {
+                        self.state = State::Lost;
+                    }
+                } else if field(line, b"transfer-encoding").is_some() {
+                    *twofold |= length.is_some();
+                    *chunked = true;
+                }
+            }
+            State::Head { length, chunked, twofold, .. } => {
+                if *twofold {
+                    verdict.ambiguous.store(self.heads, Ordering::Relaxed);
+                }
+                self.heads += 1;
+                self.state = match (*chunked, *length) {
+                    (true, _) => State::ChunkSize,
+                    (false, None | Some(0)) => HEAD,
+                    (false, Some(length)) => State::Body(length),
+                };
+            }
+            State::ChunkSize => {
+                let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+                self.state = match parse(size, 16) {
+                    // The line break behind the data counts too.
+                    Some(size @ 1..) => State::Chunk(size.saturating_add(2)),
+                    Some(0) => State::Trailers,
+                    None => State::Lost,
+                };
+            }
+            State::Trailers if line.is_empty() => self.state = HEAD,
+            State::Trailers | State::Body(_) | State::Chunk(_) | State::Lost => {}
+        }
+    }
+}
+
+/// The value of a header line, if it is of that name (given in lower case).
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = line.split_at_checked(name.len())?;
+    if head.eq_ignore_ascii_case(name) { rest.strip_prefix(b":") } else { None }
+}
+
+fn parse(digits: &[u8], radix: u32) -> Option<u64> {
+    let text = std::str::from_utf8(digits.trim_ascii()).ok()?;
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    plain.then(|| u64::from_str_radix(text, radix).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The index of the ambiguous request, fed whole and byte by byte, and whether the end is between requests.
+    fn watch(bytes: &str) -> (Option<u64>, bool) {
+        let run = |pieces: std::slice::Chunks<'_, u8>| {
+            let (mut watch, verdict) = (Watch::default(), Verdict::default());
+            pieces.for_each(|piece| watch.feed(piece, &verdict));
+            let found = verdict.ambiguous.load(Ordering::Relaxed);
+            ((found != NONE).then_some(found), watch.is_between_requests())
+        };
+        let whole = run(bytes.as_bytes().chunks(bytes.len().max(1)));
+        assert_eq!(whole, run(bytes.as_bytes().chunks(1)), "{bytes}");
+        whole
+    }
+
+    #[test]
+    fn both_announcements_are_seen_in_either_order() {
+        let te_first = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n";
+        let cl_first =
+            "POST / HTTP/1.1\r\nCONTENT-LENGTH:5\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        assert_eq!(watch(te_first), (Some(0), true));
+        assert_eq!(watch(cl_first), (Some(0), true));
+    }
+
+    #[test]
+    fn bodies_are_not_mistaken_for_heads() {
+        let fixed = "POST / HTTP/1.1\r\nContent-Length: 24\r\n\r\na\nTransfer-Encoding: xyz\n";
+        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
+                       13;x=y\r\na\nContent-Length: 5\r\nB\r\nhello world\r\n0\r\nContent-Length: 9\r\n\r\n";
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(watch(&[fixed, chunked, get, fixed, "\r\n", get].concat()), (None, true));
+        let ambiguous = "POST / HTTP/1.1\nTransfer-Encoding: chunked\nContent-Length: 5\n\n";
+        assert_eq!(watch(&[fixed, chunked, get, ambiguous].concat()), (Some(3), false));
+    }
+
+    #[test]
+    fn the_middle_of_a_request_is_known() {
+        assert!(!watch("GET / HT").1);
+        assert!(!watch("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc").1);
+        assert!(watch("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcde").1);
+        assert!(!watch("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc").1);
+        assert!(watch("").1);
+    }
+
+    #[test]
+    fn what_is_not_understood_ends_the_watch() {
+        assert_eq!(watch("POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), (None, false));
+        assert_eq!(watch("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"), (None, false));
+        let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(1_000));
+        assert_eq!(watch(&long), (None, true));
+    }
+}

@@ -1,0 +1,66 @@
+//! What every mount and every connection is held to.
+
+use order_core::json::JsonLimits;
+use order_core::{Clock, Ids};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How much a client may send, and how long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of a body.
+    pub body_bytes_max: usize,
+    /// Most header fields.
+    pub headers_max: usize,
+    /// Most bytes of all header fields together, names and values.
+    pub header_bytes_max: usize,
+    /// Most bytes of the request target (path and query).
+    pub uri_bytes_max: usize,
+    /// Longest wait for a request's head, from the end of the request before it: an idle connection is closed then too.
+    pub header_timeout: Duration,
+    /// Longest wait for a whole body.
+    pub body_timeout: Duration,
+    /// Longest time from a request's head to its reply's head.
+    pub request_timeout: Duration,
+    /// Most connections at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// What JSON may look like.
+    pub json: JsonLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 256 * 1024,
+            headers_max: 64,
+            header_bytes_max: 16 * 1024,
+            uri_bytes_max: 8 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
+            connections_max: 10_000,
+            json: JsonLimits::default(),
+        }
+    }
+}
+
+/// The limits, and what the plumbing needs besides. One for the whole process.
+#[derive(Clone)]
+pub struct Guard {
+    /// How much, how long.
+    pub limits: Limits,
+    /// Whether only loopback names are served (`Host`), and writes only from loopback pages (`Origin`): what keeps a
+    /// foreign web page from reaching a server that asks for no login.
+    pub loopback_only: bool,
+    /// For request ids.
+    pub clock: Arc<dyn Clock>,
+    /// For request ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+impl Guard {
+    /// A guard with these limits.
+    pub fn new(limits: Limits, loopback_only: bool, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self { limits, loopback_only, clock, ids }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a mount counts: its labels are bounded, whatever clients put into paths, queries and methods.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::get;
+use edge::{Guard, Limits, Mount, Refusal, RequestId};
+use http::Request;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::sync::Arc;
+use testkit::{ManualClock, SeededIds};
+use tower::ServiceExt;
+
+fn style(refusal: &Refusal, _: &RequestId) -> Response {
+    edge::respond::text(refusal.status(), refusal.detail())
+}
+
+fn router() -> Router {
+    let routes = Router::new().route("/things/{id}", get(async || "a thing"));
+    let guard = Guard::new(Limits::default(), false, ManualClock::new(), SeededIds::new(1));
+    Router::new().nest("/in", edge::mount(routes, Mount { name: "test", style }, Arc::new(guard)))
+}
+
+async fn ask(router: &Router, method: &str, path: &str) {
+    let request = Request::builder().method(method).uri(path);
+    router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+}
+
+fn blocking<T>(asking: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(asking)
+}
+
+#[test]
+fn labels_are_bounded() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        blocking(async {
+            let router = router();
+            for index in 0..3 {
+                ask(&router, "GET", &format!("/in/things/canary-{index}?canary={index}")).await;
+                ask(&router, "GET", &format!("/in/canary-{index}")).await;
+                ask(&router, &format!("CANARY{index}"), "/in/things/1").await;
+            }
+        });
+    });
+    let text = handle.render();
+    for line in [
+        r#"http_requests_total{mount="test",method="GET",route="/in/things/{id}",status="200"} 3"#,
+        r#"http_requests_total{mount="test",method="GET",route="unmatched",status="404"} 3"#,
+        r#"http_requests_total{mount="test",method="other",route="/in/things/{id}",status="405"} 3"#,
+        r#"http_request_duration_seconds_count{mount="test",route="/in/things/{id}"} 6"#,
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(!text.to_lowercase().contains("canary"), "{text}");
+}

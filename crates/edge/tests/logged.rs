@@ -1,0 +1,108 @@
+//! What a mount logs: ids and causes, and nothing that clients put into paths and queries. Alone in its process: what
+//! is logged at all is decided once for all threads.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use edge::{Guard, Limits, LoggedOrder, Mount, Refusal, Refused, RequestId};
+use http::Request;
+use order_core::{Fault, OrderId};
+use std::io;
+use std::sync::{Arc, Mutex};
+use testkit::{ManualClock, SeededIds};
+use tower::ServiceExt;
+
+fn style(refusal: &Refusal, _: &RequestId) -> Response {
+    edge::respond::text(refusal.status(), refusal.detail())
+}
+
+async fn thing() -> Response {
+    let mut response = "a thing".into_response();
+    response
+        .extensions_mut()
+        .insert(LoggedOrder(OrderId("230e0945-205f-8eaa-8fef-55ebf134b616".parse().unwrap())));
+    response
+}
+
+fn router() -> Router {
+    let routes = Router::new()
+        .route("/things/{id}", get(thing))
+        .route("/broken", get(async || Refused(Refusal::Fault(Fault::internal("row 17 is torn")))))
+        .route("/full", get(async || Refused(Refusal::Fault(Fault::Overloaded))))
+        .route(
+            "/panic",
+            get(async || {
+                if true {
+                    panic!("on purpose")
+                }
+            }),
+        );
+    let guard = Guard::new(Limits::default(), false, ManualClock::new(), SeededIds::new(1));
+    Router::new().nest("/in", edge::mount(routes, Mount { name: "test", style }, Arc::new(guard)))
+}
+
+async fn ask(router: &Router, path: &str) {
+    let request = Request::builder().uri(path).header("x-request-id", "my-id");
+    router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+}
+
+/// Lines of a log, for a test to look at.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_fails_is_logged_with_its_request_and_nothing_that_clients_put_in() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let router = router();
+            for path in
+                ["/in/things/canary?canary", "/in/broken?canary", "/in/full", "/in/panic", "/in/canary"]
+            {
+                ask(&router, path).await;
+            }
+        });
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(!text.contains("canary"), "{text}");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| {
+            assert_eq!(line["span"]["request_id"], "my-id", "{line}");
+            (line["level"].as_str().unwrap(), line["fields"]["message"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        ("DEBUG", "answered"),
+        ("ERROR", "failed"),
+        ("DEBUG", "refused"),
+        ("ERROR", "a handler panicked"),
+        ("WARN", "failed"),
+        ("DEBUG", "answered"),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(lines[0]["fields"]["order_id"], "230e0945-205f-8eaa-8fef-55ebf134b616");
+    assert_eq!(lines[1]["fields"]["fault"], "internal: row 17 is torn");
+    assert_eq!(lines[1]["span"]["route"], "/in/broken");
+}

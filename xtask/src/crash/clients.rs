@@ -1,0 +1,190 @@
+//! Client threads: each places orders and insists, under the same reference, until it has an answer.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::effects::Effects;
+use super::history::History;
+use super::order::Order;
+use super::report::{Kind, Violations};
+use crate::http::client::{Client, Reply};
+use crate::rng::Rng;
+
+/// Orders that may wait for their effect before the clients hold back.
+const BACKLOG_MAX: usize = 1_000;
+/// Orders whose requests other clients repeat.
+const RECENT_MAX: usize = 64;
+/// A client gives an order up when the server has been away for so long.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// An order on its way.
+struct Placed {
+    order: Order,
+    /// Set by the first acknowledgement that is on the disk.
+    order_id: OnceLock<String>,
+    /// Acknowledgements that said "new".
+    created: AtomicUsize,
+}
+
+/// What the client threads share.
+pub(crate) struct Stage {
+    pub(crate) address: SocketAddr,
+    pub(crate) run: String,
+    pub(crate) orders_per_second: usize,
+    pub(crate) history: History,
+    pub(crate) effects: Effects,
+    pub(crate) violations: Violations,
+    pub(crate) stop: AtomicBool,
+    pub(crate) acknowledged: AtomicUsize,
+    pub(crate) repeated: AtomicUsize,
+    recent: Mutex<VecDeque<Arc<Placed>>>,
+}
+
+impl Stage {
+    pub(crate) fn new(
+        address: SocketAddr,
+        run: String,
+        rate: usize,
+        history: History,
+        effects: Effects,
+    ) -> Self {
+        Self {
+            address,
+            run,
+            orders_per_second: rate,
+            history,
+            effects,
+            violations: Violations::default(),
+            stop: AtomicBool::new(false),
+            acknowledged: AtomicUsize::new(0),
+            repeated: AtomicUsize::new(0),
+            recent: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn backlog(&self) -> usize {
+        self.acknowledged.load(Ordering::Relaxed).saturating_sub(self.effects.taken())
+    }
+
+    fn remember(&self, placed: &Arc<Placed>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(Arc::clone(placed));
+    }
+
+    fn some_recent(&self, rng: &mut Rng) -> Option<Arc<Placed>> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = recent.len().checked_sub(1)?;
+        recent.get(rng.between(0, last as u64) as usize).map(Arc::clone)
+    }
+}
+
+/// Starts `count` clients; they end soon after `stage.stop`, with every order of theirs answered.
+pub(crate) fn start(stage: &Arc<Stage>, count: usize, rng: &Rng) -> Vec<thread::JoinHandle<Result<()>>> {
+    (0..count)
+        .map(|id| {
+            let (stage, rng) = (Arc::clone(stage), rng.fork(1_000 + id as u64));
+            thread::spawn(move || run(&stage, id, count, rng))
+        })
+        .collect()
+}
+
+fn run(stage: &Stage, id: usize, count: usize, mut rng: Rng) -> Result<()> {
+    let mut client = Client::new(stage.address, Duration::from_secs(10));
+    let pause_us = 1_000_000 * count as u64 / stage.orders_per_second.max(1) as u64;
+    let mut n = 0;
+    while !stage.stopped() {
+        // One in twenty repeats an order of another client, which may be in flight at this moment.
+        let placed = match stage.some_recent(&mut rng).filter(|_| rng.chance(5)) {
+            Some(placed) => placed,
+            None => {
+                let order = Order::generate(&stage.run, id, n, &mut rng);
+                n += 1;
+                stage.history.intent(&order)?;
+                let placed = Placed { order, order_id: OnceLock::new(), created: AtomicUsize::new(0) };
+                let placed = Arc::new(placed);
+                stage.remember(&placed);
+                placed
+            }
+        };
+        insist(stage, &mut client, &placed)?;
+        thread::sleep(Duration::from_micros(rng.between(0, 2 * pause_us)));
+        while stage.backlog() > BACKLOG_MAX && !stage.stopped() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
+/// Sends the order until it is acknowledged or refused for good.
+fn insist(stage: &Stage, client: &mut Client, placed: &Placed) -> Result<()> {
+    let (path, body) = placed.order.request();
+    let began = Instant::now();
+    loop {
+        let known_before = placed.order_id.get().is_some();
+        match client.post(path, &body) {
+            Ok(reply) if matches!(reply.status, 200 | 201) => {
+                return acknowledge(stage, placed, &reply, known_before);
+            }
+            // Try again later: overload, a database that is away, an outcome that the server does not know.
+            Ok(reply) if matches!(reply.status, 408 | 429 | 503 | 504) => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            Ok(reply) => {
+                let detail =
+                    format!("{} to {}: {}", reply.status, String::from_utf8_lossy(&body), reply.text());
+                stage.violations.add(Kind::Refused, &placed.order.reference, detail);
+                return Ok(());
+            }
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+        stage.repeated.fetch_add(1, Ordering::Relaxed);
+        if began.elapsed() > PATIENCE {
+            stage.violations.add(Kind::Refused, &placed.order.reference, "no answer for a long time");
+            return Ok(());
+        }
+    }
+}
+
+fn acknowledge(stage: &Stage, placed: &Placed, reply: &Reply, known_before: bool) -> Result<()> {
+    let order = &placed.order;
+    let answer = match reply.json() {
+        Ok(answer) => answer,
+        Err(fault) => {
+            stage.violations.add(Kind::Content, &order.reference, fault.to_string());
+            return Ok(());
+        }
+    };
+    let order_id = match order.acknowledged_id(&answer) {
+        Ok(order_id) => order_id,
+        Err(wrong) => {
+            stage.violations.add(Kind::Content, &order.reference, format!("acknowledged with {wrong}"));
+            return Ok(());
+        }
+    };
+    stage.history.acknowledged(order, &order_id, reply.status)?;
+    let first = placed.order_id.set(order_id.clone()).is_ok();
+    if first {
+        stage.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+    if placed.order_id.get() != Some(&order_id) {
+        stage.violations.add(Kind::Double, &order.reference, format!("a second order {order_id}"));
+    }
+    let created = usize::from(reply.status == 201);
+    if placed.created.fetch_add(created, Ordering::Relaxed) + created > 1 || (known_before && created > 0) {
+        stage.violations.add(Kind::Double, &order.reference, "new (201) after it had been acknowledged");
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Bugs that are planted in a build with kill points (`WELLORDER_PLANT=name`), and what gives each away. A driver
+//! that does not catch them would not catch the real ones.
+
+use std::time::Duration;
+
+use super::effects::Manner;
+use super::report::Kind;
+
+/// A planted bug and the circumstances in which it does harm.
+pub(crate) struct Plant {
+    pub(crate) name: &'static str,
+    /// It counts as caught when one of these is found; anything else is a symptom of something else.
+    pub(crate) caught_as: &'static [Kind],
+    pub(crate) kills: usize,
+    /// How often the process is stopped for longer than its leases, instead of the number of every run.
+    pub(crate) pauses: usize,
+    /// Settings on top of those of every run.
+    pub(crate) env: &'static [(&'static str, &'static str)],
+    pub(crate) manner: Manner,
+}
+
+pub(crate) const PLANTS: &[Plant] = &[
+    // The answer leaves before the commit: a kill in between loses an order that was acknowledged.
+    Plant {
+        name: "ack-before-commit",
+        caught_as: &[Kind::Lost],
+        kills: 8,
+        pauses: 0,
+        env: &[],
+        manner: Manner::Mixed,
+    },
+    // The process is stopped for longer than its leases while effects are under way. When it goes on, it claims the
+    // work that is due by then anew, and the first attempts, answered meanwhile, want to finish it too.
+    Plant {
+        name: "finish-without-token",
+        caught_as: &[Kind::DoubleProcessed],
+        kills: 0,
+        pauses: 6,
+        env: &[("WELLORDER_WORKER_LEASE_MS", "1000"), ("WELLORDER_WORKER_HEARTBEAT_MS", "300")],
+        manner: Manner::Hold(Duration::from_millis(700)),
+    },
+    Plant {
+        name: "lost-journal-row",
+        caught_as: &[Kind::PositionGap, Kind::VersionGap],
+        kills: 0,
+        pauses: 0,
+        env: &[],
+        manner: Manner::Mixed,
+    },
+    Plant {
+        name: "cursor-past-gap",
+        caught_as: &[Kind::SinkGap],
+        kills: 4,
+        pauses: 0,
+        env: &[],
+        manner: Manner::Mixed,
+    },
+];

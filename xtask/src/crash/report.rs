@@ -1,0 +1,170 @@
+//! What a run found, and how it is told.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+/// How many violations are told in full.
+const TOLD_MAX: usize = 20;
+
+/// The kinds of what must not be; the names are part of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// An acknowledged order is not there.
+    Lost,
+    /// One reference led to two orders, or was new twice.
+    Double,
+    /// Processed more than once.
+    DoubleProcessed,
+    /// Not processed in time, or parked.
+    Unprocessed,
+    /// An order is not what was sent.
+    Content,
+    /// An order that nobody sent.
+    Stranger,
+    /// The id is not the one that the reference derives, or not in its shard.
+    Identity,
+    /// A position of a shard is missing or given twice.
+    PositionGap,
+    /// A version of an order is missing, given twice or out of order.
+    VersionGap,
+    /// The order as shown and its events disagree.
+    State,
+    /// The effect of an order is missing, too frequent, or under a wrong key.
+    Effect,
+    /// The sink lacks a version, or has it too early.
+    SinkGap,
+    /// The sink and the feed disagree, or the file is damaged.
+    Sink,
+    /// A follower is behind or failing.
+    Follower,
+    /// An answer that no client may get.
+    Refused,
+    /// `wellorder audit` found something or did not run.
+    Audit,
+    /// The process did not start, or ended by itself.
+    Process,
+    /// It did not stop as asked.
+    Stop,
+    /// A kill point that was never passed.
+    PointNotReached,
+}
+
+impl Kind {
+    /// As it is told.
+    fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Violation {
+    pub(crate) kind: Kind,
+    /// The order, shard, file or point that it is about.
+    pub(crate) subject: String,
+    pub(crate) detail: String,
+}
+
+/// Collects violations from every thread.
+#[derive(Default)]
+pub(crate) struct Violations(Mutex<Vec<Violation>>);
+
+impl Violations {
+    pub(crate) fn add(&self, kind: Kind, subject: impl Into<String>, detail: impl Into<String>) {
+        self.lock().push(Violation { kind, subject: subject.into(), detail: detail.into() });
+    }
+
+    pub(crate) fn all(&self) -> Vec<Violation> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Violation>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The figures of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) seed: u64,
+    pub(crate) plant: Option<String>,
+    pub(crate) kills: usize,
+    pub(crate) kills_at_random: usize,
+    /// How often each kill point killed.
+    pub(crate) kills_at_points: BTreeMap<String, usize>,
+    pub(crate) acknowledged: usize,
+    pub(crate) requests_repeated: usize,
+    pub(crate) effects: usize,
+    pub(crate) effects_repeated: usize,
+    pub(crate) events: usize,
+    pub(crate) sink_lines: usize,
+    pub(crate) sink_lines_repeated: usize,
+    pub(crate) sink_files: usize,
+    pub(crate) seconds: f64,
+    pub(crate) violations: BTreeMap<Kind, usize>,
+    /// The first ones, in full.
+    pub(crate) told: Vec<Violation>,
+}
+
+impl Summary {
+    pub(crate) fn take(&mut self, violations: &[Violation]) {
+        for violation in violations {
+            *self.violations.entry(violation.kind).or_default() += 1;
+        }
+        self.told = violations.iter().take(TOLD_MAX).cloned().collect();
+    }
+
+    fn count(&self, kinds: &[Kind]) -> usize {
+        kinds.iter().filter_map(|kind| self.violations.get(kind)).sum()
+    }
+
+    pub(crate) fn clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    pub(crate) fn found(&self, kinds: &[Kind]) -> bool {
+        self.count(kinds) > 0
+    }
+
+    /// The result in a line or two, then the first violations.
+    pub(crate) fn print(&self) {
+        let all: usize = self.violations.values().sum();
+        let (lost, double) = (self.count(&[Kind::Lost]), self.count(&[Kind::Double, Kind::DoubleProcessed]));
+        let unprocessed = self.count(&[Kind::Unprocessed]);
+        println!(
+            "kills {} ({} at random, {} at points), acknowledged {}, lost {lost}, double {double}, \
+             unprocessed {unprocessed}, other violations {}",
+            self.kills,
+            self.kills_at_random,
+            self.kills_at_points.values().sum::<usize>(),
+            self.acknowledged,
+            all - lost - double - unprocessed,
+        );
+        println!(
+            "effects {} ({} repeated), events {}, sink lines {} in {} files ({} repeated), requests repeated {}, \
+             {:.0} s, seed {}",
+            self.effects,
+            self.effects_repeated,
+            self.events,
+            self.sink_lines,
+            self.sink_files,
+            self.sink_lines_repeated,
+            self.requests_repeated,
+            self.seconds,
+            self.seed
+        );
+        if !self.kills_at_points.is_empty() {
+            let points: Vec<_> =
+                self.kills_at_points.iter().map(|(point, n)| format!("{point} {n}")).collect();
+            println!("points: {}", points.join(", "));
+        }
+        for (kind, n) in &self.violations {
+            println!("VIOLATION {}: {n}", kind.name());
+        }
+        for violation in &self.told {
+            println!("  {} {}: {}", violation.kind.name(), violation.subject, violation.detail);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! One run from the empty folder to the verdict.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::check::{Facts, check};
+use super::clients::{self, Stage};
+use super::effects::{Effects, Manner};
+use super::gather::{self, Feed};
+use super::history::History;
+use super::killer::{self, Killed};
+use super::plants::Plant;
+use super::report::{Kind, Summary, Violations};
+use crate::http::server::free_address;
+use crate::rng::Rng;
+use crate::server::{Launch, Wellorder};
+use crate::shell::{capture, signal, wait_until};
+
+/// How long everything that was accepted may take to be processed and to reach the sink after the last start.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+/// With a planted bug some of it may never come: give up when nothing has moved for so long.
+const STALL_LIMIT: Duration = Duration::from_secs(8);
+const STOP_LIMIT: Duration = Duration::from_secs(25);
+/// How often the process of the last start is stopped (SIGSTOP) and continued.
+const PAUSES: usize = 2;
+/// Longer than the leases of [`SETTINGS`]: its work is due when it goes on.
+const PAUSE: Duration = Duration::from_millis(2_500);
+/// Between two pauses.
+const BETWEEN_PAUSES: Duration = Duration::from_millis(800);
+/// Load on the last start, before the drain.
+const LAST_LOAD: Duration = Duration::from_secs(3);
+
+/// Settings of every run: short leases and quick retries, so that recovery happens within the run; small files,
+/// so that the sink rotates.
+const SETTINGS: &[(&str, &str)] = &[
+    ("WELLORDER_PROCESSOR", "http"),
+    ("WELLORDER_WORKER_LEASE_MS", "2000"),
+    ("WELLORDER_WORKER_HEARTBEAT_MS", "500"),
+    ("WELLORDER_WORKER_BACKOFF_BASE_MS", "50"),
+    ("WELLORDER_WORKER_MAX_ATTEMPTS", "20"),
+    ("WELLORDER_NDJSON_ROTATE_MIB", "1"),
+    ("WELLORDER_LOG_LEVEL", "warn"),
+];
+
+/// What to play.
+pub(crate) struct Setup {
+    pub(crate) binary: PathBuf,
+    pub(crate) seed: u64,
+    pub(crate) kills: usize,
+    pub(crate) points: bool,
+    pub(crate) connections: usize,
+    pub(crate) rate: usize,
+    pub(crate) plant: Option<&'static Plant>,
+    pub(crate) quiet: bool,
+    pub(crate) keep: bool,
+}
+
+/// Plays it and sums it up.
+pub(crate) fn play(setup: &Setup) -> Result<Summary> {
+    let began = Instant::now();
+    let name = setup.plant.map_or("run", |plant| plant.name);
+    let folder = format!("wellorder-crash-{}-{}-{name}", std::process::id(), setup.seed);
+    let folder = std::env::temp_dir().join(folder);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let effects = Effects::start(setup.plant.map_or(Manner::Mixed, |plant| plant.manner))?;
+    let launch = launch(setup, &folder, &effects)?;
+    let history = History::create(&folder.join(format!("history-{}.ndjson", setup.seed)))?;
+    let run = format!("crash-{}", setup.seed);
+    let stage = Arc::new(Stage::new(launch.address, run, setup.rate, history, effects));
+    let mut rng = Rng::new(setup.seed);
+    let plan = killer::plan(setup.kills, setup.points, &mut rng);
+    let clients = clients::start(&stage, setup.connections, &rng);
+
+    let mut killed = Killed::default();
+    let mut facts = Facts::default();
+    if killer::kill_all(&launch, &stage, &plan, setup.quiet, &mut killed)? {
+        last_act(setup, &launch, &stage, clients, &mut facts)?;
+    }
+    facts.kills = killed.total();
+    facts.history = stage.history.read()?;
+    facts.effects = stage.effects.snapshot();
+    let files = gather::sink_files(&launch.data)?;
+    facts.sink = gather::sink_lines(&files)?;
+    if !facts.feed.is_empty() {
+        check(&facts, &stage.violations);
+    }
+    let mut summary = sum_up(setup, &facts, &stage, killed);
+    summary.sink_files = files.len();
+    summary.seconds = began.elapsed().as_secs_f64();
+    leave(setup, &folder, &summary)?;
+    Ok(summary)
+}
+
+fn launch(setup: &Setup, folder: &Path, effects: &Effects) -> Result<Launch> {
+    let mut env: Vec<(String, String)> = vec![("WELLORDER_HTTP_PROCESSOR_URL".to_owned(), effects.url())];
+    env.extend(SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    if let Some(plant) = setup.plant {
+        env.push(("WELLORDER_PLANT".to_owned(), plant.name.to_owned()));
+        env.extend(plant.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    }
+    Ok(Launch {
+        binary: setup.binary.clone(),
+        data: folder.join("data"),
+        address: free_address()?,
+        args: Vec::new(),
+        env,
+        log: folder.join("server.log"),
+    })
+}
+
+/// After the last kill: audit under load, drain, read everything, audit idle, stop, audit the folder.
+fn last_act(
+    setup: &Setup,
+    launch: &Launch,
+    stage: &Arc<Stage>,
+    clients: Vec<JoinHandle<Result<()>>>,
+    facts: &mut Facts,
+) -> Result<()> {
+    let mut server = launch.start(&[])?;
+    if !killer::ready(launch, stage, &mut server) {
+        return Ok(());
+    }
+    for _ in 0..setup.plant.map_or(PAUSES, |plant| plant.pauses) {
+        pause(&server)?;
+    }
+    thread::sleep(LAST_LOAD);
+    audit(launch, &stage.violations, "under load");
+    stage.stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        match client.join() {
+            Ok(ended) => ended?,
+            Err(_) => stage.violations.add(Kind::Process, "driver", "a client thread panicked"),
+        }
+    }
+    drain(setup, stage)?;
+    read_all(stage, facts)?;
+    audit(launch, &stage.violations, "idle");
+    stop(&mut server, &stage.violations);
+    audit(launch, &stage.violations, "stopped");
+    Ok(())
+}
+
+/// Stops the process for longer than its leases, as a machine under a hypervisor may be: when it goes on, its first
+/// attempts are zombies that must not finish anything.
+fn pause(server: &Wellorder) -> Result<()> {
+    thread::sleep(BETWEEN_PAUSES);
+    signal(server.pid(), "STOP")?;
+    thread::sleep(PAUSE);
+    signal(server.pid(), "CONT")
+}
+
+/// Waits until every order of the journal is processed and every follower has caught up, or time is up; what is
+/// missing then shows in the checks.
+fn drain(setup: &Setup, stage: &Stage) -> Result<()> {
+    let mut feed = Feed::new(stage.address);
+    let (mut accepted, mut processed) = (0, 0);
+    let mut moved = Instant::now();
+    let mut fault = None;
+    wait_until(DRAIN_LIMIT, Duration::from_millis(200), || {
+        let step = feed.read().and_then(|events| Ok((events, gather::followers(stage.address)?)));
+        let (events, followers) = match step {
+            Ok(step) => step,
+            Err(error) => {
+                fault = Some(error);
+                return true;
+            }
+        };
+        if !events.is_empty() {
+            moved = Instant::now();
+        }
+        accepted += events.iter().filter(|event| event.kind == "order.accepted").count();
+        processed += events.iter().filter(|event| event.kind == "order.processed").count();
+        let caught_up = followers.iter().all(|follower| follower.lag == 0);
+        let stalled = setup.plant.is_some() && moved.elapsed() > STALL_LIMIT;
+        stalled || (accepted > 0 && processed >= accepted && caught_up && moved.elapsed() > settled(setup))
+    });
+    match fault {
+        Some(fault) => Err(fault.context("while draining")),
+        None => Ok(()),
+    }
+}
+
+/// How long nothing may move before the end counts as reached: with a held effect, until its answer is back.
+fn settled(setup: &Setup) -> Duration {
+    match setup.plant.map(|plant| plant.manner) {
+        Some(Manner::Hold(held)) => held + Duration::from_secs(1),
+        Some(Manner::Mixed) | None => Duration::from_millis(500),
+    }
+}
+
+fn read_all(stage: &Stage, facts: &mut Facts) -> Result<()> {
+    facts.feed = Feed::new(stage.address).read()?;
+    facts.followers = gather::followers(stage.address)?;
+    let mut wanted = Vec::new();
+    for known in stage.history.read()?.values() {
+        for order_id in &known.order_ids {
+            wanted.push((order_id.clone(), known.order.door, known.order.reference.clone()));
+        }
+    }
+    facts.orders = gather::orders(stage.address, &wanted)?;
+    Ok(())
+}
+
+/// `wellorder audit` has the same opinion.
+fn audit(launch: &Launch, found: &Violations, when: &str) {
+    let mut command = launch.command();
+    command.args(["audit", "--json", "--data"]).arg(&launch.data);
+    let (code, out) = match capture(&mut command) {
+        Ok(ran) => ran,
+        Err(fault) => return found.add(Kind::Audit, when, format!("{fault:#}")),
+    };
+    let report: Value = serde_json::from_str(&out).unwrap_or_default();
+    if code == Some(0) && report["ok"] == true {
+        return;
+    }
+    let findings = report["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if findings.is_empty() {
+        found.add(Kind::Audit, when, format!("exit code {code:?}: {out}"));
+    }
+    for finding in findings.iter().take(5) {
+        found.add(Kind::Audit, when, finding.to_string());
+    }
+}
+
+/// SIGTERM drains and exits 0.
+fn stop(server: &mut Wellorder, found: &Violations) {
+    match server.terminate(STOP_LIMIT) {
+        Ok(Some(0)) => {}
+        Ok(code) => found.add(Kind::Stop, "SIGTERM", format!("exit code {code:?}")),
+        Err(fault) => found.add(Kind::Stop, "SIGTERM", format!("{fault:#}")),
+    }
+}
+
+fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summary {
+    let mut sink_events: Vec<&str> = facts
+        .sink
+        .iter()
+        .filter_map(|line| line.event.as_ref().ok())
+        .map(|event| event.event_id.as_str())
+        .collect();
+    sink_events.sort_unstable();
+    sink_events.dedup();
+    let mut summary = Summary {
+        seed: setup.seed,
+        plant: setup.plant.map(|plant| plant.name.to_owned()),
+        kills: killed.total(),
+        kills_at_random: killed.at_random,
+        acknowledged: facts.history.values().filter(|known| !known.order_ids.is_empty()).count(),
+        requests_repeated: stage.repeated.load(Ordering::Relaxed),
+        effects: facts.effects.values().filter(|effect| effect.taken > 0).count(),
+        effects_repeated: facts.effects.values().map(|effect| effect.taken.saturating_sub(1)).sum(),
+        events: facts.feed.len(),
+        sink_lines: facts.sink.len(),
+        sink_lines_repeated: facts.sink.len().saturating_sub(sink_events.len()),
+        kills_at_points: killed.at_points,
+        ..Summary::default()
+    };
+    let violations = stage.violations.all();
+    summary.take(&violations);
+    if summary.acknowledged == 0 && violations.is_empty() {
+        stage.violations.add(Kind::Process, "load", "not one order was acknowledged: nothing was shown");
+        summary.take(&stage.violations.all());
+    }
+    summary
+}
+
+/// Removes the folder, unless there is something to look at.
+fn leave(setup: &Setup, folder: &Path, summary: &Summary) -> Result<()> {
+    let expected = setup.plant.is_some_and(|plant| summary.found(plant.caught_as));
+    if setup.keep || !(summary.clean() || expected) {
+        eprintln!("data, history and log are kept in {}", folder.display());
+        return Ok(());
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
