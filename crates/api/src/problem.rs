@@ -263,3 +263,70 @@ pub(crate) fn differing(pointers: &[String]) -> Vec<Offence> {
         |pointer: &String| Offence::at(pointer.as_str(), "differs", "differs from the order that exists");
     pointers.iter().map(offence).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "tests")]
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn kinds_have_names_of_their_own() {
+        let mut names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KINDS.len());
+    }
+
+    #[test]
+    fn a_shared_refusal_keeps_its_status() {
+        let unavailable = Fault::Unavailable { why: String::new(), retry_after: Duration::ZERO };
+        let faults = [
+            unavailable,
+            Fault::Overloaded,
+            Fault::ShuttingDown,
+            Fault::OutcomeUnknown,
+            Fault::Data { why: String::new() },
+            Fault::internal("x"),
+        ];
+        let refusals = [
+            Refusal::RouteUnknown,
+            Refusal::MethodNotAllowed,
+            Refusal::BodyTooLarge { bytes_max: 1 },
+            Refusal::MediaTypeUnsupported,
+            Refusal::UriTooLong,
+            Refusal::UriInvalid,
+            Refusal::HeadersTooLarge,
+            Refusal::ForeignHost,
+            Refusal::BadFraming,
+            Refusal::BodyTimeout,
+            Refusal::RequestTimeout,
+            Refusal::InvalidJson(InvalidJson::Syntax { line: 1, column: 1 }),
+            Refusal::Panicked,
+        ];
+        for refusal in refusals.into_iter().chain(faults.map(Refusal::Fault)) {
+            let response = style(&refusal, &RequestId("x".to_owned()));
+            assert_eq!(response.status(), refusal.status(), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn rejections_have_kinds() {
+        let order_id =
+            order_core::OrderId("230e0945-205f-8eaa-8fef-55ebf134b616".parse().unwrap_or_default());
+        for (rejection, kind) in [
+            (Rejection::OrderUnknown, ORDER_UNKNOWN),
+            (Rejection::KeyReused { order_id, differs: vec!["/total".to_owned()] }, KEY_REUSED),
+            (Rejection::VersionMismatch { expected: 1, actual: 2 }, VERSION_MISMATCH),
+            (Rejection::LeaseLost, LEASE_LOST),
+            (Rejection::FollowerUnknown, FOLLOWER_UNKNOWN),
+            (Rejection::RedriveUnknown, REDRIVE_UNKNOWN),
+            (Rejection::CursorInvalid, CURSOR_INVALID),
+            (Rejection::EpochChanged, EPOCH_CHANGED),
+            (Rejection::CursorExpired, CURSOR_EXPIRED),
+        ] {
+            let Failure::Problem(problem) = Failure::from(rejection) else { panic!("no problem: {kind:?}") };
+            assert_eq!(problem.kind, kind);
+        }
+    }
+}

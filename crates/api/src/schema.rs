@@ -10,7 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 /// An amount: a decimal of at most 28 digits and 28 decimals, as a string, so that no reader rounds it.
 #[derive(ToSchema)]
-#[schema(value_type = String, pattern = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$", example = "19.90")]
+#[schema(value_type = String, pattern = r"^(0|[1-9][0-9]*)(\.[0-9]+)?$", example = "19.90")]
 pub struct Money(pub String);
 
 /// An amount of zero or more: a decimal as a string, or a JSON number, which is read exactly.
@@ -47,8 +47,8 @@ impl PartialSchema for Matched {
     }
 }
 
-/// What happens to an order's work: `queued` (waits for a worker), `running` (a worker has it), `done`, or `parked` (waits for an
-/// operator).
+/// How far an order's work is: `queued` (waits for a worker), `running` (a worker has it), `done`, or `parked` (waits
+/// for an operator).
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum Processing {
@@ -102,7 +102,7 @@ pub struct NewOrder {
     /// The sum.
     pub total: Option<NewMoney>,
     /// Anything else; kept as it is and given back.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub attributes: Option<Map<String, Value>>,
 }
 

@@ -148,6 +148,7 @@ async fn what_clients_send_is_described_as_strict() {
     for name in ["NewOrder", "NewLine", "NewRedrive", "RedriveFilter", "Replay"] {
         assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
     }
+    assert_eq!(document["components"]["schemas"]["NewOrder"].get("required"), None);
     let example = &document["components"]["schemas"]["NewOrder"]["example"];
     let order = rig.order(&example.to_string()).await;
     fits(&document, &json!({ "$ref": "#/components/schemas/Order" }), &order, "Order");

@@ -159,8 +159,16 @@ impl Shared {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
+        if ends_connection(&refusal) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         (response, Some(refusal))
     }
+}
+
+/// Whether the rest of the request is not read, so that no other can follow it.
+fn ends_connection(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::BodyTooLarge { .. } | Refusal::BodyTimeout | Refusal::BadFraming)
 }
 
 /// The headers that every reply has.

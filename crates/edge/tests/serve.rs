@@ -201,7 +201,8 @@ async fn a_body_that_ends_early_or_stalls_is_given_up() {
     let server = server(|limits| limits.body_timeout = Duration::from_millis(50)).await;
     let stalled = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf";
     let mut connection = raw(server.client, stalled).await;
-    assert_eq!(connection.reply().await.unwrap().status, 408);
+    let reply = connection.reply().await.unwrap();
+    assert_eq!((reply.status, reply.header("connection")), (408, Some("close")));
     assert!(connection.rest().await.is_empty());
     let broken = "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n";
     assert_eq!(raw(server.client, broken).await.reply().await.unwrap().status, 400);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Pages of the log that trigger a checkpoint: 32 MiB. Intake touches random pages of one index; a checkpoint every
-/// thousand pages (SQLite's default) writes the same pages again and again (measured: half of the throughput).
+/// thousand pages (SQLite's default) writes the same pages again and again (measured: a fifth of the throughput).
 const CHECKPOINT_PAGES: u32 = 8_192;
 /// Bytes of the log that stay on disk after a checkpoint.
 const LOG_BYTES_MAX: u32 = 64 << 20;

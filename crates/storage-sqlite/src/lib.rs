@@ -82,7 +82,7 @@ impl SqliteStorage {
         }
         let install = meta::load(&conn).map_err(fault)?.ok_or_else(|| Fault::internal("the install did not last"))?;
         meta::check_shards(&install, seed.shards)?;
-        let leases_expired = apply::expire_leases(&conn, now).map_err(fault)?;
+        let leases_expired = apply::live_leases(&conn, now).map_err(fault)?;
         let install = Arc::new(install);
         let guard = Arc::new(Guard::new(&options.path, options.free_bytes_min));
         let writer = Writer::start(WriterState {
@@ -94,6 +94,8 @@ impl SqliteStorage {
             busy_timeout: options.busy_timeout,
             suspect: false,
             dirty: true,
+            failing: false,
+            expire_leases: (leases_expired > 0).then_some(now),
         })?;
         let readers = Readers::new(options.path.clone(), options.busy_timeout, Arc::clone(&guard));
         Ok((Self { install, guard, readers, writer: Some(writer) }, Opened { migrated, leases_expired }))

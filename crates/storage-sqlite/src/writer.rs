@@ -8,7 +8,7 @@ use crate::meta;
 use order_core::command::Command;
 use order_core::ports::Committed;
 use order_core::query::Install;
-use order_core::{Fault, fault_point};
+use order_core::{Fault, Timestamp, fault_point};
 use rusqlite::{Connection, ErrorCode};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +53,10 @@ pub(crate) struct WriterState {
     pub(crate) suspect: bool,
     /// Whether the log holds anything.
     pub(crate) dirty: bool,
+    /// Whether the last commit failed for want of a usable database.
+    pub(crate) failing: bool,
+    /// Leases of an earlier process become due at this moment, with the first commit: a start must not need room.
+    pub(crate) expire_leases: Option<Timestamp>,
 }
 
 impl Writer {
@@ -95,27 +99,50 @@ impl WriterState {
         let committed = self.transaction(&commands);
         metrics::histogram!("storage_commit_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("storage_commit_commands").record(commands.len() as f64);
-        if let Err(Fault::Unavailable { why, .. }) = &committed {
-            metrics::counter!("storage_commit_faults_total").increment(1);
-            tracing::error!(%why, "cannot commit");
-        }
+        self.report(&committed);
         drop(reply.send(committed));
+    }
+
+    /// Says once that commits fail, and once that they succeed again; each caller hears of its own.
+    fn report(&mut self, committed: &Result<Committed, Fault>) {
+        match committed {
+            Err(Fault::Unavailable { why, .. }) => {
+                metrics::counter!("storage_commit_faults_total").increment(1);
+                if !self.failing {
+                    tracing::error!(%why, "cannot commit; trying again with each command");
+                }
+                self.failing = true;
+            }
+            Ok(_) if self.failing => {
+                tracing::info!("commits succeed again");
+                self.failing = false;
+            }
+            _ => {}
+        }
     }
 
     fn transaction(&mut self, commands: &[Command]) -> Result<Committed, Fault> {
         self.ready()?;
-        let committed = self.begin().and_then(|()| apply::apply(&self.conn, &self.install, commands));
+        let committed = self.begin().and_then(|()| self.apply(commands));
         let committed = committed.and_then(|committed| self.end().map(|()| committed));
         if committed.is_err() && !self.conn.is_autocommit() {
             // What cannot be undone now is undone when the connection is opened again.
             self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();
         }
         let committed = committed?;
+        self.expire_leases = None;
         // Only now is it sure that what was flushed lies where it will be looked for.
         match self.guard.check(self.identity)? {
             Found::Same => Ok(committed),
             Found::Other => Err(unavailable("the database file was replaced during a commit")),
         }
+    }
+
+    fn apply(&mut self, commands: &[Command]) -> Result<Committed, Fault> {
+        if let Some(now) = self.expire_leases {
+            apply::expire_leases(&self.conn, now).map_err(fault)?;
+        }
+        apply::apply(&self.conn, &self.install, commands)
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
@@ -178,7 +205,7 @@ impl WriterState {
     /// The planted bug of the crash test: the client hears of success before the commit.
     fn acknowledge_too_early(&mut self, commands: &[Command], reply: oneshot::Sender<Result<Committed, Fault>>) {
         let applied = self.ready().and_then(|()| self.begin());
-        let applied = applied.and_then(|()| apply::apply(&self.conn, &self.install, commands));
+        let applied = applied.and_then(|()| self.apply(commands));
         let failed = applied.is_err();
         drop(reply.send(applied));
         std::thread::sleep(Duration::from_millis(20));

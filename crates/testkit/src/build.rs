@@ -1,10 +1,10 @@
 //! Builders: a test says what matters to it, the rest has plain values.
 
+use order_core::Money;
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Command};
 use order_core::ids::{EventId, Ids, OrderId, Reference, SourceId, TenantId};
 use order_core::intake::{IdempotencyKey, Intake, derived_id, digest};
-use order_core::Money;
 use order_core::order::{Content, Line};
 use serde_json::Value;
 
@@ -25,7 +25,8 @@ pub fn money(text: &str) -> Money {
 
 /// An order of the tenant `default` from the source `api`, with one line: 2 × 9.95 of `tea`, total 19.90 EUR.
 pub fn intake(reference: &str) -> IntakeBuilder {
-    let line = Line { sku: "tea".to_owned(), name: Some("Tea".to_owned()), quantity: 2, unit_price: money("9.95") };
+    let line =
+        Line { sku: "tea".to_owned(), name: Some("Tea".to_owned()), quantity: 2, unit_price: money("9.95") };
     IntakeBuilder(Intake {
         tenant: TenantId::default_tenant(),
         source: source("api"),

@@ -1,18 +1,22 @@
 //! All that can be read of a storage, to compare one with another, or with itself after a restart.
 
 use order_core::clock::Timestamp;
-use order_core::ids::{RedriveId, Shard, SourceId, TenantId};
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::ports::Storage;
 use order_core::query::{FollowerRow, OrderDossier, OrderQuery, Tally, TallyFact};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use order_core::state::Processing;
 use std::collections::BTreeSet;
 
 /// What every read of a storage gives at one moment.
 #[derive(Debug)]
-#[expect(dead_code, reason = "compared as text, so that amounts keep their digits and a difference can be shown")]
+#[expect(
+    dead_code,
+    reason = "compared as text, so that amounts keep their digits and a difference can be shown"
+)]
 pub struct Dump {
     heads: Vec<Head>,
     journal: Vec<Event>,
@@ -30,6 +34,8 @@ pub struct Dump {
 struct TenantDump {
     tenant: TenantId,
     orders: Vec<Order>,
+    by_processing: Vec<(Processing, Vec<OrderId>)>,
+    by_number: Vec<Option<OrderId>>,
     parked: BoundedCount,
     tallies: Vec<(SourceId, Tally)>,
 }
@@ -60,8 +66,10 @@ impl Dump {
         dump.work.sort_by_key(|(work, _)| work.order_id);
         let owners: BTreeSet<TenantId> = dump.dossiers.iter().map(|it| it.order.tenant.clone()).collect();
         for tenant in owners {
-            let sources: BTreeSet<SourceId> = dump.dossiers.iter().map(|it| it.order.source.clone()).collect();
-            dump.tenants.push(TenantDump::of(storage, tenant, sources, now).await);
+            let sources: BTreeSet<SourceId> =
+                dump.dossiers.iter().map(|it| it.order.source.clone()).collect();
+            let numbers: Vec<i64> = dump.dossiers.iter().map(|it| it.order.number).collect();
+            dump.tenants.push(TenantDump::of(storage, tenant, sources, &numbers, now).await);
         }
         for (tenant, redrive_id) in redrives {
             let job = storage.redrive(tenant, *redrive_id).await.expect("a job");
@@ -102,31 +110,57 @@ impl Dump {
 }
 
 impl TenantDump {
-    async fn of(storage: &dyn Storage, tenant: TenantId, sources: BTreeSet<SourceId>, now: Timestamp) -> Self {
+    async fn of(
+        storage: &dyn Storage,
+        tenant: TenantId,
+        sources: BTreeSet<SourceId>,
+        numbers: &[i64],
+        now: Timestamp,
+    ) -> Self {
         let parked = storage.count_parked(&tenant, &RedriveFilter::default()).await.expect("a count");
         let mut tallies = Vec::new();
         for source in sources {
             tallies.push((source.clone(), storage.tally(&tenant, &source, now).await.expect("a tally")));
         }
-        let mut query = OrderQuery {
-            tenant: tenant.clone(),
-            source: None,
-            processing: None,
-            fulfilment: None,
-            withdrawn: None,
-            customer: None,
-            before: None,
-            limit: 7,
-            now,
-        };
-        let mut orders = Vec::new();
-        loop {
-            let page = storage.orders(&query).await.expect("a page");
-            orders.extend(page.orders);
-            query.before = page.next;
-            if page.next.is_none() {
-                return Self { tenant, orders, parked, tallies };
-            }
+        let mut by_number = Vec::new();
+        for number in numbers {
+            let order = storage.order_by_number(&tenant, *number).await.expect("an order");
+            by_number.push(order.map(|order| order.id));
+        }
+        let mut by_processing = Vec::new();
+        for &processing in Processing::ALL {
+            let orders = list(storage, &tenant, Some(processing), now).await;
+            by_processing.push((processing, orders.into_iter().map(|order| order.id).collect()));
+        }
+        let orders = list(storage, &tenant, None, now).await;
+        Self { tenant, orders, by_processing, by_number, parked, tallies }
+    }
+}
+
+async fn list(
+    storage: &dyn Storage,
+    tenant: &TenantId,
+    processing: Option<Processing>,
+    now: Timestamp,
+) -> Vec<Order> {
+    let mut query = OrderQuery {
+        tenant: tenant.clone(),
+        source: None,
+        processing,
+        fulfilment: None,
+        withdrawn: None,
+        customer: None,
+        before: None,
+        limit: 7,
+        now,
+    };
+    let mut orders = Vec::new();
+    loop {
+        let page = storage.orders(&query).await.expect("a page");
+        orders.extend(page.orders);
+        query.before = page.next;
+        if page.next.is_none() {
+            return orders;
         }
     }
 }

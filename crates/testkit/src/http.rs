@@ -34,7 +34,8 @@ impl Reply {
 
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }
 }
 
@@ -91,7 +92,8 @@ impl Connection {
         keep: bool,
     ) {
         let connection = if keep { "keep-alive" } else { "close" };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\n");
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\n");
         if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
             request.push_str(&format!("content-length: {}\r\n", body.len()));
         }
@@ -111,7 +113,8 @@ impl Connection {
             if (100..200).contains(&reply.status) {
                 continue;
             }
-            let chunked = reply.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+            let chunked =
+                reply.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
             let length = reply.header("content-length").and_then(|value| value.parse::<usize>().ok());
             reply.body = match (chunked, length, reply.status) {
                 (_, _, 204 | 304) => Vec::new(),
@@ -132,7 +135,10 @@ impl Connection {
     async fn head(&mut self) -> Option<Reply> {
         let status_line = self.line().await?;
         let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let mut reply = Reply { status: status.unwrap_or_else(|| panic!("no status: {status_line}")), ..Reply::default() };
+        let mut reply = Reply {
+            status: status.unwrap_or_else(|| panic!("no status: {status_line}")),
+            ..Reply::default()
+        };
         loop {
             let line = self.line().await?;
             if line.is_empty() {
@@ -148,7 +154,8 @@ impl Connection {
         loop {
             let line = self.line().await?;
             let size = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no size of a chunk: {line}"));
+            let size =
+                usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no size of a chunk: {line}"));
             body.extend(self.exactly(size).await?);
             self.line().await?;
             if size == 0 {

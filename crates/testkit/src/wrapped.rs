@@ -6,8 +6,8 @@ use order_core::clock::Timestamp;
 use order_core::command::{Accept, Command, Reply};
 use order_core::error::Fault;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head};
 use order_core::intake;
+use order_core::journal::{Event, Head};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
@@ -72,7 +72,9 @@ impl Wrapped {
     pub fn refusing(inner: Arc<dyn Storage>, reference: &'static str) -> Arc<dyn Storage> {
         let before = move |batch: &[Command]| {
             let refused = |command: &Command| match command {
-                Command::Accept(accept) => accept.intake.reference.as_ref().is_some_and(|it| it.as_str() == reference),
+                Command::Accept(accept) => {
+                    accept.intake.reference.as_ref().is_some_and(|it| it.as_str() == reference)
+                }
                 _ => false,
             };
             batch.iter().any(refused).then(|| Fault::Data { why: format!("{reference} is refused") })
@@ -160,7 +162,12 @@ impl Storage for Wrapped {
         self.inner.redrive(tenant, redrive_id).await
     }
 
-    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault> {
+    async fn redrive_items(
+        &self,
+        redrive_id: RedriveId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<RedriveItem>, Fault> {
         self.inner.redrive_items(redrive_id, after, limit).await
     }
 
@@ -168,7 +175,12 @@ impl Storage for Wrapped {
         self.inner.open_redrives().await
     }
 
-    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
+    async fn dossiers(
+        &self,
+        shard: Shard,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderDossier>, Fault> {
         self.inner.dossiers(shard, after, limit).await
     }
 

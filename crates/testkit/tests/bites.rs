@@ -40,7 +40,8 @@ impl Fixture for Defective {
 }
 
 fn found(defect: fn(&MemoryStorage, Command) -> Command, forgets: bool) -> bool {
-    let fixture = || -> Box<dyn Fixture> { Box::new(Defective { storage: MemoryStorage::new(), defect, forgets }) };
+    let fixture =
+        || -> Box<dyn Fixture> { Box::new(Defective { storage: MemoryStorage::new(), defect, forgets }) };
     model::explore(2_000, 0, async || fixture()).is_err()
 }
 

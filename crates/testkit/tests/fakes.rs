@@ -38,7 +38,8 @@ impl Stage {
 
     async fn state(&self, reference: &str) -> (Processing, u32) {
         let order_id = id_of(&intake(reference).build());
-        let order = self.app.storage.order(&tenant("default"), order_id).await.expect("a read").expect("it is there");
+        let order =
+            self.app.storage.order(&tenant("default"), order_id).await.expect("a read").expect("it is there");
         (order.processing, order.attempt)
     }
 }
@@ -144,12 +145,19 @@ async fn the_client_reads_lengths_chunks_and_ends() {
     });
     let client = Client::new(address);
     let created = client.post("/orders?x=1", "{}").await;
-    assert_eq!((created.status, created.header("x-a"), created.json()["a"].as_u64()), (201, Some("1"), Some(1)));
+    assert_eq!(
+        (created.status, created.header("x-a"), created.json()["a"].as_u64()),
+        (201, Some("1"), Some(1))
+    );
     for _ in 0..2 {
         let reply = client.get("/").await;
         assert_eq!((reply.status, reply.text()), (200, "{\"a\":1}"));
     }
     let requests = server.await.expect("the server ends");
     assert!(requests[0].starts_with("POST /orders?x=1 HTTP/1.1\r\nhost: localhost\r\n"), "{}", requests[0]);
-    assert!(requests[0].ends_with("content-length: 2\r\ncontent-type: application/json\r\n\r\n{}"), "{}", requests[0]);
+    assert!(
+        requests[0].ends_with("content-length: 2\r\ncontent-type: application/json\r\n\r\n{}"),
+        "{}",
+        requests[0]
+    );
 }

@@ -46,7 +46,7 @@ pub(crate) async fn dev(args: &DevArgs, mut settings: Settings, out: &mut Output
 
     let stop = Stop::new();
     let mut tasks = JoinSet::new();
-    background(&settings, &app, &metrics, &stop, &mut tasks).await?;
+    background(&settings, &app, &metrics, &stop, &mut tasks)?;
     let guard = serve::guard(&settings.limits, true);
     let router = serve::main_router(&settings, &app, &guard, &metrics);
     let address = listener.local_addr().context("the listener has no address")?;
@@ -102,7 +102,7 @@ async fn served(serving: impl Future<Output = usize>) {
 }
 
 /// Starts what the roles ask for.
-async fn background(
+fn background(
     settings: &Settings,
     app: &Arc<App>,
     metrics: &PrometheusHandle,
@@ -113,7 +113,7 @@ async fn background(
         tasks.spawn(wire_up::worker(settings, app)?.run(stop.subscribe(), settings.shutdown_drain));
     }
     if settings.has_role(Role::Relay)
-        && let Some(follower) = wire_up::ndjson_follower(settings, app).await?
+        && let Some(follower) = wire_up::ndjson_follower(settings, app)?
     {
         tasks.spawn(follower.run(stop.subscribe()));
     }

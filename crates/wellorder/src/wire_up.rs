@@ -15,7 +15,11 @@ use order_core::process::{Worker, WorkerPolicy};
 use order_core::{App, Clock, Ids};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use storage_sqlite::{Opened, Options, Seed, SqliteStorage};
+
+/// Between two tries to make a follower's row while the storage takes no writes.
+const ENSURE_EVERY: Duration = Duration::from_secs(1);
 
 /// The name of the follower that writes lines of JSON.
 pub(crate) const NDJSON: &str = "ndjson";
@@ -87,11 +91,11 @@ fn http_processor(settings: &Settings, app: &App) -> anyhow::Result<HttpProcesso
     Ok(HttpProcessor { client, clock: Arc::clone(&app.clock) })
 }
 
-/// The follower that writes lines of JSON, if one is asked for.
+/// The follower that writes lines of JSON, if one is asked for, and what makes its row.
 ///
 /// # Errors
-/// When its file cannot be opened, or its row not be written.
-pub(crate) async fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Follower>> {
+/// When its file cannot be opened.
+pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Following>> {
     let sink: Arc<dyn Sink> = match &settings.ndjson.sink {
         NdjsonSink::Off => return Ok(None),
         NdjsonSink::Stdout => Arc::new(StdoutSink),
@@ -100,13 +104,35 @@ pub(crate) async fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyh
             Arc::new(sink.with_context(|| format!("ndjson.path {}", path.display()))?)
         }
     };
-    let from_now = settings.follower.start == FollowerStart::Now;
-    app.ensure_follower(NDJSON, sink.kind(), from_now).await.context("cannot make the follower ndjson")?;
     let policy = FollowerPolicy {
         batch_size: settings.follower.batch_size,
         retry_min: settings.follower.poll,
         retry_max: Duration::from_secs(5).max(settings.follower.poll),
         idle: settings.follower.idle,
     };
-    Ok(Some(Follower::new(Arc::clone(app), NDJSON, sink, policy)))
+    let from_now = settings.follower.start == FollowerStart::Now;
+    let follower = Follower::new(Arc::clone(app), NDJSON, Arc::clone(&sink), policy);
+    Ok(Some(Following { app: Arc::clone(app), kind: sink.kind(), from_now, follower }))
+}
+
+/// A follower that is about to run.
+pub(crate) struct Following {
+    app: Arc<App>,
+    kind: &'static str,
+    from_now: bool,
+    follower: Follower,
+}
+
+impl Following {
+    /// Makes the follower's row, as soon as the storage takes writes, then follows until `stop`.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        while let Err(error) = self.app.ensure_follower(NDJSON, self.kind, self.from_now).await {
+            tracing::warn!(%error, "cannot make the follower ndjson yet");
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(ENSURE_EVERY) => {}
+            }
+        }
+        self.follower.run(stop).await;
+    }
 }

@@ -7,7 +7,7 @@ mod redrive;
 mod work;
 
 pub(crate) use redrive::parse_filter;
-pub(crate) use work::expire_leases;
+pub(crate) use work::{expire_leases, live_leases};
 
 use crate::error::fault;
 use crate::rows::{self, ORDER_COLUMNS, blob, micros};

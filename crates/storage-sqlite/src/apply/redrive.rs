@@ -1,6 +1,6 @@
 //! Redrive jobs: each step redrives some orders and records its progress in the same transaction.
 
-use super::{Applied, Batch};
+use super::{Applied, Batch, load};
 use crate::error::fault;
 use crate::read;
 use crate::rows::{blob, uuid};
@@ -94,13 +94,29 @@ impl Batch<'_> {
     fn redrive_one(&mut self, redrive: &mut Redrive, order_id: OrderId, event_id: EventId, now: Timestamp) -> Applied<()> {
         let kind = ChangeKind::Redrive { reason: redrive.reason.clone(), by: redrive.by.clone() };
         let tenant = redrive.tenant.clone();
-        let change = Change { tenant, source: None, order_id, expected_version: None, event_id, now, kind };
+        let source = redrive.filter.source.clone();
+        if redrive.filter.order_ids.is_some() && !self.has_error(&redrive.filter, order_id)? {
+            return self.note(redrive, order_id, "not_parked");
+        }
+        let change = Change { tenant, source, order_id, expected_version: None, event_id, now, kind };
         let result = match self.change(&change) {
             Ok(_) => "redriven",
             Err(Error::Rejection(Rejection::OrderUnknown)) => "unknown",
             Err(Error::Rejection(_)) => "not_parked",
             Err(fault) => return Err(fault),
         };
+        self.note(redrive, order_id, result)
+    }
+
+    /// Whether the last error of an order that was named is the one that is asked for; the change itself tells whether
+    /// the order is there.
+    fn has_error(&self, filter: &RedriveFilter, order_id: OrderId) -> Applied<bool> {
+        let Some(wanted) = &filter.error_contains else { return Ok(true) };
+        let found = load(self.conn, self.shard(order_id), order_id).map_err(fault)?;
+        Ok(found.is_none_or(|(order, _)| order.last_error.unwrap_or_default().contains(wanted.as_str())))
+    }
+
+    fn note(&self, redrive: &mut Redrive, order_id: OrderId, result: &str) -> Applied<()> {
         if result == "redriven" {
             redrive.redriven += 1;
         } else {

@@ -105,6 +105,11 @@ impl Batch<'_> {
     }
 }
 
+/// How many leases are not due yet.
+pub(crate) fn live_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
+    conn.query_row("SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > ?1", [now.micros()], |row| row.get(0))
+}
+
 /// Makes the leases of a process that is gone due: whoever opens the file is alone with it.
 pub(crate) fn expire_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
     conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?1", [now.micros()])

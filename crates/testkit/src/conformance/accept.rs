@@ -22,7 +22,11 @@ pub async fn an_accept_writes_order_event_and_work_together(rig: Rig) {
     assert_eq!(order.id, id_of(&sent), "the id must be derived from tenant, source and reference");
     assert_eq!(order.content, sent.content, "the content must be kept as sent");
     assert_eq!(order.digest, digest(&sent.content), "the digest must be the content's");
-    assert_eq!((order.version, order.last_position), (1, 1), "the first event of a shard is version 1 at position 1");
+    assert_eq!(
+        (order.version, order.last_position),
+        (1, 1),
+        "the first event of a shard is version 1 at position 1"
+    );
     assert_eq!((order.processing, order.fulfilment), (Processing::Queued, Fulfilment::Unshipped));
     assert_eq!((order.accepted_at, order.updated_at), (rig.now(), rig.now()));
     assert_eq!(rig.order(order.id).await, order, "a read must give what the accept answered");
@@ -57,7 +61,8 @@ pub async fn a_batch_is_all_there_or_not_at_all(rig: Rig) {
     };
     rig.commit(vec![start()]).await[0].clone().expect("the first start of a redrive job");
     // The same id once more collides with its key: a storage may refuse that, but then with all of the batch.
-    let accepts = |from: usize| references[from..from + 2].iter().map(|name| rig.accept_command(intake(name)));
+    let accepts =
+        |from: usize| references[from..from + 2].iter().map(|name| rig.accept_command(intake(name)));
     let mut batch: Vec<Command> = accepts(0).collect();
     batch.insert(1, start());
     let whole = rig.storage().commit(0, batch.into()).await.is_ok();
@@ -67,23 +72,38 @@ pub async fn a_batch_is_all_there_or_not_at_all(rig: Rig) {
         assert_eq!(there, whole, "{name}: the batch said {whole}, so must its orders be there or not");
     }
     let expected = if whole { 2 } else { 0 };
-    assert_eq!(rig.journal_size().await, expected, "events must be there exactly when their batch was committed");
-    assert_eq!(rig.claim(10).await.leased.len() as u64, expected, "work must be there exactly when its batch was");
+    assert_eq!(
+        rig.journal_size().await,
+        expected,
+        "events must be there exactly when their batch was committed"
+    );
+    assert_eq!(
+        rig.claim(10).await.leased.len() as u64,
+        expected,
+        "work must be there exactly when its batch was"
+    );
     let (first, refused, second) = tokio::join!(
         rig.app.accept(intake(&references[2]).build()),
         rig.app.lanes.submit(start()),
         rig.app.accept(intake(&references[3]).build()),
     );
     drop(refused);
-    assert!(matches!(first, Ok(Accepted::New(_))), "a neighbour of a refused command must go through: {first:?}");
-    assert!(matches!(second, Ok(Accepted::New(_))), "a neighbour of a refused command must go through: {second:?}");
+    assert!(
+        matches!(first, Ok(Accepted::New(_))),
+        "a neighbour of a refused command must go through: {first:?}"
+    );
+    assert!(
+        matches!(second, Ok(Accepted::New(_))),
+        "a neighbour of a refused command must go through: {second:?}"
+    );
     rig.assert_sound().await;
 }
 
 /// The lane halves a batch that is refused as data, until the guilty command stands alone.
 pub async fn a_command_that_is_refused_as_data_fails_alone(rig: Rig) {
     let rig = rig.behind(|storage| Wrapped::refusing(storage, "poison"));
-    let names: Vec<String> = (0..40).map(|index| if index == 17 { "poison".into() } else { format!("good-{index}") }).collect();
+    let names: Vec<String> =
+        (0..40).map(|index| if index == 17 { "poison".into() } else { format!("good-{index}") }).collect();
     let tasks: Vec<_> = names
         .iter()
         .map(|name| {
@@ -94,9 +114,16 @@ pub async fn a_command_that_is_refused_as_data_fails_alone(rig: Rig) {
     for (name, task) in names.iter().zip(tasks) {
         let outcome = task.await.expect("the task ends");
         if name == "poison" {
-            assert!(matches!(outcome, Err(Error::Fault(Fault::Data { .. }))), "poison must be refused: {outcome:?}");
+            assert!(
+                matches!(outcome, Err(Error::Fault(Fault::Data { .. }))),
+                "poison must be refused: {outcome:?}"
+            );
             let order_id = id_of(&intake("poison").build());
-            assert_eq!(rig.order_of(&TenantId::default_tenant(), order_id).await, None, "nothing of it may be written");
+            assert_eq!(
+                rig.order_of(&TenantId::default_tenant(), order_id).await,
+                None,
+                "nothing of it may be written"
+            );
         } else {
             assert!(matches!(outcome, Ok(Accepted::New(_))), "{name} must go through: {outcome:?}");
         }
@@ -124,7 +151,11 @@ pub async fn a_rejected_command_writes_nothing_and_its_neighbours_do(rig: Rig) {
         .await;
     assert!(matches!(replies[0], Ok(Reply::Accepted(Accepted::New(_)))), "{:?}", replies[0]);
     assert_eq!(replies[1], Err(Rejection::OrderUnknown), "a change of an order that is not there");
-    assert!(matches!(replies[2], Err(Rejection::IllegalChange { .. })), "a redrive of queued work: {:?}", replies[2]);
+    assert!(
+        matches!(replies[2], Err(Rejection::IllegalChange { .. })),
+        "a redrive of queued work: {:?}",
+        replies[2]
+    );
     assert_eq!(replies[3], Err(Rejection::LeaseLost), "a settle under a token that nobody gave");
     assert!(matches!(replies[4], Err(Rejection::OrderUnknown | Rejection::LeaseLost)), "{:?}", replies[4]);
     assert!(matches!(replies[5], Ok(Reply::Accepted(Accepted::New(_)))), "{:?}", replies[5]);
@@ -176,8 +207,10 @@ pub async fn orders_without_a_reference_are_all_new_and_numbers_rise(rig: Rig) {
 
 /// A duplicate is told what differs, in pointers, and changes nothing.
 pub async fn a_duplicate_is_told_what_differs(rig: Rig) {
-    let order = rig.new_order(intake("A-1").attribute("gift", "true").attribute("a/b", "{\"c\":[1,2]}")).await;
-    let other = intake("A-1").customer(None).total("20").attribute("gift", "false").attribute("a/b", "{\"c\":[1,3]}");
+    let order =
+        rig.new_order(intake("A-1").attribute("gift", "true").attribute("a/b", "{\"c\":[1,2]}")).await;
+    let other =
+        intake("A-1").customer(None).total("20").attribute("gift", "false").attribute("a/b", "{\"c\":[1,3]}");
     let (found, differs) = rig.duplicate(other.line("cup", 1, "3")).await;
     assert_eq!(differs, ["/customer", "/lines", "/total", "/attributes/gift", "/attributes/a~1b/c/1"]);
     assert_eq!(found, order, "a duplicate is answered with the order as it is");
@@ -200,11 +233,16 @@ pub async fn a_duplicate_is_measured_against_the_order_as_it_is_now(rig: Rig) {
     let first = intake("A-1").build();
     let order = rig.new_order(first.clone()).await;
     let revised = intake("A-1").total("25").build();
-    rig.changed(order.id, ChangeKind::Revise { content: Box::new(revised.content.clone()), requeue: false }).await;
+    rig.changed(order.id, ChangeKind::Revise { content: Box::new(revised.content.clone()), requeue: false })
+        .await;
     assert_eq!(rig.duplicate(first).await.1, Vec::<String>::new(), "what was accepted is no news");
     assert_eq!(rig.duplicate(revised).await.1, Vec::<String>::new(), "what it is now is no news");
     let other = intake("A-1").customer(Some("c-43"));
-    assert_eq!(rig.duplicate(other).await.1, ["/customer", "/total"], "differences are taken against the order as it is");
+    assert_eq!(
+        rig.duplicate(other).await.1,
+        ["/customer", "/total"],
+        "differences are taken against the order as it is"
+    );
 }
 
 /// One transaction sees what it has written itself.
@@ -225,6 +263,10 @@ pub async fn duplicates_within_one_batch_are_found(rig: Rig) {
     assert!(matches!(replies[0], Ok(Reply::Accepted(Accepted::New(_)))), "{:?}", replies[0]);
     assert_eq!(differs(1), Vec::<String>::new());
     assert_eq!(differs(2), ["/total"]);
-    assert!(matches!(&replies[3], Err(Rejection::KeyReused { differs, .. }) if differs == &["/total"]), "{:?}", replies[3]);
+    assert!(
+        matches!(&replies[3], Err(Rejection::KeyReused { differs, .. }) if differs == &["/total"]),
+        "{:?}",
+        replies[3]
+    );
     rig.assert_sound().await;
 }

@@ -61,11 +61,16 @@ pub async fn a_follower_is_made_once_and_begins_where_it_is_told(rig: Rig) {
     rig.clock.advance(Duration::from_secs(1));
     act(&rig, "old", ensure(true)).await.expect("nothing to make");
     assert_eq!(row(&rig, "old").await, old, "an ensure of what is there changes nothing");
-    let names: Vec<String> = rig.storage().followers().await.expect("a list").into_iter().map(|row| row.name).collect();
+    let names: Vec<String> =
+        rig.storage().followers().await.expect("a list").into_iter().map(|row| row.name).collect();
     assert_eq!(names, ["new", "old"], "followers are listed by name");
     assert_eq!(rig.storage().follower("other").await.expect("a read"), None);
     for action in [FollowerAction::Pause, FollowerAction::Resume, FollowerAction::Replay(old.cursor)] {
-        assert_eq!(act(&rig, "other", action).await, Err(Rejection::FollowerUnknown), "there is no such follower");
+        assert_eq!(
+            act(&rig, "other", action).await,
+            Err(Rejection::FollowerUnknown),
+            "there is no such follower"
+        );
     }
     rig.assert_sound().await;
 }
@@ -87,13 +92,21 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
     assert_eq!(advance(epoch, vec![(a, 0, 1), (b, 1, 2)]).await, Err(Rejection::CursorInvalid), "b is at 0");
     assert_eq!(advance(epoch + 1, vec![(a, 0, 1)]).await, Err(Rejection::CursorInvalid), "another epoch");
     let beyond = Shard(rig.storage().install().shards);
-    assert_eq!(advance(epoch, vec![(a, 0, 1), (beyond, 0, 1)]).await, Err(Rejection::CursorInvalid), "no such shard");
+    assert_eq!(
+        advance(epoch, vec![(a, 0, 1), (beyond, 0, 1)]).await,
+        Err(Rejection::CursorInvalid),
+        "no such shard"
+    );
     assert_eq!(row(&rig, "f").await, before, "a move that is refused moves nothing");
     advance(epoch, vec![(a, 0, 1), (b, 0, 2)]).await.expect("both are at 0");
     let moved = row(&rig, "f").await;
     assert_eq!((at(&moved, a), at(&moved, b), moved.updated_at), (1, 2, rig.now()));
     assert_eq!(moved.cursor.positions.iter().sum::<u64>(), 3, "no other shard moved");
-    assert_eq!(advance(epoch, vec![(a, 0, 1)]).await, Err(Rejection::CursorInvalid), "a second runner is late");
+    assert_eq!(
+        advance(epoch, vec![(a, 0, 1)]).await,
+        Err(Rejection::CursorInvalid),
+        "a second runner is late"
+    );
     let other = Advance { follower: "other".to_owned(), epoch, moves: Vec::new(), now: rig.now() };
     assert_eq!(rig.submit(Command::Advance(other)).await, Err(Rejection::FollowerUnknown));
     let rig = rig.reopen().await;
@@ -225,5 +238,8 @@ pub async fn every_version_of_every_order_arrives_in_order(rig: Rig) {
     run_to_the_end(&follower).await;
     let versions = sink.versions();
     assert_eq!(versions.len(), 30);
-    assert!(versions.values().all(|versions| versions[..] == [1, 2, 3]), "1, 2, 3 of every order: {versions:?}");
+    assert!(
+        versions.values().all(|versions| versions[..] == [1, 2, 3]),
+        "1, 2, 3 of every order: {versions:?}"
+    );
 }

@@ -2,10 +2,10 @@
 
 use super::Rig;
 use super::rig::LEASE;
-use crate::build::intake;
+use crate::build::{id_of, intake};
 use order_core::app::App;
 use order_core::change::Target;
-use order_core::command::{Change, ChangeKind};
+use order_core::command::{Change, ChangeKind, Command};
 use order_core::error::Rejection;
 use order_core::event::{EventBody, EventType};
 use order_core::ids::{OrderId, Shard, TenantId};
@@ -56,7 +56,12 @@ pub async fn positions_and_versions_are_gapless_under_concurrent_writers(rig: Ri
         let positions: Vec<u64> = events.iter().map(|event| event.position).collect();
         let expected: Vec<u64> = (1..=events.len() as u64).collect();
         assert_eq!(positions, expected, "positions of shard {} must be 1, 2, 3 …", head.shard);
-        assert_eq!(head.position, events.len() as u64, "the head of shard {} is its newest position", head.shard);
+        assert_eq!(
+            head.position,
+            events.len() as u64,
+            "the head of shard {} is its newest position",
+            head.shard
+        );
         let mut newest: BTreeMap<OrderId, (u64, u64)> = BTreeMap::new();
         for event in events {
             assert_eq!(event.order_id.shard(shards), head.shard, "an event lies in the shard of its order");
@@ -71,6 +76,32 @@ pub async fn positions_and_versions_are_gapless_under_concurrent_writers(rig: Ri
     assert_eq!(all, 800, "200 orders with 4 events each");
     let report = rig.assert_sound().await;
     assert_eq!((report.orders, report.events), (200, 800));
+}
+
+/// One transaction writes many events of one shard, several of one order among them.
+pub async fn one_batch_may_write_many_events_of_one_shard(rig: Rig) {
+    let names: Vec<String> = (0..)
+        .map(|index| format!("o-{index}"))
+        .filter(|name| rig.shard_of(name) == Shard(0))
+        .take(20)
+        .collect();
+    let mut batch: Vec<Command> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let order_id = id_of(&intake(name).build());
+        batch.push(rig.accept_command(intake(name)));
+        let shipped = ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None };
+        let kinds = [shipped, ChangeKind::Deliver { delivered_at: rig.now() }, ChangeKind::Erase];
+        for kind in kinds.into_iter().take(index % 4) {
+            batch.push(Command::Change(Box::new(rig.change_command(order_id, kind))));
+        }
+    }
+    let written = batch.len() as u64;
+    let replies = rig.commit(batch).await;
+    assert!(replies.iter().all(Result::is_ok), "nothing of this is refused: {replies:?}");
+    let positions: Vec<u64> = shard(&rig, 0).await.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=written).collect::<Vec<_>>(), "one position for each event, in order");
+    rig.new_order(intake("more")).await;
+    rig.assert_sound().await;
 }
 
 /// Pages follow each other without a gap; behind the end there is nothing.
@@ -90,14 +121,23 @@ pub async fn the_journal_is_read_in_pages(rig: Rig) {
     assert_eq!(page(7, 3).await.expect("a page"), [], "behind the newest there is nothing");
     assert_eq!(rig.events(order.id).await, all, "the order's events are the same");
     let other = Shard((own.0 + 1) % rig.storage().install().shards);
-    assert_eq!(rig.storage().journal(other, 0, 100).await.expect("a page"), [], "nothing lies in the next shard");
+    assert_eq!(
+        rig.storage().journal(other, 0, 100).await.expect("a page"),
+        [],
+        "nothing lies in the next shard"
+    );
 }
 
 /// An event carries whose order it is, when, in which history, and its particulars.
 pub async fn an_event_carries_what_happened(rig: Rig) {
     let sent = intake("A-1").tenant("acme").source("shop").build();
     let order = rig.new_order(sent.clone()).await;
-    let events = rig.storage().order_events(&order.tenant, order.id).await.expect("a read").expect("the order is there");
+    let events = rig
+        .storage()
+        .order_events(&order.tenant, order.id)
+        .await
+        .expect("a read")
+        .expect("the order is there");
     let event = &events[0];
     assert_eq!((&event.tenant, &event.source), (&sent.tenant, &sent.source));
     assert_eq!((event.order_id, event.shard), (order.id, rig_shard(&rig, order.id)));
@@ -180,10 +220,17 @@ pub async fn changes_that_change_nothing_write_nothing(rig: Rig) {
     assert_eq!((again.changed, *again.order), (false, before.clone()), "shipped already");
     let content = Box::new(intake("A-1").total("1").build().content);
     let refused = rig.change(order.id, ChangeKind::Revise { content, requeue: false }).await;
-    assert!(matches!(refused, Err(Rejection::IllegalChange { .. })), "no revision of what was shipped: {refused:?}");
+    assert!(
+        matches!(refused, Err(Rejection::IllegalChange { .. })),
+        "no revision of what was shipped: {refused:?}"
+    );
     let stale = Change { expected_version: Some(1), ..rig.change_command(order.id, ChangeKind::Erase) };
-    let refused = rig.submit(order_core::command::Command::Change(Box::new(stale))).await;
-    assert_eq!(refused, Err(Rejection::VersionMismatch { expected: 1, actual: 2 }), "an old version is refused");
+    let refused = rig.submit(Command::Change(Box::new(stale))).await;
+    assert_eq!(
+        refused,
+        Err(Rejection::VersionMismatch { expected: 1, actual: 2 }),
+        "an old version is refused"
+    );
     assert_eq!(rig.order(order.id).await, before, "none of this may change the order");
     assert_eq!(rig.journal_size().await, 2);
 }
@@ -212,7 +259,11 @@ pub async fn an_erasure_blanks_order_and_journal_in_place(rig: Rig) {
     assert_eq!((&erased.content.customer, erased.tracking_number.as_deref()), (&None, None));
     assert_eq!((erased.last_error.as_deref(), erased.content.attributes.len()), (Some(""), 0));
     assert_eq!(erased.content.total.to_string(), "21", "amounts stay");
-    assert_eq!((erased.digest, erased.reference.clone()), (order.digest, order.reference.clone()), "identity stays");
+    assert_eq!(
+        (erased.digest, erased.reference.clone()),
+        (order.digest, order.reference.clone()),
+        "identity stays"
+    );
     assert_folds(&rig, &erased).await;
     let (found, _) = rig.duplicate(sent()).await;
     assert_eq!(found.id, order.id, "a replay of the old request finds the erased order");

@@ -29,9 +29,17 @@ pub async fn a_key_stands_for_what_was_sent_first(rig: Rig) {
     let revised = intake("unused").total("25").build().content;
     rig.changed(order.id, ChangeKind::Revise { content: Box::new(revised), requeue: false }).await;
     let (found, differs) = rig.duplicate(sent()).await;
-    assert_eq!((found.version, differs), (2, Vec::new()), "a retry is no difference, and sees the order as it is now");
+    assert_eq!(
+        (found.version, differs),
+        (2, Vec::new()),
+        "a retry is no difference, and sees the order as it is now"
+    );
     let as_it_is_now = rig.accept(sent().total("25")).await;
-    assert_eq!(as_it_is_now, Err(reused(order.id, &[])), "other content than the key's is refused, though it is the order's");
+    assert_eq!(
+        as_it_is_now,
+        Err(reused(order.id, &[])),
+        "other content than the key's is refused, though it is the order's"
+    );
 }
 
 /// With a reference too, the reference identifies: a key may not name two orders.

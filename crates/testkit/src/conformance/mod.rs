@@ -60,6 +60,7 @@ macro_rules! conformance {
             }
             journal {
                 positions_and_versions_are_gapless_under_concurrent_writers,
+                one_batch_may_write_many_events_of_one_shard,
                 the_journal_is_read_in_pages,
                 an_event_carries_what_happened,
                 an_order_equals_the_fold_of_its_events_after_every_change,
@@ -140,7 +141,10 @@ mod tests {
         ];
         let mut cases = 0;
         for line in files.iter().flat_map(|file| file.lines()) {
-            let Some(case) = line.strip_prefix("pub async fn ").and_then(|rest| rest.split('(').next()) else { continue };
+            let Some(case) = line.strip_prefix("pub async fn ").and_then(|rest| rest.split('(').next())
+            else {
+                continue;
+            };
             cases += 1;
             assert!(list.contains(&format!("                {case},\n")), "{case} is never run");
         }

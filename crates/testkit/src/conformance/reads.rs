@@ -37,7 +37,10 @@ async fn pages(rig: &Rig, mut query: OrderQuery) -> Vec<Order> {
         match page.next {
             None => return orders,
             Some(next) => {
-                assert!(query.before.is_none_or(|before| next < before), "each page must begin below the one before");
+                assert!(
+                    query.before.is_none_or(|before| next < before),
+                    "each page must begin below the one before"
+                );
                 query.before = Some(next);
             }
         }
@@ -73,12 +76,15 @@ async fn a_bit_of_everything(rig: &Rig) -> Vec<Order> {
             _ => drop(rig.claim_one().await),
         }
         if index % 5 == 1 {
-            let withdraw = ChangeKind::Withdraw { reason: "r".into(), by: "b".into(), requeue: index % 2 == 0 };
+            let withdraw =
+                ChangeKind::Withdraw { reason: "r".into(), by: "b".into(), requeue: index % 2 == 0 };
             change(withdraw).await.expect("a withdrawal");
             // Nobody else may find its work in the next round.
             drop(rig.claim(1).await);
         } else if index % 5 == 2 {
-            change(ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None }).await.expect("a shipment");
+            change(ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None })
+                .await
+                .expect("a shipment");
         } else if index % 5 == 3 {
             change(ChangeKind::Deliver { delivered_at: rig.now() }).await.expect("a delivery");
         }
@@ -95,10 +101,22 @@ async fn a_bit_of_everything(rig: &Rig) -> Vec<Order> {
 /// Every filter, alone and together, gives what looking at every order gives, newest first, in pages of any length.
 pub async fn lists_filter_and_page_as_looking_at_every_order_does(rig: Rig) {
     let orders = a_bit_of_everything(&rig).await;
-    rig.clock.advance(LEASE / 2);
+    // The first leases have run out, the last ones have not.
+    rig.clock.advance(LEASE - Duration::from_secs(6));
+    let running = orders.iter().filter(|order| order.processing_at(rig.now()) == Processing::Running).count();
+    let held = orders.iter().filter(|order| order.lease.is_some()).count();
+    assert!(0 < running && running < held, "{running} of {held} leases are live");
     let mut filters = Vec::new();
-    for processing in [None, Some(Processing::Queued), Some(Processing::Running), Some(Processing::Done), Some(Processing::Parked)] {
-        for fulfilment in [None, Some(Fulfilment::Unshipped), Some(Fulfilment::Shipped), Some(Fulfilment::Delivered)] {
+    for processing in [
+        None,
+        Some(Processing::Queued),
+        Some(Processing::Running),
+        Some(Processing::Done),
+        Some(Processing::Parked),
+    ] {
+        for fulfilment in
+            [None, Some(Fulfilment::Unshipped), Some(Fulfilment::Shipped), Some(Fulfilment::Delivered)]
+        {
             for withdrawn in [None, Some(true), Some(false)] {
                 for customer in [None, Some("c-1"), Some("nobody")] {
                     filters.push((processing, fulfilment, withdrawn, customer));
@@ -136,7 +154,8 @@ pub async fn a_rare_match_is_found_page_by_page(rig: Rig) {
     let rare = rig.new_order(intake("rare").customer(Some("rare"))).await;
     let common = (0..5_200).map(|index| intake(&format!("o-{index}")).no_lines().build()).collect();
     rig.new_orders(common).await;
-    let query = OrderQuery { customer: Some("rare".to_owned()), ..all_of(&rig, &TenantId::default_tenant(), 10) };
+    let query =
+        OrderQuery { customer: Some("rare".to_owned()), ..all_of(&rig, &TenantId::default_tenant(), 10) };
     assert_eq!(pages(&rig, query).await, [rare], "the oldest of 5201 orders");
 }
 
@@ -159,7 +178,11 @@ pub async fn an_order_is_found_by_its_number(rig: Rig) {
     }
     let leased = rig.claim(2).await.leased;
     let found = rig.storage().order_by_number(&mine.tenant, mine.number).await.expect("a read");
-    assert_eq!(found.and_then(|order| order.lease).map(|lease| lease.token), Some(leased[0].token), "with its lease");
+    assert_eq!(
+        found.and_then(|order| order.lease).map(|lease| lease.token),
+        Some(leased[0].token),
+        "with its lease"
+    );
 }
 
 /// Nothing of another tenant is seen or changed, though it bears the same names.
@@ -172,10 +195,22 @@ pub async fn tenants_are_apart_in_every_read_and_change(rig: Rig) {
     let storage = rig.storage();
     for (viewer, own, other) in [(&me, &mine, &theirs), (&acme, &theirs, &mine)] {
         assert_eq!(storage.order(viewer, own.id).await.expect("a read").as_ref(), Some(own));
-        assert_eq!(storage.order(viewer, other.id).await.expect("a read"), None, "{viewer} sees a foreign order");
+        assert_eq!(
+            storage.order(viewer, other.id).await.expect("a read"),
+            None,
+            "{viewer} sees a foreign order"
+        );
         assert!(storage.order_events(viewer, own.id).await.expect("a read").is_some());
-        assert_eq!(storage.order_events(viewer, other.id).await.expect("a read"), None, "{viewer} sees foreign events");
-        assert_eq!(pages(&rig, all_of(&rig, viewer, 10)).await, std::slice::from_ref(own), "the list of {viewer}");
+        assert_eq!(
+            storage.order_events(viewer, other.id).await.expect("a read"),
+            None,
+            "{viewer} sees foreign events"
+        );
+        assert_eq!(
+            pages(&rig, all_of(&rig, viewer, 10)).await,
+            std::slice::from_ref(own),
+            "the list of {viewer}"
+        );
         let tally = storage.tally(viewer, &source("api"), rig.now()).await.expect("a tally");
         assert_eq!((tally.orders, tally.parked), (1, 1), "the tally of {viewer}");
         let count = storage.count_parked(viewer, &RedriveFilter::default()).await.expect("a count");
@@ -191,15 +226,27 @@ pub async fn tenants_are_apart_in_every_read_and_change(rig: Rig) {
     assert_eq!(tally, Tally::default());
     let filter = RedriveFilter { order_ids: Some(vec![mine.id, theirs.id]), ..RedriveFilter::default() };
     let job = rig.start_redrive(&me, filter).await;
-    assert_eq!(storage.redrive(&acme, job.redrive_id).await.expect("a read"), None, "a foreign job is unknown");
+    assert_eq!(
+        storage.redrive(&acme, job.redrive_id).await.expect("a read"),
+        None,
+        "a foreign job is unknown"
+    );
     rig.step_redrive(job.redrive_id, 10).await.expect("a step");
     let job = storage.redrive(&me, job.redrive_id).await.expect("a read").expect("one's own job");
     assert_eq!((job.redriven, job.refused), (1, 1), "a job touches its own tenant's orders only");
-    assert_eq!(rig.order_of(&acme, theirs.id).await.as_ref(), Some(&theirs), "the foreign order is as it was");
+    assert_eq!(
+        rig.order_of(&acme, theirs.id).await.as_ref(),
+        Some(&theirs),
+        "the foreign order is as it was"
+    );
     let job = rig.start_redrive(&nobody, RedriveFilter::default()).await;
     let job = rig.step_redrive(job.redrive_id, 10).await.expect("a step");
     assert_eq!((job.redriven, job.finished), (0, true), "nobody has nothing to redrive");
-    assert_eq!(rig.order_of(&acme, theirs.id).await.as_ref(), Some(&theirs), "the foreign order is as it was");
+    assert_eq!(
+        rig.order_of(&acme, theirs.id).await.as_ref(),
+        Some(&theirs),
+        "the foreign order is as it was"
+    );
 }
 
 /// Who sees the orders of one source only cannot change another's.
@@ -221,10 +268,13 @@ pub async fn the_tally_is_what_counting_gives(rig: Rig) {
         for owner in ["default", "acme", "nobody"] {
             for from in ["api", "shop", "nowhere"] {
                 let mut counted = Tally::default();
-                for order in orders.iter().filter(|it| it.tenant.as_str() == owner && it.source.as_str() == from) {
+                for order in
+                    orders.iter().filter(|it| it.tenant.as_str() == owner && it.source.as_str() == from)
+                {
                     count(&mut counted, order, order.processing_at(rig.now()));
                 }
-                let tally = rig.storage().tally(&tenant(owner), &source(from), rig.now()).await.expect("a tally");
+                let tally =
+                    rig.storage().tally(&tenant(owner), &source(from), rig.now()).await.expect("a tally");
                 assert_eq!(tally, counted, "{owner}/{from} after {step} steps of 10 s");
             }
         }

@@ -56,21 +56,35 @@ pub async fn a_job_goes_on_in_steps_across_a_restart(rig: Rig) {
     let first = rig.step_redrive(job.redrive_id, 3).await.expect("a step");
     assert_eq!((first.finished, first.redriven), (false, 3), "one step takes as many as it may");
     let rig = rig.reopen().await;
-    assert_eq!(rig.storage().open_redrives().await.expect("a list"), [job.redrive_id], "the job is still open");
+    assert_eq!(
+        rig.storage().open_redrives().await.expect("a list"),
+        [job.redrive_id],
+        "the job is still open"
+    );
     let read = rig.storage().redrive(&default(), job.redrive_id).await.expect("a read");
     assert_eq!(read, Some(first), "its progress outlives the process");
     let done = finish(&rig, job.redrive_id, 3).await;
     assert_eq!((done.redriven, done.refused), (7, 0));
     assert_eq!(rig.storage().open_redrives().await.expect("a list"), [], "a finished job is not open");
-    let expected: Vec<RedriveItem> =
-        orders.iter().map(|order| RedriveItem { order_id: order.id, result: "redriven".to_owned() }).collect();
-    assert_eq!(items(&rig, job.redrive_id).await, expected, "each order has its result, in the order of numbers");
+    let expected: Vec<RedriveItem> = orders
+        .iter()
+        .map(|order| RedriveItem { order_id: order.id, result: "redriven".to_owned() })
+        .collect();
+    assert_eq!(
+        items(&rig, job.redrive_id).await,
+        expected,
+        "each order has its result, in the order of numbers"
+    );
     for order in &orders {
         let redriven = rig.order(order.id).await;
         assert_eq!((redriven.processing, redriven.attempt, redriven.version), (Processing::Queued, 0, 3));
         assert_eq!(rig.events(order.id).await[2].kind, EventType::OrderRedriven);
     }
-    assert_eq!(rig.order(later.id).await.processing, Processing::Parked, "parked after the job was asked for");
+    assert_eq!(
+        rig.order(later.id).await.processing,
+        Processing::Parked,
+        "parked after the job was asked for"
+    );
     assert_eq!(rig.step_redrive(job.redrive_id, 3).await, Ok(done), "a finished job does nothing more");
     assert_eq!(rig.claim(100).await.leased.len(), 7, "each redriven order has work");
     rig.assert_sound().await;
@@ -87,7 +101,8 @@ pub async fn a_job_of_named_orders_answers_for_each(rig: Rig) {
     let job = rig.start_redrive(&default(), filter).await;
     let done = finish(&rig, job.redrive_id, 4).await;
     assert_eq!((done.redriven, done.refused), (2, 4));
-    let results: Vec<String> = items(&rig, job.redrive_id).await.into_iter().map(|item| item.result).collect();
+    let results: Vec<String> =
+        items(&rig, job.redrive_id).await.into_iter().map(|item| item.result).collect();
     assert_eq!(results, ["redriven", "unknown", "not_parked", "unknown", "redriven", "not_parked"]);
     let ids: Vec<OrderId> = items(&rig, job.redrive_id).await.into_iter().map(|item| item.order_id).collect();
     assert_eq!(ids, order_ids, "results come in the order of the request");
@@ -129,7 +144,10 @@ pub async fn filters_narrow_jobs_and_counts(rig: Rig) {
         assert_eq!((done.redriven, done.refused), (expected.min(2), 0), "{from:?} {text:?}");
     }
     let left = rig.storage().count_parked(&default(), &filter(None, None)).await.expect("a count");
-    assert_eq!(left.count, 2, "two of shop were not asked for, one of api was redriven before its source was");
+    assert_eq!(
+        left.count, 2,
+        "two of shop were not asked for, one of api was redriven before its source was"
+    );
 }
 
 /// All conditions that are given must hold, for named orders too.
@@ -164,7 +182,12 @@ pub async fn unknown_jobs_are_refused(rig: Rig) {
         error_contains: Some("\"%_\\".to_owned()),
     };
     let job = rig.start_redrive(&tenant("acme"), filter.clone()).await;
-    let read = rig.storage().redrive(&tenant("acme"), job.redrive_id).await.expect("a read").expect("it is there");
+    let read =
+        rig.storage().redrive(&tenant("acme"), job.redrive_id).await.expect("a read").expect("it is there");
     assert_eq!((&read, &read.filter), (&job, &filter), "a job is kept as it was asked for");
-    assert_eq!(rig.storage().redrive(&default(), job.redrive_id).await.expect("a read"), None, "a foreign job");
+    assert_eq!(
+        rig.storage().redrive(&default(), job.redrive_id).await.expect("a read"),
+        None,
+        "a foreign job"
+    );
 }

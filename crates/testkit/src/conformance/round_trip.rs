@@ -46,7 +46,8 @@ async fn round_trip(rig: Rig, sent: Vec<Intake>) -> Rig {
     for order in &orders {
         let read = rig.order_of(&order.tenant, order.id).await.expect("the order is there");
         assert_eq!(exactly(&read), exactly(order), "a read must give what was sent");
-        let events = rig.storage().order_events(&order.tenant, order.id).await.expect("a read").expect("it is there");
+        let events =
+            rig.storage().order_events(&order.tenant, order.id).await.expect("a read").expect("it is there");
         let folded = Order::fold(None, &events[0]).expect("the event folds");
         assert_eq!(exactly(&folded), exactly(order), "the journal must hold what was sent");
     }
@@ -94,8 +95,15 @@ pub async fn texts_keep_every_character(rig: Rig) {
 pub async fn identities_are_compared_byte_by_byte(rig: Rig) {
     let longest = "é".repeat(TEXT_BYTES_MAX / 2) + "x";
     assert_eq!(longest.len(), TEXT_BYTES_MAX);
-    let names =
-        [longest.clone(), longest.replace('x', "y"), "a".into(), "A".into(), "a ".into(), "é".into(), "e\u{301}".into()];
+    let names = [
+        longest.clone(),
+        longest.replace('x', "y"),
+        "a".into(),
+        "A".into(),
+        "a ".into(),
+        "é".into(),
+        "e\u{301}".into(),
+    ];
     let mut sent = Vec::new();
     for name in &names {
         sent.push(intake(name).build());

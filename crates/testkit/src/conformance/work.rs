@@ -80,7 +80,9 @@ pub async fn concurrent_claims_never_overlap(rig: Rig) {
         .collect();
     let (mut claimed, mut tokens) = (Vec::new(), BTreeSet::new());
     for task in tasks {
-        let Ok(Reply::Claimed(reply)) = task.await.expect("the task ends") else { panic!("a claim must be answered") };
+        let Ok(Reply::Claimed(reply)) = task.await.expect("the task ends") else {
+            panic!("a claim must be answered")
+        };
         assert!(reply.leased.len() <= 7, "never more than asked for");
         claimed.extend(ids_of(&reply));
         tokens.extend(reply.leased.iter().map(|leased| leased.token));
@@ -156,10 +158,22 @@ pub async fn a_change_that_requeues_takes_the_lease_away(rig: Rig) {
         let old = rig.claim_one().await;
         rig.clock.tick();
         let changed = rig.changed(order.id, kind).await;
-        assert_eq!((changed.processing, changed.lease), (Processing::Queued, None), "{name}: the lease is taken away");
+        assert_eq!(
+            (changed.processing, changed.lease),
+            (Processing::Queued, None),
+            "{name}: the lease is taken away"
+        );
         assert_ne!(changed.cause, order.cause, "{name}: the new work has another cause");
-        assert_eq!(rig.heartbeat(vec![(order.id, old.token)]).await, [old.token], "{name}: the old token is lost");
-        assert_eq!(rig.settle(&old, Outcome::Done).await, Err(Rejection::LeaseLost), "{name}: so is its result");
+        assert_eq!(
+            rig.heartbeat(vec![(order.id, old.token)]).await,
+            [old.token],
+            "{name}: the old token is lost"
+        );
+        assert_eq!(
+            rig.settle(&old, Outcome::Done).await,
+            Err(Rejection::LeaseLost),
+            "{name}: so is its result"
+        );
         let new = rig.claim_one().await;
         assert_eq!((new.order.id, new.attempt, new.lapses), (order.id, 1, 0), "{name}: a fresh budget");
         assert_eq!(new.effect_key, changed.cause, "{name}: another effect has another key");
@@ -202,7 +216,11 @@ pub async fn a_heartbeat_extends_what_is_held_and_names_what_is_lost(rig: Rig) {
     expected.sort();
     assert_eq!(lost, expected, "exactly the tokens that hold nothing are lost");
     let lease = rig.order(kept.id).await.lease.expect("it is held");
-    assert_eq!((lease.until, lease.token), (rig.now().plus(LEASE), of(kept.id).token), "the lease was extended");
+    assert_eq!(
+        (lease.until, lease.token),
+        (rig.now().plus(LEASE), of(kept.id).token),
+        "the lease was extended"
+    );
     assert_eq!(lease.began_at, of(kept.id).began_at, "when it began stays");
     rig.clock.advance(LEASE - MICRO);
     assert_eq!(ids_of(&rig.claim(10).await), [], "the extended lease still holds");
@@ -218,7 +236,11 @@ pub async fn lapses_use_up_no_attempt_and_ten_in_a_row_park(rig: Rig) {
         let claimed = rig.claim(5).await;
         assert_eq!(claimed.leased.len(), 1, "after {lapses} lapses it is leased again");
         assert_eq!(claimed.lapsed, u32::from(lapses > 0), "the claim counts the lease that ran out");
-        assert_eq!((claimed.leased[0].lapses, claimed.leased[0].attempt), (lapses, 1), "a lapse is no attempt");
+        assert_eq!(
+            (claimed.leased[0].lapses, claimed.leased[0].attempt),
+            (lapses, 1),
+            "a lapse is no attempt"
+        );
         rig.clock.advance(LEASE);
     }
     let claimed = rig.claim(5).await;
@@ -269,15 +291,24 @@ pub async fn retry_park_and_redrive_keep_the_budget(rig: Rig) {
     let redriven = rig.changed(order.id, redrive.clone()).await;
     assert_eq!((redriven.processing, redriven.attempt), (Processing::Queued, 0), "a fresh budget");
     assert_eq!(redriven.cause, order.cause, "a redrive is the same effect, under the same key");
-    assert!(matches!(rig.change(order.id, redrive).await, Err(Rejection::IllegalChange { .. })), "no redrive of queued work");
+    assert!(
+        matches!(rig.change(order.id, redrive).await, Err(Rejection::IllegalChange { .. })),
+        "no redrive of queued work"
+    );
     let leased = rig.claim_one().await;
     assert_eq!((leased.attempt, leased.lapses, leased.effect_key), (1, 0, order.cause));
     let done = rig.settle(&leased, Outcome::Done).await.expect("the lease is held");
     assert_eq!((done.attempt, done.last_error), (1, None), "success clears the error");
     let kinds: Vec<_> = rig.events(order.id).await.into_iter().map(|event| event.kind).collect();
     use EventType as E;
-    let expected =
-        [E::OrderAccepted, E::ProcessingFailed, E::ProcessingFailed, E::OrderParked, E::OrderRedriven, E::OrderProcessed];
+    let expected = [
+        E::OrderAccepted,
+        E::ProcessingFailed,
+        E::ProcessingFailed,
+        E::OrderParked,
+        E::OrderRedriven,
+        E::OrderProcessed,
+    ];
     assert_eq!(kinds, expected, "the journal keeps every attempt");
     rig.assert_sound().await;
 }
@@ -288,14 +319,25 @@ pub async fn a_release_uses_up_nothing(rig: Rig) {
     rig.claim_one().await;
     rig.clock.advance(LEASE);
     let leased = rig.claim_one().await;
-    let released = rig.settle(&leased, Outcome::Release { at: rig.now().plus(SECOND) }).await.expect("the lease is held");
-    assert_eq!((released.version, released.attempt, released.lease), (1, 0, None), "no event, no attempt, no lease");
+    let released = rig
+        .settle(&leased, Outcome::Release { at: rig.now().plus(SECOND) })
+        .await
+        .expect("the lease is held");
+    assert_eq!(
+        (released.version, released.attempt, released.lease),
+        (1, 0, None),
+        "no event, no attempt, no lease"
+    );
     assert_eq!(ids_of(&rig.claim(5).await), [], "not before its time");
     rig.clock.advance(SECOND);
     let claimed = rig.claim(5).await;
     assert_eq!(claimed.lapsed, 0, "a release is no lapse");
     let leased: &Leased = &claimed.leased[0];
-    assert_eq!((leased.order.id, leased.attempt, leased.lapses), (order.id, 1, 1), "earlier lapses are not forgiven");
+    assert_eq!(
+        (leased.order.id, leased.attempt, leased.lapses),
+        (order.id, 1, 1),
+        "earlier lapses are not forgiven"
+    );
     assert_eq!(rig.journal_size().await, 1);
     rig.assert_sound().await;
 }
@@ -308,12 +350,25 @@ pub async fn one_batch_may_claim_settle_and_claim_again(rig: Rig) {
     let second = Claim { tokens: vec![rig.token()], ..rig.claim_command(1) };
     let settle = rig.settle_command(order_id, first.tokens[0], retry(&rig, Duration::ZERO));
     let late = rig.settle_command(order_id, first.tokens[0], Outcome::Done);
-    let batch =
-        vec![rig.accept_command(intake(name)), Command::Claim(first), settle, Command::Claim(second.clone()), late];
+    let batch = vec![
+        rig.accept_command(intake(name)),
+        Command::Claim(first),
+        settle,
+        Command::Claim(second.clone()),
+        late,
+    ];
     let replies = rig.commit(batch).await;
-    assert!(matches!(&replies[1], Ok(Reply::Claimed(claimed)) if claimed.leased.len() == 1), "{:?}", replies[1]);
+    assert!(
+        matches!(&replies[1], Ok(Reply::Claimed(claimed)) if claimed.leased.len() == 1),
+        "{:?}",
+        replies[1]
+    );
     assert!(matches!(&replies[2], Ok(Reply::Settled(order)) if order.attempt == 1), "{:?}", replies[2]);
-    assert!(matches!(&replies[3], Ok(Reply::Claimed(claimed)) if claimed.leased[0].attempt == 2), "{:?}", replies[3]);
+    assert!(
+        matches!(&replies[3], Ok(Reply::Claimed(claimed)) if claimed.leased[0].attempt == 2),
+        "{:?}",
+        replies[3]
+    );
     assert_eq!(replies[4], Err(Rejection::LeaseLost), "the first token was replaced within the batch");
     let lease = rig.order(order_id).await.lease.expect("the second claim holds it");
     assert_eq!(lease.token, second.tokens[0]);

@@ -3,8 +3,8 @@
 use super::state::{KeyRow, State, WorkRow};
 use order_core::clock::Timestamp;
 use order_core::command::{
-    Accept, Advance, Change, Changed, Claim, Claimed, Command, FollowerAction, FollowerCommand, Heartbeat, Reply,
-    Settle,
+    Accept, Advance, Change, Changed, Claim, Claimed, Command, FollowerAction, FollowerCommand, Heartbeat,
+    Reply, Settle,
 };
 use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
 use order_core::error::Rejection;
@@ -34,7 +34,9 @@ impl State {
             Command::Advance(advance) => self.advance(advance).map(|()| Reply::Done),
             Command::Follower(command) => self.follower(command).map(|()| Reply::Done),
             Command::StartRedrive(start) => Ok(Reply::Redrive(Box::new(self.start_redrive(start)))),
-            Command::StepRedrive(step) => self.step_redrive(step).map(|redrive| Reply::Redrive(Box::new(redrive))),
+            Command::StepRedrive(step) => {
+                self.step_redrive(step).map(|redrive| Reply::Redrive(Box::new(redrive)))
+            }
             Command::Sweep { before, limit } => Ok(Reply::Swept(self.sweep(*before, *limit))),
             Command::Probe => Ok(Reply::Done),
         }
@@ -114,7 +116,8 @@ impl State {
                 self.work.remove(&order_id);
             }
             WorkEffect::Fresh => {
-                let work = Work { order_id, due_at: now, attempt: 0, lapses: 0, token: None, claimed_at: None };
+                let work =
+                    Work { order_id, due_at: now, attempt: 0, lapses: 0, token: None, claimed_at: None };
                 let key = self.orders[&order_id].number;
                 self.work.insert(order_id, WorkRow { key, work });
                 self.work_due = true;
@@ -219,7 +222,11 @@ impl State {
                 name: command.name.clone(),
                 sink: sink.clone(),
                 paused: false,
-                cursor: if *from_now { Cursor::at_heads(epoch, &heads) } else { Cursor::beginning(epoch, self.shards) },
+                cursor: if *from_now {
+                    Cursor::at_heads(epoch, &heads)
+                } else {
+                    Cursor::beginning(epoch, self.shards)
+                },
                 created_at: command.now,
                 updated_at: command.now,
             });

@@ -12,7 +12,8 @@ use order_core::journal::{Event, Head};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Tally, TallyFact, WorkFact,
+    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Tally, TallyFact,
+    WorkFact,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
@@ -60,7 +61,8 @@ impl Storage for MemoryStorage {
 
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         let state = self.reading()?;
-        let behind = state.journal.range((Bound::Excluded((shard, after)), Bound::Included((shard, u64::MAX))));
+        let behind =
+            state.journal.range((Bound::Excluded((shard, after)), Bound::Included((shard, u64::MAX))));
         Ok(behind.take(rows(limit)).map(|(_, event)| event.clone()).collect())
     }
 
@@ -94,7 +96,12 @@ impl Storage for MemoryStorage {
         Ok(job.filter(|job| job.tenant == *tenant))
     }
 
-    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault> {
+    async fn redrive_items(
+        &self,
+        redrive_id: RedriveId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<RedriveItem>, Fault> {
         let state = self.reading()?;
         let range = (Bound::Excluded((redrive_id, after)), Bound::Included((redrive_id, u64::MAX)));
         Ok(state.redrive_items.range(range).take(rows(limit)).map(|(_, item)| item.clone()).collect())
@@ -105,7 +112,12 @@ impl Storage for MemoryStorage {
         Ok(state.redrives.values().filter(|job| !job.finished).map(|job| job.redrive_id).collect())
     }
 
-    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
+    async fn dossiers(
+        &self,
+        shard: Shard,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderDossier>, Fault> {
         let state = self.reading()?;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let ids = state.orders.range((start, Bound::Unbounded)).map(|(order_id, _)| *order_id);

@@ -83,7 +83,14 @@ impl State {
         job.finished = true;
     }
 
-    fn item(&mut self, job: &mut Redrive, order_id: OrderId, result: &str, event_id: EventId, now: Timestamp) {
+    fn item(
+        &mut self,
+        job: &mut Redrive,
+        order_id: OrderId,
+        result: &str,
+        event_id: EventId,
+        now: Timestamp,
+    ) {
         if result == "redriven" {
             let kind = ChangeKind::Redrive { reason: job.reason.clone(), by: job.by.clone() };
             let (tenant, source) = (job.tenant.clone(), job.filter.source.clone());
@@ -94,7 +101,8 @@ impl State {
             job.refused += 1;
         }
         let number = job.redriven + job.refused;
-        self.redrive_items.insert((job.redrive_id, number), RedriveItem { order_id, result: result.to_owned() });
+        self.redrive_items
+            .insert((job.redrive_id, number), RedriveItem { order_id, result: result.to_owned() });
     }
 
     pub(super) fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> BoundedCount {
@@ -115,5 +123,6 @@ fn visible(order: &Order, tenant: &TenantId, filter: &RedriveFilter) -> bool {
 
 fn redrivable(order: &Order, filter: &RedriveFilter) -> bool {
     let error = order.last_error.as_deref().unwrap_or_default();
-    order.processing == Processing::Parked && filter.error_contains.as_ref().is_none_or(|text| error.contains(text))
+    order.processing == Processing::Parked
+        && filter.error_contains.as_ref().is_none_or(|text| error.contains(text))
 }

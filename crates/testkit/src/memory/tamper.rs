@@ -1,9 +1,9 @@
 //! Damage, done on purpose: what an audit must find.
 
 use super::MemoryStorage;
+use order_core::Money;
 use order_core::ids::{LeaseToken, OrderId, Shard, TenantId};
 use order_core::lease::Work;
-use order_core::Money;
 
 /// A way to damage what is stored, so that a test sees the audit find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

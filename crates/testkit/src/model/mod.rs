@@ -51,7 +51,8 @@ pub fn explore(
     let share = cases.div_ceil(u32::try_from(threads).unwrap_or(1));
     let make = &make;
     thread::scope(|scope| {
-        let parts: Vec<_> = (0..threads).map(|_| scope.spawn(move || part(share, shrink_iters, make))).collect();
+        let parts: Vec<_> =
+            (0..threads).map(|_| scope.spawn(move || part(share, shrink_iters, make))).collect();
         parts.into_iter().try_for_each(|part| part.join().expect("a panic was reported where it happened"))
     })
 }

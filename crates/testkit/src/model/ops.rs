@@ -73,18 +73,43 @@ pub(super) fn sequence(length: usize) -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let accept = (0..2_u8, 0..2_u8, prop::option::weighted(0.9, 0..4_u8), 0..5_u8, prop::option::weighted(0.3, 0..3_u8))
-        .prop_map(|(tenant, source, reference, content, key)| Op::Accept { tenant, source, reference, content, key });
+    let accept = (
+        0..2_u8,
+        0..2_u8,
+        prop::option::weighted(0.9, 0..4_u8),
+        0..5_u8,
+        prop::option::weighted(0.3, 0..3_u8),
+    )
+        .prop_map(|(tenant, source, reference, content, key)| Op::Accept {
+            tenant,
+            source,
+            reference,
+            content,
+            key,
+        });
     let version = prop::option::weighted(0.2, 1..5_u8);
-    let change = (any::<Index>(), prop::bool::weighted(0.1), prop::option::weighted(0.1, 0..2_u8), version, kind())
-        .prop_map(|(order, foreign, source, version, kind)| Op::Change { order, foreign, source, version, kind });
+    let change =
+        (any::<Index>(), prop::bool::weighted(0.1), prop::option::weighted(0.1, 0..2_u8), version, kind())
+            .prop_map(|(order, foreign, source, version, kind)| Op::Change {
+                order,
+                foreign,
+                source,
+                version,
+                kind,
+            });
     let settle = (any::<Index>(), prop::option::weighted(0.1, any::<Index>()), end())
         .prop_map(|(lease, mixed, end)| Op::Settle { lease, mixed, end });
     let advance = (0..2_u8, any::<u16>(), 0..3_u8, prop::bool::weighted(0.2))
         .prop_map(|(name, shards, by, stale)| Op::Advance { name, shards, by, stale });
     let orders = prop::option::of(prop::collection::vec(any::<Index>(), 0..4));
     let start = (0..2_u8, orders, prop::option::weighted(0.3, 0..2_u8), prop::option::weighted(0.2, 0..2_u8))
-        .prop_map(|(tenant, orders, error, source)| if orders.is_some() { Op::StartRedrive { tenant, orders, error: None, source: None } } else { Op::StartRedrive { tenant, orders, error, source } });
+        .prop_map(|(tenant, orders, error, source)| {
+            if orders.is_some() {
+                Op::StartRedrive { tenant, orders, error: None, source: None }
+            } else {
+                Op::StartRedrive { tenant, orders, error, source }
+            }
+        });
     prop_oneof![
         20 => accept,
         14 => change,

@@ -157,7 +157,8 @@ impl Run {
             }
             Op::Settle { lease, mixed, end } => {
                 let (order_id, token) = pick(&self.leases, lease)?;
-                let token = mixed.and_then(|other| pick(&self.leases, &other)).map_or(token, |(_, token)| token);
+                let token =
+                    mixed.and_then(|other| pick(&self.leases, &other)).map_or(token, |(_, token)| token);
                 let (outcome, event_id) = (self.outcome(end), self.event_id());
                 Command::Settle(Box::new(Settle { order_id, token, outcome, event_id, now }))
             }
@@ -184,7 +185,10 @@ impl Run {
             }
             Op::Sweep { age_ms, limit } => {
                 let before = now.micros() - i64::from(*age_ms) * 1_000;
-                Command::Sweep { before: order_core::Timestamp::from_micros(before), limit: u32::from(*limit) }
+                Command::Sweep {
+                    before: order_core::Timestamp::from_micros(before),
+                    limit: u32::from(*limit),
+                }
             }
             Op::Probe => Command::Probe,
             Op::Pass { .. } | Op::Reopen => return None,
@@ -193,7 +197,8 @@ impl Run {
 
     fn intake(tenant: u8, from: u8, reference: Option<u8>, sent: u8, key: Option<u8>) -> Intake {
         let name = format!("r-{}", reference.unwrap_or_default());
-        let mut built = intake(&name).tenant(owner(tenant).as_str()).source(origin(from)).content(content(sent));
+        let mut built =
+            intake(&name).tenant(owner(tenant).as_str()).source(origin(from)).content(content(sent));
         if reference.is_none() {
             built = built.no_reference();
         }
@@ -299,7 +304,9 @@ impl Run {
         }
         let (tested, model) = ((tested.journal_grew, tested.work_due), (model.journal_grew, model.work_due));
         if tested != model {
-            return Err(format!("{batch:#?}: (journal grew, work due) is {tested:?}, the model says {model:?}"));
+            return Err(format!(
+                "{batch:#?}: (journal grew, work due) is {tested:?}, the model says {model:?}"
+            ));
         }
         Ok(())
     }
@@ -347,7 +354,11 @@ impl Run {
     async fn audit(self) -> Result<(), Difference> {
         let app = App::start(self.tested.storage(), self.clock, self.ids, LanePolicy::default());
         let report = audit::audit(&app, |_| {}).await.map_err(|error| error.to_string())?;
-        if report.findings.is_empty() { Ok(()) } else { Err(format!("the audit found {:#?}", report.findings)) }
+        if report.findings.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("the audit found {:#?}", report.findings))
+        }
     }
 }
 

@@ -22,85 +22,68 @@ pub(super) async fn redrive(
     poll: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let filter = if args.all {
-        json!({ "all": true })
-    } else {
-        json!({ "order_ids": args.ids })
-    };
+    let filter = if args.all { json!({ "all": true }) } else { json!({ "order_ids": args.ids }) };
     let body = json!({ "filter": filter, "reason": args.reason, "dry_run": args.dry_run });
     let (mut reply, mut job) = api.post("/v1/redrives", Some(&body)).await?;
-    if !args.dry_run && !args.no_wait {
-        let address = format!("/v1/redrives/{}", encode(&text(&job, "redrive_id")));
+    if args.dry_run {
+        return dry_run(&reply, &job, out);
+    }
+    let address = format!("/v1/redrives/{}", encode(&text(&job, "redrive_id")));
+    if !args.no_wait {
         while goes_on(&job) {
-            out.progress(&format!(
-                "redriving {} of {}",
-                escape(&count(&job, DONE)),
-                escape(&text(&job, "matched"))
-            ));
+            out.progress(&format!("{} redriven", escape(&text(&job, "redriven"))));
             tokio::time::sleep(poll).await;
             (reply, job) = api.get(&address).await?;
         }
         out.progress("");
     }
-    report(&reply, &job, args.dry_run, out)
-}
-
-const DONE: [&str; 2] = ["done", "redriven"];
-const FAILED: [&str; 2] = ["failed", "refused"];
-
-fn goes_on(job: &Value) -> bool {
-    matches!(text(job, "state").as_str(), "queued" | "pending" | "running")
-}
-
-/// The first of these fields that is there.
-fn count(job: &Value, names: [&str; 2]) -> String {
-    names
-        .iter()
-        .map(|name| text(job, name))
-        .find(|text| !text.is_empty())
-        .unwrap_or_else(|| "0".to_owned())
-}
-
-fn report(reply: &ApiReply, job: &Value, dry_run: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let failed = count(job, FAILED);
     // Orders that could not be redriven were refused, each with its reason.
-    let exit = if failed == "0" { Exit::Ok } else { Exit::Refused };
+    let refused = text(&job, "refused");
+    let exit = if refused == "0" { Exit::Ok } else { Exit::Refused };
     if out.json {
         out.json(&reply.body)?;
-        return Ok(exit);
-    }
-    let matched = text(job, "matched");
-    if dry_run {
-        out.line(&format!("{} parked orders would be redriven", escape(&matched)))?;
-        return Ok(exit);
-    }
-    let id = text(job, "redrive_id");
-    if goes_on(job) {
-        out.line(&format!(
-            "redrive {} of {} orders goes on",
-            escape(&id),
-            escape(&matched)
-        ))?;
-        return Ok(exit);
-    }
-    let done = out.paint(Style::Good, &format!("{} redriven", count(job, DONE)));
-    let failed = if exit == Exit::Ok {
-        String::new()
+    } else if goes_on(&job) {
+        out.line(&format!("redrive {} goes on", escape(&text(&job, "redrive_id"))))?;
     } else {
-        out.paint(Style::Bad, &format!(", {failed} refused"))
-    };
-    out.line(&format!("{done}{failed}"))?;
-    for item in list(job, "items") {
-        let result = text(item, "result");
-        if result != "redriven" {
-            out.line(&format!(
-                "  {}  {}",
-                escape(&text(item, "order_id")),
-                escape(&result)
-            ))?;
+        let done = out.paint(Style::Good, &format!("{} redriven", escape(&text(&job, "redriven"))));
+        let failed = out.paint(Style::Bad, &format!(", {} refused", escape(&refused)));
+        out.line(&if exit == Exit::Ok { done } else { format!("{done}{failed}") })?;
+        if exit == Exit::Refused {
+            show_refused(api, &address, out).await?;
         }
     }
     Ok(exit)
+}
+
+fn goes_on(job: &Value) -> bool {
+    text(job, "state") == "running"
+}
+
+fn dry_run(reply: &ApiReply, count: &Value, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    if out.json {
+        out.json(&reply.body)?;
+    } else {
+        out.line(&format!("{} parked orders would be redriven", escape(&text(count, "matched"))))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Lists what was refused, page by page.
+async fn show_refused(api: &dyn ApiCall, address: &str, out: &mut Output<'_>) -> Result<(), Failure> {
+    let mut page = format!("{address}/items?limit=200");
+    loop {
+        let (_, items) = api.get(&page).await?;
+        for item in list(&items, "items") {
+            let result = text(item, "result");
+            if result != "redriven" {
+                out.line(&format!("  {}  {}", escape(&text(item, "order_id")), escape(&result)))?;
+            }
+        }
+        match items["next"].as_str() {
+            Some(next) => page = format!("{address}/items?limit=200&after={}", encode(next)),
+            None => return Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -108,12 +91,17 @@ mod tests {
     use super::*;
     use crate::cli::fake::{Fake, Said, json as reply, problem, said};
 
-    fn job(state: &str, done: u32, failed: u32) -> Value {
-        let items = json!([
-            {"order_id": "0192", "result": "redriven"},
-            {"order_id": "0193", "result": "not_parked"},
-        ]);
-        json!({ "redrive_id": "r 1", "state": state, "matched": 2, "done": done, "failed": failed, "items": items })
+    fn job(state: &str, redriven: u32, refused: u32) -> Value {
+        json!({ "redrive_id": "r 1", "state": state, "redriven": redriven, "refused": refused })
+    }
+
+    fn items(results: [&str; 2], next: Option<&str>) -> Value {
+        let items: Vec<Value> = results
+            .iter()
+            .zip(["0192", "0193"])
+            .map(|(result, id)| json!({ "order_id": id, "result": result }))
+            .collect();
+        json!({ "items": items, "next": next })
     }
 
     fn args(ids: &[&str]) -> RedriveArgs {
@@ -135,10 +123,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_is_watched_to_its_end() {
-        let replies = [("queued", 0), ("running", 1), ("done", 2)];
+        let replies = [("running", 0), ("running", 1), ("finished", 2)];
         let fake = Fake::new(replies.map(|(state, done)| reply(202, &job(state, done, 0))));
         let said = run(&fake, &args(&["0192", "0193"]), false).await;
-        assert_eq!(said.out, "2 redriven\n  0193  not_parked\n");
+        assert_eq!(said.out, "2 redriven\n");
         assert_eq!(said.exit, Exit::Ok);
         let body = r#"{"filter":{"order_ids":["0192","0193"]},"reason":"fixed","dry_run":false}"#;
         let watch = "GET /v1/redrives/r%201".to_owned();
@@ -150,10 +138,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_refused_shows_in_the_exit_code() {
-        let fake = Fake::new([reply(202, &job("done", 1, 1))]);
+        let pages = [items(["redriven", "not_parked"], Some("c")), items(["unknown", "redriven"], None)];
+        let replies = [reply(202, &job("finished", 2, 2)), reply(200, &pages[0]), reply(200, &pages[1])];
+        let fake = Fake::new(replies);
         let said = run(&fake, &args(&[]), false).await;
-        assert_eq!(said.out, "1 redriven, 1 refused\n  0193  not_parked\n");
+        assert_eq!(said.out, "2 redriven, 2 refused\n  0193  not_parked\n  0192  unknown\n");
         assert_eq!(said.exit, Exit::Refused);
+        assert_eq!(fake.asked()[2], "GET /v1/redrives/r%201/items?limit=200&after=c");
         assert!(fake.asked()[0].contains(r#"{"filter":{"all":true}"#));
     }
 
@@ -176,7 +167,7 @@ mod tests {
         };
         let running = job("running", 1, 0);
         let result = run(&Fake::new([reply(202, &running)]), &unwatched, false).await;
-        assert_eq!(result.out, "redrive r 1 of 2 orders goes on\n");
+        assert_eq!(result.out, "redrive r 1 goes on\n");
         let result = run(&Fake::new([reply(202, &running)]), &unwatched, true).await;
         assert_eq!(result.out, format!("{running}\n"));
     }

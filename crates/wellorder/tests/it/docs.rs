@@ -1,0 +1,90 @@
+//! The description of each API: readable without any other host.
+
+use crate::harness::Server;
+use testkit::http::Reply;
+
+/// What a browser gets: redirects within this server are followed, the address it ends at is returned.
+async fn browse(server: &Server, path: &str) -> (String, Reply) {
+    let reply = server.get(path).await;
+    if reply.status != 307 {
+        return (path.to_owned(), reply);
+    }
+    let place = resolve(path, reply.header("location").unwrap());
+    let reply = server.get(&place).await;
+    (place, reply)
+}
+
+/// A relative reference against the path that it was found at (RFC 3986 §5.2, without dots).
+fn resolve(base: &str, reference: &str) -> String {
+    assert!(!reference.contains("//"), "no other host: {reference}");
+    if reference.starts_with('/') {
+        return reference.to_owned();
+    }
+    let (folder, _) = base.rsplit_once('/').unwrap();
+    format!("{folder}/{reference}")
+}
+
+/// What the page loads.
+fn references(html: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for attribute in ["src=\"", "href=\""] {
+        found.extend(html.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()));
+    }
+    found
+}
+
+async fn is_offline_documentation(server: &Server, path: &str, json_path: &str, server_url: &str) {
+    let (place, page) = browse(server, path).await;
+    assert_eq!(page.status, 200, "{path}");
+    assert!(page.header("content-type").unwrap().starts_with("text/html"), "{path}: {page:?}");
+    let html = page.text();
+    assert!(!html.contains("http://") && !html.contains("https://"), "{path} names another host: {html}");
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("http"), "{path}: {policy}");
+    let found = references(html);
+    assert!(found.len() >= 3, "{path} loads nothing: {html}");
+    for reference in found {
+        let asset = server.get(&resolve(&place, reference)).await;
+        assert_eq!(asset.status, 200, "{path}: {reference}");
+        assert!(!asset.body.is_empty(), "{path}: {reference} is empty");
+        if reference.ends_with("start.js") {
+            let script = asset.text();
+            assert!(script.contains(&format!("{json_path:?}")), "{path} shows another document: {script}");
+            assert!(script.contains("validatorUrl: null") && !script.contains("http"), "{script}");
+        }
+    }
+    let document = server.json(json_path).await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{path}: {}", document["openapi"]);
+    assert_eq!(document["servers"][0]["url"], server_url, "{path}");
+    assert!(!document["paths"].as_object().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
+    let server = Server::builder().api_alone().start().await;
+    is_offline_documentation(&server, "/docs", "/openapi.json", "/").await;
+    is_offline_documentation(&server, "/v1/docs", "/v1/openapi.json", "/").await;
+    is_offline_documentation(&server, "/oscarps/docs", "/oscarps/docs/json", "/oscarps").await;
+    is_offline_documentation(&server, "/parspec/docs", "/parspec/docs/json", "/parspec").await;
+    let index = server.get("/").await;
+    assert_eq!(index.status, 200);
+    assert!(index.header("content-type").unwrap().starts_with("text/html"));
+    for link in references(index.text()) {
+        let status = browse(&server, link).await.1.status;
+        assert_eq!(status, 200, "the first page links to {link}");
+    }
+}
+
+#[tokio::test]
+async fn a_contract_at_the_root_has_its_own_there_and_ours_stays() {
+    for name in ["oscarps", "parspec"] {
+        let server = Server::builder().args(&["--as", name]).api_alone().start().await;
+        is_offline_documentation(&server, "/docs", "/docs/json", "/").await;
+        let (page, document) = (format!("/{name}/docs"), format!("/{name}/docs/json"));
+        is_offline_documentation(&server, &page, &document, &format!("/{name}")).await;
+        is_offline_documentation(&server, "/v1/docs", "/v1/openapi.json", "/").await;
+        let paths = server.json("/docs/json").await["paths"].clone();
+        assert!(paths.get("/orders").is_some_and(|path| path.get("post").is_some()), "{name}: {paths}");
+        assert_eq!(server.get("/openapi.json").await.status, 404, "{name}: the root is the contract's");
+    }
+}

@@ -1,0 +1,172 @@
+//! The follower that writes lines of JSON, and what an operator can do about it.
+
+use crate::harness::{Home, Server, eventually};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+async fn with_done(count: usize) -> (Server, Vec<Value>) {
+    let server = Server::builder().start().await;
+    let mut orders = Vec::new();
+    for number in 0..count {
+        orders.push(server.accept(&json!({ "reference": format!("r-{number}"), "total": 1 })).await);
+    }
+    for order in &orders {
+        server.until_order(order, "done").await;
+    }
+    (server, orders)
+}
+
+fn ids(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["event_id"].as_str().unwrap()).collect()
+}
+
+/// How often each event is there.
+fn counted(events: &[Value]) -> BTreeMap<&str, usize> {
+    let mut counted = BTreeMap::new();
+    for id in ids(events) {
+        *counted.entry(id).or_default() += 1;
+    }
+    counted
+}
+
+#[tokio::test]
+async fn every_event_lies_in_the_file_as_the_feed_shows_it() {
+    let (server, _) = with_done(10).await;
+    let lines = server.carried().await;
+    let (events, _) = server.feed(1000).await;
+    assert_eq!(events.len(), 20);
+    let by_id = |events: &[Value]| -> BTreeMap<String, Value> {
+        events.iter().map(|event| (event["event_id"].to_string(), event.clone())).collect()
+    };
+    assert_eq!(lines.len(), 20, "each once");
+    assert_eq!(by_id(&lines), by_id(&events));
+    let mut versions = BTreeMap::<String, u64>::new();
+    for line in &lines {
+        let version = versions.entry(line["order_id"].to_string()).or_default();
+        *version += 1;
+        assert_eq!(line["version"], *version, "an order's events come in their order");
+    }
+}
+
+#[tokio::test]
+async fn a_paused_follower_carries_nothing_on_until_it_is_resumed() {
+    let (server, _) = with_done(1).await;
+    let before = server.carried().await;
+    let paused = server.post("/v1/followers/ndjson/pause", "{}").await;
+    assert_eq!((paused.status, &paused.json()["state"]), (200, &json!("paused")), "{}", paused.text());
+    let order = server.accept(&json!({ "reference": "later", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+    let follower = server.json("/v1/followers/ndjson").await;
+    assert_eq!(json!([follower["lag"], follower["state"]]), json!([2, "paused"]), "intake goes on");
+    assert_eq!(server.home().ndjson(), before);
+    assert_eq!(server.get("/readyz").await.status, 200);
+    let server = server.restart().await;
+    assert_eq!(server.json("/v1/followers/ndjson").await["state"], "paused", "a restart does not resume it");
+    let resumed = server.post("/v1/followers/ndjson/resume", "{}").await;
+    assert_eq!(resumed.json()["state"], "running");
+    let after = server.carried().await;
+    assert_eq!(after.len(), before.len() + 2);
+    assert_eq!(after[..before.len()], before[..]);
+}
+
+#[tokio::test]
+async fn a_replay_sends_again_from_where_it_is_told() {
+    let (server, _) = with_done(3).await;
+    let first = server.carried().await;
+    let middle = server.json("/v1/events?limit=2").await["next"].as_str().unwrap().to_owned();
+    let replay = async |from: &str| {
+        let body = json!({ "from": from }).to_string();
+        let reply = server.post("/v1/followers/ndjson/replay", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        server.carried().await
+    };
+    let twice = replay("beginning").await;
+    assert_eq!(twice.len(), 12);
+    assert!(counted(&twice).values().all(|count| *count == 2), "the same events again");
+    let again: BTreeMap<_, _> = ids(&twice[6..]).into_iter().zip(&twice[6..]).collect();
+    let before: BTreeMap<_, _> = ids(&first).into_iter().zip(&first).collect();
+    assert_eq!(again, before, "with the same content");
+    assert_eq!(replay("now").await.len(), 12, "nothing lies behind now");
+    let some = replay(&middle).await;
+    assert_eq!(some.len(), 16, "four lie behind the cursor");
+    for bad in ["", "yesterday", &middle[1..]] {
+        let body = json!({ "from": bad }).to_string();
+        let reply = server.post("/v1/followers/ndjson/replay", &body).await;
+        assert!((400..=422).contains(&reply.status), "{bad:?}: {}", reply.text());
+    }
+    assert_eq!(server.carried().await.len(), 16);
+}
+
+#[tokio::test]
+async fn the_command_line_steers_it_too() {
+    let (server, _) = with_done(1).await;
+    server.carried().await;
+    let home = server.home();
+    let list = home.run(&["followers"]);
+    assert_eq!(list.code(), 0);
+    assert!(list.stdout.contains("ndjson") && list.stdout.contains("running"), "{list:?}");
+    for (command, says, state) in [("pause", "ndjson is paused\n", "paused"), ("resume", "ndjson carries on\n", "running")] {
+        let said = home.run(&["followers", command, "ndjson"]);
+        assert_eq!((said.code(), said.stdout.as_str()), (0, says));
+        let shown = home.run(&["followers", "get", "ndjson", "--json"]);
+        assert_eq!(shown.json()["state"], state);
+    }
+    let replayed = home.run(&["followers", "replay", "ndjson", "--from", "beginning"]);
+    assert_eq!(replayed.code(), 0, "{replayed:?}");
+    assert_eq!(server.carried().await.len(), 4);
+    assert_eq!(home.run(&["followers", "get", "nobody"]).code(), 3);
+    assert_eq!(home.run(&["followers", "pause", "nobody"]).code(), 3);
+}
+
+#[tokio::test]
+async fn a_sink_that_fails_is_shown_and_catches_up_by_itself() {
+    let home = Home::new();
+    let path = home.path().join("sink/events.ndjson");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let server = home.server().env("WELLORDER_NDJSON_PATH", path.to_str().unwrap()).start().await;
+    let first = server.accept(&json!({ "reference": "a", "total": 1 })).await;
+    server.until_order(&first, "done").await;
+    server.until("/v1/followers/ndjson", |follower| follower["lag"] == 0).await;
+    let away = home.path().join("away");
+    std::fs::rename(path.parent().unwrap(), &away).unwrap();
+    let second = server.accept(&json!({ "reference": "b", "total": 1 })).await;
+    server.until_order(&second, "done").await;
+    let failing = server.until("/v1/followers/ndjson", |follower| follower["state"] == "failing").await;
+    assert!(failing["last_error"].is_string() && failing["lag"].as_u64() > Some(0), "{failing}");
+    assert_eq!(server.get("/readyz").await.status, 200, "a sink that is away keeps no order out");
+    std::fs::rename(&away, path.parent().unwrap()).unwrap();
+    let well = server.until("/v1/followers/ndjson", |follower| follower["lag"] == 0).await;
+    assert_eq!(json!([well["state"], well["last_error"]]), json!(["running", null]));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 4);
+}
+
+#[tokio::test]
+async fn events_go_to_standard_output_when_asked_and_the_start_does_not() {
+    let server = Server::builder().env("WELLORDER_NDJSON_PATH", "-").for_people();
+    // The address then stands on standard error, which is not where a start is looked for.
+    let home = Home::new();
+    drop(server);
+    let mut child = home
+        .command(&["dev", "--listen", "127.0.0.1:0", "--data", "data", "--json"])
+        .env("WELLORDER_NDJSON_PATH", "-")
+        .env("WORKER_PROCESSING_DELAY_MS", "0")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = crate::harness::Lines::gather(child.stdout.take().unwrap());
+    let stderr = crate::harness::Lines::gather(child.stderr.take().unwrap());
+    stderr.until("on http://").await;
+    let created = eventually("the server", async || {
+        let created = home.run(&["orders", "create", "--total", "1", "--json"]);
+        (created.status.code() == Some(0)).then_some(created)
+    })
+    .await;
+    stdout.until("order.processed").await;
+    let lines: Vec<Value> = stdout.all().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json!([lines[0]["type"], lines[1]["type"]]), json!(["order.accepted", "order.processed"]));
+    assert_eq!(lines[0]["order_id"], created.json()["order_id"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
