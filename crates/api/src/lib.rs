@@ -41,8 +41,7 @@ pub struct Options {
     pub tenant: TenantId,
     /// Where `/metrics` comes from.
     pub metrics: Option<PrometheusHandle>,
-    /// Whether a contract has the root of the port: then the index, `/docs`, `/openapi.json` and the answer for unknown
-    /// paths are its own.
+    /// Whether a contract has the root of the port: then the index, `/docs` and the answer for unknown paths are its own.
     pub root_taken: bool,
     /// Whether `/metrics` is served here.
     pub serves_metrics: bool,
@@ -64,14 +63,14 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
         Mount { name: "v1", style },
         Arc::clone(&guard),
     );
-    let beside = ops_routes(api.metrics.is_some()).with_state(api).merge(edge::docs(
-        "/v1/docs",
-        openapi::document(),
-        "/v1/openapi.json",
-    ));
+    let beside = ops_routes(api.metrics.is_some())
+        .with_state(api)
+        .merge(edge::docs("/v1/docs", openapi::document(), "/v1/openapi.json"));
     let mount = Mount { name: "ops", style };
     let beside = if options.root_taken {
-        edge::mount_routes(beside, mount, guard)
+        // No contract takes this path.
+        let described = edge::description(openapi::document(), "/openapi.json");
+        edge::mount_routes(beside.merge(described), mount, guard)
     } else {
         let docs = edge::docs("/docs", openapi::document(), "/openapi.json");
         edge::mount(beside.merge(docs).merge(index::routes()), mount, guard)

@@ -23,15 +23,19 @@ const FILES: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x
 /// `/docs/json`). Works under any prefix that the routes are nested at: the document names it as its server.
 pub fn docs(page_path: &'static str, document: OpenApi, json_path: &'static str) -> Router {
     let title: Arc<str> = document.info.title.as_str().into();
-    let document = Arc::new(document);
     // Relative, so that it needs no prefix.
     let folder = format!("{}/", page_path.rsplit('/').next().unwrap_or_default());
-    Router::new()
-        .route(json_path, get(async move |prefix: Prefix| json(&document, &prefix.0)))
+    description(document, json_path)
         .route(page_path, get(async move || redirect(&folder)))
         .route(&format!("{page_path}/"), get(async move || page(&title)))
         .route(&format!("{page_path}/start.js"), get(async move |prefix: Prefix| start(json_path, &prefix.0)))
         .route(&format!("{page_path}/{{file}}"), get(async |Path(name): Path<String>| file(&name)))
+}
+
+/// The document alone, at `json_path`.
+pub fn description(document: OpenApi, json_path: &'static str) -> Router {
+    let document = Arc::new(document);
+    Router::new().route(json_path, get(async move |prefix: Prefix| json(&document, &prefix.0)))
 }
 
 /// What the routes are nested at: empty at the root, else such as `/v1`.

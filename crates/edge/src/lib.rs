@@ -20,7 +20,7 @@ mod serve;
 mod socket;
 
 pub use body::{Json, RawBody, content_type_is_json};
-pub use docs::docs;
+pub use docs::{description, docs};
 pub use guard::{Guard, Limits};
 pub use mount::{LoggedOrder, Mount, mount, mount_routes};
 pub use refusal::{Refusal, Refused, RequestId, Style, Worded};

@@ -26,9 +26,9 @@ struct Meter {
 
 impl Metering {
     pub(crate) fn new(mount: &'static str) -> Self {
-        metrics::describe_counter!("http_requests_total", "HTTP requests by mount, method, route and status");
+        metrics::describe_counter!("wellorder_http_requests_total", "HTTP requests by mount, method, route and status");
         metrics::describe_histogram!(
-            "http_request_duration_seconds",
+            "wellorder_http_request_duration_seconds",
             metrics::Unit::Seconds,
             "Time from a request's head to its reply's head, by mount and route"
         );
@@ -62,10 +62,10 @@ impl Metering {
         let (mount, route) = (self.mount, route.to_owned());
         let code = status.as_str().to_owned();
         let requests = metrics::counter!(
-            "http_requests_total", "mount" => mount, "method" => method, "route" => route.clone(), "status" => code
+            "wellorder_http_requests_total", "mount" => mount, "method" => method, "route" => route.clone(), "status" => code
         );
         let duration =
-            metrics::histogram!("http_request_duration_seconds", "mount" => mount, "route" => route);
+            metrics::histogram!("wellorder_http_request_duration_seconds", "mount" => mount, "route" => route);
         Meter { method, status, requests, duration }
     }
 }

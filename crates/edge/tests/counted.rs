@@ -47,10 +47,10 @@ fn labels_are_bounded() {
     });
     let text = handle.render();
     for line in [
-        r#"http_requests_total{mount="test",method="GET",route="/in/things/{id}",status="200"} 3"#,
-        r#"http_requests_total{mount="test",method="GET",route="unmatched",status="404"} 3"#,
-        r#"http_requests_total{mount="test",method="other",route="/in/things/{id}",status="405"} 3"#,
-        r#"http_request_duration_seconds_count{mount="test",route="/in/things/{id}"} 6"#,
+        r#"wellorder_http_requests_total{mount="test",method="GET",route="/in/things/{id}",status="200"} 3"#,
+        r#"wellorder_http_requests_total{mount="test",method="GET",route="unmatched",status="404"} 3"#,
+        r#"wellorder_http_requests_total{mount="test",method="other",route="/in/things/{id}",status="405"} 3"#,
+        r#"wellorder_http_request_duration_seconds_count{mount="test",route="/in/things/{id}"} 6"#,
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }

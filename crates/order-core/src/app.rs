@@ -3,7 +3,6 @@
 use crate::clock::Clock;
 use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply};
 use crate::error::{Error, Fault};
-use crate::fault_point;
 use crate::follow::FollowerFaults;
 use crate::ids::{EventId, Ids, OrderId};
 use crate::intake::{Accepted, Intake, derived_id, digest};
@@ -60,9 +59,7 @@ impl App {
         let digest = digest(&intake.content);
         let event_id = EventId(self.ids.uuid_v7(now));
         let accept = Accept { intake, order_id, digest, event_id, now };
-        let reply = self.lanes.submit(Command::Accept(Box::new(accept))).await?;
-        fault_point::pass("api.mid_reply");
-        match reply {
+        match self.lanes.submit(Command::Accept(Box::new(accept))).await? {
             Reply::Accepted(accepted) => Ok(accepted),
             other => Err(unexpected("accept", &other)),
         }

@@ -97,8 +97,8 @@ impl WriterState {
         }
         let began = Instant::now();
         let committed = self.transaction(&commands);
-        metrics::histogram!("storage_commit_seconds").record(began.elapsed().as_secs_f64());
-        metrics::histogram!("storage_commit_commands").record(commands.len() as f64);
+        metrics::histogram!("wellorder_storage_commit_seconds").record(began.elapsed().as_secs_f64());
+        metrics::histogram!("wellorder_storage_commit_commands").record(commands.len() as f64);
         self.report(&committed);
         drop(reply.send(committed));
     }
@@ -107,7 +107,7 @@ impl WriterState {
     fn report(&mut self, committed: &Result<Committed, Fault>) {
         match committed {
             Err(Fault::Unavailable { why, .. }) => {
-                metrics::counter!("storage_commit_faults_total").increment(1);
+                metrics::counter!("wellorder_storage_commit_faults_total").increment(1);
                 if !self.failing {
                     tracing::error!(%why, "cannot commit; trying again with each command");
                 }

@@ -70,7 +70,7 @@ pub(crate) fn main_router(settings: &Settings, app: &Arc<App>, guard: &Arc<Guard
         }
     }
     match mounted.and_then(|name| contract(name, app, guard)) {
-        Some(contract) => router.fallback_service(contract),
+        Some(contract) => router.merge(contract),
         None => router,
     }
 }

@@ -12,7 +12,7 @@ use order_core::{Order, OrderId, Reference, Timestamp};
 const DUPLICATE_DIFFERS: HeaderName = HeaderName::from_static("wellorder-duplicate-differs");
 
 /// The counter of duplicates with that header.
-pub(super) const DUPLICATES_DIFFERING: &str = "duplicates_differing_total";
+pub(super) const DUPLICATES_DIFFERING: &str = "wellorder_duplicates_differing_total";
 
 /// The fields that a client of this contract can have sent differently; they are called the same in the core.
 const COMPARED: [&str; 2] = ["/customer", "/total"];

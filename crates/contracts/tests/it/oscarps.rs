@@ -61,7 +61,7 @@ fn only_duplicates_that_differ_are_counted() {
     });
     let rendered = recorder.handle().render();
     assert!(
-        rendered.contains("duplicates_differing_total{contract=\"oscarps\"} 2"),
+        rendered.contains("wellorder_duplicates_differing_total{contract=\"oscarps\"} 2"),
         "{rendered}"
     );
 }

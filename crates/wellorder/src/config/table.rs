@@ -348,7 +348,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             max: HOUR_MS,
             set: |s, v| s.follower.poll = v,
         },
-        "wait between looks at the journal while there is traffic",
+        "first wait after a sink failed; doubles up to 5 s",
     ),
     Setting::new(
         "follower.idle_ms",
@@ -523,7 +523,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             max: 1_000_000,
             set: |s, v| s.limits.json_items = small(v),
         },
-        "most values in a request's JSON",
+        "most items of one array, and members of one object, in a request's JSON",
     ),
     Setting::new(
         "shutdown.drain_ms",
