@@ -63,9 +63,11 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
         Mount { name: "v1", style },
         Arc::clone(&guard),
     );
-    let beside = ops_routes(api.metrics.is_some())
-        .with_state(api)
-        .merge(edge::docs("/v1/docs", openapi::document(), "/v1/openapi.json"));
+    let beside = ops_routes(api.metrics.is_some()).with_state(api).merge(edge::docs(
+        "/v1/docs",
+        openapi::document(),
+        "/v1/openapi.json",
+    ));
     let mount = Mount { name: "ops", style };
     let beside = if options.root_taken {
         // No contract takes this path.

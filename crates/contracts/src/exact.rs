@@ -35,11 +35,7 @@ pub(crate) fn amount_schema(number: ObjectBuilder, description: &str) -> RefOr<S
         .schema_type(SchemaType::Type(Type::String))
         .pattern(Some(r"^(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"));
     let number = number.schema_type(SchemaType::Type(Type::Number));
-    OneOfBuilder::new()
-        .item(number)
-        .item(string)
-        .description(Some(description))
-        .into()
+    OneOfBuilder::new().item(number).item(string).description(Some(description)).into()
 }
 
 #[cfg(test)]
@@ -49,12 +45,7 @@ mod tests {
 
     #[test]
     fn an_amount_goes_through_with_all_its_digits() {
-        for text in [
-            "199.990",
-            "0.10",
-            "12345678901234567890123456.78",
-            "9999999999999999999999999999",
-        ] {
+        for text in ["199.990", "0.10", "12345678901234567890123456.78", "9999999999999999999999999999"] {
             for json in [text.to_owned(), format!("\"{text}\"")] {
                 let money = amount(&serde_json::from_str(&json).unwrap()).unwrap();
                 assert_eq!(serde_json::to_string(&number(money)).unwrap(), text);

@@ -23,11 +23,7 @@ pub(crate) fn sentence(invalid: &InvalidJson) -> String {
         InvalidJson::TooMany { items_max, .. } => format!("More than {items_max} items"),
     };
     let pointer = invalid.pointer();
-    if pointer.matches('/').count() > 1 {
-        format!("{what}, at {}", cut(pointer))
-    } else {
-        what
-    }
+    if pointer.matches('/').count() > 1 { format!("{what}, at {}", cut(pointer)) } else { what }
 }
 
 fn cut(text: &str) -> String {
@@ -47,11 +43,7 @@ mod tests {
 
     #[test]
     fn the_field_is_the_first_token_unescaped() {
-        let at = |pointer: &str| {
-            field(&InvalidJson::Nul {
-                pointer: pointer.to_owned(),
-            })
-        };
+        let at = |pointer: &str| field(&InvalidJson::Nul { pointer: pointer.to_owned() });
         assert_eq!(at("/customer").as_deref(), Some("customer"));
         assert_eq!(at("/a~1b~0c/0").as_deref(), Some("a/b~c"));
         assert_eq!(at(""), None);
@@ -60,13 +52,9 @@ mod tests {
 
     #[test]
     fn an_endless_key_is_not_echoed_whole() {
-        let invalid = InvalidJson::DuplicateKey {
-            pointer: format!("/{}", "é".repeat(100_000)),
-        };
+        let invalid = InvalidJson::DuplicateKey { pointer: format!("/{}", "é".repeat(100_000)) };
         assert!(field(&invalid).is_some_and(|field| field.len() < 300));
-        let deep = InvalidJson::DuplicateKey {
-            pointer: format!("/a/{}", "é".repeat(100_000)),
-        };
+        let deep = InvalidJson::DuplicateKey { pointer: format!("/a/{}", "é".repeat(100_000)) };
         assert!(sentence(&deep).len() < 400);
     }
 }

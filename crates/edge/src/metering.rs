@@ -26,7 +26,10 @@ struct Meter {
 
 impl Metering {
     pub(crate) fn new(mount: &'static str) -> Self {
-        metrics::describe_counter!("wellorder_http_requests_total", "HTTP requests by mount, method, route and status");
+        metrics::describe_counter!(
+            "wellorder_http_requests_total",
+            "HTTP requests by mount, method, route and status"
+        );
         metrics::describe_histogram!(
             "wellorder_http_request_duration_seconds",
             metrics::Unit::Seconds,
@@ -64,8 +67,7 @@ impl Metering {
         let requests = metrics::counter!(
             "wellorder_http_requests_total", "mount" => mount, "method" => method, "route" => route.clone(), "status" => code
         );
-        let duration =
-            metrics::histogram!("wellorder_http_request_duration_seconds", "mount" => mount, "route" => route);
+        let duration = metrics::histogram!("wellorder_http_request_duration_seconds", "mount" => mount, "route" => route);
         Meter { method, status, requests, duration }
     }
 }

@@ -35,7 +35,12 @@ pub const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl App {
     /// Starts the lanes of `storage` on the present runtime.
-    pub fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, lanes: LanePolicy) -> Arc<Self> {
+    pub fn start(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        lanes: LanePolicy,
+    ) -> Arc<Self> {
         let wakes = Wakes::default();
         let lanes = Lanes::start(&storage, lanes, &wakes);
         Arc::new(Self {

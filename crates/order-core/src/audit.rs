@@ -73,7 +73,12 @@ pub async fn audit(app: &App, mut progress: impl FnMut(u64)) -> Result<Report, E
 }
 
 /// Checks each order of a shard; returns how many of its events up to the head the orders account for.
-async fn orders(app: &App, head: Head, report: &mut Report, progress: &mut impl FnMut(u64)) -> Result<u64, Error> {
+async fn orders(
+    app: &App,
+    head: Head,
+    report: &mut Report,
+    progress: &mut impl FnMut(u64),
+) -> Result<u64, Error> {
     let mut after: Option<OrderId> = None;
     let mut chained = 0;
     loop {
@@ -82,7 +87,10 @@ async fn orders(app: &App, head: Head, report: &mut Report, progress: &mut impl 
         after = Some(last.order.id);
         for dossier in &dossiers {
             report.orders += 1;
-            let counted = dossier.events.iter().filter(|event| event.position <= head.position && event.position > head.floor);
+            let counted = dossier
+                .events
+                .iter()
+                .filter(|event| event.position <= head.position && event.position > head.floor);
             chained += counted.count() as u64;
             check_order(head.shard, dossier, report);
         }
@@ -153,11 +161,17 @@ async fn journal(app: &App, head: Head, chained: u64, report: &mut Report) -> Re
             match fact.order_version {
                 Some(version) if version >= fact.version => {}
                 Some(version) => {
-                    let detail = format!("position {position} is version {}, the order has {version}", fact.version);
+                    let detail =
+                        format!("position {position} is version {}, the order has {version}", fact.version);
                     report.add("events", shard, fact.order_id.to_string(), detail);
                 }
                 None => {
-                    report.add("events", shard, fact.order_id.to_string(), format!("position {position} has no order"));
+                    report.add(
+                        "events",
+                        shard,
+                        fact.order_id.to_string(),
+                        format!("position {position} has no order"),
+                    );
                 }
             }
         }
@@ -184,7 +198,9 @@ async fn work(app: &App, report: &mut Report) -> Result<(), Error> {
             let subject = fact.work.order_id.to_string();
             match fact.wanted {
                 Some(true) => {}
-                Some(false) => report.add("work", None, subject, "its order has nothing left to do".to_owned()),
+                Some(false) => {
+                    report.add("work", None, subject, "its order has nothing left to do".to_owned())
+                }
                 None => report.add("work", None, subject, "has no order".to_owned()),
             }
         }
@@ -209,10 +225,17 @@ async fn tallies(app: &App, report: &mut Report) -> Result<(), Error> {
         if fact.kept != fact.counted {
             let show = |tally: Tally| {
                 let Tally { orders, queued, processed, parked, processing_micros, .. } = tally;
-                format!("{orders} orders, {queued} queued, {processed} processed, {parked} parked, {processing_micros} µs")
+                format!(
+                    "{orders} orders, {queued} queued, {processed} processed, {parked} parked, {processing_micros} µs"
+                )
             };
             let subject = format!("{}/{}", fact.tenant, fact.source);
-            report.add("tallies", None, subject, format!("kept {}; counted {}", show(fact.kept), show(fact.counted)));
+            report.add(
+                "tallies",
+                None,
+                subject,
+                format!("kept {}; counted {}", show(fact.kept), show(fact.counted)),
+            );
         }
     }
     Ok(())

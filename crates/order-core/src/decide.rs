@@ -134,7 +134,11 @@ pub fn settle(
             work: WorkEffect::Due { at: *at, attempt, settled: true },
         },
         Outcome::Park { why } => Decision {
-            body: Some(EventBody::Parked { attempt, lapses: work.map_or(0, |work| work.lapses), error: why.clone() }),
+            body: Some(EventBody::Parked {
+                attempt,
+                lapses: work.map_or(0, |work| work.lapses),
+                error: why.clone(),
+            }),
             work: WorkEffect::Drop,
         },
         Outcome::Release { at } => {

@@ -185,7 +185,12 @@ fn moves(row: &FollowerRow, events: &[Event]) -> Vec<(Shard, u64, u64)> {
 
 /// How many events lie between a cursor and the heads.
 pub fn lag(cursor: &Cursor, heads: &[Head]) -> u64 {
-    cursor.positions.iter().zip(heads).map(|(position, head)| head.position.saturating_sub((*position).max(head.floor))).sum()
+    cursor
+        .positions
+        .iter()
+        .zip(heads)
+        .map(|(position, head)| head.position.saturating_sub((*position).max(head.floor)))
+        .sum()
 }
 
 /// The events behind `cursor` of all shards, at most `limit`, and the cursor behind them. Every shard gets its share,
@@ -213,8 +218,12 @@ async fn read_fairly(
     let mut streams: Vec<Vec<Event>> = Vec::new();
     let mut room = limit;
     while room > 0 {
-        let behind: Vec<&Head> =
-            heads.iter().zip(&*positions).filter(|(head, at)| head.position > **at).map(|(head, _)| head).collect();
+        let behind: Vec<&Head> = heads
+            .iter()
+            .zip(&*positions)
+            .filter(|(head, at)| head.position > **at)
+            .map(|(head, _)| head)
+            .collect();
         let Some(share) = room.checked_div(u32::try_from(behind.len()).unwrap_or(u32::MAX)) else { break };
         for head in behind {
             let position = &mut positions[usize::from(head.shard.0)];

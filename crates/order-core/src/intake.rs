@@ -149,7 +149,9 @@ pub fn differences(current: &Content, sent: &Content) -> Vec<String> {
                 ("quantity", old.quantity == new.quantity),
                 ("unit_price", old.unit_price == new.unit_price),
             ];
-            found.extend(same.iter().filter(|(_, same)| !same).map(|(field, _)| format!("/lines/{index}/{field}")));
+            found.extend(
+                same.iter().filter(|(_, same)| !same).map(|(field, _)| format!("/lines/{index}/{field}")),
+            );
         }
     } else {
         found.push("/lines".to_owned());
@@ -163,7 +165,12 @@ pub fn differences(current: &Content, sent: &Content) -> Vec<String> {
     found
 }
 
-fn object_differences(old: &Map<String, Value>, new: &Map<String, Value>, pointer: &mut String, found: &mut Vec<String>) {
+fn object_differences(
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    pointer: &mut String,
+    found: &mut Vec<String>,
+) {
     let added = new.keys().filter(|key| !old.contains_key(*key));
     for key in old.keys().chain(added) {
         let length = pointer.len();
@@ -206,7 +213,12 @@ mod tests {
         Content {
             customer: Some("c-42".to_owned()),
             currency: Some("EUR".to_owned()),
-            lines: vec![Line { sku: "tea".into(), name: None, quantity: 2, unit_price: Money::parse("9.95").unwrap() }],
+            lines: vec![Line {
+                sku: "tea".into(),
+                name: None,
+                quantity: 2,
+                unit_price: Money::parse("9.95").unwrap(),
+            }],
             total: Money::parse(total).unwrap(),
             attributes: serde_json::from_str(attributes).unwrap(),
         }

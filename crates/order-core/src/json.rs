@@ -83,13 +83,16 @@ impl InvalidJson {
 pub fn parse(body: &[u8], limits: JsonLimits) -> Result<Value, InvalidJson> {
     let guard = Guard { limits, offence: RefCell::new(None), path: RefCell::new(Vec::new()) };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let checked = Check { guard: &guard, depth: 0 }
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end());
+    let checked =
+        Check { guard: &guard, depth: 0 }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     if let Err(error) = checked {
-        return Err(guard.offence.take().unwrap_or(InvalidJson::Syntax { line: error.line(), column: error.column() }));
+        return Err(guard
+            .offence
+            .take()
+            .unwrap_or(InvalidJson::Syntax { line: error.line(), column: error.column() }));
     }
-    serde_json::from_slice(body).map_err(|error| InvalidJson::Syntax { line: error.line(), column: error.column() })
+    serde_json::from_slice(body)
+        .map_err(|error| InvalidJson::Syntax { line: error.line(), column: error.column() })
 }
 
 /// Appends `token` to a JSON pointer, escaped as RFC 6901 says.
@@ -224,7 +227,9 @@ impl<'de> Visitor<'de> for Check<'_> {
             let nul = key.contains('\0');
             self.guard.path.borrow_mut().push(key.clone());
             if nul {
-                return Err(self.guard.refuse(|pointer| InvalidJson::Nul { pointer: pointer.replace('\0', "\u{fffd}") }));
+                return Err(self
+                    .guard
+                    .refuse(|pointer| InvalidJson::Nul { pointer: pointer.replace('\0', "\u{fffd}") }));
             }
             if !seen.insert(key) {
                 return Err(self.guard.refuse(|pointer| InvalidJson::DuplicateKey { pointer }));
@@ -258,7 +263,10 @@ mod tests {
     #[test]
     fn a_key_given_twice_is_named_at_any_depth() {
         assert_eq!(check(r#"{"a":1,"a":2}"#), Err(InvalidJson::DuplicateKey { pointer: "/a".into() }));
-        assert_eq!(check(r#"{"x":[0,{"a/b":1,"a/b":2}]}"#), Err(InvalidJson::DuplicateKey { pointer: "/x/1/a~1b".into() }));
+        assert_eq!(
+            check(r#"{"x":[0,{"a/b":1,"a/b":2}]}"#),
+            Err(InvalidJson::DuplicateKey { pointer: "/x/1/a~1b".into() })
+        );
         assert!(check(r#"[{"a":1},{"a":2}]"#).is_ok());
     }
 
@@ -271,16 +279,24 @@ mod tests {
     #[test]
     fn depth_and_length_are_bounded() {
         assert!(check("[[[[1]]]]").is_ok());
-        assert_eq!(check("[[[[[1]]]]]"), Err(InvalidJson::TooDeep { pointer: "/0/0/0/0".into(), depth_max: 4 }));
+        assert_eq!(
+            check("[[[[[1]]]]]"),
+            Err(InvalidJson::TooDeep { pointer: "/0/0/0/0".into(), depth_max: 4 })
+        );
         assert!(check("[1,2,3,4,5]").is_ok());
-        assert_eq!(check(r#"{"a":[1,2,3,4,5,6]}"#), Err(InvalidJson::TooMany { pointer: "/a".into(), items_max: 5 }));
+        assert_eq!(
+            check(r#"{"a":[1,2,3,4,5,6]}"#),
+            Err(InvalidJson::TooMany { pointer: "/a".into(), items_max: 5 })
+        );
         let deep = "[".repeat(100_000);
         assert!(parse(deep.as_bytes(), JsonLimits::default()).is_err());
     }
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for bad in ["", "{", "{}x", "NaN", "{\"a\":NaN}", "Infinity", "'a'", "{a:1}", "\"\\ud800\"", "01", "[1,]"] {
+        for bad in
+            ["", "{", "{}x", "NaN", "{\"a\":NaN}", "Infinity", "'a'", "{a:1}", "\"\\ud800\"", "01", "[1,]"]
+        {
             assert!(matches!(check(bad), Err(InvalidJson::Syntax { .. })), "{bad}");
         }
         assert!(matches!(parse(b"\"\xff\"", JsonLimits::default()), Err(InvalidJson::Syntax { .. })));

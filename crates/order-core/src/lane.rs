@@ -197,7 +197,8 @@ impl Lane {
             match self.storage.commit(self.index, Arc::clone(&part)).await {
                 Ok(committed) => {
                     self.wake(&committed);
-                    outcomes.extend(committed.replies.into_iter().map(|reply: Result<_, Rejection>| Ok(reply?)));
+                    outcomes
+                        .extend(committed.replies.into_iter().map(|reply: Result<_, Rejection>| Ok(reply?)));
                 }
                 Err(Fault::Data { .. }) if part.len() > 1 => {
                     let (left, right) = part.split_at(part.len() / 2);

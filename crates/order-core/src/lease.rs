@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_cap() {
-        let ends: Vec<u64> = [1, 2, 3, 10, 11, 12, 500].iter().map(|&n| BACKOFF.delay(n, 1.0).as_secs()).collect();
+        let ends: Vec<u64> =
+            [1, 2, 3, 10, 11, 12, 500].iter().map(|&n| BACKOFF.delay(n, 1.0).as_secs()).collect();
         assert_eq!(ends, [1, 2, 4, 512, 900, 900, 900]);
     }
 

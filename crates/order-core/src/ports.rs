@@ -71,19 +71,34 @@ pub trait Storage: Send + Sync {
     async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault>;
 
     /// Counts of one tenant's orders of one source, in one snapshot, at a cost that does not grow with their number.
-    async fn tally(&self, tenant: &TenantId, source: &SourceId, now: crate::Timestamp) -> Result<Tally, Fault>;
+    async fn tally(
+        &self,
+        tenant: &TenantId,
+        source: &SourceId,
+        now: crate::Timestamp,
+    ) -> Result<Tally, Fault>;
 
     /// A redrive job.
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault>;
 
     /// The results of a redrive job, in order, behind result number `after`, at most `limit`.
-    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault>;
+    async fn redrive_items(
+        &self,
+        redrive_id: RedriveId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<RedriveItem>, Fault>;
 
     /// The redrive jobs that are not finished.
     async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault>;
 
     /// For audits: orders of one shard behind `after` in the order of their ids, each in one snapshot with its events.
-    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault>;
+    async fn dossiers(
+        &self,
+        shard: Shard,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderDossier>, Fault>;
 
     /// For audits: rows of the journal beside their orders.
     async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault>;

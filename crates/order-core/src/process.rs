@@ -159,7 +159,11 @@ impl Worker {
                     tries.spawn(async move { worker.attempt(leased).await });
                 }
                 let due = claimed.next_due.map(|due| due.since(self.app.clock.now()));
-                if full { self.policy.poll } else { due.map_or(self.policy.poll, |due| due.min(self.policy.poll)) }
+                if full {
+                    self.policy.poll
+                } else {
+                    due.map_or(self.policy.poll, |due| due.min(self.policy.poll))
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot claim work");
@@ -246,7 +250,9 @@ impl Worker {
         task.spawn(async move { processor.process(&leased).await });
         match task.join_next().await {
             Some(Ok(processed)) => processed,
-            Some(Err(_)) | None => Processed::Failed { why: "the processor panicked".to_owned(), retry_after: None },
+            Some(Err(_)) | None => {
+                Processed::Failed { why: "the processor panicked".to_owned(), retry_after: None }
+            }
         }
     }
 
@@ -254,7 +260,8 @@ impl Worker {
         let mut pause = Duration::from_millis(50);
         loop {
             let now = self.app.clock.now();
-            let outcome = outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
+            let outcome =
+                outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
             let settled = self.submit_settle(leased.order.id, leased.token, outcome.clone(), now).await;
             match settled {
                 Ok(()) => return self.count(&outcome),
@@ -313,11 +320,19 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// What a try comes to: the one place where retries and parking are decided.
-pub fn outcome(processed: Processed, attempt: u32, policy: &LeasePolicy, now: Timestamp, chance: f64) -> Outcome {
+pub fn outcome(
+    processed: Processed,
+    attempt: u32,
+    policy: &LeasePolicy,
+    now: Timestamp,
+    chance: f64,
+) -> Outcome {
     match processed {
         Processed::Done => Outcome::Done,
         Processed::Hopeless { why } => Outcome::Park { why: shortened(why) },
-        Processed::Failed { why, .. } if attempt >= policy.attempts_max => Outcome::Park { why: shortened(why) },
+        Processed::Failed { why, .. } if attempt >= policy.attempts_max => {
+            Outcome::Park { why: shortened(why) }
+        }
         Processed::Failed { why, retry_after } => {
             let backoff = policy.backoff.delay(attempt, chance);
             let delay = retry_after.map_or(backoff, |asked| asked.max(backoff));
@@ -357,7 +372,10 @@ mod tests {
         assert_eq!(outcome(failed(None), 1, &policy, now, 1.0), Outcome::Retry { at: at(1), why: why() });
         assert_eq!(outcome(failed(None), 2, &policy, now, 1.0), Outcome::Retry { at: at(2), why: why() });
         assert_eq!(outcome(failed(None), 3, &policy, now, 1.0), Outcome::Park { why: why() });
-        assert_eq!(outcome(Processed::Hopeless { why: why() }, 1, &policy, now, 0.0), Outcome::Park { why: why() });
+        assert_eq!(
+            outcome(Processed::Hopeless { why: why() }, 1, &policy, now, 0.0),
+            Outcome::Park { why: why() }
+        );
         assert_eq!(outcome(Processed::Done, 9, &policy, now, 0.0), Outcome::Done);
     }
 

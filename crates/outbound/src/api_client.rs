@@ -39,10 +39,7 @@ impl ApiClient {
     /// [`BuildError`] when `address` is no `http` or `https` URL or the client cannot be made.
     pub fn new(address: &str, timeouts: Timeouts) -> Result<Self, BuildError> {
         let base = client::parse_address(address)?;
-        Ok(Self {
-            client: Client::new(timeouts)?,
-            base,
-        })
+        Ok(Self { client: Client::new(timeouts)?, base })
     }
 
     /// Calls `path_and_query` (starting with `/`), with `body` as JSON if there is one.
@@ -56,42 +53,26 @@ impl ApiClient {
         body: Option<Bytes>,
         headers: &[(&str, String)],
     ) -> Result<ApiAnswer, NoAnswer> {
-        let unfit = || NoAnswer {
-            why: format!("{path_and_query} cannot be called"),
-        };
-        let mut request = self
-            .client
-            .http()
-            .request(method, self.address(path_and_query).ok_or_else(unfit)?);
+        let unfit = || NoAnswer { why: format!("{path_and_query} cannot be called") };
+        let mut request = self.client.http().request(method, self.address(path_and_query).ok_or_else(unfit)?);
         if let Some(body) = body {
-            request = request
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                .body(body);
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
         }
         let mut request = request.build().map_err(|_| unfit())?;
         for (name, value) in headers {
-            let unfit = || NoAnswer {
-                why: format!("the value of header {name} cannot be sent"),
-            };
+            let unfit = || NoAnswer { why: format!("the value of header {name} cannot be sent") };
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
-            request
-                .headers_mut()
-                .insert(name, HeaderValue::from_str(value).map_err(|_| unfit())?);
+            request.headers_mut().insert(name, HeaderValue::from_str(value).map_err(|_| unfit())?);
         }
         let mut answer = self.client.send(request).await?;
         let body = client::read_body(&mut answer, ANSWER_BYTES, Read::All).await?;
-        Ok(ApiAnswer {
-            status: answer.status().as_u16(),
-            headers: answer.headers().clone(),
-            body,
-        })
+        Ok(ApiAnswer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
     }
 
     /// The base with its own path before `path_and_query`.
     fn address(&self, path_and_query: &str) -> Option<Url> {
-        let (path, query) = path_and_query
-            .split_once('?')
-            .map_or((path_and_query, None), |(p, q)| (p, Some(q)));
+        let (path, query) =
+            path_and_query.split_once('?').map_or((path_and_query, None), |(p, q)| (p, Some(q)));
         if !path.starts_with('/') {
             return None;
         }
@@ -122,12 +103,7 @@ mod tests {
         let answer = call(&server, "/v1/orders?reference=A%201").await.unwrap();
         assert_eq!((answer.status, &answer.body[..]), (404, &b"{}"[..]));
         assert_eq!(answer.headers["content-type"], "application/problem+json");
-        assert!(
-            server
-                .request()
-                .await
-                .starts_with("GET /v1/orders?reference=A%201 HTTP/1.1\r\n")
-        );
+        assert!(server.request().await.starts_with("GET /v1/orders?reference=A%201 HTTP/1.1\r\n"));
     }
 
     #[tokio::test]
@@ -136,19 +112,11 @@ mod tests {
         let client = ApiClient::new(&server.url("/behind/a/proxy/"), Timeouts::default()).unwrap();
         let body = Bytes::from_static(b"{\"total\": 19.90}");
         client
-            .call(
-                Method::POST,
-                "/v1/orders",
-                Some(body),
-                &[("prefer", "wait=1".to_owned())],
-            )
+            .call(Method::POST, "/v1/orders", Some(body), &[("prefer", "wait=1".to_owned())])
             .await
             .unwrap();
         let request = server.request().await;
-        assert!(
-            request.starts_with("POST /behind/a/proxy/v1/orders HTTP/1.1\r\n"),
-            "{request}"
-        );
+        assert!(request.starts_with("POST /behind/a/proxy/v1/orders HTTP/1.1\r\n"), "{request}");
         assert!(
             request.contains("prefer: wait=1\r\n") && request.ends_with("{\"total\": 19.90}"),
             "{request}"
@@ -166,9 +134,6 @@ mod tests {
     fn a_path_must_be_absolute() {
         let client = ApiClient::new("http://127.0.0.1:1", Timeouts::default()).unwrap();
         assert!(client.address("@elsewhere/").is_none());
-        assert_eq!(
-            client.address("//elsewhere/x").unwrap().host_str(),
-            Some("127.0.0.1")
-        );
+        assert_eq!(client.address("//elsewhere/x").unwrap().host_str(), Some("127.0.0.1"));
     }
 }

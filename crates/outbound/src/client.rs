@@ -19,10 +19,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     /// 3 s to connect, 15 s in all.
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(3),
-            total: Duration::from_secs(15),
-        }
+        Self { connect: Duration::from_secs(3), total: Duration::from_secs(15) }
     }
 }
 
@@ -87,10 +84,7 @@ impl Client {
         reason = "the one place that sends; the rules of the client hold here"
     )]
     pub(crate) async fn send(&self, request: Request) -> Result<Response, NoAnswer> {
-        RequestBuilder::from_parts(self.http.clone(), request)
-            .send()
-            .await
-            .map_err(no_answer)
+        RequestBuilder::from_parts(self.http.clone(), request).send().await.map_err(no_answer)
     }
 }
 
@@ -101,9 +95,7 @@ pub(crate) async fn read_body(answer: &mut Response, bound: usize, read: Read) -
         let room = bound - body.len();
         if chunk.len() > room {
             return match read {
-                Read::All => Err(NoAnswer {
-                    why: format!("the answer is longer than {bound} bytes"),
-                }),
+                Read::All => Err(NoAnswer { why: format!("the answer is longer than {bound} bytes") }),
                 Read::Start => {
                     body.extend_from_slice(&chunk[..room]);
                     Ok(body.freeze())
@@ -135,9 +127,7 @@ fn no_answer(error: reqwest::Error) -> NoAnswer {
     } else {
         "the exchange broke off"
     };
-    NoAnswer {
-        why: format!("{what}: {}", causes(&error.without_url())),
-    }
+    NoAnswer { why: format!("{what}: {}", causes(&error.without_url())) }
 }
 
 /// The innermost cause says most ("connection refused"); the layers above only repeat that something failed.

@@ -57,9 +57,7 @@ impl PostOutcome {
     pub fn verdict(&self) -> Verdict {
         match *self {
             Self::NoAnswer { .. } => Verdict::Retry { after: None },
-            Self::Answered {
-                status, retry_after, ..
-            } => match status {
+            Self::Answered { status, retry_after, .. } => match status {
                 200..=299 => Verdict::Done,
                 408 | 425 | 429 | 500..=599 => Verdict::Retry { after: retry_after },
                 _ => Verdict::Park,
@@ -73,12 +71,8 @@ impl PostOutcome {
     pub fn summary(&self, limit: usize) -> String {
         match self {
             Self::NoAnswer { why } => why.clone(),
-            Self::Answered {
-                status, body_start, ..
-            } => {
-                let name = StatusCode::from_u16(*status)
-                    .ok()
-                    .and_then(|status| status.canonical_reason());
+            Self::Answered { status, body_start, .. } => {
+                let name = StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
                 let head = name.map_or_else(|| status.to_string(), |name| format!("{status} {name}"));
                 let mut body: String = body_start.split_whitespace().collect::<Vec<_>>().join(" ");
                 if body.is_empty() {
@@ -107,10 +101,7 @@ impl ProcessorClient {
     /// # Errors
     /// [`BuildError`] when `url` is no such address or the client cannot be made.
     pub fn new(url: &str, timeouts: Timeouts) -> Result<Self, BuildError> {
-        Ok(Self {
-            url: client::parse_address(url)?,
-            client: Client::new(timeouts)?,
-        })
+        Ok(Self { url: client::parse_address(url)?, client: Client::new(timeouts)? })
     }
 
     /// Posts `body` (JSON) once, with `headers` besides. Never fails: a fault of ours (a header that cannot be sent)
@@ -130,22 +121,16 @@ impl ProcessorClient {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(body)
             .build()
-            .map_err(|_| NoAnswer {
-                why: "the request could not be made".to_owned(),
-            })?;
+            .map_err(|_| NoAnswer { why: "the request could not be made".to_owned() })?;
         for (name, value) in headers {
-            let unfit = || NoAnswer {
-                why: format!("the value of header {name} cannot be sent"),
-            };
+            let unfit = || NoAnswer { why: format!("the value of header {name} cannot be sent") };
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
             let value = HeaderValue::from_str(value).map_err(|_| unfit())?;
             request.headers_mut().insert(name, value);
         }
         let mut answer = self.client.send(request).await?;
         // The status is the answer; a body that then breaks off or stalls takes nothing away from it.
-        let body = client::read_body(&mut answer, ANSWER_BYTES, Read::Start)
-            .await
-            .unwrap_or_default();
+        let body = client::read_body(&mut answer, ANSWER_BYTES, Read::Start).await.unwrap_or_default();
         Ok(PostOutcome::Answered {
             status: answer.status().as_u16(),
             retry_after: retry_after::from_headers(answer.headers()),
@@ -163,25 +148,17 @@ mod tests {
 
     fn answered(status: u16, retry_after: Option<u64>) -> PostOutcome {
         let retry_after = retry_after.map(Duration::from_secs);
-        PostOutcome::Answered {
-            status,
-            retry_after,
-            body_start: String::new(),
-        }
+        PostOutcome::Answered { status, retry_after, body_start: String::new() }
     }
 
     async fn post_to(server: &Server) -> PostOutcome {
         let client = ProcessorClient::new(&server.url("/orders"), Timeouts::default()).unwrap();
-        client
-            .post(b"{}".to_vec(), &[("Idempotency-Key", "e-1".to_owned())])
-            .await
+        client.post(b"{}".to_vec(), &[("Idempotency-Key", "e-1".to_owned())]).await
     }
 
     #[test]
     fn the_rule() {
-        let retry = |after: Option<u64>| Verdict::Retry {
-            after: after.map(Duration::from_secs),
-        };
+        let retry = |after: Option<u64>| Verdict::Retry { after: after.map(Duration::from_secs) };
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(answered(status, None).verdict(), Verdict::Done, "{status}");
         }
@@ -192,10 +169,7 @@ mod tests {
         for status in [301, 302, 307, 308, 400, 401, 403, 404, 409, 410, 413, 422, 451] {
             assert_eq!(answered(status, Some(9)).verdict(), Verdict::Park, "{status}");
         }
-        assert_eq!(
-            PostOutcome::NoAnswer { why: String::new() }.verdict(),
-            retry(None)
-        );
+        assert_eq!(PostOutcome::NoAnswer { why: String::new() }.verdict(), retry(None));
     }
 
     #[test]
@@ -206,10 +180,7 @@ mod tests {
             body_start: text.to_owned(),
         };
         assert_eq!(body("").summary(10), "503 Service Unavailable");
-        assert_eq!(
-            body(" out\nof \t stock ").summary(20),
-            "503 Service Unavailable: out of stock"
-        );
+        assert_eq!(body(" out\nof \t stock ").summary(20), "503 Service Unavailable: out of stock");
         assert_eq!(body("ünïcödé text").summary(3), "503 Service Unavailable: ünï…");
     }
 
@@ -217,24 +188,15 @@ mod tests {
     async fn the_request_carries_body_type_and_headers() {
         let server = Server::answering(reply(200, &[], "ok")).await;
         let client = ProcessorClient::new(&server.url("/orders?x=1"), Timeouts::default()).unwrap();
-        let outcome = client
-            .post(br#"{"a":1}"#.to_vec(), &[("Idempotency-Key", "e-1".to_owned())])
-            .await;
+        let outcome = client.post(br#"{"a":1}"#.to_vec(), &[("Idempotency-Key", "e-1".to_owned())]).await;
         assert_eq!(
             outcome,
-            PostOutcome::Answered {
-                status: 200,
-                retry_after: None,
-                body_start: "ok".to_owned()
-            }
+            PostOutcome::Answered { status: 200, retry_after: None, body_start: "ok".to_owned() }
         );
         let request = server.request().await.to_lowercase();
         assert!(request.starts_with("post /orders?x=1 http/1.1\r\n"), "{request}");
         assert!(request.contains("\r\nidempotency-key: e-1\r\n"), "{request}");
-        assert!(
-            request.contains("\r\ncontent-type: application/json\r\n"),
-            "{request}"
-        );
+        assert!(request.contains("\r\ncontent-type: application/json\r\n"), "{request}");
         assert!(request.ends_with("\r\n\r\n{\"a\":1}"), "{request}");
     }
 
@@ -242,12 +204,7 @@ mod tests {
     async fn a_wait_that_is_asked_for_is_reported() {
         let server = Server::answering(reply(429, &[("retry-after", "30")], "slow down")).await;
         let outcome = post_to(&server).await;
-        assert_eq!(
-            outcome.verdict(),
-            Verdict::Retry {
-                after: Some(Duration::from_secs(30))
-            }
-        );
+        assert_eq!(outcome.verdict(), Verdict::Retry { after: Some(Duration::from_secs(30)) });
     }
 
     #[tokio::test]
@@ -262,10 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_huge_body_is_cut() {
         let server = Server::answering(reply(400, &[], &"x".repeat(1_000_000))).await;
-        let PostOutcome::Answered {
-            status, body_start, ..
-        } = post_to(&server).await
-        else {
+        let PostOutcome::Answered { status, body_start, .. } = post_to(&server).await else {
             panic!("no answer")
         };
         assert_eq!((status, body_start.len()), (400, ANSWER_BYTES));
@@ -281,29 +235,19 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_never_answers_times_out() {
         let server = Server::silent().await;
-        let timeouts = Timeouts {
-            total: Duration::from_millis(20),
-            ..Timeouts::default()
-        };
+        let timeouts = Timeouts { total: Duration::from_millis(20), ..Timeouts::default() };
         let client = ProcessorClient::new(&server.url("/"), timeouts).unwrap();
-        let PostOutcome::NoAnswer { why } = client.post(Vec::new(), &[]).await else {
-            panic!("answered")
-        };
+        let PostOutcome::NoAnswer { why } = client.post(Vec::new(), &[]).await else { panic!("answered") };
         assert!(why.starts_with("no answer in time"), "{why}");
     }
 
     #[tokio::test]
     async fn nobody_there_is_no_answer_and_names_no_address() {
         // A port that was just free: its listener is closed before anybody calls.
-        let address = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("http://{address}/secret-path");
         let client = ProcessorClient::new(&url, Timeouts::default()).unwrap();
-        let PostOutcome::NoAnswer { why } = client.post(Vec::new(), &[]).await else {
-            panic!("answered")
-        };
+        let PostOutcome::NoAnswer { why } = client.post(Vec::new(), &[]).await else { panic!("answered") };
         assert!(
             why.contains("refused") && !why.contains("secret-path") && !why.contains("127.0.0.1"),
             "{why}"
@@ -314,9 +258,7 @@ mod tests {
     async fn a_header_with_a_line_break_is_not_sent() {
         let server = Server::silent().await;
         let client = ProcessorClient::new(&server.url("/"), Timeouts::default()).unwrap();
-        let outcome = client
-            .post(Vec::new(), &[("Idempotency-Key", "a\r\nX: y".to_owned())])
-            .await;
+        let outcome = client.post(Vec::new(), &[("Idempotency-Key", "a\r\nX: y".to_owned())]).await;
         assert!(matches!(outcome, PostOutcome::NoAnswer { .. }));
         assert_eq!(server.connections(), 0);
     }

@@ -20,10 +20,7 @@ pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Duration> {
         Some(wait) => wait,
         None => {
             let until = http_date(value)?;
-            let from = headers
-                .get(DATE)
-                .and_then(|date| http_date(date.to_str().ok()?))
-                .unwrap_or_else(now);
+            let from = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or_else(now);
             Duration::try_from(until - from).unwrap_or(Duration::ZERO)
         }
     };
@@ -80,11 +77,7 @@ mod tests {
             ("", None),
             ("soon", None),
         ] {
-            assert_eq!(
-                asked(&[("retry-after", value)]),
-                wait.map(Duration::from_secs),
-                "{value:?}"
-            );
+            assert_eq!(asked(&[("retry-after", value)]), wait.map(Duration::from_secs), "{value:?}");
         }
         assert_eq!(asked(&[]), None);
     }
@@ -93,32 +86,15 @@ mod tests {
     fn a_date_counts_from_the_answers_own_date() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         let wait = |until| asked(&[("retry-after", until), ("date", date)]);
-        assert_eq!(
-            wait("Sun, 06 Nov 1994 08:51:37 GMT"),
-            Some(Duration::from_secs(120))
-        );
-        assert_eq!(
-            wait("Sun, 06 Nov 1994 08:00:00 GMT"),
-            Some(MIN_RETRY_AFTER),
-            "in the past"
-        );
-        assert_eq!(
-            wait("Sun, 06 Nov 2094 08:49:37 GMT"),
-            Some(MAX_RETRY_AFTER),
-            "too far"
-        );
+        assert_eq!(wait("Sun, 06 Nov 1994 08:51:37 GMT"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(MIN_RETRY_AFTER), "in the past");
+        assert_eq!(wait("Sun, 06 Nov 2094 08:49:37 GMT"), Some(MAX_RETRY_AFTER), "too far");
         assert_eq!(wait("1994-11-06T08:51:37Z"), None, "another form of date");
     }
 
     #[test]
     fn a_date_without_a_date_counts_from_our_clock() {
-        assert_eq!(
-            asked(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]),
-            Some(MIN_RETRY_AFTER)
-        );
-        assert_eq!(
-            asked(&[("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT")]),
-            Some(MAX_RETRY_AFTER)
-        );
+        assert_eq!(asked(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]), Some(MIN_RETRY_AFTER));
+        assert_eq!(asked(&[("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT")]), Some(MAX_RETRY_AFTER));
     }
 }

@@ -62,12 +62,7 @@ impl Server {
                 }
             }
         });
-        Self {
-            address,
-            connections,
-            requests: Mutex::new(requests),
-            task,
-        }
+        Self { address, connections, requests: Mutex::new(requests), task }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -108,10 +103,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 
 /// An answer with its length and `connection: close`.
 pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> String {
-    let headers: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
 }

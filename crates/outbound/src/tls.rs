@@ -10,9 +10,7 @@ use crate::BuildError;
 ///
 /// The provider is named here and not installed for the process, so nothing depends on the order of start-up.
 pub(crate) fn config() -> Result<ClientConfig, BuildError> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| BuildError::Tls(error.to_string()))?

@@ -31,9 +31,10 @@ pub(crate) fn fault(error: rusqlite::Error) -> Fault {
         ErrorCode::PermissionDenied | ErrorCode::FileLockingProtocolFailed | ErrorCode::SchemaChanged => {
             unavailable(error.to_string())
         }
-        ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => {
-            Fault::Data { why: error.to_string() }
-        }
+        ErrorCode::ConstraintViolation
+        | ErrorCode::TooBig
+        | ErrorCode::TypeMismatch
+        | ErrorCode::ParameterOutOfRange => Fault::Data { why: error.to_string() },
         _ => Fault::internal(error),
     }
 }

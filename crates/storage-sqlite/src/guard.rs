@@ -61,7 +61,8 @@ impl Guard {
 
     /// Free bytes where the file lies.
     pub(crate) fn free_bytes(&self) -> Option<u64> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let stat = rustix::fs::statvfs(folder).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }

@@ -22,6 +22,7 @@ pub use migrate::{MIGRATIONS, Migrated, Migration};
 use async_trait::async_trait;
 use error::{fault, unavailable};
 use guard::Guard;
+use order_core::Fault;
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -32,7 +33,6 @@ use order_core::query::{
     FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact, WorkFact,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
-use order_core::Fault;
 use readers::Readers;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,7 +80,8 @@ impl SqliteStorage {
         if meta::load(&conn).map_err(fault)?.is_none() {
             meta::install(&mut conn, seed).map_err(fault)?;
         }
-        let install = meta::load(&conn).map_err(fault)?.ok_or_else(|| Fault::internal("the install did not last"))?;
+        let install =
+            meta::load(&conn).map_err(fault)?.ok_or_else(|| Fault::internal("the install did not last"))?;
         meta::check_shards(&install, seed.shards)?;
         let leases_expired = apply::live_leases(&conn, now).map_err(fault)?;
         let install = Arc::new(install);
@@ -175,7 +176,9 @@ impl Storage for SqliteStorage {
         let read = move |conn: &rusqlite::Connection| {
             let snapshot = conn.unchecked_transaction()?;
             match apply::load(&snapshot, shard, order_id)? {
-                Some((order, _)) if order.tenant == tenant => read::chain(&snapshot, shard, order.last_position).map(Some),
+                Some((order, _)) if order.tenant == tenant => {
+                    read::chain(&snapshot, shard, order.last_position).map(Some)
+                }
                 _ => Ok(None),
             }
         };
@@ -211,7 +214,12 @@ impl Storage for SqliteStorage {
         Ok(found.filter(|redrive| redrive.tenant == *tenant))
     }
 
-    async fn redrive_items(&self, redrive_id: RedriveId, after: u64, limit: u32) -> Result<Vec<RedriveItem>, Fault> {
+    async fn redrive_items(
+        &self,
+        redrive_id: RedriveId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<RedriveItem>, Fault> {
         self.readers.with(move |conn| read::redrive_items(conn, redrive_id, after, limit)).await
     }
 
@@ -219,7 +227,12 @@ impl Storage for SqliteStorage {
         self.readers.with(read::open_redrives).await
     }
 
-    async fn dossiers(&self, shard: Shard, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
+    async fn dossiers(
+        &self,
+        shard: Shard,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderDossier>, Fault> {
         self.readers.with(move |conn| auditing::dossiers(conn, shard, after, limit)).await
     }
 

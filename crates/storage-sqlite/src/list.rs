@@ -80,8 +80,10 @@ pub(crate) fn count_parked(
         let mut count = 0;
         for order_id in order_ids {
             let id = rows::blob(&order_id.0);
-            count += statement
-                .query_row(params![id, tenant.as_str(), source, filter.error_contains, order_id.shard(shards).0], |row| row.get::<_, u64>(0))?;
+            count += statement.query_row(
+                params![id, tenant.as_str(), source, filter.error_contains, order_id.shard(shards).0],
+                |row| row.get::<_, u64>(0),
+            )?;
         }
         return Ok(BoundedCount { count, more: false });
     }
@@ -90,6 +92,8 @@ pub(crate) fn count_parked(
             "SELECT count(*) FROM (SELECT 1 FROM orders WHERE processing = 'parked' AND tenant = ?1 \
              AND (?2 IS NULL OR source = ?2) AND (?3 IS NULL OR instr(last_error, ?3) > 0) LIMIT ?4)",
         )?
-        .query_row(params![tenant.as_str(), source, filter.error_contains, COUNT_MAX + 1], |row| row.get(0))?;
+        .query_row(params![tenant.as_str(), source, filter.error_contains, COUNT_MAX + 1], |row| {
+            row.get(0)
+        })?;
     Ok(BoundedCount { count: count.min(COUNT_MAX), more: count > COUNT_MAX })
 }

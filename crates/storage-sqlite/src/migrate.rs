@@ -70,7 +70,9 @@ pub(crate) fn migrate(conn: &mut Connection, path: &Path, now: Timestamp) -> Res
 fn apply(conn: &mut Connection, migration: &Migration, now: Timestamp) -> rusqlite::Result<()> {
     let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = step
-        .query_row("SELECT 1 FROM migrations WHERE number = ?1", [migration.number], |row| row.get::<_, i64>(0))
+        .query_row("SELECT 1 FROM migrations WHERE number = ?1", [migration.number], |row| {
+            row.get::<_, i64>(0)
+        })
         .optional()?;
     if done.is_none() {
         step.execute_batch(migration.sql)?;
@@ -91,7 +93,9 @@ fn checksum(migration: &Migration) -> [u8; 32] {
 fn check_applied(conn: &Connection, version: u32) -> Result<(), Fault> {
     for migration in MIGRATIONS.iter().filter(|migration| migration.number <= version) {
         let applied: Option<[u8; 32]> = conn
-            .query_row("SELECT checksum FROM migrations WHERE number = ?1", [migration.number], |row| row.get(0))
+            .query_row("SELECT checksum FROM migrations WHERE number = ?1", [migration.number], |row| {
+                row.get(0)
+            })
             .optional()
             .map_err(fault)?;
         if applied != Some(checksum(migration)) {
@@ -104,10 +108,12 @@ fn check_applied(conn: &Connection, version: u32) -> Result<(), Fault> {
 
 fn back_up(conn: &Connection, path: &Path, from: u32) -> Result<PathBuf, Fault> {
     let folder = path.parent().unwrap_or(Path::new(".")).join("backups");
-    std::fs::create_dir_all(&folder).map_err(|error| unavailable(format!("cannot make {}: {error}", folder.display())))?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| unavailable(format!("cannot make {}: {error}", folder.display())))?;
     let copy = folder.join(format!("before-schema-{}-from-{from}.db", from + 1));
     if copy.exists() {
-        std::fs::remove_file(&copy).map_err(|error| unavailable(format!("cannot replace {}: {error}", copy.display())))?;
+        std::fs::remove_file(&copy)
+            .map_err(|error| unavailable(format!("cannot replace {}: {error}", copy.display())))?;
     }
     let mut target = Connection::open(&copy).map_err(fault)?;
     let backup = rusqlite::backup::Backup::new(conn, &mut target).map_err(fault)?;

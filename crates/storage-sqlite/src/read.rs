@@ -36,7 +36,12 @@ pub(crate) fn chain(conn: &Connection, shard: Shard, position: u64) -> rusqlite:
 }
 
 /// Events of one shard behind `after`.
-pub(crate) fn journal(conn: &Connection, shard: Shard, after: u64, limit: u32) -> rusqlite::Result<Vec<Event>> {
+pub(crate) fn journal(
+    conn: &Connection,
+    shard: Shard,
+    after: u64,
+    limit: u32,
+) -> rusqlite::Result<Vec<Event>> {
     collect(&mut *conn.prepare_cached(&EVENTS_AFTER)?, params![shard.0, after, limit], event)
 }
 
@@ -50,7 +55,11 @@ pub(crate) fn heads(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<Head
         .map(|shard| {
             statement.query_row([shard], |row| {
                 let floor: u64 = row.get(0)?;
-                Ok(Head { shard: Shard(shard), floor, position: row.get::<_, Option<u64>>(1)?.unwrap_or(floor) })
+                Ok(Head {
+                    shard: Shard(shard),
+                    floor,
+                    position: row.get::<_, Option<u64>>(1)?.unwrap_or(floor),
+                })
             })
         })
         .collect()
@@ -59,7 +68,9 @@ pub(crate) fn heads(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<Head
 /// One follower.
 pub(crate) fn follower(conn: &Connection, name: &str, shards: u16) -> rusqlite::Result<Option<FollowerRow>> {
     let row = conn
-        .prepare_cached("SELECT name, sink, paused, epoch, created_at, updated_at FROM followers WHERE name = ?1")?
+        .prepare_cached(
+            "SELECT name, sink, paused, epoch, created_at, updated_at FROM followers WHERE name = ?1",
+        )?
         .query_row([name], follower_row)
         .optional()?;
     row.map(|row| with_positions(conn, row, shards)).transpose()
@@ -67,8 +78,9 @@ pub(crate) fn follower(conn: &Connection, name: &str, shards: u16) -> rusqlite::
 
 /// All followers, by name.
 pub(crate) fn followers(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<FollowerRow>> {
-    let mut statement =
-        conn.prepare_cached("SELECT name, sink, paused, epoch, created_at, updated_at FROM followers ORDER BY name")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT name, sink, paused, epoch, created_at, updated_at FROM followers ORDER BY name",
+    )?;
     let rows = collect(&mut statement, params![], follower_row)?;
     rows.into_iter().map(|row| with_positions(conn, row, shards)).collect()
 }
@@ -97,7 +109,12 @@ fn with_positions(conn: &Connection, mut row: FollowerRow, shards: u16) -> rusql
 }
 
 /// Counts of one tenant's orders of one source; one statement, so one snapshot.
-pub(crate) fn tally(conn: &Connection, tenant: &TenantId, source: &SourceId, now: Timestamp) -> rusqlite::Result<Tally> {
+pub(crate) fn tally(
+    conn: &Connection,
+    tenant: &TenantId,
+    source: &SourceId,
+    now: Timestamp,
+) -> rusqlite::Result<Tally> {
     let tally = conn
         .prepare_cached(
             "SELECT orders, queued, processed, parked, processing_micros, \
@@ -127,7 +144,11 @@ pub(crate) fn redrive(conn: &Connection, redrive_id: RedriveId) -> rusqlite::Res
     )?
     .query_row([blob(&redrive_id.0)], |row| {
         let unreadable = |index, why: &str| {
-            rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, why.to_owned().into())
+            rusqlite::Error::FromSqlConversionFailure(
+                index,
+                rusqlite::types::Type::Text,
+                why.to_owned().into(),
+            )
         };
         let tenant: String = row.get(0)?;
         let filter: String = row.get(1)?;
@@ -166,6 +187,7 @@ pub(crate) fn redrive_items(
 
 /// Redrive jobs that are not finished.
 pub(crate) fn open_redrives(conn: &Connection) -> rusqlite::Result<Vec<RedriveId>> {
-    let mut statement = conn.prepare_cached("SELECT redrive_id FROM redrives WHERE finished = 0 ORDER BY redrive_id")?;
+    let mut statement =
+        conn.prepare_cached("SELECT redrive_id FROM redrives WHERE finished = 0 ORDER BY redrive_id")?;
     collect(&mut statement, params![], |row| Ok(RedriveId(uuid(row, 0)?)))
 }

@@ -160,7 +160,8 @@ impl WriterState {
 
     fn note(&mut self, error: rusqlite::Error) -> Fault {
         let code = error.sqlite_error_code();
-        self.suspect |= matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly));
+        self.suspect |=
+            matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly));
         fault(error)
     }
 
@@ -188,7 +189,8 @@ impl WriterState {
     fn idle(&mut self, queue: &Receiver<Batch>) {
         if self.dirty && self.guard.check(self.identity).is_ok_and(|found| found == Found::Same) {
             let quiet = self.conn.busy_timeout(Duration::ZERO).and_then(|()| {
-                let busy: i64 = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+                let busy: i64 =
+                    self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
                 self.conn.busy_timeout(self.busy_timeout)?;
                 Ok(busy == 0)
             });
@@ -203,7 +205,11 @@ impl WriterState {
     }
 
     /// The planted bug of the crash test: the client hears of success before the commit.
-    fn acknowledge_too_early(&mut self, commands: &[Command], reply: oneshot::Sender<Result<Committed, Fault>>) {
+    fn acknowledge_too_early(
+        &mut self,
+        commands: &[Command],
+        reply: oneshot::Sender<Result<Committed, Fault>>,
+    ) {
         let applied = self.ready().and_then(|()| self.begin());
         let applied = applied.and_then(|()| self.apply(commands));
         let failed = applied.is_err();

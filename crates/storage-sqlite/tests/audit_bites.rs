@@ -42,12 +42,14 @@ struct Sound {
 async fn sound() -> Sound {
     let folder = tempfile::tempdir().unwrap();
     let (clock, ids) = (ManualClock::new(), SeededIds::new(5));
-    let options = Options { path: folder.path().join("a.db"), busy_timeout: Duration::from_secs(5), free_bytes_min: 0 };
+    let options =
+        Options { path: folder.path().join("a.db"), busy_timeout: Duration::from_secs(5), free_bytes_min: 0 };
     let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], shards: 4 };
     let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let app = App::start(storage, clock, ids, LanePolicy::default());
-    for (reference, customer) in [("a", "done"), ("b", "done"), ("c", "parks"), ("d", "fails"), ("e", "done")] {
+    for (reference, customer) in [("a", "done"), ("b", "done"), ("c", "parks"), ("d", "fails"), ("e", "done")]
+    {
         app.accept(intake(reference).customer(Some(customer)).build()).await.unwrap();
     }
     Worker::new(Arc::clone(&app), Arc::new(Fails), WorkerPolicy::default()).step().await.unwrap();
@@ -129,16 +131,22 @@ async fn an_event_that_nobody_accounts_for_is_found() {
 
 #[tokio::test]
 async fn a_changed_event_is_found() {
-    bites("fold", "UPDATE journal SET data = replace(data, '19.90', '19.91') WHERE type = 'order.accepted'").await;
+    bites("fold", "UPDATE journal SET data = replace(data, '19.90', '19.91') WHERE type = 'order.accepted'")
+        .await;
     bites("fold", "UPDATE journal SET occurred_at = occurred_at + 1 WHERE type = 'order.processed'").await;
     bites("versions", "UPDATE journal SET data = 'x' WHERE type = 'order.parked'").await;
 }
 
 #[tokio::test]
 async fn work_that_does_not_belong_is_found() {
-    bites("work", "DELETE FROM work WHERE number = (SELECT number FROM orders WHERE reference = 'queued')").await;
+    bites("work", "DELETE FROM work WHERE number = (SELECT number FROM orders WHERE reference = 'queued')")
+        .await;
     bites("work", "INSERT INTO work (number, order_id, due_at, attempt, lapses) SELECT number, order_id, 0, 0, 0 FROM orders WHERE reference = 'a'").await;
-    bites("work", "INSERT INTO work (number, order_id, due_at, attempt, lapses) VALUES (999, zeroblob(16), 0, 0, 0)").await;
+    bites(
+        "work",
+        "INSERT INTO work (number, order_id, due_at, attempt, lapses) VALUES (999, zeroblob(16), 0, 0, 0)",
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -125,7 +125,8 @@ async fn a_database_with_other_shards_or_no_database_at_all_is_refused_with_the_
     let seed = Seed { installation_id: uuid::Uuid::from_u128(2), cursor_key: [1; 32], shards: 8 };
     let refused = SqliteStorage::open(&options, &seed, Timestamp::from_micros(NOW)).err().unwrap();
     assert!(refused.to_string().contains("set shards = 16"), "{refused}");
-    std::fs::write(&path, "this is no database, though it is long enough to look like a header of one").unwrap();
+    std::fs::write(&path, "this is no database, though it is long enough to look like a header of one")
+        .unwrap();
     assert!(open(&path, 0, uuid::Uuid::from_u128(1)).is_err());
 }
 

@@ -6,7 +6,6 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
-#[expect(clippy::disallowed_methods, reason = "a program for benchmarks reads its argument")]
 async fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3999".to_owned()).parse()?;
     wellorder::bare(testkit::Wrapped::noop(), address).await

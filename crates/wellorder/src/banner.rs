@@ -67,10 +67,20 @@ fn rows(started: &Started<'_>) -> Vec<(&'static str, String)> {
     let kept = if *ephemeral { "removed at the end" } else { "kept" };
     rows.push(("data", format!("{} ({kept}; SQLite, every commit flushed)", settings.data.display())));
     if started.opened.leases_expired > 0 {
-        rows.push(("recovered", format!("{} leases of an earlier process are due again", started.opened.leases_expired)));
+        rows.push((
+            "recovered",
+            format!("{} leases of an earlier process are due again", started.opened.leases_expired),
+        ));
     }
     if let Some(backup) = &started.opened.migrated.backup {
-        rows.push(("migrated", format!("to schema {}; a copy of what was there: {}", started.opened.migrated.to, backup.display())));
+        rows.push((
+            "migrated",
+            format!(
+                "to schema {}; a copy of what was there: {}",
+                started.opened.migrated.to,
+                backup.display()
+            ),
+        ));
     }
     rows.push(("", "Try next:".to_owned()));
     rows.extend(next(started, &url).into_iter().map(|text| ("", format!("  {text}"))));
@@ -104,14 +114,22 @@ fn health(started: &Started<'_>, url: &str) -> String {
     if ops.is_some() || serve::metrics_are_ours(started.settings.mounted.as_deref()) {
         return format!("{base}/readyz?verbose   metrics {base}/metrics");
     }
-    format!("{url}/readyz?verbose   (/metrics is the contract's: give ours a port of its own with --ops ADDR)")
+    format!(
+        "{url}/readyz?verbose   (/metrics is the contract's: give ours a port of its own with --ops ADDR)"
+    )
 }
 
 fn next(started: &Started<'_>, url: &str) -> Vec<String> {
     let data = started.settings.data.display();
-    let named = if data.to_string() == "./wellorder-data" || data.to_string() == "wellorder-data" { String::new() } else { format!(" --data {data}") };
+    let named = if data.to_string() == "./wellorder-data" || data.to_string() == "wellorder-data" {
+        String::new()
+    } else {
+        format!(" --data {data}")
+    };
     vec![
-        format!(r#"curl -s {url}/v1/orders -H 'Content-Type: application/json' -d '{{"reference":"A-1001","total":"19.90"}}'"#),
+        format!(
+            r#"curl -s {url}/v1/orders -H 'Content-Type: application/json' -d '{{"reference":"A-1001","total":"19.90"}}'"#
+        ),
         format!("wellorder orders list{named}"),
         format!("wellorder events tail --follow{named}"),
     ]

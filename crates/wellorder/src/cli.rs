@@ -41,11 +41,7 @@ use crate::{
 /// # Errors
 /// Everything that is wrong with them.
 pub(crate) fn settle(cli: &Cli, environment: Environment) -> Result<Config, Problems> {
-    config::load(&Inputs::gather(
-        cli.flags(),
-        environment,
-        cli.global.config.as_deref(),
-    )?)
+    config::load(&Inputs::gather(cli.flags(), environment, cli.global.config.as_deref())?)
 }
 
 /// Runs a command that speaks the API. `offline` opens the data folder and hands out the API over it, for when no
@@ -63,10 +59,7 @@ where
     F: AsyncFn(&Settings) -> anyhow::Result<Router>,
 {
     let folder = match command {
-        ClientCommand::Orders {
-            command: OrdersCommand::Create(_),
-            ..
-        } => Folder::MayBeMade,
+        ClientCommand::Orders { command: OrdersCommand::Create(_), .. } => Folder::MayBeMade,
         _ => Folder::MustBe,
     };
     let api = connect::connect(settings, command.url(), folder, offline).await?;
@@ -110,16 +103,8 @@ pub(crate) fn config_show(config: &Config, out: &mut Output<'_>) -> io::Result<E
     let rows: Vec<Vec<Cell>> = config::as_rows(config)
         .into_iter()
         .map(|[key, value, origin]| {
-            let value = if value.is_empty() {
-                Cell::new(Style::Dim, "(empty)")
-            } else {
-                value.into()
-            };
-            let style = if origin == "default" {
-                Style::Dim
-            } else {
-                Style::Good
-            };
+            let value = if value.is_empty() { Cell::new(Style::Dim, "(empty)") } else { value.into() };
+            let style = if origin == "default" { Style::Dim } else { Style::Good };
             vec![key.into(), value, Cell::new(style, &origin)]
         })
         .collect();

@@ -64,8 +64,13 @@ impl Demo {
         let cents = 500 + (chance * 20_000.0) as u64;
         let total = format!("{}.{:02}", cents / 100, cents % 100);
         match sent % 6 {
-            0 => ("/oscarps/orders", json!({ "customer": format!("customer-{}", sent % 40), "total": total })),
-            1 => ("/parspec/orders", json!({ "userId": format!("user-{}", sent % 40), "itemIds": ["tea", "cup"], "totalAmount": total })),
+            0 => {
+                ("/oscarps/orders", json!({ "customer": format!("customer-{}", sent % 40), "total": total }))
+            }
+            1 => (
+                "/parspec/orders",
+                json!({ "userId": format!("user-{}", sent % 40), "itemIds": ["tea", "cup"], "totalAmount": total }),
+            ),
             _ => {
                 let simulate = match chance {
                     chance if chance < 0.10 => json!({ "fail": 1 }),
@@ -73,7 +78,10 @@ impl Demo {
                     chance if chance < 0.20 => json!("park"),
                     _ => json!({ "delay_ms": 400 }),
                 };
-                ("/v1/orders", json!({ "customer": format!("c-{}", sent % 40), "currency": "EUR", "total": total, "attributes": { "simulate": simulate } }))
+                (
+                    "/v1/orders",
+                    json!({ "customer": format!("c-{}", sent % 40), "currency": "EUR", "total": total, "attributes": { "simulate": simulate } }),
+                )
             }
         }
     }
@@ -94,7 +102,9 @@ impl Demo {
         let Ok(request) = request else { return };
         match self.router.clone().oneshot(request).await {
             Ok(reply) if reply.status().is_success() => {}
-            Ok(reply) => tracing::warn!(status = reply.status().as_u16(), path, "the demo's order was refused"),
+            Ok(reply) => {
+                tracing::warn!(status = reply.status().as_u16(), path, "the demo's order was refused")
+            }
             Err(never) => match never {},
         }
     }
@@ -108,7 +118,8 @@ impl Demo {
             return;
         }
         let filter = RedriveFilter { order_ids: Some(order_ids), ..RedriveFilter::default() };
-        let started = self.app.start_redrive(TenantId::default_tenant(), filter, "demo repair".into(), "demo".into());
+        let started =
+            self.app.start_redrive(TenantId::default_tenant(), filter, "demo repair".into(), "demo".into());
         let done = match started.await {
             Ok(redrive) => self.app.finish_redrive(redrive.redrive_id).await.map(drop),
             Err(error) => Err(error),
@@ -124,7 +135,12 @@ impl Demo {
         let now = self.app.clock.now();
         let ship = ChangeKind::Ship { shipped_at: now, tracking_number: Some("DEMO-1".to_owned()) };
         for (order_id, kind) in done.iter().zip([ship, ChangeKind::Deliver { delivered_at: now }]) {
-            let target = Target { tenant: TenantId::default_tenant(), source: None, order_id: *order_id, expected_version: None };
+            let target = Target {
+                tenant: TenantId::default_tenant(),
+                source: None,
+                order_id: *order_id,
+                expected_version: None,
+            };
             if let Err(error) = self.app.change(target, kind).await {
                 tracing::debug!(%error, "the demo could not ship");
             }
@@ -156,7 +172,10 @@ fn seeds() -> Vec<(&'static str, Value)> {
     vec![
         ("/v1/orders", order(json!({ "delay_ms": 300 }))),
         ("/oscarps/orders", json!({ "customer": "Ada", "total": 199.99 })),
-        ("/parspec/orders", json!({ "userId": "user-123", "itemIds": ["item1", "item2"], "totalAmount": 59.99 })),
+        (
+            "/parspec/orders",
+            json!({ "userId": "user-123", "itemIds": ["item1", "item2"], "totalAmount": 59.99 }),
+        ),
         ("/v1/orders", order(json!({ "fail": 1, "delay_ms": 200 }))),
         ("/v1/orders", order(json!({ "fail": 3, "delay_ms": 100 }))),
         ("/v1/orders", order(json!("park"))),
@@ -213,13 +232,24 @@ fn show(event: &Event, names: &mut Names) {
     let detail = match &event.kind {
         EventType::OrderAccepted => format!("{} {}  from {}", text("total"), text("currency"), event.source),
         EventType::OrderProcessed => format!("attempt {}", data["attempt"]),
-        EventType::ProcessingFailed => format!("attempt {}: {}; again at {}", data["attempt"], text("error"), clock(&text("retry_at"))),
-        EventType::OrderParked => format!("{}; waits for `wellorder orders redrive {}`", text("error"), event.order_id),
-        EventType::OrderRedriven | EventType::OrderWithdrawn => format!("{} (by {})", text("reason"), text("by")),
+        EventType::ProcessingFailed => {
+            format!("attempt {}: {}; again at {}", data["attempt"], text("error"), clock(&text("retry_at")))
+        }
+        EventType::OrderParked => {
+            format!("{}; waits for `wellorder orders redrive {}`", text("error"), event.order_id)
+        }
+        EventType::OrderRedriven | EventType::OrderWithdrawn => {
+            format!("{} (by {})", text("reason"), text("by"))
+        }
         EventType::OrderShipped => text("tracking_number"),
         _ => String::new(),
     };
-    let line = format!("{}  {:<24}  {:<22}  {detail}", clock(&event.occurred_at.to_string()), event.kind.as_str(), name);
+    let line = format!(
+        "{}  {:<24}  {:<22}  {detail}",
+        clock(&event.occurred_at.to_string()),
+        event.kind.as_str(),
+        name
+    );
     println!("{}", escape(line.trim_end()));
 }
 

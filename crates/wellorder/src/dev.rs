@@ -31,7 +31,11 @@ const CLOSE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When something that is needed cannot be had: an address, the folder, the database.
-pub(crate) async fn dev(args: &DevArgs, mut settings: Settings, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(crate) async fn dev(
+    args: &DevArgs,
+    mut settings: Settings,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     telemetry::init(settings.log.level, settings.log.format)?;
     let ephemeral = args.ephemeral.then(|| Ephemeral::make(&mut settings)).transpose()?;
     let metrics = telemetry::metrics()?;
@@ -58,7 +62,16 @@ pub(crate) async fn dev(args: &DevArgs, mut settings: Settings, out: &mut Output
         tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
     }
     tasks.spawn(served(edge::serve(listener, router.clone(), guard, stop.subscribe(), drain)));
-    banner::show(&banner::Started { settings: &settings, address, ops_address, ephemeral: ephemeral.is_some(), opened: &opened }, out)?;
+    banner::show(
+        &banner::Started {
+            settings: &settings,
+            address,
+            ops_address,
+            ephemeral: ephemeral.is_some(),
+            opened: &opened,
+        },
+        out,
+    )?;
     if args.demo {
         if !out.json {
             let heads = app.storage.heads().await.map_err(anyhow::Error::from)?;

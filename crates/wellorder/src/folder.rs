@@ -28,9 +28,14 @@ impl Folder {
     /// When it cannot be made or locked; with who holds it when somebody does.
     pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("cannot make {shown}"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot make {shown}"))?;
         let file = path.join(LOCK_FILE);
-        let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&file);
+        let lock =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&file);
         let lock = lock.with_context(|| format!("cannot open {}", file.display()))?;
         // Whoever looks whether a server runs holds the lock for an instant: wait that out.
         let mut taken = lock.try_lock();
@@ -45,9 +50,14 @@ impl Folder {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = std::fs::read_to_string(&file).unwrap_or_default();
-                anyhow::bail!("{shown} is in use by another wellorder {}: stop it, or name another folder with --data", holder.trim());
+                anyhow::bail!(
+                    "{shown} is in use by another wellorder {}: stop it, or name another folder with --data",
+                    holder.trim()
+                );
             }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("cannot lock {}", file.display())),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", file.display()));
+            }
         }
         // What an earlier holder wrote no longer holds.
         lock.set_len(0)?;
@@ -64,7 +74,8 @@ impl Folder {
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn announce(&mut self, address: SocketAddr) -> std::io::Result<()> {
-        let text = serde_json::json!({ "pid": std::process::id(), "address": address.to_string() }).to_string();
+        let text =
+            serde_json::json!({ "pid": std::process::id(), "address": address.to_string() }).to_string();
         self.lock.rewind()?;
         self.lock.write_all(text.as_bytes())?;
         self.lock.flush()

@@ -15,7 +15,9 @@ static POINT: OnceLock<Point> = OnceLock::new();
 
 /// Arms what the environment names.
 pub(crate) fn arm(environment: &Environment) {
-    if let Some((name, passage)) = environment.get("WELLORDER_KILLPOINT").and_then(|point| point.rsplit_once(':')) {
+    if let Some((name, passage)) =
+        environment.get("WELLORDER_KILLPOINT").and_then(|point| point.rsplit_once(':'))
+    {
         let left = AtomicU64::new(passage.parse().unwrap_or(1));
         drop(POINT.set(Point { name: name.to_owned(), left }));
     }

@@ -56,7 +56,8 @@ pub(crate) async fn audit(settings: &Settings, out: &mut Output<'_>) -> Result<E
         let what = format!("there is no database {}", path.display());
         return Err(Failure::here(Exit::Unreachable, what, "name the data folder with --data"));
     }
-    let storage = SqliteStorage::open_read_only(&wire_up::options(settings, path)).map_err(anyhow::Error::from)?;
+    let storage =
+        SqliteStorage::open_read_only(&wire_up::options(settings, path)).map_err(anyhow::Error::from)?;
     let app = wire_up::app(settings, Arc::new(storage));
     let report = audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     Ok(cli::audit::show(&report.map_err(anyhow::Error::from)?, out)?)

@@ -69,24 +69,13 @@ impl<'a> Output<'a> {
     #[cfg(test)]
     pub(crate) fn to(out: impl Write + 'a, err: impl Write + 'a, json: bool) -> Self {
         let (out, err) = (Box::new(out), Box::new(err));
-        Self {
-            out,
-            err,
-            json,
-            out_color: false,
-            err_color: false,
-            progress: false,
-        }
+        Self { out, err, json, out_color: false, err_color: false, progress: false }
     }
 
     /// Colours whatever the terminal is.
     #[cfg(test)]
     pub(crate) fn colored(self) -> Self {
-        Self {
-            out_color: true,
-            err_color: true,
-            ..self
-        }
+        Self { out_color: true, err_color: true, ..self }
     }
 
     /// A line of the answer.
@@ -147,11 +136,7 @@ impl<'a> Output<'a> {
         let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, cell) in fields.iter().filter(|(_, cell)| !cell.text.is_empty()) {
             let name = paint(self.out_color, Style::Dim, &format!("{name:<width$}"));
-            writeln!(
-                self.out,
-                "{name}  {}",
-                paint(self.out_color, cell.style, &cell.text)
-            )?;
+            writeln!(self.out, "{name}  {}", paint(self.out_color, cell.style, &cell.text))?;
         }
         self.out.flush()
     }
@@ -173,11 +158,7 @@ impl<'a> Output<'a> {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let last = column + 1 == row.len();
-                let padding = if last {
-                    0
-                } else {
-                    width + 2 - cell.text.chars().count()
-                };
+                let padding = if last { 0 } else { width + 2 - cell.text.chars().count() };
                 let text = paint(color, cell.style, &cell.text);
                 let _ = write!(line, "{text}{:padding$}", "");
             }
@@ -196,10 +177,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn new(style: Style, text: &str) -> Self {
-        Self {
-            style,
-            text: escape(text).into_owned(),
-        }
+        Self { style, text: escape(text).into_owned() }
     }
 }
 
@@ -286,20 +264,14 @@ mod tests {
         let hostile = "a\x1b[2Jb\u{9b}31mc\x07\x7f\r\nd\u{202e}e\u{2028}f\0";
         let safe = escape(hostile);
         assert!(!safe.chars().any(is_unsafe), "{safe:?}");
-        assert_eq!(
-            safe,
-            r"a\u{1b}[2Jb\u{9b}31mc\u{7}\u{7f}\r\nd\u{202e}e\u{2028}f\u{0}"
-        );
+        assert_eq!(safe, r"a\u{1b}[2Jb\u{9b}31mc\u{7}\u{7f}\r\nd\u{202e}e\u{2028}f\u{0}");
         assert!(matches!(escape("plain ünïcödé 🫖"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn json_keeps_its_value_and_its_bytes() {
         let plain = "{\n \"a\": \"tea\\u001b 🫖\",\t\"n\": 1.10}";
-        assert_eq!(
-            shown(|out| out.json(plain.as_bytes()).unwrap()),
-            format!("{plain}\n")
-        );
+        assert_eq!(shown(|out| out.json(plain.as_bytes()).unwrap()), format!("{plain}\n"));
         let hostile = "{\"a\":\"x\u{9b}y\u{7f}\u{202e}\"}";
         let safe = shown(|out| out.json(hostile.as_bytes()).unwrap());
         assert_eq!(safe, "{\"a\":\"x\\u009by\\u007f\\u202e\"}\n");
@@ -310,10 +282,7 @@ mod tests {
     #[test]
     fn tables_line_up_and_escape() {
         let table = shown(|out| {
-            let rows = [
-                vec!["1".into(), "short".into()],
-                vec!["22222".into(), "a\nb".into()],
-            ];
+            let rows = [vec!["1".into(), "short".into()], vec!["22222".into(), "a\nb".into()]];
             out.table(&["ID", "NAME"], &rows).unwrap();
         });
         insta::assert_snapshot!(table, @r"
@@ -329,10 +298,7 @@ mod tests {
         let output = Output::to(&mut out, io::sink(), false);
         assert_eq!(output.paint(Style::Bad, "parked"), "parked");
         let output = output.colored();
-        assert_eq!(
-            output.paint(Style::Bad, "parked\x1b"),
-            "\x1b[31mparked\\u{1b}\x1b[0m"
-        );
+        assert_eq!(output.paint(Style::Bad, "parked\x1b"), "\x1b[31mparked\\u{1b}\x1b[0m");
         assert_eq!(output.paint(Style::Plain, "x"), "x");
     }
 }

@@ -23,7 +23,9 @@ pub fn run() -> ExitCode {
     let mut out = Output::terminal(cli.global.json, &environment);
     // Needs no settings, so wrong ones must not keep it from working.
     if let Command::Completions { shell } = &cli.command {
-        return cli::completions(*shell, &mut out).map_or_else(|error| failure::report(&error.into(), &mut out), |exit| exit).into();
+        return cli::completions(*shell, &mut out)
+            .unwrap_or_else(|error| failure::report(&error.into(), &mut out))
+            .into();
     }
     let ended = cli::settle(&cli, environment)
         .map_err(Failure::from)
@@ -59,6 +61,8 @@ async fn dispatch(command: &Command, config: Config, out: &mut Output<'_>) -> Re
         Command::Config { command: ConfigCommand::Show } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,
         Command::Completions { shell } => Ok(cli::completions(*shell, out)?),
-        Command::Healthcheck { server } => cli::healthcheck(server.url.as_deref(), &config.settings, out).await,
+        Command::Healthcheck { server } => {
+            cli::healthcheck(server.url.as_deref(), &config.settings, out).await
+        }
     }
 }

@@ -52,7 +52,12 @@ pub(crate) fn metrics_are_ours(mounted: Option<&str>) -> bool {
 }
 
 /// Everything that the main port serves.
-pub(crate) fn main_router(settings: &Settings, app: &Arc<App>, guard: &Arc<Guard>, metrics: &PrometheusHandle) -> Router {
+pub(crate) fn main_router(
+    settings: &Settings,
+    app: &Arc<App>,
+    guard: &Arc<Guard>,
+    metrics: &PrometheusHandle,
+) -> Router {
     let mounted = settings.mounted.as_deref();
     if !settings.has_role(Role::Api) {
         return ops_router(app, guard, metrics);
@@ -83,8 +88,12 @@ pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &Prometheu
 /// Our API over `storage`, without a server: for commands on a folder that no server holds.
 pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
     let guard = guard(&settings.limits, false);
-    let options =
-        api::Options { tenant: TenantId::default_tenant(), metrics: None, root_taken: false, serves_metrics: false };
+    let options = api::Options {
+        tenant: TenantId::default_tenant(),
+        metrics: None,
+        root_taken: false,
+        serves_metrics: false,
+    };
     api::router(Arc::clone(app), guard, options)
 }
 
@@ -94,7 +103,8 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
 /// When the address cannot be had; with how to choose another.
 pub(crate) async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("cannot listen on {address}: free the port, or choose another with {flag}"))
+    listener
+        .with_context(|| format!("cannot listen on {address}: free the port, or choose another with {flag}"))
 }
 
 /// Serves our API over any storage, with no worker and no follower, for ever: the server of benchmarks, which measure
@@ -103,11 +113,16 @@ pub(crate) async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<Tc
 /// # Errors
 /// When the address cannot be had.
 pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Result<()> {
-    let app = App::start(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), LanePolicy::default());
+    let app =
+        App::start(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), LanePolicy::default());
     let limits = edge::Limits::default();
     let guard = Arc::new(Guard::new(limits, true, Arc::new(SystemClock::default()), Arc::new(SystemIds)));
-    let options =
-        api::Options { tenant: TenantId::default_tenant(), metrics: None, root_taken: false, serves_metrics: false };
+    let options = api::Options {
+        tenant: TenantId::default_tenant(),
+        metrics: None,
+        root_taken: false,
+        serves_metrics: false,
+    };
     let router = api::router(app, Arc::clone(&guard), options);
     let listener = listen(address, "the argument").await?;
     let stop = watch::Sender::new(false);

@@ -28,7 +28,10 @@ impl Sink for StdoutSink {
             let mut out = io::stdout().lock();
             out.write_all(&lines).and_then(|()| out.flush())
         });
-        written.await.map_err(|error| SinkFault(error.to_string()))?.map_err(|error| SinkFault(error.to_string()))
+        written
+            .await
+            .map_err(|error| SinkFault(error.to_string()))?
+            .map_err(|error| SinkFault(error.to_string()))
     }
 }
 
@@ -102,7 +105,8 @@ impl Open {
             file.sync_all()?;
         }
         // The name itself must survive a crash too.
-        File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+            .sync_all()?;
         Ok(Self { file, length })
     }
 
@@ -168,7 +172,9 @@ mod tests {
     fn a_torn_last_line_is_cut_at_start() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.ndjson");
-        for (before, after) in [("", ""), ("{\"a\":1}\n", "{\"a\":1}\n"), ("{\"a\":1}\n{\"b\"", "{\"a\":1}\n"), ("{\"b\"", "")] {
+        for (before, after) in
+            [("", ""), ("{\"a\":1}\n", "{\"a\":1}\n"), ("{\"a\":1}\n{\"b\"", "{\"a\":1}\n"), ("{\"b\"", "")]
+        {
             std::fs::write(&path, before).unwrap();
             let sink = FileSink::open(&path, 1_000).unwrap();
             assert_eq!(text(&path), after, "{before:?}");

@@ -18,14 +18,7 @@ use crate::{
 };
 
 /// Our own crates; everybody else's are heard from warnings on.
-const CRATES: &[&str] = &[
-    "wellorder",
-    "order_core",
-    "storage_sqlite",
-    "api",
-    "contracts",
-    "outbound",
-];
+const CRATES: &[&str] = &["wellorder", "order_core", "storage_sqlite", "api", "contracts", "outbound"];
 
 /// How often histograms are folded, scraped or not; without this they grow with every observation.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -38,9 +31,7 @@ const SECONDS: &[f64] = &[
 ];
 
 /// Bounds for everything else, which are counts: rows of a batch, events of a page.
-const COUNTS: &[f64] = &[
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0,
-];
+const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
 
 /// Starts logging, once a process.
 ///
@@ -62,9 +53,7 @@ fn filter(level: LogLevel) -> EnvFilter {
         LogLevel::Debug => ("debug", "warn"),
         LogLevel::Trace => ("trace", "info"),
     };
-    let directives = CRATES
-        .iter()
-        .fold(others.to_owned(), |all, name| format!("{all},{name}={ours}"));
+    let directives = CRATES.iter().fold(others.to_owned(), |all, name| format!("{all},{name}={ours}"));
     EnvFilter::new(directives)
 }
 
@@ -72,11 +61,7 @@ fn json<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let layer = fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_writer(writer);
+    let layer = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer);
     registry().with(filter(level)).with(layer)
 }
 
@@ -118,16 +103,12 @@ impl<W: io::Write> io::Write for OneLine<W> {
 /// # Errors
 /// Something measures already.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
-    builder()?
-        .install_recorder()
-        .context("measuring was started twice")
+    builder()?.install_recorder().context("measuring was started twice")
 }
 
 fn builder() -> anyhow::Result<PrometheusBuilder> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
-    Ok(PrometheusBuilder::new()
-        .set_buckets(COUNTS)?
-        .set_buckets_for_metric(seconds, SECONDS)?)
+    Ok(PrometheusBuilder::new().set_buckets(COUNTS)?.set_buckets_for_metric(seconds, SECONDS)?)
 }
 
 /// Folds histograms every five seconds until `stop`.
@@ -218,10 +199,7 @@ mod tests {
             tracing::debug!(target: "order_core::intake", "ours");
         });
         let text = log.text();
-        assert!(
-            !text.contains("chatter") && text.contains("trouble") && text.contains("ours"),
-            "{text}"
-        );
+        assert!(!text.contains("chatter") && text.contains("trouble") && text.contains("ours"), "{text}");
     }
 
     #[test]
@@ -232,18 +210,9 @@ mod tests {
             metrics::histogram!("wellorder_batch_rows").record(7.0);
         });
         let text = recorder.handle().render();
-        assert!(
-            text.contains("wellorder_commit_seconds_bucket{le=\"0.0025\"} 0"),
-            "{text}"
-        );
-        assert!(
-            text.contains("wellorder_commit_seconds_bucket{le=\"0.005\"} 1"),
-            "{text}"
-        );
-        assert!(
-            text.contains("wellorder_batch_rows_bucket{le=\"10\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("wellorder_commit_seconds_bucket{le=\"0.0025\"} 0"), "{text}");
+        assert!(text.contains("wellorder_commit_seconds_bucket{le=\"0.005\"} 1"), "{text}");
+        assert!(text.contains("wellorder_batch_rows_bucket{le=\"10\"} 1"), "{text}");
         assert!(!text.contains("quantile"), "{text}");
     }
 }

@@ -15,8 +15,8 @@ use order_core::process::{Worker, WorkerPolicy};
 use order_core::{App, Clock, Ids};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use storage_sqlite::{Opened, Options, Seed, SqliteStorage};
+use tokio::sync::watch;
 
 /// Between two tries to make a follower's row while the storage takes no writes.
 const ENSURE_EVERY: Duration = Duration::from_secs(1);
@@ -37,7 +37,10 @@ pub(crate) fn options(settings: &Settings, path: std::path::PathBuf) -> Options 
 ///
 /// # Errors
 /// When it cannot be used; with what is wrong.
-pub(crate) fn open_storage(settings: &Settings, folder: &Folder) -> anyhow::Result<(Arc<dyn Storage>, Opened)> {
+pub(crate) fn open_storage(
+    settings: &Settings,
+    folder: &Folder,
+) -> anyhow::Result<(Arc<dyn Storage>, Opened)> {
     let ids = SystemIds;
     let mut cursor_key = [0; 32];
     cursor_key[..16].copy_from_slice(ids.uuid_v4().as_bytes());

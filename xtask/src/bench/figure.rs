@@ -126,7 +126,8 @@ impl Figure {
 /// Three significant digits or all of a whole number, thousands apart.
 fn number(value: f64) -> String {
     if value.abs() < 100.0 {
-        let text = if value.abs() < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") };
+        let decimals = [(1.0, 3), (10.0, 2), (100.0, 1)].iter().find(|(below, _)| value.abs() < *below);
+        let text = format!("{value:.*}", decimals.map_or(0, |(_, n)| *n));
         return text.trim_end_matches('0').trim_end_matches('.').to_owned();
     }
     let digits = format!("{:.0}", value);
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         let shown: Vec<String> = [0.6, 0.123, 12.34, 663.2, 63_300.4, 1_000_000.0].map(number).to_vec();
-        assert_eq!(shown, ["0.6", "0.12", "12.3", "663", "63 300", "1 000 000"]);
+        assert_eq!(shown, ["0.6", "0.123", "12.3", "663", "63 300", "1 000 000"]);
     }
 
     #[test]

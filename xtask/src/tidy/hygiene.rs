@@ -51,10 +51,8 @@ pub(super) fn code(text: &Text, source: &Source) -> Vec<Finding> {
             ));
         }
     }
-    let test_file = text.path.components().any(|part| part.as_os_str() == "tests")
-        || text.path.file_name().is_some_and(|name| name == "tests.rs");
     for needle in IN_TESTS {
-        for offset in source.find(needle).filter(|offset| test_file || source.is_test(*offset)) {
+        for offset in source.find(needle).filter(|offset| text.is_test() || source.is_test(*offset)) {
             let note =
                 format!("{needle} in a test: step the worker, move the clock, or wait for the fact itself");
             findings.push(Finding::new(&text.path, source.line_of(offset), "sleep", note));

@@ -47,6 +47,12 @@ impl Text {
         self.path.extension().is_some_and(|found| found == extension)
     }
 
+    /// Whether the whole file is test code.
+    fn is_test(&self) -> bool {
+        self.path.components().any(|part| part.as_os_str() == "tests")
+            || self.path.file_name().is_some_and(|name| name == "tests.rs")
+    }
+
     /// Our own rules quote what they forbid, so they are exempt from the rules about words.
     fn defines_rules(&self) -> bool {
         self.path.starts_with("xtask/src/tidy")

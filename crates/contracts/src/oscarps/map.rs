@@ -23,11 +23,7 @@ pub(super) fn intake(contract: &Contract, order: CreateOrder) -> Intake {
         tenant: contract.tenant.clone(),
         source: contract.source.clone(),
         reference: Some(order.order_id),
-        content: Content {
-            customer: Some(order.customer),
-            total: order.total,
-            ..Content::default()
-        },
+        content: Content { customer: Some(order.customer), total: order.total, ..Content::default() },
         key: None,
     }
 }
@@ -44,10 +40,8 @@ pub(super) fn accepted(accepted: &Accepted, now: Timestamp) -> Response {
         Accepted::New(order) => reply::order(StatusCode::CREATED, order.id, &row(order, now)),
         Accepted::Duplicate { order, differs } => {
             let reply = reply::order(StatusCode::OK, order.id, &row(order, now));
-            let known: Vec<&str> = COMPARED
-                .into_iter()
-                .filter(|field| differs.iter().any(|pointer| pointer == field))
-                .collect();
+            let known: Vec<&str> =
+                COMPARED.into_iter().filter(|field| differs.iter().any(|pointer| pointer == field)).collect();
             match HeaderValue::try_from(known.join(",")) {
                 Ok(pointers) if !pointers.is_empty() => {
                     metrics::counter!(DUPLICATES_DIFFERING, "contract" => super::NAME).increment(1);
@@ -63,20 +57,12 @@ pub(super) fn accepted(accepted: &Accepted, now: Timestamp) -> Response {
 pub(super) fn row(order: &Order, now: Timestamp) -> Row {
     Row {
         id: order.id.to_string(),
-        order_id: order
-            .reference
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        order_id: order.reference.as_ref().map(ToString::to_string).unwrap_or_default(),
         // Only an erasure leaves an order without a customer.
         customer: order.content.customer.clone().unwrap_or_default(),
         total: exact::number(order.content.total),
         // There is no third word: what is parked or withdrawn unprocessed is pending.
-        status: if order.processed_at.is_some() {
-            Status::Processed
-        } else {
-            Status::Pending
-        },
+        status: if order.processed_at.is_some() { Status::Processed } else { Status::Pending },
         attempts: order.failed_attempts(),
         locked_at: order.live_lease(now).map(|lease| lease.began_at.millis_text()),
         last_error: order.last_error.clone(),

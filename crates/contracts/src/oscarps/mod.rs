@@ -39,14 +39,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
         .route("/health", get(health))
         .with_state(Contract::new(app, tenant, NAME))
         .merge(edge::docs("/docs", Docs::openapi(), "/docs/json"));
-    edge::mount(
-        router,
-        Mount {
-            name: NAME,
-            style: refuse::style,
-        },
-        guard,
-    )
+    edge::mount(router, Mount { name: NAME, style: refuse::style }, guard)
 }
 
 /// Create an order
@@ -101,14 +94,8 @@ async fn get_order(
     let Path(order_id) = order_id.map_err(|_| No::OrderUnknown)?;
     let order_id = map::order_id(&contract, &order_id).ok_or(No::OrderUnknown)?;
     let order = contract.app.storage.order(&contract.tenant, order_id).await?;
-    let order = order
-        .filter(|order| contract.owns(order))
-        .ok_or(No::OrderUnknown)?;
-    Ok(reply::order(
-        StatusCode::OK,
-        order.id,
-        &map::row(&order, contract.app.clock.now()),
-    ))
+    let order = order.filter(|order| contract.owns(order)).ok_or(No::OrderUnknown)?;
+    Ok(reply::order(StatusCode::OK, order.id, &map::row(&order, contract.app.clock.now())))
 }
 
 /// Tell that the API is alive

@@ -119,11 +119,5 @@ fn message(status: StatusCode, message: String) -> Response {
 }
 
 fn invalid_body(Issues(issues): Issues) -> Response {
-    reply::json(
-        StatusCode::BAD_REQUEST,
-        &InvalidBody {
-            message: "Invalid request body",
-            issues,
-        },
-    )
+    reply::json(StatusCode::BAD_REQUEST, &InvalidBody { message: "Invalid request body", issues })
 }

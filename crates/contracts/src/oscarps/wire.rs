@@ -37,16 +37,10 @@ impl CreateOrder {
             return Err(issues);
         };
         let order_id = text(body, "orderId", &mut issues, Reference::new);
-        let customer = text(body, "customer", &mut issues, |text| {
-            check_text(text).map(|()| text.to_owned())
-        });
+        let customer = text(body, "customer", &mut issues, |text| check_text(text).map(|()| text.to_owned()));
         let total = positive(body, "total", &mut issues);
         match (order_id, customer, total) {
-            (Some(order_id), Some(customer), Some(total)) => Ok(Self {
-                order_id,
-                customer,
-                total,
-            }),
+            (Some(order_id), Some(customer), Some(total)) => Ok(Self { order_id, customer, total }),
             _ => Err(issues),
         }
     }

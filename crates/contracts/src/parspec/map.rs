@@ -11,10 +11,8 @@ use order_core::{Order, Timestamp};
 use serde_json::{Map, Number, Value};
 
 /// Says that the order was made by an earlier request with the same key.
-const REPLAYED: (HeaderName, HeaderValue) = (
-    HeaderName::from_static("idempotent-replayed"),
-    HeaderValue::from_static("true"),
-);
+const REPLAYED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
@@ -28,24 +26,16 @@ pub(super) fn intake(contract: &Contract, order: CreateOrder, key: Option<Idempo
         ..Content::default()
     };
     let (tenant, source) = (contract.tenant.clone(), contract.source.clone());
-    Intake {
-        tenant,
-        source,
-        reference: None,
-        content,
-        key,
-    }
+    Intake { tenant, source, reference: None, content, key }
 }
 
 /// Core → wire: 201 for a new order, 200 for one that its key made before.
 pub(super) fn accepted(accepted: &Accepted, now: Timestamp) -> Response {
     match accepted {
         Accepted::New(order) => reply::order(StatusCode::CREATED, order.id, &order_reply(order, now)),
-        Accepted::Duplicate { order, .. } => (
-            [REPLAYED],
-            reply::order(StatusCode::OK, order.id, &order_reply(order, now)),
-        )
-            .into_response(),
+        Accepted::Duplicate { order, .. } => {
+            ([REPLAYED], reply::order(StatusCode::OK, order.id, &order_reply(order, now))).into_response()
+        }
     }
 }
 
@@ -74,11 +64,7 @@ pub(super) fn order_reply(order: &Order, now: Timestamp) -> OrderReply {
 }
 
 fn item_ids(order: &Order) -> Vec<Value> {
-    let items = order
-        .content
-        .attributes
-        .get(Field::ItemIds.name())
-        .and_then(Value::as_array);
+    let items = order.content.attributes.get(Field::ItemIds.name()).and_then(Value::as_array);
     items.cloned().unwrap_or_default()
 }
 
@@ -89,10 +75,7 @@ pub(super) fn metrics(tally: &Tally) -> Metrics {
         processed_count: tally.processed,
         avg_processing_time: average_seconds(tally),
         statuses: Statuses {
-            pending: tally
-                .orders
-                .saturating_sub(tally.running)
-                .saturating_sub(tally.processed),
+            pending: tally.orders.saturating_sub(tally.running).saturating_sub(tally.processed),
             processing: tally.running,
             completed: tally.processed,
         },
@@ -118,12 +101,7 @@ mod tests {
     #[test]
     fn the_average_is_in_seconds_and_needs_no_float() {
         let average = |processed, processing_micros| {
-            average_seconds(&Tally {
-                processed,
-                processing_micros,
-                ..Tally::default()
-            })
-            .to_string()
+            average_seconds(&Tally { processed, processing_micros, ..Tally::default() }).to_string()
         };
         assert_eq!(average(0, 0), "0");
         assert_eq!(average(5, 0), "0");
@@ -145,11 +123,7 @@ mod tests {
             processing_micros: 10_000_000,
         };
         let metrics = metrics(&tally);
-        let Statuses {
-            pending,
-            processing,
-            completed,
-        } = metrics.statuses;
+        let Statuses { pending, processing, completed } = metrics.statuses;
         assert_eq!((pending, processing, completed), (2, 3, 5));
     }
 }

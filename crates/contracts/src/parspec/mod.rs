@@ -35,14 +35,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
         .route("/metrics", get(get_metrics))
         .with_state(Contract::new(app, tenant, NAME))
         .merge(edge::docs("/docs", Docs::openapi(), "/docs/json"));
-    edge::mount(
-        router,
-        Mount {
-            name: NAME,
-            style: refuse::style,
-        },
-        guard,
-    )
+    edge::mount(router, Mount { name: NAME, style: refuse::style }, guard)
 }
 
 /// Create an order
@@ -102,19 +95,9 @@ async fn get_order(
 ) -> Result<Response, No> {
     let Path(id) = id.map_err(|_| No::IdInvalid)?;
     let number = wire::order_number(&id)?.ok_or(No::OrderUnknown)?;
-    let order = contract
-        .app
-        .storage
-        .order_by_number(&contract.tenant, number)
-        .await?;
-    let order = order
-        .filter(|order| contract.owns(order))
-        .ok_or(No::OrderUnknown)?;
-    Ok(reply::order(
-        StatusCode::OK,
-        order.id,
-        &map::order_reply(&order, contract.app.clock.now()),
-    ))
+    let order = contract.app.storage.order_by_number(&contract.tenant, number).await?;
+    let order = order.filter(|order| contract.owns(order)).ok_or(No::OrderUnknown)?;
+    Ok(reply::order(StatusCode::OK, order.id, &map::order_reply(&order, contract.app.clock.now())))
 }
 
 /// Count the orders
@@ -131,11 +114,7 @@ async fn get_order(
 )]
 async fn get_metrics(State(contract): State<Contract>) -> Result<Response, No> {
     let now = contract.app.clock.now();
-    let tally = contract
-        .app
-        .storage
-        .tally(&contract.tenant, &contract.source, now)
-        .await?;
+    let tally = contract.app.storage.tally(&contract.tenant, &contract.source, now).await?;
     Ok(reply::json(StatusCode::OK, &map::metrics(&tally)))
 }
 

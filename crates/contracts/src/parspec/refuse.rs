@@ -97,11 +97,7 @@ fn key_reused(differs: &[String]) -> String {
         .map(Field::name)
         .collect();
     let used = "Idempotency-Key was used for another order";
-    if fields.is_empty() {
-        used.to_owned()
-    } else {
-        format!("{used}: other {}", fields.join(", "))
-    }
+    if fields.is_empty() { used.to_owned() } else { format!("{used}: other {}", fields.join(", ")) }
 }
 
 /// The refusals that every mounted API shares, as `{"error"}`.

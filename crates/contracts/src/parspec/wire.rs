@@ -130,10 +130,9 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     let visible =
         (1..=TEXT_BYTES_MAX).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
     match value.to_str() {
-        Ok(key) if visible && values.next().is_none() => Ok(Some(IdempotencyKey {
-            route: "parspec.orders",
-            key: key.to_owned(),
-        })),
+        Ok(key) if visible && values.next().is_none() => {
+            Ok(Some(IdempotencyKey { route: "parspec.orders", key: key.to_owned() }))
+        }
         _ => Err(No::KeyInvalid),
     }
 }
@@ -150,17 +149,13 @@ pub(super) fn order_number(text: &str) -> Result<Option<i64>, No> {
 }
 
 fn item_ids() -> RefOr<Schema> {
-    let text = ObjectBuilder::new()
-        .schema_type(SchemaType::Type(Type::String))
-        .max_length(Some(TEXT_BYTES_MAX));
+    let text =
+        ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).max_length(Some(TEXT_BYTES_MAX));
     let integer = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer));
     let items = OneOfBuilder::new().item(text).item(integer);
     let description =
         "What was bought: strings of at most 255 bytes or integers, kept as they are sent. May be empty.";
-    ArrayBuilder::new()
-        .items(items)
-        .description(Some(description))
-        .into()
+    ArrayBuilder::new().items(items).description(Some(description)).into()
 }
 
 fn total_amount() -> RefOr<Schema> {

@@ -35,26 +35,11 @@ fn wrong_for_all() -> Vec<(&'static str, Vec<u8>)> {
         ("U+0000 inside", text(r#"{"x":["\u0000"]}"#)),
         ("deep arrays", text(&format!("{{\"x\":{}", "[".repeat(100_000)))),
         ("deep objects", text(&"{\"x\":".repeat(10_000))),
-        (
-            "33 levels",
-            text(&format!("{{\"x\":{}{}}}", "[".repeat(32), "]".repeat(32))),
-        ),
-        (
-            "too many items",
-            text(&format!("{{\"x\":[{}1]}}", "1,".repeat(20_000))),
-        ),
-        (
-            "a key of 200 KB, twice",
-            text(&format!("{{\"{0}\":1,\"{0}\":1}}", "k".repeat(100_000))),
-        ),
-        (
-            "1 MB string",
-            text(&format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20))),
-        ),
-        (
-            "1 MB of digits",
-            text(&format!("{{\"a\":{}}}", "9".repeat(1 << 20))),
-        ),
+        ("33 levels", text(&format!("{{\"x\":{}{}}}", "[".repeat(32), "]".repeat(32)))),
+        ("too many items", text(&format!("{{\"x\":[{}1]}}", "1,".repeat(20_000)))),
+        ("a key of 200 KB, twice", text(&format!("{{\"{0}\":1,\"{0}\":1}}", "k".repeat(100_000)))),
+        ("1 MB string", text(&format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20)))),
+        ("1 MB of digits", text(&format!("{{\"a\":{}}}", "9".repeat(1 << 20)))),
     ]
 }
 
@@ -65,11 +50,7 @@ async fn refused(f: &Fixture, client: &Client, bodies: Vec<(String, Vec<u8>)>) -
         let reply = client.post(body).await;
         assert!(reply.status.is_client_error(), "{name}: {reply}");
         assert!(reply.body.len() < 1_000, "{name}: {reply}");
-        assert_eq!(
-            reply.header("content-type"),
-            Some("application/json; charset=utf-8"),
-            "{name}"
-        );
+        assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"), "{name}");
         writeln!(lines, "{name}\n  {} {}", reply.status.as_u16(), reply.text()).unwrap();
     }
     assert_eq!(f.storage.commits(), 0, "something was written");
@@ -78,9 +59,7 @@ async fn refused(f: &Fixture, client: &Client, bodies: Vec<(String, Vec<u8>)>) -
 }
 
 fn with_all(own: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
-    let all = wrong_for_all()
-        .into_iter()
-        .map(|(name, body)| (name.to_owned(), body));
+    let all = wrong_for_all().into_iter().map(|(name, body)| (name.to_owned(), body));
     all.chain(own).collect()
 }
 
@@ -96,9 +75,8 @@ fn with(fields: &[(&str, &str)], field: &str, json: &str) -> Vec<u8> {
 }
 
 fn texts_refused() -> Vec<String> {
-    let mut texts: Vec<String> = ["", "null", "\"\"", "1", "true", "[]", "{}", r#""a\u0000b""#]
-        .map(str::to_owned)
-        .into();
+    let mut texts: Vec<String> =
+        ["", "null", "\"\"", "1", "true", "[]", "{}", r#""a\u0000b""#].map(str::to_owned).into();
     texts.push(format!("\"{}\"", "x".repeat(256)));
     texts.push(format!("\"{}\"", "é".repeat(128)));
     texts.push(format!("\"{}\"", "x".repeat(200_000)));
@@ -150,21 +128,13 @@ fn amounts_refused() -> Vec<String> {
 
 fn shown(json: &str) -> String {
     let start: String = json.chars().take(20).collect();
-    if json.len() > 60 {
-        format!("{start}… ({} bytes)", json.len())
-    } else {
-        json.to_owned()
-    }
+    if json.len() > 60 { format!("{start}… ({} bytes)", json.len()) } else { json.to_owned() }
 }
 
 #[tokio::test]
 async fn oscarps_refuses_it_and_names_the_field() {
     let f = Fixture::new();
-    let fields = [
-        ("orderId", "\"A-1001\""),
-        ("customer", "\"c-42\""),
-        ("total", "199.99"),
-    ];
+    let fields = [("orderId", "\"A-1001\""), ("customer", "\"c-42\""), ("total", "199.99")];
     let mut own = Vec::new();
     let mut cases: Vec<(&str, String)> = Vec::new();
     for field in ["orderId", "customer"] {
@@ -176,10 +146,7 @@ async fn oscarps_refuses_it_and_names_the_field() {
         own.push((format!("{field}: {}", shown(&json)), with(&fields, field, &json)));
     }
     own.push(("nothing in it".to_owned(), b"{}".to_vec()));
-    own.push((
-        "all wrong".to_owned(),
-        br#"{"orderId":1,"customer":"","total":"x"}"#.to_vec(),
-    ));
+    own.push(("all wrong".to_owned(), br#"{"orderId":1,"customer":"","total":"x"}"#.to_vec()));
     let twice = br#"{"orderId":"A","customer":"c","total":1,"total":2}"#.to_vec();
     own.push(("total twice".to_owned(), twice));
     assert_text!(refused(&f, &f.oscarps, with_all(own)).await);
@@ -188,11 +155,7 @@ async fn oscarps_refuses_it_and_names_the_field() {
 #[tokio::test]
 async fn parspec_refuses_it_and_names_the_field() {
     let f = Fixture::new();
-    let fields = [
-        ("userId", "\"user-123\""),
-        ("itemIds", "[\"item1\"]"),
-        ("totalAmount", "59.99"),
-    ];
+    let fields = [("userId", "\"user-123\""), ("itemIds", "[\"item1\"]"), ("totalAmount", "59.99")];
     let mut cases: Vec<(&str, String)> = texts_refused().into_iter().map(|json| ("userId", json)).collect();
     let lists = [
         "",
@@ -222,14 +185,8 @@ async fn parspec_refuses_it_and_names_the_field() {
         own.push((format!("{field}: {}", shown(&json)), with(&fields, field, &json)));
     }
     own.push(("nothing in it".to_owned(), b"{}".to_vec()));
-    own.push((
-        "all wrong".to_owned(),
-        br#"{"userId":1,"itemIds":2,"totalAmount":"x"}"#.to_vec(),
-    ));
-    own.push((
-        "missing before wrong".to_owned(),
-        br#"{"userId":1,"totalAmount":"x"}"#.to_vec(),
-    ));
+    own.push(("all wrong".to_owned(), br#"{"userId":1,"itemIds":2,"totalAmount":"x"}"#.to_vec()));
+    own.push(("missing before wrong".to_owned(), br#"{"userId":1,"totalAmount":"x"}"#.to_vec()));
     let twice = br#"{"userId":"u","itemIds":[],"totalAmount":1,"totalAmount":2}"#.to_vec();
     own.push(("totalAmount twice".to_owned(), twice));
     assert_text!(refused(&f, &f.parspec, with_all(own)).await);

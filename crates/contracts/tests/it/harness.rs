@@ -41,34 +41,13 @@ impl Fixture {
     /// An empty one. Three attempts park an order.
     pub(crate) fn new() -> Self {
         let (storage, clock) = (MemoryStorage::new(), ManualClock::new());
-        let app = App::start(
-            storage.port(),
-            clock.clone(),
-            SeededIds::new(1),
-            LanePolicy::default(),
-        );
-        let guard = Arc::new(Guard::new(
-            Limits::default(),
-            true,
-            clock.clone(),
-            SeededIds::new(2),
-        ));
+        let app = App::start(storage.port(), clock.clone(), SeededIds::new(1), LanePolicy::default());
+        let guard = Arc::new(Guard::new(Limits::default(), true, clock.clone(), SeededIds::new(2)));
         let tenant = TenantId::default_tenant();
         let processor = ScriptedProcessor::new();
-        let backoff = Backoff {
-            base: Duration::from_secs(1),
-            cap: BACKOFF,
-        };
-        let lease = LeasePolicy {
-            lease: LEASE,
-            attempts_max: 3,
-            backoff,
-            ..LeasePolicy::default()
-        };
-        let policy = WorkerPolicy {
-            lease,
-            ..WorkerPolicy::default()
-        };
+        let backoff = Backoff { base: Duration::from_secs(1), cap: BACKOFF };
+        let lease = LeasePolicy { lease: LEASE, attempts_max: 3, backoff, ..LeasePolicy::default() };
+        let policy = WorkerPolicy { lease, ..WorkerPolicy::default() };
         Self {
             worker: Worker::new(app.clone(), processor.clone(), policy),
             oscarps: Client::new(oscarps::router(app.clone(), guard.clone(), tenant.clone())),
@@ -110,36 +89,20 @@ impl Fixture {
 
     /// The newest order of parspec.
     pub(crate) async fn order_by_number(&self, number: i64) -> order_core::Order {
-        let order = self
-            .app
-            .storage
-            .order_by_number(&TenantId::default_tenant(), number)
-            .await
-            .unwrap();
+        let order = self.app.storage.order_by_number(&TenantId::default_tenant(), number).await.unwrap();
         order.expect("an order of that number")
     }
 
     /// How many events were written in all.
     pub(crate) async fn events(&self) -> u64 {
-        self.app
-            .storage
-            .heads()
-            .await
-            .unwrap()
-            .iter()
-            .map(|head| head.position)
-            .sum()
+        self.app.storage.heads().await.unwrap().iter().map(|head| head.position).sum()
     }
 }
 
 /// The core's id of an order of oscarps.
 pub(crate) fn oscarps_id(order_id: &str) -> OrderId {
     let source = SourceId::new("oscarps").unwrap();
-    OrderId::derived(
-        &TenantId::default_tenant(),
-        &source,
-        &Reference::new(order_id).unwrap(),
-    )
+    OrderId::derived(&TenantId::default_tenant(), &source, &Reference::new(order_id).unwrap())
 }
 
 /// Sends requests to a contract.
@@ -176,9 +139,7 @@ impl Client {
     /// POST of JSON to `/orders` with one more header.
     pub(crate) async fn post_with(&self, name: &str, value: impl AsRef<[u8]>, json: &str) -> Exchange {
         let value = HeaderValue::from_bytes(value.as_ref()).unwrap();
-        let request = Request::post("/orders")
-            .header(CONTENT_TYPE, "application/json")
-            .header(name, value);
+        let request = Request::post("/orders").header(CONTENT_TYPE, "application/json").header(name, value);
         self.send(request.body(json.as_bytes().to_vec()).unwrap()).await
     }
 
@@ -189,12 +150,7 @@ impl Client {
             .headers
             .iter()
             .filter(|(name, _)| *name != CONTENT_TYPE)
-            .map(|(name, value)| {
-                format!(
-                    "{name}: {}",
-                    shortened(&String::from_utf8_lossy(value.as_bytes()))
-                )
-            })
+            .map(|(name, value)| format!("{name}: {}", shortened(&String::from_utf8_lossy(value.as_bytes()))))
             .collect();
         let uri = shortened(&parts.uri.to_string());
         let mut asked = format!("{} {uri}\n", parts.method);
@@ -204,27 +160,12 @@ impl Client {
         if !body.is_empty() {
             asked.push_str(&format!("{}\n", shortened(&String::from_utf8_lossy(&body))));
         }
-        parts
-            .headers
-            .entry(HOST)
-            .or_insert(HeaderValue::from_static("localhost:3000"));
-        parts
-            .headers
-            .insert("x-request-id", HeaderValue::from_static("test"));
-        let reply = self
-            .0
-            .clone()
-            .oneshot(Request::from_parts(parts, Body::from(body)))
-            .await
-            .unwrap();
+        parts.headers.entry(HOST).or_insert(HeaderValue::from_static("localhost:3000"));
+        parts.headers.insert("x-request-id", HeaderValue::from_static("test"));
+        let reply = self.0.clone().oneshot(Request::from_parts(parts, Body::from(body))).await.unwrap();
         let (parts, body) = reply.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Exchange {
-            asked,
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Exchange { asked, status: parts.status, headers: parts.headers, body }
     }
 }
 
@@ -286,9 +227,5 @@ impl fmt::Display for Exchange {
 
 /// Several exchanges as one text for a snapshot.
 pub(crate) fn transcript(exchanges: &[Exchange]) -> String {
-    exchanges
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    exchanges.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -33,43 +33,17 @@ async fn the_document_of_parspec() {
 async fn the_examples_are_true() {
     let f = Fixture::new();
     let oscarps = document(&f.oscarps).await;
-    let row = f
-        .oscarps
-        .post(example(&oscarps, "CreateOrder").to_string())
-        .await
-        .expect(201)
-        .json();
+    let row = f.oscarps.post(example(&oscarps, "CreateOrder").to_string()).await.expect(201).json();
     assert_eq!(keys(&row), keys(example(&oscarps, "Row")));
-    assert_eq!(
-        &f.oscarps.get("/health").await.json(),
-        example(&oscarps, "Health")
-    );
-    assert_eq!(
-        &f.oscarps.get("/orders/none").await.json(),
-        example(&oscarps, "Message")
-    );
-    let refused = f
-        .oscarps
-        .post(r#"{"orderId":"A","customer":"c","total":0}"#)
-        .await
-        .json();
+    assert_eq!(&f.oscarps.get("/health").await.json(), example(&oscarps, "Health"));
+    assert_eq!(&f.oscarps.get("/orders/none").await.json(), example(&oscarps, "Message"));
+    let refused = f.oscarps.post(r#"{"orderId":"A","customer":"c","total":0}"#).await.json();
     assert_eq!(&refused, example(&oscarps, "InvalidBody"));
 
     let parspec = document(&f.parspec).await;
-    let reply = f
-        .parspec
-        .post(example(&parspec, "CreateOrder").to_string())
-        .await
-        .expect(201)
-        .json();
-    assert_eq!(
-        keys(&reply["order"]),
-        keys(&example(&parspec, "OrderReply")["order"])
-    );
-    assert_eq!(
-        keys(&f.parspec.get("/metrics").await.json()),
-        keys(example(&parspec, "Metrics"))
-    );
+    let reply = f.parspec.post(example(&parspec, "CreateOrder").to_string()).await.expect(201).json();
+    assert_eq!(keys(&reply["order"]), keys(&example(&parspec, "OrderReply")["order"]));
+    assert_eq!(keys(&f.parspec.get("/metrics").await.json()), keys(example(&parspec, "Metrics")));
     assert_eq!(&f.parspec.post("{}").await.json(), example(&parspec, "Refused"));
 }
 

@@ -26,15 +26,9 @@ async fn a_duplicate_that_differs_says_where_and_changes_nothing() {
     let f = Fixture::new();
     f.oscarps.post(ORDER).await.expect(201);
     assert_text!(transcript(&[
-        f.oscarps
-            .post(r#"{"total":"199.990","customer":"c-42","orderId":"A-1001"}"#)
-            .await,
-        f.oscarps
-            .post(r#"{"orderId":"A-1001","customer":"c-42","total":200}"#)
-            .await,
-        f.oscarps
-            .post(r#"{"orderId":"A-1001","customer":"c-43","total":0.01}"#)
-            .await,
+        f.oscarps.post(r#"{"total":"199.990","customer":"c-42","orderId":"A-1001"}"#).await,
+        f.oscarps.post(r#"{"orderId":"A-1001","customer":"c-42","total":200}"#).await,
+        f.oscarps.post(r#"{"orderId":"A-1001","customer":"c-43","total":0.01}"#).await,
     ]));
     assert_eq!(f.events().await, 1);
 }
@@ -42,38 +36,25 @@ async fn a_duplicate_that_differs_says_where_and_changes_nothing() {
 #[test]
 fn only_duplicates_that_differ_are_counted() {
     let recorder = PrometheusBuilder::new().build_recorder();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
             let f = Fixture::new();
             f.oscarps.post(ORDER).await.expect(201);
             f.oscarps.post(ORDER).await.expect(200);
             for _ in 0..2 {
-                f.oscarps
-                    .post(r#"{"orderId":"A-1001","customer":"c-43","total":199.99}"#)
-                    .await
-                    .expect(200);
+                f.oscarps.post(r#"{"orderId":"A-1001","customer":"c-43","total":199.99}"#).await.expect(200);
             }
         });
     });
     let rendered = recorder.handle().render();
-    assert!(
-        rendered.contains("wellorder_duplicates_differing_total{contract=\"oscarps\"} 2"),
-        "{rendered}"
-    );
+    assert!(rendered.contains("wellorder_duplicates_differing_total{contract=\"oscarps\"} 2"), "{rendered}");
 }
 
 #[tokio::test]
 async fn a_difference_that_this_contract_cannot_show_is_none() {
     let f = Fixture::new();
-    let made = build::intake("A-1001")
-        .source("oscarps")
-        .no_lines()
-        .total("199.99")
-        .currency(Some("EUR"));
+    let made = build::intake("A-1001").source("oscarps").no_lines().total("199.99").currency(Some("EUR"));
     f.accept(made.attribute("gift", "true")).await;
     let again = f.oscarps.post(ORDER).await.expect(200);
     assert_eq!(again.header("wellorder-duplicate-differs"), None, "{again}");
@@ -89,13 +70,7 @@ async fn posts_at_once_of_one_id_make_one_order() {
     }
     let replies = posts.join_all().await;
     let created = replies.iter().filter(|reply| reply.status == 201).count();
-    assert_eq!(
-        (
-            created,
-            replies.iter().filter(|reply| reply.status == 200).count()
-        ),
-        (1, 19)
-    );
+    assert_eq!((created, replies.iter().filter(|reply| reply.status == 200).count()), (1, 19));
     assert!(replies.iter().all(|reply| reply.body == replies[0].body));
     assert_eq!(f.events().await, 1);
 }
@@ -121,14 +96,7 @@ async fn every_id_of_up_to_255_bytes_can_be_read_back() {
         assert_eq!(refused.text(), r#"{"message":"Order not found"}"#);
     }
     for no_text in ["%00", "%FF", "%C3%28"] {
-        assert!(
-            f.oscarps
-                .get(&format!("/orders/{no_text}"))
-                .await
-                .expect(400)
-                .json()["message"]
-                .is_string()
-        );
+        assert!(f.oscarps.get(&format!("/orders/{no_text}")).await.expect(400).json()["message"].is_string());
     }
 }
 
@@ -149,10 +117,7 @@ async fn money_keeps_its_digits_and_is_a_number() {
         (r#""199.99""#, "199.99"),
         ("0.0000000000000000000000000001", "0.0000000000000000000000000001"),
         ("9999999999999999999999999999", "9999999999999999999999999999"),
-        (
-            r#""12345678901234567890123456.78""#,
-            "12345678901234567890123456.78",
-        ),
+        (r#""12345678901234567890123456.78""#, "12345678901234567890123456.78"),
         ("9007199254740993", "9007199254740993"),
         ("0.1", "0.1"),
         ("1e3", "1000"),
@@ -163,11 +128,7 @@ async fn money_keeps_its_digits_and_is_a_number() {
         let made = f.oscarps.post(body.as_str()).await.expect(201);
         let read = f.oscarps.get(&format!("/orders/T-{index}")).await.expect(200);
         for reply in [made, read] {
-            assert!(
-                reply.text().contains(&format!(r#""total":{shown},"#)),
-                "{sent}: {}",
-                reply.text()
-            );
+            assert!(reply.text().contains(&format!(r#""total":{shown},"#)), "{sent}: {}", reply.text());
         }
     }
 }
@@ -178,10 +139,7 @@ async fn unknown_fields_are_ignored() {
     let body =
         r#"{"orderId":"A-1001","customer":"c-42","total":199.99,"status":"PROCESSED","attempts":7,"id":"x"}"#;
     let made = f.oscarps.post(body).await.expect(201).json();
-    assert_eq!(
-        (&made["status"], &made["attempts"]),
-        (&"PENDING".into(), &0.into())
-    );
+    assert_eq!((&made["status"], &made["attempts"]), (&"PENDING".into(), &0.into()));
     let again = f.oscarps.post(ORDER).await.expect(200);
     assert_eq!(again.header("wellorder-duplicate-differs"), None);
 }
@@ -191,8 +149,7 @@ async fn another_tenants_or_sources_order_is_not_there() {
     let f = Fixture::new();
     f.accept(build::intake("A-1001")).await;
     f.accept(build::intake("A-1001").source("parspec")).await;
-    f.accept(build::intake("A-1001").source("oscarps").tenant("other"))
-        .await;
+    f.accept(build::intake("A-1001").source("oscarps").tenant("other")).await;
     f.oscarps.get("/orders/A-1001").await.expect(404);
     f.oscarps.post(ORDER).await.expect(201);
     assert_eq!(f.events().await, 4);
@@ -203,10 +160,7 @@ async fn an_order_is_the_tenants_of_the_mount() {
     let f = Fixture::new();
     f.oscarps.post(ORDER).await.expect(201);
     let order = f.order_by_number(1).await;
-    assert_eq!(
-        (order.tenant, order.source.as_str()),
-        (TenantId::default_tenant(), "oscarps")
-    );
+    assert_eq!((order.tenant, order.source.as_str()), (TenantId::default_tenant(), "oscarps"));
     assert_eq!(order.reference.unwrap().as_str(), "A-1001");
     assert_eq!(order.content.customer.as_deref(), Some("c-42"));
     assert!(order.content.attributes.is_empty() && order.content.lines.is_empty());

@@ -42,11 +42,7 @@ async fn what_waits_for_a_retry_or_an_operator_is_pending_without_times() {
     let waiting = get(&f, 1).await;
     f.pass(60);
     f.step().await;
-    assert_text!(transcript(&[
-        waiting,
-        get(&f, 1).await,
-        f.parspec.get("/metrics").await
-    ]));
+    assert_text!(transcript(&[waiting, get(&f, 1).await, f.parspec.get("/metrics").await]));
 }
 
 #[tokio::test]

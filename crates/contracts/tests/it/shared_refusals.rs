@@ -25,40 +25,15 @@ async fn refusals(f: &Fixture, client: &Client, body: &str) -> Vec<Exchange> {
         send(client, "DELETE", "/orders/1", None, "").await,
         send(client, "POST", "/orders", None, body).await,
         send(client, "POST", "/orders", Some("text/plain"), body).await,
-        send(
-            client,
-            "POST",
-            "/orders",
-            Some("application/x-www-form-urlencoded"),
-            "a=b",
-        )
-        .await,
-        send(
-            client,
-            "POST",
-            "/orders",
-            Some("application/json; charset=latin1"),
-            body,
-        )
-        .await,
-        send(
-            client,
-            "POST",
-            "/orders",
-            json,
-            &format!("{body}{}", " ".repeat(256 * 1024)),
-        )
-        .await,
+        send(client, "POST", "/orders", Some("application/x-www-form-urlencoded"), "a=b").await,
+        send(client, "POST", "/orders", Some("application/json; charset=latin1"), body).await,
+        send(client, "POST", "/orders", json, &format!("{body}{}", " ".repeat(256 * 1024))).await,
     ];
     let unavailable = Fault::Unavailable {
         why: "disk full at /secret/path".to_owned(),
         retry_after: Duration::from_secs(2),
     };
-    for fault in [
-        unavailable.clone(),
-        Fault::Overloaded,
-        Fault::internal("SQLITE_CORRUPT at src/x.rs"),
-    ] {
+    for fault in [unavailable.clone(), Fault::Overloaded, Fault::internal("SQLITE_CORRUPT at src/x.rs")] {
         f.storage.down(Some(fault));
         seen.push(send(client, "POST", "/orders", json, body).await);
         seen.push(send(client, "GET", "/orders/1", None, "").await);
@@ -104,14 +79,8 @@ async fn parspec_says_them_as_an_error() {
 async fn json_by_another_name_is_read() {
     let f = Fixture::new();
     let body = r#"{"userId":"user-123","itemIds":[],"totalAmount":59.99}"#;
-    for good in [
-        "application/json",
-        "Application/JSON; charset=UTF-8",
-        "application/vnd.orders+json",
-    ] {
-        send(&f.parspec, "POST", "/orders", Some(good), body)
-            .await
-            .expect(201);
+    for good in ["application/json", "Application/JSON; charset=UTF-8", "application/vnd.orders+json"] {
+        send(&f.parspec, "POST", "/orders", Some(good), body).await.expect(201);
     }
 }
 

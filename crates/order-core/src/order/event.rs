@@ -199,20 +199,30 @@ impl EventBody {
 
     /// The particulars as they lie in the journal, for the order `order` (which has been changed already).
     pub fn to_json(&self, order: &Order) -> String {
-        let named =
-            Named { order_id: order.id, number: order.number, source: &order.source, reference: order.reference.as_ref() };
+        let named = Named {
+            order_id: order.id,
+            number: order.number,
+            source: &order.source,
+            reference: order.reference.as_ref(),
+        };
         let mut json = String::from("{");
         match self {
             Self::Accepted(accepted) => json.push_str(&facts(&named, &accepted.content)),
             Self::Revised { content, changed, requeued } => {
                 json.push_str(&facts(&named, content));
-                push(&mut json, format_args!(",\"changed\":{},\"requeued\":{requeued}", Value::from(changed.clone())));
+                push(
+                    &mut json,
+                    format_args!(",\"changed\":{},\"requeued\":{requeued}", Value::from(changed.clone())),
+                );
             }
             Self::Processed { attempt, started_at } => {
                 push(&mut json, format_args!("\"attempt\":{attempt},\"started_at\":\"{started_at}\""));
             }
             Self::Failed { attempt, started_at, error, retry_at } => {
-                push(&mut json, format_args!("\"attempt\":{attempt},\"started_at\":\"{started_at}\",\"error\":"));
+                push(
+                    &mut json,
+                    format_args!("\"attempt\":{attempt},\"started_at\":\"{started_at}\",\"error\":"),
+                );
                 push_text(&mut json, error);
                 push(&mut json, format_args!(",\"retry_at\":\"{retry_at}\""));
             }
@@ -227,12 +237,16 @@ impl EventBody {
                 json.push_str(",\"tracking_number\":");
                 push_optional(&mut json, tracking_number.as_deref());
             }
-            Self::Delivered { delivered_at } => push(&mut json, format_args!("\"delivered_at\":\"{delivered_at}\"")),
+            Self::Delivered { delivered_at } => {
+                push(&mut json, format_args!("\"delivered_at\":\"{delivered_at}\""))
+            }
             Self::Withdrawn { reason, by, requeued } => {
                 push_who(&mut json, reason, by);
                 push(&mut json, format_args!(",\"requeued\":{requeued}"));
             }
-            Self::Erased { pointers } => push(&mut json, format_args!("\"pointers\":{}", Value::from(pointers.clone()))),
+            Self::Erased { pointers } => {
+                push(&mut json, format_args!("\"pointers\":{}", Value::from(pointers.clone())))
+            }
             Self::Unknown => {}
         }
         json.push('}');
@@ -418,7 +432,8 @@ impl Order {
 }
 
 /// The JSON pointers that an erasure blanks, in the order as `/v1` shows it.
-pub const ERASED_POINTERS: [&str; 5] = ["/customer", "/attributes", "/lines/*/name", "/last_error", "/tracking_number"];
+pub const ERASED_POINTERS: [&str; 5] =
+    ["/customer", "/attributes", "/lines/*/name", "/last_error", "/tracking_number"];
 
 fn blank_content(content: &mut Content) {
     content.customer = None;
@@ -507,7 +522,10 @@ impl Data<'_> {
         let reference = self.optional("reference")?;
         Ok(Accepted {
             order_id,
-            number: self.get("number")?.as_i64().ok_or_else(|| FoldError("number is no integer".to_owned()))?,
+            number: self
+                .get("number")?
+                .as_i64()
+                .ok_or_else(|| FoldError("number is no integer".to_owned()))?,
             source: SourceId::new(&self.text("source")?).map_err(text_error)?,
             reference: reference.map(|text| Reference::new(&text)).transpose().map_err(text_error)?,
             content: self.content()?,

@@ -82,7 +82,8 @@ impl Money {
     pub fn plus(self, other: Self) -> Option<Self> {
         let sum = self.0.checked_add(other.0)?;
         // `Decimal` rounds a sum that does not fit: exact means that it can be taken apart again.
-        (sum.checked_sub(other.0)? == self.0 && sum.scale() >= self.0.scale().max(other.0.scale())).then_some(Self(sum))
+        (sum.checked_sub(other.0)? == self.0 && sum.scale() >= self.0.scale().max(other.0.scale()))
+            .then_some(Self(sum))
     }
 
     /// `self × count`; `None` when the exact product has too many digits.
@@ -161,7 +162,9 @@ mod tests {
 
     #[test]
     fn an_amount_keeps_its_digits() {
-        for text in ["0", "0.00", "19.90", "199.990", "12345678901234567.89", "9999999999999999999999999999", "-3.5"] {
+        for text in
+            ["0", "0.00", "19.90", "199.990", "12345678901234567.89", "9999999999999999999999999999", "-3.5"]
+        {
             assert_eq!(Money::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Money::parse("1e3").unwrap().to_string(), "1000");
@@ -177,7 +180,10 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        for bad in ["", " 1", "1 ", "+1", ".5", "5.", "01", "1e", "1e+", "NaN", "Infinity", "0x10", "1_000", "1,5", "--1"] {
+        for bad in [
+            "", " 1", "1 ", "+1", ".5", "5.", "01", "1e", "1e+", "NaN", "Infinity", "0x10", "1_000", "1,5",
+            "--1",
+        ] {
             assert_eq!(Money::parse(bad), Err(InvalidMoney::NotANumber), "{bad}");
         }
     }

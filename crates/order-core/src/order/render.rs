@@ -53,7 +53,10 @@ pub fn lines(lines: &[Line]) -> String {
         push_text(&mut json, &line.sku);
         json.push_str(",\"name\":");
         push_optional(&mut json, line.name.as_deref());
-        push(&mut json, format_args!(",\"quantity\":{},\"unit_price\":\"{}\"", line.quantity, line.unit_price));
+        push(
+            &mut json,
+            format_args!(",\"quantity\":{},\"unit_price\":\"{}\"", line.quantity, line.unit_price),
+        );
         if let Some(amount) = line.amount() {
             push(&mut json, format_args!(",\"amount\":\"{amount}\""));
         }
@@ -65,7 +68,11 @@ pub fn lines(lines: &[Line]) -> String {
 
 /// The attributes as a JSON object.
 pub fn attributes(attributes: &Map<String, Value>) -> String {
-    if attributes.is_empty() { "{}".to_owned() } else { serde_json::to_string(attributes).unwrap_or_default() }
+    if attributes.is_empty() {
+        "{}".to_owned()
+    } else {
+        serde_json::to_string(attributes).unwrap_or_default()
+    }
 }
 
 /// What names an order.
@@ -83,7 +90,10 @@ pub struct Named<'a> {
 /// The members of an order that never depend on its state, without the braces: what `order.accepted` carries.
 pub fn facts(named: &Named<'_>, content: &Content) -> String {
     let mut json = String::with_capacity(320);
-    push(&mut json, format_args!("\"order_id\":\"{}\",\"number\":{},\"source\":", named.order_id, named.number));
+    push(
+        &mut json,
+        format_args!("\"order_id\":\"{}\",\"number\":{},\"source\":", named.order_id, named.number),
+    );
     push_text(&mut json, named.source.as_str());
     json.push_str(",\"reference\":");
     push_optional(&mut json, named.reference.map(Reference::as_str));
@@ -101,8 +111,12 @@ pub fn facts(named: &Named<'_>, content: &Content) -> String {
 impl Order {
     /// The order as `/v1` shows it at `now`: one JSON object.
     pub fn to_json(&self, now: Timestamp) -> String {
-        let named =
-            Named { order_id: self.id, number: self.number, source: &self.source, reference: self.reference.as_ref() };
+        let named = Named {
+            order_id: self.id,
+            number: self.number,
+            source: &self.source,
+            reference: self.reference.as_ref(),
+        };
         let mut json = String::with_capacity(640);
         json.push('{');
         json.push_str(&facts(&named, &self.content));
@@ -112,10 +126,16 @@ impl Order {
             _ => self.attempt,
         };
         push(&mut json, format_args!(",\"version\":{},\"processing\":\"{processing}\"", self.version));
-        push(&mut json, format_args!(",\"fulfilment\":\"{}\",\"withdrawn\":{}", self.fulfilment, self.withdrawn));
+        push(
+            &mut json,
+            format_args!(",\"fulfilment\":\"{}\",\"withdrawn\":{}", self.fulfilment, self.withdrawn),
+        );
         push(&mut json, format_args!(",\"attempt\":{attempt},\"last_error\":"));
         push_optional(&mut json, self.last_error.as_deref());
-        push(&mut json, format_args!(",\"accepted_at\":\"{}\",\"updated_at\":\"{}\"", self.accepted_at, self.updated_at));
+        push(
+            &mut json,
+            format_args!(",\"accepted_at\":\"{}\",\"updated_at\":\"{}\"", self.accepted_at, self.updated_at),
+        );
         json.push_str(",\"processed_at\":");
         push_time(&mut json, self.processed_at);
         json.push('}');

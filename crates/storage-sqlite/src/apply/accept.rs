@@ -33,7 +33,8 @@ impl Batch<'_> {
             None => {
                 let found = load(self.conn, self.shard(accept.order_id), accept.order_id).map_err(fault)?;
                 // Ids are derived from the tenant too, so another tenant's order here would be a broken hash.
-                let (order, _) = found.filter(|(order, _)| order.tenant == *tenant).ok_or(Rejection::OrderUnknown)?;
+                let (order, _) =
+                    found.filter(|(order, _)| order.tenant == *tenant).ok_or(Rejection::OrderUnknown)?;
                 let differs = decide::duplicate(&order, &accept.digest, &accept.intake.content);
                 Accepted::Duplicate { order: Box::new(order), differs }
             }
@@ -107,23 +108,33 @@ impl Batch<'_> {
 
     fn insert_work(&self, order: &Order) -> rusqlite::Result<()> {
         self.conn
-            .prepare_cached("INSERT INTO work (number, order_id, due_at, attempt, lapses) VALUES (?1, ?2, ?3, 0, 0)")?
+            .prepare_cached(
+                "INSERT INTO work (number, order_id, due_at, attempt, lapses) VALUES (?1, ?2, ?3, 0, 0)",
+            )?
             .execute(params![order.number, blob(&order.id.0), order.accepted_at.micros()])?;
         Ok(())
     }
 
-    fn used_key(&self, tenant: &TenantId, key: &IdempotencyKey) -> rusqlite::Result<Option<(OrderId, [u8; 32])>> {
+    fn used_key(
+        &self,
+        tenant: &TenantId,
+        key: &IdempotencyKey,
+    ) -> rusqlite::Result<Option<(OrderId, [u8; 32])>> {
         self.conn
-            .prepare_cached("SELECT order_id, digest FROM idempotency WHERE tenant = ?1 AND route = ?2 AND key = ?3")?
-            .query_row(params![tenant.as_str(), key.route, key.key], |row| Ok((OrderId(uuid(row, 0)?), row.get(1)?)))
+            .prepare_cached(
+                "SELECT order_id, digest FROM idempotency WHERE tenant = ?1 AND route = ?2 AND key = ?3",
+            )?
+            .query_row(params![tenant.as_str(), key.route, key.key], |row| {
+                Ok((OrderId(uuid(row, 0)?), row.get(1)?))
+            })
             .optional()
     }
 
     fn record_key(&self, accept: &Accept, key: &IdempotencyKey) -> rusqlite::Result<()> {
         let tenant = accept.intake.tenant.as_str();
-        self.conn
-            .prepare_cached("INSERT INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![tenant, key.route, key.key, blob(&accept.order_id.0), accept.digest, accept.now.micros()])?;
+        self.conn.prepare_cached("INSERT INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+            params![tenant, key.route, key.key, blob(&accept.order_id.0), accept.digest, accept.now.micros()],
+        )?;
         Ok(())
     }
 

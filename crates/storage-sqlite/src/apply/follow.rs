@@ -43,7 +43,10 @@ impl Batch<'_> {
             (FollowerAction::Pause, Some(_)) => self.set_paused(command, true),
             (FollowerAction::Resume, Some(_)) => self.set_paused(command, false),
             (FollowerAction::Replay(cursor), Some(_)) => {
-                cursor.check(self.install.epoch, &read::heads(self.conn, self.install.shards).map_err(fault)?)?;
+                cursor.check(
+                    self.install.epoch,
+                    &read::heads(self.conn, self.install.shards).map_err(fault)?,
+                )?;
                 self.place(&command.name, cursor, command.now).map_err(fault)?;
                 Ok(Reply::Done)
             }

@@ -97,11 +97,16 @@ fn select_orders(tail: &str) -> String {
     ["SELECT ", ORDER_COLUMNS, " FROM orders o LEFT JOIN work w USING (number) ", tail].concat()
 }
 
-static ORDER_BY_ID: LazyLock<String> = LazyLock::new(|| select_orders("WHERE o.shard = ?1 AND o.order_id = ?2"));
+static ORDER_BY_ID: LazyLock<String> =
+    LazyLock::new(|| select_orders("WHERE o.shard = ?1 AND o.order_id = ?2"));
 static ORDER_BY_NUMBER: LazyLock<String> = LazyLock::new(|| select_orders("WHERE o.number = ?1"));
 
 /// One order by its id, whoever owns it.
-pub(crate) fn load(conn: &Connection, shard: Shard, id: OrderId) -> rusqlite::Result<Option<(Order, Option<Work>)>> {
+pub(crate) fn load(
+    conn: &Connection,
+    shard: Shard,
+    id: OrderId,
+) -> rusqlite::Result<Option<(Order, Option<Work>)>> {
     conn.prepare_cached(&ORDER_BY_ID)?.query_row(params![shard.0, blob(&id.0)], rows::order).optional()
 }
 
@@ -173,7 +178,7 @@ impl Batch<'_> {
         let shard = self.shard(order.id);
         self.positions.insert(shard, place.position);
         self.journal_grew = true;
-        if fault_point::planted("lost-journal-row") && place.position % 50 == 0 {
+        if fault_point::planted("lost-journal-row") && place.position.is_multiple_of(50) {
             return Ok(());
         }
         let kind = body.kind().ok_or_else(|| Fault::internal("an unknown event cannot be appended"))?;
@@ -204,7 +209,13 @@ impl Batch<'_> {
     }
 
     /// Lets `body` happen to `order`: row, event, tally.
-    fn happen(&mut self, order: &mut Order, body: &EventBody, event_id: EventId, now: Timestamp) -> Applied<()> {
+    fn happen(
+        &mut self,
+        order: &mut Order,
+        body: &EventBody,
+        event_id: EventId,
+        now: Timestamp,
+    ) -> Applied<()> {
         let position = self.next_position(self.shard(order.id))?;
         let place = Place { event_id, position, occurred_at: now };
         let prev_position = order.last_position;
@@ -282,7 +293,9 @@ impl Batch<'_> {
                         "UPDATE work SET due_at = ?2, attempt = ?3, token = NULL, claimed_at = NULL, \
                          lapses = CASE WHEN ?4 THEN 0 ELSE lapses END WHERE number = ?1",
                     )
-                    .and_then(|mut statement| statement.execute(params![order.number, at.micros(), attempt, settled]))
+                    .and_then(|mut statement| {
+                        statement.execute(params![order.number, at.micros(), attempt, settled])
+                    })
             }
         };
         done.map_err(fault)?;

@@ -73,8 +73,14 @@ impl Batch<'_> {
         )?;
         let filter = &redrive.filter;
         let source = filter.source.as_ref().map(order_core::SourceId::as_str);
-        let parameters =
-            params![redrive.next, redrive.up_to, redrive.tenant.as_str(), source, filter.error_contains, SCAN_MAX];
+        let parameters = params![
+            redrive.next,
+            redrive.up_to,
+            redrive.tenant.as_str(),
+            source,
+            filter.error_contains,
+            SCAN_MAX
+        ];
         let mut rows = statement.query(parameters)?;
         let (mut order_ids, mut next) = (Vec::new(), redrive.next);
         let mut scanned = 0;
@@ -91,7 +97,13 @@ impl Batch<'_> {
         Ok((order_ids, if scanned < SCAN_MAX { redrive.up_to + 1 } else { next }))
     }
 
-    fn redrive_one(&mut self, redrive: &mut Redrive, order_id: OrderId, event_id: EventId, now: Timestamp) -> Applied<()> {
+    fn redrive_one(
+        &mut self,
+        redrive: &mut Redrive,
+        order_id: OrderId,
+        event_id: EventId,
+        now: Timestamp,
+    ) -> Applied<()> {
         let kind = ChangeKind::Redrive { reason: redrive.reason.clone(), by: redrive.by.clone() };
         let tenant = redrive.tenant.clone();
         let source = redrive.filter.source.clone();
@@ -151,7 +163,8 @@ impl Batch<'_> {
 }
 
 fn filter_text(filter: &RedriveFilter) -> String {
-    let order_ids = filter.order_ids.as_ref().map(|ids| ids.iter().map(OrderId::to_string).collect::<Vec<_>>());
+    let order_ids =
+        filter.order_ids.as_ref().map(|ids| ids.iter().map(OrderId::to_string).collect::<Vec<_>>());
     let source = filter.source.as_ref().map(order_core::SourceId::as_str);
     json!({ "order_ids": order_ids, "source": source, "error_contains": filter.error_contains }).to_string()
 }
@@ -162,7 +175,9 @@ pub(crate) fn parse_filter(text: &str) -> Option<RedriveFilter> {
     let order_ids = match &json["order_ids"] {
         Value::Null => None,
         Value::Array(ids) => Some(
-            ids.iter().map(|id| uuid::Uuid::parse_str(id.as_str()?).ok().map(OrderId)).collect::<Option<Vec<_>>>()?,
+            ids.iter()
+                .map(|id| uuid::Uuid::parse_str(id.as_str()?).ok().map(OrderId))
+                .collect::<Option<Vec<_>>>()?,
         ),
         _ => return None,
     };

@@ -3,13 +3,13 @@
 use super::{Applied, Batch, load_number};
 use crate::error::fault;
 use crate::rows::blob;
+use order_core::Fault;
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
 use order_core::ids::LeaseToken;
 use order_core::lease::Leased;
 use order_core::order::{LeaseView, Order};
-use order_core::Fault;
 use rusqlite::params;
 
 impl Batch<'_> {
@@ -18,7 +18,8 @@ impl Batch<'_> {
         // One more than is wanted tells whether, and when, more is due.
         let due = self.due(limit + 1).map_err(fault)?;
         let mut claimed = Claimed::default();
-        for ((number, due_at), (token, event_id)) in due.iter().zip(claim.tokens.iter().zip(&claim.event_ids)) {
+        for ((number, due_at), (token, event_id)) in due.iter().zip(claim.tokens.iter().zip(&claim.event_ids))
+        {
             if *due_at > claim.now.micros() {
                 claimed.next_due = Some(Timestamp::from_micros(*due_at));
                 break;
@@ -48,7 +49,8 @@ impl Batch<'_> {
     }
 
     fn due(&self, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
-        let mut statement = self.conn.prepare_cached("SELECT number, due_at FROM work ORDER BY due_at LIMIT ?1")?;
+        let mut statement =
+            self.conn.prepare_cached("SELECT number, due_at FROM work ORDER BY due_at LIMIT ?1")?;
         let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     }
@@ -63,7 +65,9 @@ impl Batch<'_> {
         until: Timestamp,
     ) -> Applied<Leased> {
         self.conn
-            .prepare_cached("UPDATE work SET due_at = ?2, lapses = ?3, token = ?4, claimed_at = ?5 WHERE number = ?1")
+            .prepare_cached(
+                "UPDATE work SET due_at = ?2, lapses = ?3, token = ?4, claimed_at = ?5 WHERE number = ?1",
+            )
             .and_then(|mut statement| {
                 statement.execute(params![order.number, until.micros(), lapses, blob(&token.0), now.micros()])
             })
@@ -84,7 +88,12 @@ impl Batch<'_> {
                 )
                 .and_then(|mut statement| {
                     let shard = self.shard(*order_id).0;
-                    statement.execute(params![shard, blob(&order_id.0), blob(&token.0), heartbeat.until.micros()])
+                    statement.execute(params![
+                        shard,
+                        blob(&order_id.0),
+                        blob(&token.0),
+                        heartbeat.until.micros()
+                    ])
                 })
                 .map_err(fault)?;
             if extended == 0 {
@@ -107,11 +116,14 @@ impl Batch<'_> {
 
 /// How many leases are not due yet.
 pub(crate) fn live_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
-    conn.query_row("SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > ?1", [now.micros()], |row| row.get(0))
+    conn.query_row(
+        "SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > ?1",
+        [now.micros()],
+        |row| row.get(0),
+    )
 }
 
 /// Makes the leases of a process that is gone due: whoever opens the file is alone with it.
 pub(crate) fn expire_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
     conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?1", [now.micros()])
 }
-

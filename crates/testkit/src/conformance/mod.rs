@@ -101,6 +101,7 @@ macro_rules! conformance {
                 a_job_of_named_orders_answers_for_each,
                 filters_narrow_jobs_and_counts,
                 named_orders_are_narrowed_by_the_other_conditions,
+                a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
             }
             history {

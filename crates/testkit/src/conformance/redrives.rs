@@ -170,6 +170,25 @@ pub async fn named_orders_are_narrowed_by_the_other_conditions(rig: Rig) {
     assert_eq!(rig.order(api.id).await.processing, Processing::Queued);
 }
 
+/// What a job answers for another tenant's or source's order does not depend on that order: nobody can feel for it.
+pub async fn a_foreign_order_is_unknown_whatever_its_error_says(rig: Rig) {
+    let theirs = rig.parked(intake("theirs").tenant("acme"), "secret reason").await;
+    let shop = rig.parked(intake("mine").source("shop"), "secret reason").await;
+    let nobody = OrderId(uuid::Uuid::from_u128(7));
+    for text in [None, Some("secret"), Some("other")] {
+        let filter = RedriveFilter {
+            order_ids: Some(vec![nobody, theirs.id, shop.id]),
+            source: Some(source("api")),
+            error_contains: text.map(str::to_owned),
+        };
+        let job = rig.start_redrive(&default(), filter).await;
+        finish(&rig, job.redrive_id, 10).await;
+        let results: Vec<String> =
+            items(&rig, job.redrive_id).await.into_iter().map(|item| item.result).collect();
+        assert_eq!(results, ["unknown", "unknown", "unknown"], "with the error {text:?}");
+    }
+}
+
 /// Jobs are found by their tenant only; unknown ones are refused.
 pub async fn unknown_jobs_are_refused(rig: Rig) {
     let unknown = RedriveId(uuid::Uuid::from_u128(7));

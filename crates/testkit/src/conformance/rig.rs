@@ -31,7 +31,7 @@ pub trait Fixture: Send + Sync {
     /// go of every handle that it had; see [`released`].
     async fn reopen(&mut self, now: Timestamp);
 
-    /// Whether opening makes the leases due that an earlier process held.
+    /// Whether opening makes the leases due that an earlier process held, from the first commit on at the latest.
     fn reopening_expires_leases(&self) -> bool {
         false
     }

@@ -103,13 +103,7 @@ fn op() -> impl Strategy<Value = Op> {
         .prop_map(|(name, shards, by, stale)| Op::Advance { name, shards, by, stale });
     let orders = prop::option::of(prop::collection::vec(any::<Index>(), 0..4));
     let start = (0..2_u8, orders, prop::option::weighted(0.3, 0..2_u8), prop::option::weighted(0.2, 0..2_u8))
-        .prop_map(|(tenant, orders, error, source)| {
-            if orders.is_some() {
-                Op::StartRedrive { tenant, orders, error: None, source: None }
-            } else {
-                Op::StartRedrive { tenant, orders, error, source }
-            }
-        });
+        .prop_map(|(tenant, orders, error, source)| Op::StartRedrive { tenant, orders, error, source });
     prop_oneof![
         20 => accept,
         14 => change,
@@ -157,4 +151,43 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::ReplayAhead),
         1 => any::<bool>().prop_map(|later| Action::ReplayOtherEpoch { later }),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_kind_of_thing_happens_in_every_combination_that_matters() {
+        let mut runner = TestRunner::deterministic();
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        for _ in 0..300 {
+            for op in sequence(60).new_tree(&mut runner).expect("a sequence").current() {
+                let name = format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
+                *seen.entry(name).or_default() += 1;
+                let combination = match op {
+                    Op::StartRedrive { orders: Some(_), error: Some(_), source: Some(_), .. } => {
+                        "redrive, all filters"
+                    }
+                    Op::StartRedrive { orders: None, error: Some(_), source: Some(_), .. } => {
+                        "redrive, two filters"
+                    }
+                    Op::Accept { reference: None, key: Some(_), .. } => "key without reference",
+                    Op::Accept { reference: Some(_), key: Some(_), .. } => "key and reference",
+                    Op::Settle { mixed: Some(_), end: End::Release { .. }, .. } => {
+                        "release under another token"
+                    }
+                    Op::Change { foreign: true, .. } => "foreign change",
+                    Op::Change { version: Some(_), kind: Kind::Erase, .. } => "erasure of a version",
+                    Op::Advance { stale: true, .. } => "late advance",
+                    _ => continue,
+                };
+                *seen.entry(combination.to_owned()).or_default() += 1;
+            }
+        }
+        assert_eq!(seen.len(), 13 + 8, "{seen:#?}");
+    }
 }

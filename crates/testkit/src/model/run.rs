@@ -95,7 +95,7 @@ impl Run {
         }
         self.commit().await?;
         self.compare().await?;
-        self.reopen().await;
+        self.reopen().await?;
         self.compare().await?;
         self.audit().await
     }
@@ -110,7 +110,7 @@ impl Run {
             }
             Op::Reopen => {
                 self.commit().await?;
-                self.reopen().await;
+                self.reopen().await?;
             }
             other => {
                 let command = self.command(other).await;
@@ -333,10 +333,13 @@ impl Run {
         }
     }
 
-    async fn reopen(&mut self) {
+    async fn reopen(&mut self) -> Result<(), Difference> {
         let now = self.clock.now();
         self.tested.reopen(now).await;
         self.model_fixture.reopen(now).await;
+        // Leases of the earlier process may come due with the first commit only.
+        self.batch.push(Command::Probe);
+        self.commit().await
     }
 
     async fn compare(&self) -> Result<(), Difference> {

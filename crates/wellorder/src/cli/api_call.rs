@@ -42,11 +42,7 @@ impl ApiReply {
         }
         match serde_json::from_slice(&self.body) {
             Ok(value) => Ok((self, value)),
-            Err(_) => Err(Failure::here(
-                Exit::Fault,
-                "the server's answer is no JSON",
-                "check --url",
-            )),
+            Err(_) => Err(Failure::here(Exit::Fault, "the server's answer is no JSON", "check --url")),
         }
     }
 }
@@ -119,15 +115,8 @@ impl ApiCall for HttpCall {
         headers: &[(&str, String)],
     ) -> Result<ApiReply, Unreachable> {
         match self.client.call(method, path_and_query, body, headers).await {
-            Ok(answer) => Ok(ApiReply {
-                status: answer.status,
-                headers: answer.headers,
-                body: answer.body,
-            }),
-            Err(no_answer) => Err(Unreachable {
-                server: self.server.clone(),
-                why: no_answer.why,
-            }),
+            Ok(answer) => Ok(ApiReply { status: answer.status, headers: answer.headers, body: answer.body }),
+            Err(no_answer) => Err(Unreachable { server: self.server.clone(), why: no_answer.why }),
         }
     }
 
@@ -148,10 +137,7 @@ impl ApiCall for InProcess {
         body: Option<Bytes>,
         headers: &[(&str, String)],
     ) -> Result<ApiReply, Unreachable> {
-        let unreachable = |why: String| Unreachable {
-            server: "the data folder".to_owned(),
-            why,
-        };
+        let unreachable = |why: String| Unreachable { server: "the data folder".to_owned(), why };
         let mut request = Request::builder()
             .method(method)
             .uri(path_and_query)
@@ -164,20 +150,11 @@ impl ApiCall for InProcess {
         }
         let request = request.body(Body::from(body.unwrap_or_default()));
         let request = request.map_err(|error| unreachable(error.to_string()))?;
-        let reply = self
-            .0
-            .clone()
-            .oneshot(request)
-            .await
-            .unwrap_or_else(|never| match never {});
+        let reply = self.0.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         let (parts, body) = reply.into_parts();
         let body = axum::body::to_bytes(body, ANSWER_BYTES).await;
         let body = body.map_err(|error| unreachable(error.to_string()))?;
-        Ok(ApiReply {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-        })
+        Ok(ApiReply { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
     fn is_server(&self) -> bool {
@@ -223,10 +200,7 @@ mod tests {
     #[test]
     fn queries_are_encoded() {
         let query = [("a", Some("x y&z=1/ü")), ("b", None), ("c", Some(""))];
-        assert_eq!(
-            with_query("/v1/orders", &query),
-            "/v1/orders?a=x%20y%26z%3D1%2F%C3%BC&c="
-        );
+        assert_eq!(with_query("/v1/orders", &query), "/v1/orders?a=x%20y%26z%3D1%2F%C3%BC&c=");
         assert_eq!(with_query("/v1/orders", &[]), "/v1/orders");
     }
 
@@ -234,10 +208,7 @@ mod tests {
     async fn in_process_calls_reach_the_router_as_they_are() {
         let echo = post(async |request: Request<Body>| {
             let host = request.headers()[header::HOST].to_str().unwrap().to_owned();
-            let kind = request.headers()[header::CONTENT_TYPE]
-                .to_str()
-                .unwrap()
-                .to_owned();
+            let kind = request.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
             let key = request.headers()["idempotency-key"].to_str().unwrap().to_owned();
             let uri = request.uri().to_string();
             let body = axum::body::to_bytes(request.into_body(), 100).await.unwrap();
@@ -246,32 +217,19 @@ mod tests {
         let api = InProcess(Router::new().route("/v1/orders", echo));
         let body = Some(Bytes::from_static(b"{\"total\":1.10}"));
         let headers = [("Idempotency-Key", "k".to_owned())];
-        let reply = api
-            .call(Method::POST, "/v1/orders?x=1", body, &headers)
-            .await
-            .unwrap();
+        let reply = api.call(Method::POST, "/v1/orders?x=1", body, &headers).await.unwrap();
         assert_eq!(reply.status, 200);
-        assert_eq!(
-            reply.body,
-            "localhost application/json k /v1/orders?x=1 {\"total\":1.10}"
-        );
+        assert_eq!(reply.body, "localhost application/json k /v1/orders?x=1 {\"total\":1.10}");
         let reply = api.call(Method::GET, "/nowhere", None, &[]).await.unwrap();
         assert_eq!(reply.status, 404);
     }
 
     #[tokio::test]
     async fn nobody_there_is_unreachable_and_names_no_password() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let api = HttpCall::new(&format!("http://me:secret@127.0.0.1:{port}")).unwrap();
         let Unreachable { server, .. } = api.call(Method::GET, "/readyz", None, &[]).await.unwrap_err();
         assert_eq!(server, format!("127.0.0.1:{port}"));
-        assert_eq!(
-            HttpCall::new("nonsense").err().map(|failure| failure.exit()),
-            Some(Exit::Usage)
-        );
+        assert_eq!(HttpCall::new("nonsense").err().map(|failure| failure.exit()), Some(Exit::Usage));
     }
 }

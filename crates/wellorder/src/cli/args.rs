@@ -171,12 +171,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, group = "fields", required_unless_present_any = ["file", "lines"])]
     pub(crate) total: Option<String>,
     /// One item, such as tea:2:9.95; may be repeated
-    #[arg(
-        long = "line",
-        id = "lines",
-        group = "fields",
-        value_name = "SKU:QUANTITY:PRICE"
-    )]
+    #[arg(long = "line", id = "lines", group = "fields", value_name = "SKU:QUANTITY:PRICE")]
     pub(crate) lines: Vec<Line>,
     /// Anything else, as a JSON object
     #[arg(long, group = "fields", value_name = "JSON", value_parser = json_object)]
@@ -202,14 +197,8 @@ impl FromStr for Line {
         let mut parts = text.rsplitn(3, ':');
         match (parts.next(), parts.next(), parts.next()) {
             (Some(unit_price), Some(quantity), Some(sku)) if !sku.is_empty() && !unit_price.is_empty() => {
-                let quantity = quantity
-                    .parse()
-                    .map_err(|_| format!("`{quantity}` is no quantity"))?;
-                Ok(Self {
-                    sku: sku.to_owned(),
-                    quantity,
-                    unit_price: unit_price.to_owned(),
-                })
+                let quantity = quantity.parse().map_err(|_| format!("`{quantity}` is no quantity"))?;
+                Ok(Self { sku: sku.to_owned(), quantity, unit_price: unit_price.to_owned() })
             }
             _ => Err("an item is SKU:QUANTITY:PRICE, such as tea:2:9.95".to_owned()),
         }
@@ -338,11 +327,7 @@ impl Cli {
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
         let mut add = |path, flag, value: Option<&String>| {
-            flags.extend(value.map(|value| Flag {
-                path,
-                flag,
-                value: value.clone(),
-            }));
+            flags.extend(value.map(|value| Flag { path, flag, value: value.clone() }));
         };
         add("data", "--data", self.global.data.as_ref());
         if let Command::Dev(dev) = &self.command {
@@ -437,11 +422,7 @@ mod tests {
     fn flags_become_settings() {
         let cli =
             parse("wellorder dev --data d --as parspec --role api --role worker --listen 1 --ops 2").unwrap();
-        let flags: Vec<_> = cli
-            .flags()
-            .into_iter()
-            .map(|flag| (flag.path, flag.flag, flag.value))
-            .collect();
+        let flags: Vec<_> = cli.flags().into_iter().map(|flag| (flag.path, flag.flag, flag.value)).collect();
         let expected = [
             ("data", "--data", "d"),
             ("as", "--as", "parspec"),
@@ -449,19 +430,13 @@ mod tests {
             ("ops", "--ops", "2"),
             ("role", "--role", "api,worker"),
         ];
-        assert_eq!(
-            flags,
-            expected.map(|(path, flag, value)| (path, flag, value.to_owned()))
-        );
+        assert_eq!(flags, expected.map(|(path, flag, value)| (path, flag, value.to_owned())));
         assert!(parse("wellorder audit").unwrap().flags().is_empty());
     }
 
     #[test]
     fn a_sku_may_have_colons() {
         let line: Line = "urn:x:tea:2:9.95".parse().unwrap();
-        assert_eq!(
-            line.as_json(),
-            json!({ "sku": "urn:x:tea", "quantity": 2, "unit_price": "9.95" })
-        );
+        assert_eq!(line.as_json(), json!({ "sku": "urn:x:tea", "quantity": 2, "unit_price": "9.95" }));
     }
 }

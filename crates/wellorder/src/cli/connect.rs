@@ -70,10 +70,7 @@ fn look(settings: &Settings) -> Result<Lock, Failure> {
 }
 
 fn starting(settings: &Settings) -> Failure {
-    let what = format!(
-        "a server starts on {} and has no address yet",
-        shown(&settings.data)
-    );
+    let what = format!("a server starts on {} and has no address yet", shown(&settings.data));
     Failure::here(Exit::Unreachable, what, "try again in a moment")
 }
 
@@ -92,16 +89,9 @@ mod tests {
     };
 
     fn settings(data: &Path) -> Settings {
-        let flag = Flag {
-            path: "data",
-            flag: "--data",
-            value: data.display().to_string(),
-        };
-        load(&Inputs {
-            flags: vec![flag],
-            ..Inputs::default()
-        })
-        .map_or_else(|e| panic!("{e}"), |config| config.settings)
+        let flag = Flag { path: "data", flag: "--data", value: data.display().to_string() };
+        load(&Inputs { flags: vec![flag], ..Inputs::default() })
+            .map_or_else(|e| panic!("{e}"), |config| config.settings)
     }
 
     async fn offline(_: &Settings) -> anyhow::Result<Router> {
@@ -109,10 +99,7 @@ mod tests {
     }
 
     async fn exit(settings: &Settings, url: Option<&str>, folder: Folder) -> Option<Exit> {
-        connect(settings, url, folder, offline)
-            .await
-            .err()
-            .map(|failure| failure.exit())
+        connect(settings, url, folder, offline).await.err().map(|failure| failure.exit())
     }
 
     #[tokio::test]
@@ -122,10 +109,7 @@ mod tests {
             .await
             .unwrap_or_else(|_| panic!());
         assert!(!api.is_server());
-        let reply = api
-            .call(http::Method::GET, "/v1/orders", None, &[])
-            .await
-            .unwrap();
+        let reply = api.call(http::Method::GET, "/v1/orders", None, &[]).await.unwrap();
         assert_eq!(reply.body, "here");
     }
 
@@ -133,20 +117,14 @@ mod tests {
     async fn a_folder_that_is_not_there() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(&folder.path().join("none"));
-        assert_eq!(
-            exit(&settings, None, Folder::MustBe).await,
-            Some(Exit::Unreachable)
-        );
+        assert_eq!(exit(&settings, None, Folder::MustBe).await, Some(Exit::Unreachable));
         assert_eq!(exit(&settings, None, Folder::MayBeMade).await, None);
         assert_eq!(
             exit(&settings, Some("http://127.0.0.1:1"), Folder::MustBe).await,
             None,
             "--url needs no folder"
         );
-        assert_eq!(
-            exit(&settings, Some("127.0.0.1"), Folder::MustBe).await,
-            Some(Exit::Usage)
-        );
+        assert_eq!(exit(&settings, Some("127.0.0.1"), Folder::MustBe).await, Some(Exit::Usage));
     }
 
     #[tokio::test]
@@ -155,19 +133,9 @@ mod tests {
         let settings = settings(folder.path());
         let lock = File::create(folder.path().join(LOCK_FILE)).unwrap();
         lock.lock().unwrap();
-        assert_eq!(
-            exit(&settings, None, Folder::MustBe).await,
-            Some(Exit::Unreachable),
-            "it starts"
-        );
-        std::fs::write(
-            folder.path().join(LOCK_FILE),
-            r#"{"pid": 1, "address": "127.0.0.1:1"}"#,
-        )
-        .unwrap();
-        let api = connect(&settings, None, Folder::MustBe, offline)
-            .await
-            .unwrap_or_else(|_| panic!());
+        assert_eq!(exit(&settings, None, Folder::MustBe).await, Some(Exit::Unreachable), "it starts");
+        std::fs::write(folder.path().join(LOCK_FILE), r#"{"pid": 1, "address": "127.0.0.1:1"}"#).unwrap();
+        let api = connect(&settings, None, Folder::MustBe, offline).await.unwrap_or_else(|_| panic!());
         assert!(api.is_server());
     }
 }

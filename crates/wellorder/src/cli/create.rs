@@ -32,32 +32,17 @@ pub(super) async fn create(
         Some(path) => read(path)?,
         None => Bytes::from(order(args).to_string()),
     };
-    let key = args
-        .idempotency_key
-        .iter()
-        .map(|key| ("Idempotency-Key", key.clone()));
+    let key = args.idempotency_key.iter().map(|key| ("Idempotency-Key", key.clone()));
     let headers: Vec<_> = key.collect();
-    let (reply, order) = api
-        .call(Method::POST, "/v1/orders", Some(body), &headers)
-        .await?
-        .success()?;
+    let (reply, order) = api.call(Method::POST, "/v1/orders", Some(body), &headers).await?.success()?;
     if out.json {
         out.json(&reply.body)?;
         return Ok(Exit::Ok);
     }
     let id = text(&order, "order_id");
-    let what = if reply.status == 201 {
-        "accepted"
-    } else {
-        "was accepted before"
-    };
+    let what = if reply.status == 201 { "accepted" } else { "was accepted before" };
     let number = text(&order, "number");
-    out.line(&format!(
-        "order {} {what}: number {}, {}",
-        escape(&id),
-        escape(&number),
-        state(&order, out)
-    ))?;
+    out.line(&format!("order {} {what}: number {}, {}", escape(&id), escape(&number), state(&order, out)))?;
     if !api.is_server() {
         out.note("no server runs on this data folder; the order is worked on when one does");
     }
@@ -98,11 +83,7 @@ fn read(path: &Path) -> Result<Bytes, Failure> {
         Ok(_) => Ok(body.into()),
         Err(error) => {
             let what = format!("cannot read {}: {error}", shown(path));
-            Err(Failure::here(
-                Exit::Usage,
-                what,
-                "name a file that holds an order, or - for standard input",
-            ))
+            Err(Failure::here(Exit::Usage, what, "name a file that holds an order, or - for standard input"))
         }
     }
 }
@@ -137,10 +118,7 @@ mod tests {
         assert_eq!(said.out, "order 0192 accepted: number 17, queued\n");
         assert_eq!(said.err, "next: wellorder orders get 0192\n");
         let body = r#"{"reference":"A-1","customer":"c","currency":"EUR","total":"19.90","lines":[{"sku":"tea","quantity":2,"unit_price":"9.95"}],"attributes":{"gift":true}}"#;
-        assert_eq!(
-            fake.asked(),
-            [format!("POST /v1/orders {body} Idempotency-Key=k-1")]
-        );
+        assert_eq!(fake.asked(), [format!("POST /v1/orders {body} Idempotency-Key=k-1")]);
     }
 
     #[tokio::test]
@@ -151,10 +129,7 @@ mod tests {
         std::fs::write(&path, body).unwrap();
         let refusal = json!({ "title": "Bad request" });
         let fake = Fake::new([problem(400, &refusal)]);
-        let args = CreateArgs {
-            file: Some(path),
-            ..CreateArgs::default()
-        };
+        let args = CreateArgs { file: Some(path), ..CreateArgs::default() };
         let said = said(true, async |out| create(fake.api(), &args, out).await).await;
         assert_eq!((said.out.as_str(), said.exit), ("", Exit::Refused));
         assert_eq!(fake.asked(), [format!("POST /v1/orders {body}")]);
@@ -163,18 +138,12 @@ mod tests {
     #[tokio::test]
     async fn a_repetition_says_so_and_a_file_that_is_not_there_is_usage() {
         let fake = Fake::new([reply(200, &accepted())]).offline();
-        let args = CreateArgs {
-            total: Some("1".to_owned()),
-            ..CreateArgs::default()
-        };
+        let args = CreateArgs { total: Some("1".to_owned()), ..CreateArgs::default() };
         let result = said(false, async |out| create(fake.api(), &args, out).await).await;
         assert_eq!(result.out, "order 0192 was accepted before: number 17, queued\n");
         assert!(result.err.starts_with("no server runs"), "{}", result.err);
         let fake = Fake::new([]);
-        let args = CreateArgs {
-            file: Some("/nowhere/at/all".into()),
-            ..CreateArgs::default()
-        };
+        let args = CreateArgs { file: Some("/nowhere/at/all".into()), ..CreateArgs::default() };
         let result = said(false, async |out| create(fake.api(), &args, out).await).await;
         assert_eq!(result.exit, Exit::Usage);
     }

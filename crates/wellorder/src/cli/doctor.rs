@@ -45,30 +45,15 @@ struct Check {
 }
 
 fn ok(name: &'static str, detail: impl Into<String>) -> Check {
-    Check {
-        name,
-        result: Verdict::Ok,
-        detail: detail.into(),
-        fix: String::new(),
-    }
+    Check { name, result: Verdict::Ok, detail: detail.into(), fix: String::new() }
 }
 
 fn warn(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
-    Check {
-        name,
-        result: Verdict::Warn,
-        detail: detail.into(),
-        fix: fix.into(),
-    }
+    Check { name, result: Verdict::Warn, detail: detail.into(), fix: fix.into() }
 }
 
 fn fail(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
-    Check {
-        name,
-        result: Verdict::Fail,
-        detail: detail.into(),
-        fix: fix.into(),
-    }
+    Check { name, result: Verdict::Fail, detail: detail.into(), fix: fix.into() }
 }
 
 /// The number of the newest migration that a database has had, and of the newest that this program has; `None` when there
@@ -104,10 +89,7 @@ async fn examine(
     checks.push(folder(&settings.data));
     let found = fs::metadata(&database);
     checks.extend(
-        found
-            .as_ref()
-            .ok()
-            .map(|found| permissions("database file", &database, found, 0o600, Verdict::Fail)),
+        found.as_ref().ok().map(|found| permissions("database file", &database, found, 0o600, Verdict::Fail)),
     );
     checks.push(free_space(&settings.data, settings.storage.free_space_min_bytes));
     checks.push(clock(now, found.as_ref().ok()));
@@ -134,17 +116,9 @@ fn folder(data: &Path) -> Check {
     match fs::metadata(data) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match writable(nearest(data)) {
             Ok(()) => ok(NAME, format!("{path} is made at first start")),
-            Err(error) => fail(
-                NAME,
-                format!("{path} cannot be made: {error}"),
-                "name another with --data",
-            ),
+            Err(error) => fail(NAME, format!("{path} cannot be made: {error}"), "name another with --data"),
         },
-        Err(error) => fail(
-            NAME,
-            format!("{path}: {error}"),
-            "make it readable, or name another with --data",
-        ),
+        Err(error) => fail(NAME, format!("{path}: {error}"), "make it readable, or name another with --data"),
         Ok(found) if !found.is_dir() => {
             fail(NAME, format!("{path} is no folder"), "name another with --data")
         }
@@ -164,10 +138,7 @@ fn writable(folder: &Path) -> rustix::io::Result<()> {
 
 /// The folder, or the nearest above it that is there: what holds for that holds for one made in it.
 fn nearest(folder: &Path) -> &Path {
-    folder
-        .ancestors()
-        .find(|folder| folder.is_dir())
-        .unwrap_or(Path::new("."))
+    folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."))
 }
 
 /// Orders are nobody else's business on this machine.
@@ -178,12 +149,7 @@ fn permissions(name: &'static str, path: &Path, found: &Metadata, wanted: u32, o
         ok(name, format!("{path}, mode {mode:o}"))
     } else {
         let detail = format!("{path} is open to other users, mode {mode:o}");
-        Check {
-            name,
-            result: otherwise,
-            detail,
-            fix: format!("chmod {wanted:o} {path}"),
-        }
+        Check { name, result: otherwise, detail, fix: format!("chmod {wanted:o} {path}") }
     }
 }
 
@@ -214,11 +180,9 @@ fn clock(now: SystemTime, database: Option<&Metadata>) -> Check {
     }
     let ahead = database.and_then(|found| found.modified().ok()?.duration_since(now).ok());
     match ahead {
-        Some(ahead) if ahead > SLACK => warn(
-            NAME,
-            format!("is {} s behind the last write to the database", ahead.as_secs()),
-            fix,
-        ),
+        Some(ahead) if ahead > SLACK => {
+            warn(NAME, format!("is {} s behind the last write to the database", ahead.as_secs()), fix)
+        }
         _ => ok(NAME, "agrees with the data"),
     }
 }
@@ -226,11 +190,9 @@ fn clock(now: SystemTime, database: Option<&Metadata>) -> Check {
 fn version(versions: anyhow::Result<Versions>) -> Check {
     const NAME: &str = "database";
     match versions {
-        Err(error) => fail(
-            NAME,
-            format!("cannot be opened: {error:#}"),
-            "restore a copy from the folder backups",
-        ),
+        Err(error) => {
+            fail(NAME, format!("cannot be opened: {error:#}"), "restore a copy from the folder backups")
+        }
         Ok(None) => ok(NAME, "is empty"),
         Ok(Some((on_disk, ours))) if on_disk == ours => ok(NAME, format!("schema {on_disk}")),
         Ok(Some((on_disk, ours))) if on_disk < ours => {
@@ -248,16 +210,11 @@ fn server(lock: io::Result<Lock>) -> Check {
     const NAME: &str = "server";
     match lock {
         Ok(Lock::NoFolder | Lock::Free) => ok(NAME, "none runs on this data folder"),
-        Ok(Lock::Held(Some(Holder { pid, address }))) => ok(
-            NAME,
-            format!("process {pid} runs on this data folder at {}", escape(&address)),
-        ),
+        Ok(Lock::Held(Some(Holder { pid, address }))) => {
+            ok(NAME, format!("process {pid} runs on this data folder at {}", escape(&address)))
+        }
         Ok(Lock::Held(None)) => warn(NAME, "one starts on this data folder", "look again in a moment"),
-        Err(error) => fail(
-            NAME,
-            format!("the lock cannot be read: {error}"),
-            "make wellorder.lock readable",
-        ),
+        Err(error) => fail(NAME, format!("the lock cannot be read: {error}"), "make wellorder.lock readable"),
     }
 }
 
@@ -276,11 +233,9 @@ fn port(name: &'static str, address: SocketAddr, holder: Option<&Holder>) -> Che
             let fix = format!("stop who has it (`ss -ltnp`), or use another with --{name}");
             fail(name, format!("{address} is in use by another program"), fix)
         }
-        Err(error) => fail(
-            name,
-            format!("{address} cannot be used: {error}"),
-            format!("use another with --{name}"),
-        ),
+        Err(error) => {
+            fail(name, format!("{address} cannot be used: {error}"), format!("use another with --{name}"))
+        }
     }
 }
 
@@ -289,30 +244,20 @@ async fn readiness(holder: &Holder) -> Check {
     let api = match HttpCall::new(&holder.url()) {
         Ok(api) => api,
         Err(_) => {
-            return fail(
-                NAME,
-                "the lock names no address",
-                "stop the server and start it again",
-            );
+            return fail(NAME, "the lock names no address", "stop the server and start it again");
         }
     };
     match api.call(Method::GET, "/readyz?verbose", None, &[]).await {
         Ok(reply) if reply.status == 200 => ok(NAME, "the server is ready"),
         Ok(reply) => {
-            let said: Vec<_> = String::from_utf8_lossy(&reply.body)
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect();
+            let said: Vec<_> =
+                String::from_utf8_lossy(&reply.body).split_whitespace().map(str::to_owned).collect();
             let detail = format!("the server is not: {}", escape(&said.join(" ")));
             fail(NAME, detail, "its log says why")
         }
         Err(unreachable) => {
             let detail = format!("the server does not answer: {}", unreachable.why);
-            fail(
-                NAME,
-                detail,
-                format!("look at its log; stop process {} if it hangs", holder.pid),
-            )
+            fail(NAME, detail, format!("look at its log; stop process {} if it hangs", holder.pid))
         }
     }
 }

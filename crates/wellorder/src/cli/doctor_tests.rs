@@ -14,17 +14,10 @@ use crate::{
 const NOW: Duration = Duration::from_secs(1_900_000_000);
 
 fn settings(data: &Path, listen: &str) -> Settings {
-    let flag = |path, value: &str| Flag {
-        path,
-        flag: "--x",
-        value: value.to_owned(),
-    };
+    let flag = |path, value: &str| Flag { path, flag: "--x", value: value.to_owned() };
     let flags = vec![flag("data", &data.display().to_string()), flag("listen", listen)];
-    load(&Inputs {
-        flags,
-        ..Inputs::default()
-    })
-    .map_or_else(|problems| panic!("{problems}"), |it| it.settings)
+    load(&Inputs { flags, ..Inputs::default() })
+        .map_or_else(|problems| panic!("{problems}"), |it| it.settings)
 }
 
 /// A data folder as a server leaves it.
@@ -47,10 +40,7 @@ async fn checks(settings: &Settings) -> Vec<Check> {
 }
 
 fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
-    checks
-        .iter()
-        .find(|check| check.name == name)
-        .unwrap_or_else(|| panic!("no check {name}"))
+    checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no check {name}"))
 }
 
 #[tokio::test]
@@ -58,38 +48,18 @@ async fn a_healthy_folder() {
     let folder = made();
     let checks = checks(&settings(folder.path(), "127.0.0.1:0")).await;
     let names: Vec<_> = checks.iter().map(|check| check.name).collect();
-    let expected = [
-        "settings",
-        "data folder",
-        "database file",
-        "free space",
-        "clock",
-        "database",
-        "server",
-        "listen",
-    ];
+    let expected =
+        ["settings", "data folder", "database file", "free space", "clock", "database", "server", "listen"];
     assert_eq!(names, expected);
-    assert!(
-        checks
-            .iter()
-            .all(|check| check.result == Verdict::Ok && check.fix.is_empty()),
-        "{checks:#?}"
-    );
+    assert!(checks.iter().all(|check| check.result == Verdict::Ok && check.fix.is_empty()), "{checks:#?}");
 }
 
 #[tokio::test]
 async fn no_folder_yet_is_fine() {
     let folder = made();
     let checks = checks(&settings(&folder.path().join("a/b"), "127.0.0.1:0")).await;
-    assert!(
-        checks.iter().all(|check| check.result == Verdict::Ok),
-        "{checks:#?}"
-    );
-    assert!(
-        find(&checks, "data folder")
-            .detail
-            .ends_with("is made at first start")
-    );
+    assert!(checks.iter().all(|check| check.result == Verdict::Ok), "{checks:#?}");
+    assert!(find(&checks, "data folder").detail.ends_with("is made at first start"));
 }
 
 #[tokio::test]
@@ -126,18 +96,11 @@ async fn a_port_that_is_taken() {
     // The same port is fine when it is the server on this folder; that it never answers is not.
     let lock = File::create(folder.path().join(LOCK_FILE)).unwrap();
     lock.lock().unwrap();
-    fs::write(
-        folder.path().join(LOCK_FILE),
-        json!({ "pid": 7, "address": address }).to_string(),
-    )
-    .unwrap();
+    fs::write(folder.path().join(LOCK_FILE), json!({ "pid": 7, "address": address }).to_string()).unwrap();
     drop(taken);
     let found = checks(&settings).await;
     assert_eq!(find(&found, "listen").result, Verdict::Ok);
-    assert_eq!(
-        find(&found, "server").detail,
-        format!("process 7 runs on this data folder at {address}")
-    );
+    assert_eq!(find(&found, "server").detail, format!("process 7 runs on this data folder at {address}"));
     assert_eq!(find(&found, "readiness").result, Verdict::Fail);
 }
 
@@ -158,10 +121,7 @@ fn versions() {
     assert_eq!([of(2), of(3), of(4)], [Verdict::Warn, Verdict::Ok, Verdict::Fail]);
     assert_eq!(version(Ok(None)).result, Verdict::Ok);
     let broken = version(Err(anyhow::anyhow!("not a database")));
-    assert_eq!(
-        (broken.result, broken.detail.as_str()),
-        (Verdict::Fail, "cannot be opened: not a database")
-    );
+    assert_eq!((broken.result, broken.detail.as_str()), (Verdict::Fail, "cannot be opened: not a database"));
 }
 
 #[test]
@@ -187,10 +147,7 @@ async fn the_report() {
                              fix: use another
         ");
     assert_eq!(result.exit, Exit::Findings);
-    assert_eq!(
-        said(false, async |out| report(&checks[..2], out)).await.exit,
-        Exit::Ok
-    );
+    assert_eq!(said(false, async |out| report(&checks[..2], out)).await.exit, Exit::Ok);
     let result = said(true, async |out| report(&checks[1..2], out)).await;
     let expected =
         r#"{"ok":true,"checks":[{"name":"database","result":"warn","detail":"version 2","fix":"migrate"}]}"#;

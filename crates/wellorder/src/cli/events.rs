@@ -71,10 +71,7 @@ fn print(event: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         _ => Style::Plain,
     };
     let data = event.get("data").unwrap_or(&Value::Null);
-    let detail = ["error", "reason", "reference"]
-        .iter()
-        .find_map(|name| string(data, name))
-        .unwrap_or("");
+    let detail = ["error", "reason", "reference"].iter().find_map(|name| string(data, name)).unwrap_or("");
     let line = format!(
         "{}  {}  v{:<3} {}/{}  {}  {}",
         escape(&short_time(&text(event, "occurred_at"))),
@@ -108,18 +105,11 @@ mod tests {
     }
 
     fn args(after: Option<&str>, follow: bool, limit: Option<u64>) -> EventsCommand {
-        EventsCommand::Tail {
-            after: after.map(str::to_owned),
-            follow,
-            limit,
-        }
+        EventsCommand::Tail { after: after.map(str::to_owned), follow, limit }
     }
 
     async fn run(fake: &Fake, args: &EventsCommand, json: bool) -> Said {
-        said(json, async |out| {
-            tail(fake.api(), args, Duration::ZERO, out).await
-        })
-        .await
+        said(json, async |out| tail(fake.api(), args, Duration::ZERO, out).await).await
     }
 
     #[tokio::test]
@@ -132,16 +122,8 @@ mod tests {
         2026-11-20T10:00:00Z  0192  v2   7/2  order.parked             out of\nstock
         ");
         assert_eq!(said.err, "more: --after c\n");
-        let expected = [
-            "limit=100",
-            "after=a&limit=99",
-            "after=b&limit=99",
-            "after=c&limit=98",
-        ];
-        assert_eq!(
-            fake.asked(),
-            expected.map(|query| format!("GET /v1/events?{query}"))
-        );
+        let expected = ["limit=100", "after=a&limit=99", "after=b&limit=99", "after=c&limit=98"];
+        assert_eq!(fake.asked(), expected.map(|query| format!("GET /v1/events?{query}")));
     }
 
     #[tokio::test]
@@ -155,29 +137,17 @@ mod tests {
 
     #[tokio::test]
     async fn following_waits_at_the_end_and_stops_at_the_limit() {
-        let pages = [
-            page(&[], "a"),
-            page(&[], "a"),
-            page(&[1], "b"),
-            page(&[], "b"),
-            page(&[2], "c"),
-        ];
+        let pages = [page(&[], "a"), page(&[], "a"), page(&[1], "b"), page(&[], "b"), page(&[2], "c")];
         let fake = Fake::new(pages.map(|page| reply(200, &page)));
         let said = run(&fake, &args(Some("a"), true, Some(2)), false).await;
         assert_eq!(said.out.lines().count(), 2);
-        assert_eq!(
-            fake.asked().last().map(String::as_str),
-            Some("GET /v1/events?after=b&limit=1")
-        );
+        assert_eq!(fake.asked().last().map(String::as_str), Some("GET /v1/events?after=b&limit=1"));
     }
 
     #[tokio::test]
     async fn an_empty_journal_ends_at_once() {
         let fake = Fake::new([reply(200, &json!({ "events": [], "next": null }))]);
         let said = run(&fake, &args(None, false, None), false).await;
-        assert_eq!(
-            (said.out.as_str(), said.err.as_str(), said.exit),
-            ("", "", Exit::Ok)
-        );
+        assert_eq!((said.out.as_str(), said.err.as_str(), said.exit), ("", "", Exit::Ok));
     }
 }

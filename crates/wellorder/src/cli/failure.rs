@@ -77,11 +77,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn here(exit: Exit, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::Here {
-            exit,
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Self::Here { exit, what: what.into(), fix: fix.into() }
     }
 
     /// The exit code that says so.
@@ -144,11 +140,7 @@ pub(crate) fn report(failure: &Failure, out: &mut Output<'_>) -> Exit {
     let exit = failure.exit();
     if exit != Exit::Ok {
         // With nobody to read it, the exit code still tells.
-        let _ = if out.json {
-            as_json(failure, out)
-        } else {
-            as_text(failure, out)
-        };
+        let _ = if out.json { as_json(failure, out) } else { as_text(failure, out) };
     }
     exit
 }
@@ -197,10 +189,7 @@ fn as_text(failure: &Failure, out: &mut Output<'_>) -> io::Result<()> {
             return Ok(());
         }
         Failure::Output(error) => (format!("cannot write the answer: {error}"), String::new()),
-        Failure::Fault(error) => (
-            format!("{error:#}"),
-            "`wellorder doctor` looks for the cause".to_owned(),
-        ),
+        Failure::Fault(error) => (format!("{error:#}"), "`wellorder doctor` looks for the cause".to_owned()),
     };
     out.note(&format!("{mark} {}", escape(&what)));
     if !fix.is_empty() {
@@ -223,11 +212,7 @@ fn refusal(problem: &Value, status: u16, out: &mut Output<'_>) -> io::Result<()>
             Some("") | None => "(body)",
             Some(pointer) => pointer,
         };
-        out.note(&format!(
-            "  {}  {}",
-            escape(pointer),
-            escape(&text(error, "message"))
-        ));
+        out.note(&format!("  {}  {}", escape(pointer), escape(&text(error, "message"))));
     }
     if let Some(id) = read::string(problem, "request_id") {
         out.note(&format!("  request {}", escape(id)));

@@ -17,11 +17,7 @@ use crate::{
 pub(super) fn reply(status: u16, kind: &str, body: &str) -> ApiReply {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
-    ApiReply {
-        status,
-        headers,
-        body: Bytes::from(body.to_owned()),
-    }
+    ApiReply { status, headers, body: Bytes::from(body.to_owned()) }
 }
 
 pub(super) fn json(status: u16, body: &Value) -> ApiReply {
@@ -42,18 +38,11 @@ pub(super) struct Fake {
 impl Fake {
     pub(super) fn new(replies: impl IntoIterator<Item = ApiReply>) -> Self {
         let replies = Mutex::new(replies.into_iter().collect());
-        Self {
-            replies,
-            asked: Mutex::default(),
-            is_server: true,
-        }
+        Self { replies, asked: Mutex::default(), is_server: true }
     }
 
     pub(super) fn offline(self) -> Self {
-        Self {
-            is_server: false,
-            ..self
-        }
+        Self { is_server: false, ..self }
     }
 
     pub(super) fn api(&self) -> &(dyn ApiCall + '_) {
@@ -109,9 +98,5 @@ pub(super) async fn said(
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let result = run(&mut Output::to(&mut out, &mut err, json)).await;
     let exit = result.unwrap_or_else(|failure| failure.exit());
-    Said {
-        out: String::from_utf8(out).unwrap(),
-        err: String::from_utf8(err).unwrap(),
-        exit,
-    }
+    Said { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), exit }
 }

@@ -23,8 +23,7 @@ pub(super) async fn run(
         FollowersCommand::Pause { name } => api.post(&at(name, "/pause"), None).await?,
         FollowersCommand::Resume { name } => api.post(&at(name, "/resume"), None).await?,
         FollowersCommand::Replay { name, from } => {
-            api.post(&at(name, "/replay"), Some(&json!({ "from": from })))
-                .await?
+            api.post(&at(name, "/replay"), Some(&json!({ "from": from }))).await?
         }
     };
     if out.json {
@@ -61,13 +60,7 @@ fn table(followers: &[Value], out: &mut Output<'_>) -> Result<(), Failure> {
     }
     let row = |follower: &Value| {
         let field = |name: &str| Cell::from(text(follower, name));
-        vec![
-            field("name"),
-            field("sink"),
-            state(follower),
-            field("lag"),
-            field("last_error"),
-        ]
+        vec![field("name"), field("sink"), state(follower), field("lag"), field("last_error")]
     };
     let rows: Vec<_> = followers.iter().map(row).collect();
     out.table(&["FOLLOWER", "SINK", "STATE", "BEHIND", "LAST ERROR"], &rows)?;
@@ -84,11 +77,7 @@ fn show(follower: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("last error", Cell::new(Style::Bad, &text(follower, "last_error"))),
         ("cursor", field("cursor")),
     ])?;
-    let row = |shard: &Value| {
-        ["shard", "position", "head"]
-            .map(|name| Cell::from(text(shard, name)))
-            .into()
-    };
+    let row = |shard: &Value| ["shard", "position", "head"].map(|name| Cell::from(text(shard, name))).into();
     let rows: Vec<Vec<Cell>> = list(follower, "shards").iter().map(row).collect();
     if !rows.is_empty() {
         out.line("")?;
@@ -128,13 +117,7 @@ mod tests {
     #[tokio::test]
     async fn one_follower() {
         let fake = Fake::new([reply(200, &follower())]);
-        let said = run_one(
-            &fake,
-            FollowersCommand::Get {
-                name: "a/b".to_owned(),
-            },
-        )
-        .await;
+        let said = run_one(&fake, FollowersCommand::Get { name: "a/b".to_owned() }).await;
         insta::assert_snapshot!(said.out, @r"
         follower    ndjson
         sink        file
@@ -151,37 +134,17 @@ mod tests {
 
     #[tokio::test]
     async fn steering() {
-        let fake = Fake::new([
-            reply(200, &follower()),
-            reply(200, &follower()),
-            reply(200, &follower()),
-        ]);
+        let fake = Fake::new([reply(200, &follower()), reply(200, &follower()), reply(200, &follower())]);
         let name = || "ndjson".to_owned();
         let said = [
             run_one(&fake, FollowersCommand::Pause { name: name() }).await.out,
-            run_one(&fake, FollowersCommand::Resume { name: name() })
-                .await
-                .out,
-            run_one(
-                &fake,
-                FollowersCommand::Replay {
-                    name: name(),
-                    from: "beginning".to_owned(),
-                },
-            )
-            .await
-            .out,
+            run_one(&fake, FollowersCommand::Resume { name: name() }).await.out,
+            run_one(&fake, FollowersCommand::Replay { name: name(), from: "beginning".to_owned() }).await.out,
         ];
-        assert_eq!(
-            said.concat(),
-            "ndjson is paused\nndjson carries on\nndjson goes on from beginning\n"
-        );
+        assert_eq!(said.concat(), "ndjson is paused\nndjson carries on\nndjson goes on from beginning\n");
         let at = "POST /v1/followers/ndjson";
         let replay = format!("{at}/replay {{\"from\":\"beginning\"}}");
-        assert_eq!(
-            fake.asked(),
-            [format!("{at}/pause"), format!("{at}/resume"), replay]
-        );
+        assert_eq!(fake.asked(), [format!("{at}/pause"), format!("{at}/resume"), replay]);
     }
 
     #[tokio::test]

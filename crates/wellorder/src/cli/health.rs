@@ -53,10 +53,7 @@ mod tests {
 
     #[tokio::test]
     async fn json_is_passed_on_or_made() {
-        assert_eq!(
-            run(503, "{\"storage\":\"full\"}", true).await.out,
-            "{\"storage\":\"full\"}\n"
-        );
+        assert_eq!(run(503, "{\"storage\":\"full\"}", true).await.out, "{\"storage\":\"full\"}\n");
         assert_eq!(run(200, "ok", true).await.out, "{\"ready\":true}\n");
     }
 }

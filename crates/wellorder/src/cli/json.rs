@@ -18,8 +18,5 @@ pub(super) fn string<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
 
 /// The items of an array field; none when there is no such array.
 pub(super) fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
-    value
-        .get(field)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

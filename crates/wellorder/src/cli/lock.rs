@@ -25,11 +25,7 @@ pub(crate) struct Holder {
 impl Holder {
     /// The address as a URL.
     pub(crate) fn url(&self) -> String {
-        if self.address.contains("://") {
-            self.address.clone()
-        } else {
-            format!("http://{}", self.address)
-        }
+        if self.address.contains("://") { self.address.clone() } else { format!("http://{}", self.address) }
     }
 }
 
@@ -84,22 +80,11 @@ mod tests {
         let server = File::create(path.join(LOCK_FILE)).unwrap();
         server.lock().unwrap();
         assert_eq!(look(path).unwrap(), Lock::Held(None), "it starts");
-        std::fs::write(
-            path.join(LOCK_FILE),
-            r#"{"pid": 7, "address": "127.0.0.1:3000", "new": 1}"#,
-        )
-        .unwrap();
-        let holder = Holder {
-            pid: 7,
-            address: "127.0.0.1:3000".to_owned(),
-        };
+        std::fs::write(path.join(LOCK_FILE), r#"{"pid": 7, "address": "127.0.0.1:3000", "new": 1}"#).unwrap();
+        let holder = Holder { pid: 7, address: "127.0.0.1:3000".to_owned() };
         assert_eq!(holder.url(), "http://127.0.0.1:3000");
         assert_eq!(look(path).unwrap(), Lock::Held(Some(holder)));
         drop(server);
-        assert_eq!(
-            look(path).unwrap(),
-            Lock::Free,
-            "what the file says does not count"
-        );
+        assert_eq!(look(path).unwrap(), Lock::Free, "what the file says does not count");
     }
 }

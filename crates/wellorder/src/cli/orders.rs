@@ -40,24 +40,17 @@ fn address(order_id: &str) -> String {
 
 /// The id of the order with that reference.
 async fn find(api: &dyn ApiCall, args: &GetArgs) -> Result<Option<String>, Failure> {
-    let query = [
-        ("reference", Some(args.order.as_str())),
-        ("source", args.source.as_deref()),
-    ];
+    let query = [("reference", Some(args.order.as_str())), ("source", args.source.as_deref())];
     let (_, page) = api.get(&with_query("/v1/orders", &query)).await?;
-    Ok(items(&page, "orders")
-        .first()
-        .map(|order| text(order, "order_id")))
+    Ok(items(&page, "orders").first().map(|order| text(order, "order_id")))
 }
 
 fn not_found(by_id: Option<ApiReply>, args: &GetArgs) -> Failure {
     match by_id {
         Some(reply) => reply.into(),
         None => {
-            let source = args
-                .source
-                .as_deref()
-                .map_or(String::new(), |source| format!(" of source {source}"));
+            let source =
+                args.source.as_deref().map_or(String::new(), |source| format!(" of source {source}"));
             let what = format!("there is no order with the reference {}{source}", args.order);
             Failure::here(
                 Exit::NotFound,
@@ -95,16 +88,7 @@ pub(super) async fn list(api: &dyn ApiCall, args: &ListArgs, out: &mut Output<'_
         out.note("no orders");
     } else {
         out.table(
-            &[
-                "ORDER",
-                "SOURCE",
-                "REFERENCE",
-                "CUSTOMER",
-                "TOTAL",
-                "STATE",
-                "TRIES",
-                "ACCEPTED",
-            ],
+            &["ORDER", "SOURCE", "REFERENCE", "CUSTOMER", "TOTAL", "STATE", "TRIES", "ACCEPTED"],
             &rows,
         )?;
     }
@@ -129,9 +113,7 @@ fn row(order: &Value) -> Vec<Cell> {
 }
 
 fn money(order: &Value, field: &str) -> String {
-    format!("{} {}", text(order, field), text(order, "currency"))
-        .trim()
-        .to_owned()
+    format!("{} {}", text(order, field), text(order, "currency")).trim().to_owned()
 }
 
 /// Up to the second, which is as much as one reads.
@@ -195,9 +177,7 @@ fn show(order: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         let rows: Vec<Vec<Cell>> = lines
             .iter()
             .map(|line| {
-                ["sku", "name", "quantity", "unit_price", "amount"]
-                    .map(|name| text(line, name).into())
-                    .into()
+                ["sku", "name", "quantity", "unit_price", "amount"].map(|name| text(line, name).into()).into()
             })
             .collect();
         out.table(&["SKU", "NAME", "QUANTITY", "PRICE", "AMOUNT"], &rows)?;
@@ -233,10 +213,7 @@ mod tests {
     }
 
     fn args(order: &str, source: Option<&str>) -> GetArgs {
-        GetArgs {
-            order: order.to_owned(),
-            source: source.map(str::to_owned),
-        }
+        GetArgs { order: order.to_owned(), source: source.map(str::to_owned) }
     }
 
     fn missing() -> ApiReply {
@@ -271,15 +248,10 @@ mod tests {
     #[tokio::test]
     async fn an_order_by_its_reference() {
         let fake = Fake::new([reply(200, &json!({ "orders": [order()] })), reply(200, &order())]);
-        let said = said(true, async |out| {
-            get(fake.api(), &args("A 1", Some("shop")), out).await
-        })
-        .await;
+        let said = said(true, async |out| get(fake.api(), &args("A 1", Some("shop")), out).await).await;
         assert_eq!(said.out, format!("{}\n", order()), "JSON as it came");
-        let expected = [
-            "GET /v1/orders?reference=A%201&source=shop".to_owned(),
-            format!("GET /v1/orders/{ID}"),
-        ];
+        let expected =
+            ["GET /v1/orders?reference=A%201&source=shop".to_owned(), format!("GET /v1/orders/{ID}")];
         assert_eq!(fake.asked(), expected);
     }
 
@@ -332,10 +304,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_list_says_so() {
         let fake = Fake::new([reply(200, &json!({ "orders": [], "next": null }))]);
-        let said = said(false, async |out| {
-            list(fake.api(), &ListArgs::default(), out).await
-        })
-        .await;
+        let said = said(false, async |out| list(fake.api(), &ListArgs::default(), out).await).await;
         assert_eq!((said.out.as_str(), said.err.as_str()), ("", "no orders\n"));
         assert_eq!(fake.asked(), ["GET /v1/orders"]);
     }
@@ -343,9 +312,6 @@ mod tests {
     #[test]
     fn a_withdrawn_order_is_dim_whatever_else_it_is() {
         let order = json!({ "processing": "done", "fulfilment": "delivered", "withdrawn": true });
-        assert_eq!(
-            state_of(&order),
-            (Style::Dim, "done, delivered, withdrawn".to_owned())
-        );
+        assert_eq!(state_of(&order), (Style::Dim, "done, delivered, withdrawn".to_owned()));
     }
 }

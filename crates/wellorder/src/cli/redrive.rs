@@ -106,19 +106,11 @@ mod tests {
 
     fn args(ids: &[&str]) -> RedriveArgs {
         let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-        RedriveArgs {
-            all: ids.is_empty(),
-            ids,
-            reason: "fixed".to_owned(),
-            ..RedriveArgs::default()
-        }
+        RedriveArgs { all: ids.is_empty(), ids, reason: "fixed".to_owned(), ..RedriveArgs::default() }
     }
 
     async fn run(fake: &Fake, args: &RedriveArgs, json: bool) -> Said {
-        said(json, async |out| {
-            redrive(fake.api(), args, Duration::ZERO, out).await
-        })
-        .await
+        said(json, async |out| redrive(fake.api(), args, Duration::ZERO, out).await).await
     }
 
     #[tokio::test]
@@ -130,10 +122,7 @@ mod tests {
         assert_eq!(said.exit, Exit::Ok);
         let body = r#"{"filter":{"order_ids":["0192","0193"]},"reason":"fixed","dry_run":false}"#;
         let watch = "GET /v1/redrives/r%201".to_owned();
-        assert_eq!(
-            fake.asked(),
-            [format!("POST /v1/redrives {body}"), watch.clone(), watch]
-        );
+        assert_eq!(fake.asked(), [format!("POST /v1/redrives {body}"), watch.clone(), watch]);
     }
 
     #[tokio::test]
@@ -150,21 +139,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_dry_run_and_an_unwatched_job_ask_once() {
-        let dry = RedriveArgs {
-            dry_run: true,
-            ..args(&[])
-        };
-        let result = run(
-            &Fake::new([reply(200, &json!({ "matched": "10000+" }))]),
-            &dry,
-            false,
-        )
-        .await;
+        let dry = RedriveArgs { dry_run: true, ..args(&[]) };
+        let result = run(&Fake::new([reply(200, &json!({ "matched": "10000+" }))]), &dry, false).await;
         assert_eq!(result.out, "10000+ parked orders would be redriven\n");
-        let unwatched = RedriveArgs {
-            no_wait: true,
-            ..args(&[])
-        };
+        let unwatched = RedriveArgs { no_wait: true, ..args(&[]) };
         let running = job("running", 1, 0);
         let result = run(&Fake::new([reply(202, &running)]), &unwatched, false).await;
         assert_eq!(result.out, "redrive r 1 goes on\n");

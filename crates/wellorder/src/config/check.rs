@@ -42,11 +42,7 @@ pub(super) fn together(settings: &Settings, resolved: &[Resolved], problems: &mu
     }
     if worker.backoff_base > worker.backoff_cap {
         let what = format!("is above {}", beside("worker.backoff_cap_ms"));
-        add(
-            "worker.backoff_base_ms",
-            &what,
-            "make it smaller, or the cap larger",
-        );
+        add("worker.backoff_base_ms", &what, "make it smaller, or the cap larger");
     }
     if settings.lane.batch_max > settings.lane.queue_max {
         let what = format!("is above {}", beside("lane.queue_max"));

@@ -26,12 +26,7 @@ pub(super) fn parse(file: &Text, problems: &mut Problems) -> Vec<Variable> {
                 let line = find(&file.text, from, |line| line.trim() == bad.trim());
                 from = line;
                 let place = format!("{}:{line}", file.name);
-                problems.add(
-                    place,
-                    "",
-                    "this line is no variable",
-                    "write NAME=value, or NAME='a value'",
-                );
+                problems.add(place, "", "this line is no variable", "write NAME=value, or NAME='a value'");
             }
             Err(_) => problems.add(&file.name, "", "cannot be read to its end", "save it as UTF-8"),
         }
@@ -41,18 +36,13 @@ pub(super) fn parse(file: &Text, problems: &mut Problems) -> Vec<Variable> {
 
 /// The number of the first line after the `from`th that fits; the parser itself tells no line numbers.
 fn find(text: &str, from: usize, fits: impl Fn(&str) -> bool) -> usize {
-    text.lines()
-        .enumerate()
-        .skip(from)
-        .find(|(_, line)| fits(line))
-        .map_or(from + 1, |(index, _)| index + 1)
+    text.lines().enumerate().skip(from).find(|(_, line)| fits(line)).map_or(from + 1, |(index, _)| index + 1)
 }
 
 fn assigns(line: &str, name: &str) -> bool {
     let line = line.trim_start();
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-    line.strip_prefix(name)
-        .is_some_and(|rest| rest.trim_start().starts_with('='))
+    line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
 }
 
 #[cfg(test)]
@@ -63,26 +53,9 @@ mod tests {
     fn variables_know_their_lines() {
         let text = "# a comment\nPORT=1\n\nexport LOG_LEVEL = \"debug\"\nPORTS=9\nPORT='2'\n";
         let mut problems = Problems::default();
-        let read = parse(
-            &Text {
-                name: ".env".to_owned(),
-                text: text.to_owned(),
-            },
-            &mut problems,
-        );
-        let shown: Vec<_> = read
-            .iter()
-            .map(|v| (v.name.as_str(), v.value.as_str(), v.line))
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                ("PORT", "1", 2),
-                ("LOG_LEVEL", "debug", 4),
-                ("PORTS", "9", 5),
-                ("PORT", "2", 6)
-            ]
-        );
+        let read = parse(&Text { name: ".env".to_owned(), text: text.to_owned() }, &mut problems);
+        let shown: Vec<_> = read.iter().map(|v| (v.name.as_str(), v.value.as_str(), v.line)).collect();
+        assert_eq!(shown, [("PORT", "1", 2), ("LOG_LEVEL", "debug", 4), ("PORTS", "9", 5), ("PORT", "2", 6)]);
         assert_eq!(problems, Problems::default());
     }
 
@@ -90,13 +63,7 @@ mod tests {
     fn a_line_that_is_no_variable_is_named_and_not_shown() {
         let text = "PORT=1\nmy password is 'hunter2\nLOG_LEVEL=warn\n";
         let mut problems = Problems::default();
-        parse(
-            &Text {
-                name: ".env".to_owned(),
-                text: text.to_owned(),
-            },
-            &mut problems,
-        );
+        parse(&Text { name: ".env".to_owned(), text: text.to_owned() }, &mut problems);
         let shown = problems.to_string();
         assert!(shown.contains(".env:2: this line is no variable"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");

@@ -42,23 +42,12 @@ pub(super) fn parse(file: &Text, problems: &mut Problems) -> Vec<Entry> {
 
 fn walk(table: &dyn TableLike, prefix: &str, text: &str, entries: &mut Vec<Entry>) {
     for (key, item) in table.iter() {
-        let path = if prefix.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
         match item.as_table_like() {
             Some(inner) if !inner.is_empty() => walk(inner, &path, text, entries),
             _ => {
-                let start = table
-                    .key(key)
-                    .and_then(|key| key.span())
-                    .map_or(0, |span| span.start);
-                entries.push(Entry {
-                    path,
-                    value: written(item),
-                    line: line_of(text, start),
-                });
+                let start = table.key(key).and_then(|key| key.span()).map_or(0, |span| span.start);
+                entries.push(Entry { path, value: written(item), line: line_of(text, start) });
             }
         }
     }

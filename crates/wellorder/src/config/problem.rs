@@ -38,12 +38,7 @@ impl Problems {
         what: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.0.push(Problem {
-            place: place.into(),
-            key: key.into(),
-            what: what.into(),
-            fix: fix.into(),
-        });
+        self.0.push(Problem { place: place.into(), key: key.into(), what: what.into(), fix: fix.into() });
     }
 
     /// Sorted as one would go through them: flags, environment, files from the top, defaults.
@@ -66,11 +61,7 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(
-            f,
-            "the settings have {count} {}:",
-            if count == 1 { "problem" } else { "problems" }
-        )?;
+        write!(f, "the settings have {count} {}:", if count == 1 { "problem" } else { "problems" })?;
         for problem in &self.0 {
             write!(f, "\n  {problem}")?;
         }

@@ -73,11 +73,8 @@ pub(super) fn origin_of(resolved: &[Resolved], path: &str) -> Origin {
 }
 
 /// Names that begin like ours and set no setting. The crash tests use them in builds with the feature.
-const NOT_SETTINGS: &[&str] = if cfg!(feature = "killpoints") {
-    &["WELLORDER_KILLPOINT", "WELLORDER_PLANT"]
-} else {
-    &[]
-};
+const NOT_SETTINGS: &[&str] =
+    if cfg!(feature = "killpoints") { &["WELLORDER_KILLPOINT", "WELLORDER_PLANT"] } else { &[] };
 
 const REMOVE: &str = "remove it; `wellorder config show` lists what there is";
 
@@ -96,14 +93,7 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
         for (place, setting) in SETTINGS.iter().enumerate() {
             if matches!(setting.default, Default::Follows(_)) == followers {
                 let (value, origin) = layers.settle(setting, &mut settings, &mut problems);
-                resolved.push((
-                    place,
-                    Resolved {
-                        setting,
-                        value,
-                        origin,
-                    },
-                ));
+                resolved.push((place, Resolved { setting, value, origin }));
             }
         }
     }
@@ -113,11 +103,7 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
     if problems.0.is_empty() {
         check::together(&settings, &resolved, &mut problems);
     }
-    if problems.0.is_empty() {
-        Ok(Config { settings, resolved })
-    } else {
-        Err(problems.in_order())
-    }
+    if problems.0.is_empty() { Ok(Config { settings, resolved }) } else { Err(problems.in_order()) }
 }
 
 struct Layers<'a> {
@@ -142,15 +128,9 @@ impl<'a> Layers<'a> {
             |text: &'a Option<super::sources::Text>| text.as_ref().map_or("", |text| text.name.as_str());
         Self {
             inputs,
-            dotenv: inputs
-                .dotenv
-                .as_ref()
-                .map_or_else(Vec::new, |text| dotenv::parse(text, problems)),
+            dotenv: inputs.dotenv.as_ref().map_or_else(Vec::new, |text| dotenv::parse(text, problems)),
             dotenv_name: name(&inputs.dotenv),
-            file: inputs
-                .file
-                .as_ref()
-                .map_or_else(Vec::new, |text| file::parse(text, problems)),
+            file: inputs.file.as_ref().map_or_else(Vec::new, |text| file::parse(text, problems)),
             file_name: name(&inputs.file),
         }
     }
@@ -188,33 +168,18 @@ impl<'a> Layers<'a> {
         let mut found = Vec::new();
         for flag in self.inputs.flags.iter().filter(|flag| flag.path == setting.path) {
             let origin = Origin::Flag(flag.flag);
-            found.push(Candidate {
-                value: flag.value.clone(),
-                origin,
-                key: flag.flag.to_owned(),
-            });
+            found.push(Candidate { value: flag.value.clone(), origin, key: flag.flag.to_owned() });
         }
         let variable = |name: &str| {
             let value = self.inputs.environment.get(name)?.to_owned();
-            Some(Candidate {
-                value,
-                origin: Origin::Variable(name.to_owned()),
-                key: name.to_owned(),
-            })
+            Some(Candidate { value, origin: Origin::Variable(name.to_owned()), key: name.to_owned() })
         };
         let plain = found.is_empty();
         found.extend(named(setting, variable, "environment", plain, problems));
         let line = |name: &str| {
             let variable = self.dotenv.iter().find(|variable| variable.name == name)?;
-            let origin = Origin::DotEnv {
-                file: self.dotenv_name.to_owned(),
-                line: variable.line,
-            };
-            Some(Candidate {
-                value: variable.value.clone(),
-                origin,
-                key: name.to_owned(),
-            })
+            let origin = Origin::DotEnv { file: self.dotenv_name.to_owned(), line: variable.line };
+            Some(Candidate { value: variable.value.clone(), origin, key: name.to_owned() })
         };
         let plain = found.is_empty();
         found.extend(named(setting, line, self.dotenv_name, plain, problems));
@@ -231,21 +196,16 @@ impl<'a> Layers<'a> {
         entry: &Entry,
         problems: &mut Problems,
     ) -> Option<Candidate> {
-        let origin = Origin::File {
-            file: self.file_name.to_owned(),
-            line: entry.line,
-        };
+        let origin = Origin::File { file: self.file_name.to_owned(), line: entry.line };
         let (value, is_number) = match &entry.value {
             Written::Text(text) => (Some(text), false),
             Written::Number(text) => (Some(text), true),
             Written::Other => (None, false),
         };
         match value {
-            Some(value) if is_number == setting.shape.is_number() => Some(Candidate {
-                value: value.clone(),
-                origin,
-                key: setting.path.to_owned(),
-            }),
+            Some(value) if is_number == setting.shape.is_number() => {
+                Some(Candidate { value: value.clone(), origin, key: setting.path.to_owned() })
+            }
             _ => {
                 let fix = format!("write {}", setting.shape.in_toml());
                 problems.add(origin.to_string(), setting.path, "has the wrong type", fix);
@@ -261,10 +221,7 @@ impl<'a> Layers<'a> {
         let is_unknown =
             |name: &str| name.starts_with(OURS) && !variables.contains(name) && !NOT_SETTINGS.contains(&name);
         // What all of them begin with would make any two look alike.
-        let ends: Vec<&str> = variables
-            .iter()
-            .filter_map(|name| name.strip_prefix(OURS))
-            .collect();
+        let ends: Vec<&str> = variables.iter().filter_map(|name| name.strip_prefix(OURS)).collect();
         let fix = |name: &str| match suggest::nearest(&name[OURS.len()..], ends.iter().copied()) {
             Some(near) => format!("did you mean {OURS}{near}?"),
             None => REMOVE.to_owned(),

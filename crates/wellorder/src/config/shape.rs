@@ -11,40 +11,21 @@ use super::settings::Settings;
 /// How the text of a setting is read and which field it fills.
 pub(super) enum Shape {
     /// A whole number, `min` to `max`.
-    Count {
-        min: u64,
-        max: u64,
-        set: fn(&mut Settings, u64),
-    },
+    Count { min: u64, max: u64, set: fn(&mut Settings, u64) },
     /// Whole milliseconds, `min` to `max`.
-    Millis {
-        min: u64,
-        max: u64,
-        set: fn(&mut Settings, Duration),
-    },
+    Millis { min: u64, max: u64, set: fn(&mut Settings, Duration) },
     /// A number from 0.0 to 1.0.
     Part { set: fn(&mut Settings, f64) },
     /// One of these words; `set` is given its place in the list.
-    Word {
-        words: &'static [&'static str],
-        set: fn(&mut Settings, usize),
-    },
+    Word { words: &'static [&'static str], set: fn(&mut Settings, usize) },
     /// Some of these words, at least one, apart by commas (in TOML: an array).
-    Words {
-        words: &'static [&'static str],
-        set: fn(&mut Settings, Vec<usize>),
-    },
+    Words { words: &'static [&'static str], set: fn(&mut Settings, Vec<usize>) },
     /// One of these words, or empty for none.
-    MaybeWord {
-        words: &'static [&'static str],
-        set: fn(&mut Settings, Option<&str>),
-    },
+    MaybeWord { words: &'static [&'static str], set: fn(&mut Settings, Option<&str>) },
     /// `IP:PORT`, or a port alone on 127.0.0.1.
     Address { set: fn(&mut Settings, SocketAddr) },
     /// The same, or empty for none.
-    MaybeAddress {
-        set: fn(&mut Settings, Option<SocketAddr>),
-    },
+    MaybeAddress { set: fn(&mut Settings, Option<SocketAddr>) },
     /// A folder; never empty.
     Folder { set: fn(&mut Settings, PathBuf) },
     /// Any text, empty included.
@@ -64,17 +45,11 @@ impl Shape {
     /// Reads `text` and fills the field of `settings`.
     pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Result<(), Bad> {
         let text = text.trim();
-        let bad = |what| Bad {
-            what,
-            fix: format!("use {}", self.right()),
-        };
+        let bad = |what| Bad { what, fix: format!("use {}", self.right()) };
         match self {
             Self::Count { min, max, set } => set(settings, number(text, *min, *max).map_err(bad)?),
             Self::Millis { min, max, set } => {
-                set(
-                    settings,
-                    Duration::from_millis(number(text, *min, *max).map_err(bad)?),
-                );
+                set(settings, Duration::from_millis(number(text, *min, *max).map_err(bad)?));
             }
             Self::Part { set } => match text.parse::<f64>() {
                 Ok(part) if (0.0..=1.0).contains(&part) => set(settings, part),
@@ -82,10 +57,7 @@ impl Shape {
                 Err(_) => return Err(bad("is no number")),
             },
             Self::Word { words, set } => {
-                set(
-                    settings,
-                    place_of(text, words).ok_or_else(|| bad("is not known"))?,
-                );
+                set(settings, place_of(text, words).ok_or_else(|| bad("is not known"))?);
             }
             Self::Words { words, set } => {
                 let places: Option<Vec<_>> = text.split(',').map(|one| place_of(one.trim(), words)).collect();
@@ -174,10 +146,7 @@ fn number(text: &str, min: u64, max: u64) -> Result<u64, &'static str> {
         return Err("is no whole number");
     }
     // Negative, and more than 64 bits, are numbers too, but none that is allowed.
-    text.parse()
-        .ok()
-        .filter(|number| (min..=max).contains(number))
-        .ok_or("is out of range")
+    text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or("is out of range")
 }
 
 fn place_of(text: &str, words: &[&str]) -> Option<usize> {
@@ -186,12 +155,7 @@ fn place_of(text: &str, words: &[&str]) -> Option<usize> {
 
 /// `IP:PORT`, `localhost:PORT` (127.0.0.1, whatever the resolver says) or a port alone.
 fn address(text: &str) -> Option<SocketAddr> {
-    let local = |port: &str| {
-        Some(SocketAddr::new(
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port.parse().ok()?,
-        ))
-    };
+    let local = |port: &str| Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?));
     match text.strip_prefix("localhost:") {
         Some(port) => local(port),
         None => text.parse().ok().or_else(|| local(text)),
@@ -200,9 +164,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 
 /// The host (and port) of an `http` or `https` URL, without name and password.
 fn url_host(text: &str) -> Option<&str> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"))?;
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let fits = !host.is_empty() && !host.starts_with(':') && !text.contains(char::is_whitespace);
@@ -219,11 +181,7 @@ mod tests {
 
     #[test]
     fn counts() {
-        let shape = Shape::Count {
-            min: 1,
-            max: 100,
-            set: |_, _| (),
-        };
+        let shape = Shape::Count { min: 1, max: 100, set: |_, _| () };
         assert_eq!(read(&shape, "1"), Ok(()));
         assert_eq!(read(&shape, " 100 "), Ok(()));
         for text in ["0", "101", "-5", "99999999999999999999999"] {
@@ -264,20 +222,10 @@ mod tests {
         for text in ["", "http://h", "https://u:p@h:8/x?y#z", "http://[::1]:9/"] {
             assert_eq!(read(&shape, text), Ok(()), "{text}");
         }
-        for text in [
-            "ftp://h",
-            "h:80",
-            "http://",
-            "http:///x",
-            "http://:80",
-            "http://a b/",
-        ] {
+        for text in ["ftp://h", "h:80", "http://", "http:///x", "http://:80", "http://a b/"] {
             assert_eq!(read(&shape, text), Err("is no URL"), "{text}");
         }
-        assert_eq!(
-            shape.redacted("https://user:p%40ss@h:8/token?key=1"),
-            "https://h:8/(hidden)"
-        );
+        assert_eq!(shape.redacted("https://user:p%40ss@h:8/token?key=1"), "https://h:8/(hidden)");
         assert_eq!(shape.redacted(""), "");
         assert_eq!(Shape::Text { set: |_, _| () }.redacted("hunter2"), "(hidden)");
     }

@@ -16,11 +16,7 @@ impl Resolved {
 
     fn as_json(&self) -> Value {
         let shown = self.shown();
-        let number = if self.setting.shape.is_number() {
-            serde_json::from_str(&shown).ok()
-        } else {
-            None
-        };
+        let number = if self.setting.shape.is_number() { serde_json::from_str(&shown).ok() } else { None };
         json!({
             "key": self.setting.path,
             "value": number.unwrap_or(Value::String(shown)),

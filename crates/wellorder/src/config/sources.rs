@@ -25,17 +25,10 @@ pub(crate) struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// Reads the environment of the process. Bytes that are no text are replaced, so that a bad value of ours is
     /// reported and anybody else's is left alone.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub(crate) fn read() -> Self {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        Self(
-            std::env::vars_os()
-                .map(|(name, value)| (lossy(name), lossy(value)))
-                .collect(),
-        )
+        Self(std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect())
     }
 
     /// The value of `name`, empty included.
@@ -50,12 +43,7 @@ impl Environment {
 
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(pairs: [(&str, &str); N]) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        )
+        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 }
 
@@ -100,13 +88,7 @@ impl Inputs {
         if !problems.0.is_empty() {
             return Err(problems);
         }
-        Ok(Self {
-            flags,
-            environment,
-            dotenv,
-            file,
-            stderr_is_terminal: io::stderr().is_terminal(),
-        })
+        Ok(Self { flags, environment, dotenv, file, stderr_is_terminal: io::stderr().is_terminal() })
     }
 }
 
@@ -117,12 +99,7 @@ fn read(path: &Path, must_be: bool, problems: &mut Problems) -> Option<Text> {
         Ok(Err(_)) => problems.add(name, "", "is no UTF-8 text", "save it as UTF-8"),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_be => (),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            problems.add(
-                "--config",
-                name,
-                "is not there",
-                "name a file that is, or leave the flag out",
-            );
+            problems.add("--config", name, "is not there", "name a file that is, or leave the flag out");
         }
         Err(error) => problems.add(name, "", format!("cannot be read ({error})"), "make it readable"),
     }

@@ -39,14 +39,7 @@ impl Setting {
     }
 
     const fn new(path: &'static str, default: Default, shape: Shape, about: &'static str) -> Self {
-        Self {
-            path,
-            aliases: &[],
-            default,
-            shape,
-            secret: false,
-            about,
-        }
+        Self { path, aliases: &[], default, shape, secret: false, about }
     }
 
     const fn or(mut self, aliases: &'static [&'static str]) -> Self {
@@ -67,13 +60,8 @@ const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0];
 const ROLES: &[&str] = &["api", "worker", "relay", "sync", "all"];
 const ROLE_VALUES: [Role; 5] = [Role::Api, Role::Worker, Role::Relay, Role::Sync, Role::All];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
-const LEVEL_VALUES: [LogLevel; 5] = [
-    LogLevel::Error,
-    LogLevel::Warn,
-    LogLevel::Info,
-    LogLevel::Debug,
-    LogLevel::Trace,
-];
+const LEVEL_VALUES: [LogLevel; 5] =
+    [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -93,10 +81,7 @@ fn number(count: u64) -> u32 {
 
 fn listen_default(settings: &Settings, _: &Inputs) -> String {
     let mounted = settings.mounted.as_deref();
-    let port = CONTRACTS
-        .iter()
-        .find(|(name, _)| Some(*name) == mounted)
-        .map_or(3000, |(_, port)| *port);
+    let port = CONTRACTS.iter().find(|(name, _)| Some(*name) == mounted).map_or(3000, |(_, port)| *port);
     format!("127.0.0.1:{port}")
 }
 
@@ -121,27 +106,15 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting::new(
         "listen",
         Follows(listen_default),
-        Address {
-            set: |s, v| s.listen = v,
-        },
+        Address { set: |s, v| s.listen = v },
         "address that serves HTTP",
     )
     .or(&["PORT", "API_PORT"]),
-    Setting::new(
-        "data",
-        Is("./wellorder-data"),
-        Folder {
-            set: |s, v| s.data = v,
-        },
-        "data folder",
-    ),
+    Setting::new("data", Is("./wellorder-data"), Folder { set: |s, v| s.data = v }, "data folder"),
     Setting::new(
         "as",
         Is(""),
-        MaybeWord {
-            words: CONTRACT_NAMES,
-            set: |s, v| s.mounted = v.map(str::to_owned),
-        },
+        MaybeWord { words: CONTRACT_NAMES, set: |s, v| s.mounted = v.map(str::to_owned) },
         "contract served at the root of the port",
     ),
     Setting::new(
@@ -156,18 +129,13 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting::new(
         "ops",
         Is(""),
-        MaybeAddress {
-            set: |s, v| s.ops = v,
-        },
+        MaybeAddress { set: |s, v| s.ops = v },
         "second address, for health and metrics alone",
     ),
     Setting::new(
         "log.level",
         Is("info"),
-        Word {
-            words: LEVELS,
-            set: |s, place| s.log.level = LEVEL_VALUES[place],
-        },
+        Word { words: LEVELS, set: |s, place| s.log.level = LEVEL_VALUES[place] },
         "least important message that is logged",
     )
     .or(&["LOG_LEVEL"]),
@@ -183,11 +151,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting::new(
         "shards",
         Is("16"),
-        Count {
-            min: 1,
-            max: 1024,
-            set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX),
-        },
+        Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },
         "shards of the journal; fixed once the data folder is made",
     ),
     Setting::new(
@@ -202,162 +166,102 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting::new(
         "simulate.delay_ms",
         Is("2000"),
-        Millis {
-            min: 0,
-            max: HOUR_MS,
-            set: |s, v| s.simulate.delay = v,
-        },
+        Millis { min: 0, max: HOUR_MS, set: |s, v| s.simulate.delay = v },
         "how long a simulated order takes",
     )
     .or(&["WORKER_PROCESSING_DELAY_MS"]),
     Setting::new(
         "simulate.fail_rate",
         Is("0.0"),
-        Part {
-            set: |s, v| s.simulate.fail_rate = v,
-        },
+        Part { set: |s, v| s.simulate.fail_rate = v },
         "part of simulated attempts that fails",
     ),
     Setting::new(
         "http_processor.url",
         Is(""),
-        MaybeUrl {
-            set: |s, v| s.http_processor.url = v,
-        },
+        MaybeUrl { set: |s, v| s.http_processor.url = v },
         "where the processor http posts orders",
     )
     .secret(),
     Setting::new(
         "http_processor.connect_timeout_ms",
         Is("3000"),
-        Millis {
-            min: 1,
-            max: HOUR_MS,
-            set: |s, v| s.http_processor.connect_timeout = v,
-        },
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.http_processor.connect_timeout = v },
         "until the connection to it stands",
     ),
     Setting::new(
         "http_processor.timeout_ms",
         Is("15000"),
-        Millis {
-            min: 1,
-            max: HOUR_MS,
-            set: |s, v| s.http_processor.timeout = v,
-        },
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.http_processor.timeout = v },
         "the whole call to it",
     ),
     Setting::new(
         "worker.batch_size",
         Is("100"),
-        Count {
-            min: 1,
-            max: 10_000,
-            set: |s, v| s.worker.batch_size = small(v),
-        },
+        Count { min: 1, max: 10_000, set: |s, v| s.worker.batch_size = small(v) },
         "orders claimed at a time",
     )
     .or(&["WORKER_BATCH_SIZE"]),
     Setting::new(
         "worker.max_attempts",
         Is("3"),
-        Count {
-            min: 1,
-            max: 1000,
-            set: |s, v| s.worker.max_attempts = number(v),
-        },
+        Count { min: 1, max: 1000, set: |s, v| s.worker.max_attempts = number(v) },
         "attempts before an order is parked",
     )
     .or(&["WORKER_MAX_ATTEMPTS"]),
     Setting::new(
         "worker.poll_interval_ms",
         Is("1000"),
-        Millis {
-            min: 10,
-            max: HOUR_MS,
-            set: |s, v| s.worker.poll_interval = v,
-        },
+        Millis { min: 10, max: HOUR_MS, set: |s, v| s.worker.poll_interval = v },
         "how often due work is looked for when nothing wakes the worker",
     )
     .or(&["WORKER_POLL_INTERVAL_MS"]),
     Setting::new(
         "worker.lease_ms",
         Is("30000"),
-        Millis {
-            min: 100,
-            max: HOUR_MS,
-            set: |s, v| s.worker.lease = v,
-        },
+        Millis { min: 100, max: HOUR_MS, set: |s, v| s.worker.lease = v },
         "how long a claim holds",
     ),
     Setting::new(
         "worker.heartbeat_ms",
         Is("10000"),
-        Millis {
-            min: 50,
-            max: HOUR_MS,
-            set: |s, v| s.worker.heartbeat = v,
-        },
+        Millis { min: 50, max: HOUR_MS, set: |s, v| s.worker.heartbeat = v },
         "how often a claim is extended",
     ),
     Setting::new(
         "worker.backoff_base_ms",
         Is("1000"),
-        Millis {
-            min: 1,
-            max: DAY_MS,
-            set: |s, v| s.worker.backoff_base = v,
-        },
+        Millis { min: 1, max: DAY_MS, set: |s, v| s.worker.backoff_base = v },
         "wait after the first failed attempt; doubles with each",
     ),
     Setting::new(
         "worker.backoff_cap_ms",
         Is("900000"),
-        Millis {
-            min: 1,
-            max: DAY_MS,
-            set: |s, v| s.worker.backoff_cap = v,
-        },
+        Millis { min: 1, max: DAY_MS, set: |s, v| s.worker.backoff_cap = v },
         "longest wait between attempts",
     ),
     Setting::new(
         "worker.lapses_max",
         Is("10"),
-        Count {
-            min: 1,
-            max: 1000,
-            set: |s, v| s.worker.lapses_max = number(v),
-        },
+        Count { min: 1, max: 1000, set: |s, v| s.worker.lapses_max = number(v) },
         "claims in a row that run out before an order is parked",
     ),
     Setting::new(
         "follower.batch_size",
         Is("500"),
-        Count {
-            min: 1,
-            max: 10_000,
-            set: |s, v| s.follower.batch_size = small(v),
-        },
+        Count { min: 1, max: 10_000, set: |s, v| s.follower.batch_size = small(v) },
         "events sent at a time",
     ),
     Setting::new(
         "follower.poll_ms",
         Is("200"),
-        Millis {
-            min: 1,
-            max: HOUR_MS,
-            set: |s, v| s.follower.poll = v,
-        },
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.follower.poll = v },
         "first wait after a sink failed; doubles up to 5 s",
     ),
     Setting::new(
         "follower.idle_ms",
         Is("1000"),
-        Millis {
-            min: 1,
-            max: HOUR_MS,
-            set: |s, v| s.follower.idle = v,
-        },
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.follower.idle = v },
         "wait between looks at the journal when there is none",
     ),
     Setting::new(
@@ -378,161 +282,97 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting::new(
         "ndjson.rotate_mib",
         Is("64"),
-        Count {
-            min: 1,
-            max: TIB_MIB,
-            set: |s, v| s.ndjson.rotate_bytes = v * MIB,
-        },
+        Count { min: 1, max: TIB_MIB, set: |s, v| s.ndjson.rotate_bytes = v * MIB },
         "size after which a new file is begun",
     ),
     Setting::new(
         "storage.free_space_min_mib",
         Is("256"),
-        Count {
-            min: 0,
-            max: TIB_MIB,
-            set: |s, v| s.storage.free_space_min_bytes = v * MIB,
-        },
+        Count { min: 0, max: TIB_MIB, set: |s, v| s.storage.free_space_min_bytes = v * MIB },
         "free disk space below which nothing is written",
     ),
     Setting::new(
         "storage.busy_timeout_ms",
         Is("5000"),
-        Millis {
-            min: 0,
-            max: HOUR_MS,
-            set: |s, v| s.storage.busy_timeout = v,
-        },
+        Millis { min: 0, max: HOUR_MS, set: |s, v| s.storage.busy_timeout = v },
         "how long a locked database is waited for",
     ),
     Setting::new(
         "lane.queue_max",
         Is("8192"),
-        Count {
-            min: 1,
-            max: 1_000_000,
-            set: |s, v| s.lane.queue_max = small(v),
-        },
+        Count { min: 1, max: 1_000_000, set: |s, v| s.lane.queue_max = small(v) },
         "writes that may wait for their commit; more are refused with 503",
     ),
     Setting::new(
         "lane.batch_max",
         Is("512"),
-        Count {
-            min: 1,
-            max: 10_000,
-            set: |s, v| s.lane.batch_max = small(v),
-        },
+        Count { min: 1, max: 10_000, set: |s, v| s.lane.batch_max = small(v) },
         "writes in one commit",
     ),
     Setting::new(
         "limits.body_kib",
         Is("256"),
-        Count {
-            min: 1,
-            max: 65_536,
-            set: |s, v| s.limits.body_bytes = small(v * KIB),
-        },
+        Count { min: 1, max: 65_536, set: |s, v| s.limits.body_bytes = small(v * KIB) },
         "longest body of a request",
     ),
     Setting::new(
         "limits.headers_max",
         Is("64"),
-        Count {
-            min: 8,
-            max: 1000,
-            set: |s, v| s.limits.headers_max = small(v),
-        },
+        Count { min: 8, max: 1000, set: |s, v| s.limits.headers_max = small(v) },
         "most headers of a request",
     ),
     Setting::new(
         "limits.header_kib",
         Is("16"),
-        Count {
-            min: 8,
-            max: 1024,
-            set: |s, v| s.limits.header_bytes = small(v * KIB),
-        },
+        Count { min: 8, max: 1024, set: |s, v| s.limits.header_bytes = small(v * KIB) },
         "longest head of a request",
     ),
     Setting::new(
         "limits.uri_kib",
         Is("8"),
-        Count {
-            min: 1,
-            max: 64,
-            set: |s, v| s.limits.uri_bytes = small(v * KIB),
-        },
+        Count { min: 1, max: 64, set: |s, v| s.limits.uri_bytes = small(v * KIB) },
         "longest address of a request",
     ),
     Setting::new(
         "limits.header_timeout_ms",
         Is("10000"),
-        Millis {
-            min: 10,
-            max: HOUR_MS,
-            set: |s, v| s.limits.header_timeout = v,
-        },
+        Millis { min: 10, max: HOUR_MS, set: |s, v| s.limits.header_timeout = v },
         "until the head of a request is here",
     ),
     Setting::new(
         "limits.body_timeout_ms",
         Is("30000"),
-        Millis {
-            min: 10,
-            max: HOUR_MS,
-            set: |s, v| s.limits.body_timeout = v,
-        },
+        Millis { min: 10, max: HOUR_MS, set: |s, v| s.limits.body_timeout = v },
         "until the body of a request is here",
     ),
     Setting::new(
         "limits.request_timeout_ms",
         Is("60000"),
-        Millis {
-            min: 10,
-            max: HOUR_MS,
-            set: |s, v| s.limits.request_timeout = v,
-        },
+        Millis { min: 10, max: HOUR_MS, set: |s, v| s.limits.request_timeout = v },
         "until a request is answered",
     ),
     Setting::new(
         "limits.connections_max",
         Is("10000"),
-        Count {
-            min: 1,
-            max: 1_000_000,
-            set: |s, v| s.limits.connections_max = small(v),
-        },
+        Count { min: 1, max: 1_000_000, set: |s, v| s.limits.connections_max = small(v) },
         "connections open at once",
     ),
     Setting::new(
         "limits.json_depth",
         Is("32"),
-        Count {
-            min: 2,
-            max: 128,
-            set: |s, v| s.limits.json_depth = small(v),
-        },
+        Count { min: 2, max: 128, set: |s, v| s.limits.json_depth = small(v) },
         "how deep JSON may nest",
     ),
     Setting::new(
         "limits.json_items",
         Is("20000"),
-        Count {
-            min: 1,
-            max: 1_000_000,
-            set: |s, v| s.limits.json_items = small(v),
-        },
+        Count { min: 1, max: 1_000_000, set: |s, v| s.limits.json_items = small(v) },
         "most items of one array, and members of one object, in a request's JSON",
     ),
     Setting::new(
         "shutdown.drain_ms",
         Is("10000"),
-        Millis {
-            min: 0,
-            max: HOUR_MS,
-            set: |s, v| s.shutdown_drain = v,
-        },
+        Millis { min: 0, max: HOUR_MS, set: |s, v| s.shutdown_drain = v },
         "how long running requests and work may take to end at shutdown",
     ),
 ];

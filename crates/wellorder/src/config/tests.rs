@@ -10,32 +10,19 @@ use super::{
 };
 
 fn text(name: &str, text: &str) -> Option<Text> {
-    Some(Text {
-        name: name.to_owned(),
-        text: text.to_owned(),
-    })
+    Some(Text { name: name.to_owned(), text: text.to_owned() })
 }
 
 fn flag(path: &'static str, flag: &'static str, value: &str) -> Flag {
-    Flag {
-        path,
-        flag,
-        value: value.to_owned(),
-    }
+    Flag { path, flag, value: value.to_owned() }
 }
 
 fn toml(toml: &str) -> Inputs {
-    Inputs {
-        file: text("wellorder.toml", toml),
-        ..Inputs::default()
-    }
+    Inputs { file: text("wellorder.toml", toml), ..Inputs::default() }
 }
 
 fn env<const N: usize>(pairs: [(&str, &str); N]) -> Inputs {
-    Inputs {
-        environment: Environment::from(pairs),
-        ..Inputs::default()
-    }
+    Inputs { environment: Environment::from(pairs), ..Inputs::default() }
 }
 
 fn load_ok(inputs: &Inputs) -> Config {
@@ -43,9 +30,7 @@ fn load_ok(inputs: &Inputs) -> Config {
 }
 
 fn problems(inputs: &Inputs) -> String {
-    load(inputs)
-        .err()
-        .map_or_else(String::new, |problems| problems.to_string())
+    load(inputs).err().map_or_else(String::new, |problems| problems.to_string())
 }
 
 fn origin(inputs: &Inputs, path: &str) -> String {
@@ -63,48 +48,23 @@ fn the_table_is_sound() {
             assert!(names.insert(name.to_owned()), "{name} twice");
         }
         let inside = format!("{}.", setting.path);
-        assert!(
-            !paths.iter().any(|path| path.starts_with(&inside)),
-            "{inside} is a setting and a table"
-        );
+        assert!(!paths.iter().any(|path| path.starts_with(&inside)), "{inside} is a setting and a table");
         if let Unset::Is(default) = setting.default {
-            assert_eq!(
-                setting.shape.set(&mut Settings::blank(), default),
-                Ok(()),
-                "{}",
-                setting.path
-            );
+            assert_eq!(setting.shape.set(&mut Settings::blank(), default), Ok(()), "{}", setting.path);
         }
-        assert!(
-            !setting.about.is_empty() && !setting.about.ends_with('.'),
-            "{}",
-            setting.path
-        );
+        assert!(!setting.about.is_empty() && !setting.about.ends_with('.'), "{}", setting.path);
     }
 }
 
 #[test]
 fn the_defaults() {
     let config = load_ok(&Inputs::default());
-    let Settings {
-        listen,
-        data,
-        mounted,
-        roles,
-        ops,
-        shards,
-        ..
-    } = &config.settings;
+    let Settings { listen, data, mounted, roles, ops, shards, .. } = &config.settings;
     assert_eq!(listen.to_string(), "127.0.0.1:3000");
     assert_eq!(data, &PathBuf::from("./wellorder-data"));
-    assert_eq!(
-        (mounted, roles.as_slice(), ops, *shards),
-        (&None, &[Role::All][..], &None, 16)
-    );
+    assert_eq!((mounted, roles.as_slice(), ops, *shards), (&None, &[Role::All][..], &None, 16));
     assert!(config.settings.has_role(Role::Worker));
-    let rows = as_rows(&config)
-        .into_iter()
-        .map(|[key, value, ..]| format!("{key} = {value}\n"));
+    let rows = as_rows(&config).into_iter().map(|[key, value, ..]| format!("{key} = {value}\n"));
     insta::assert_snapshot!(rows.collect::<String>(), @r"
     listen = 127.0.0.1:3000
     data = ./wellorder-data
@@ -175,19 +135,15 @@ fn every_setting_fills_its_field() {
             "limits.uri_kib" => "33",
             _ => "77",
         };
-        let changed = load_ok(&Inputs {
-            flags: vec![flag(setting.path, "--x", other)],
-            ..Inputs::default()
-        });
+        let changed = load_ok(&Inputs { flags: vec![flag(setting.path, "--x", other)], ..Inputs::default() });
         assert_ne!(format!("{:?}", changed.settings), blank, "{}", setting.path);
     }
 }
 
 #[test]
 fn units_are_converted() {
-    let config = load_ok(&toml(
-        "[limits]\nbody_kib = 2\n[ndjson]\nrotate_mib = 3\n[worker]\npoll_interval_ms = 50",
-    ));
+    let config =
+        load_ok(&toml("[limits]\nbody_kib = 2\n[ndjson]\nrotate_mib = 3\n[worker]\npoll_interval_ms = 50"));
     assert_eq!(config.settings.limits.body_bytes, 2048);
     assert_eq!(config.settings.ndjson.rotate_bytes, 3 * 1024 * 1024);
     assert_eq!(config.settings.worker.poll_interval, Duration::from_millis(50));
@@ -198,44 +154,23 @@ fn a_stronger_layer_goes_first_and_is_named() {
     let mut inputs = toml("# settings\n\n[worker]\nbatch_size = 1\n");
     let batch = |inputs: &Inputs| load_ok(inputs).settings.worker.batch_size;
     assert_eq!(
-        (
-            batch(&Inputs::default()),
-            origin(&Inputs::default(), "worker.batch_size")
-        ),
+        (batch(&Inputs::default()), origin(&Inputs::default(), "worker.batch_size")),
         (100, "default".into())
     );
-    assert_eq!(
-        (batch(&inputs), origin(&inputs, "worker.batch_size")),
-        (1, "wellorder.toml:4".into())
-    );
+    assert_eq!((batch(&inputs), origin(&inputs, "worker.batch_size")), (1, "wellorder.toml:4".into()));
     inputs.dotenv = text(".env", "A=b\nWORKER_BATCH_SIZE=2\n");
-    assert_eq!(
-        (batch(&inputs), origin(&inputs, "worker.batch_size")),
-        (2, ".env:2".into())
-    );
+    assert_eq!((batch(&inputs), origin(&inputs, "worker.batch_size")), (2, ".env:2".into()));
     inputs.dotenv = text(".env", "WORKER_BATCH_SIZE=2\nWELLORDER_WORKER_BATCH_SIZE=3\n");
-    assert_eq!(
-        (batch(&inputs), origin(&inputs, "worker.batch_size")),
-        (3, ".env:2".into())
-    );
+    assert_eq!((batch(&inputs), origin(&inputs, "worker.batch_size")), (3, ".env:2".into()));
     inputs.environment = Environment::from([("WORKER_BATCH_SIZE", "4")]);
     let from = "environment WORKER_BATCH_SIZE";
-    assert_eq!(
-        (batch(&inputs), origin(&inputs, "worker.batch_size")),
-        (4, from.into())
-    );
+    assert_eq!((batch(&inputs), origin(&inputs, "worker.batch_size")), (4, from.into()));
     let both = [("WORKER_BATCH_SIZE", "4"), ("WELLORDER_WORKER_BATCH_SIZE", "5")];
     inputs.environment = Environment::from(both);
     let from = "environment WELLORDER_WORKER_BATCH_SIZE";
-    assert_eq!(
-        (batch(&inputs), origin(&inputs, "worker.batch_size")),
-        (5, from.into())
-    );
+    assert_eq!((batch(&inputs), origin(&inputs, "worker.batch_size")), (5, from.into()));
     inputs.flags = vec![flag("worker.batch_size", "--batch", "6")];
-    assert_eq!(
-        (batch(&inputs), origin(&inputs, "worker.batch_size")),
-        (6, "--batch".into())
-    );
+    assert_eq!((batch(&inputs), origin(&inputs, "worker.batch_size")), (6, "--batch".into()));
 }
 
 #[test]
@@ -243,15 +178,8 @@ fn ports_alone_are_addresses_on_loopback() {
     let listen = |inputs: &Inputs| load_ok(inputs).settings.listen.to_string();
     assert_eq!(listen(&env([("PORT", "8080")])), "127.0.0.1:8080");
     assert_eq!(listen(&env([("API_PORT", "8081")])), "127.0.0.1:8081");
-    assert_eq!(
-        listen(&env([("PORT", "8080"), ("API_PORT", "8080")])),
-        "127.0.0.1:8080"
-    );
-    assert_eq!(
-        listen(&env([("PORT", ""), ("API_PORT", "8081")])),
-        "127.0.0.1:8081",
-        "empty is not set"
-    );
+    assert_eq!(listen(&env([("PORT", "8080"), ("API_PORT", "8080")])), "127.0.0.1:8080");
+    assert_eq!(listen(&env([("PORT", ""), ("API_PORT", "8081")])), "127.0.0.1:8081", "empty is not set");
     assert_eq!(listen(&env([("WELLORDER_LISTEN", "[::1]:9")])), "[::1]:9");
 }
 
@@ -262,11 +190,7 @@ fn plain_names_that_contradict_each_other_are_told() {
     the settings have 1 problem:
       environment: PORT and API_PORT contradict each other; keep one of them, or set WELLORDER_LISTEN
     ");
-    let settled = env([
-        ("PORT", "1"),
-        ("API_PORT", "2"),
-        ("WELLORDER_LISTEN", "127.0.0.1:3"),
-    ]);
+    let settled = env([("PORT", "1"), ("API_PORT", "2"), ("WELLORDER_LISTEN", "127.0.0.1:3")]);
     assert_eq!(load_ok(&settled).settings.listen.port(), 3);
 }
 
@@ -280,58 +204,30 @@ fn plain_names_of_others_are_left_alone_once_ours_is_set() {
             && shown.contains("or set WELLORDER_LISTEN")
     );
     load_ok(&env([foreign, ("WELLORDER_LISTEN", "127.0.0.1:1")]));
-    load_ok(&Inputs {
-        flags: vec![flag("listen", "--listen", "127.0.0.1:1")],
-        ..env([foreign])
-    });
+    load_ok(&Inputs { flags: vec![flag("listen", "--listen", "127.0.0.1:1")], ..env([foreign]) });
 }
 
 #[test]
 fn defaults_that_follow_from_others() {
-    let inputs = Inputs {
-        flags: vec![flag("data", "--data", "/srv/w")],
-        ..Inputs::default()
-    };
+    let inputs = Inputs { flags: vec![flag("data", "--data", "/srv/w")], ..Inputs::default() };
     let sink = load_ok(&inputs).settings.ndjson.sink;
     assert_eq!(sink, NdjsonSink::File("/srv/w/events.ndjson".into()));
     assert_eq!(origin(&inputs, "ndjson.path"), "default");
-    let watched = Inputs {
-        stderr_is_terminal: true,
-        ..Inputs::default()
-    };
+    let watched = Inputs { stderr_is_terminal: true, ..Inputs::default() };
     assert_eq!(load_ok(&watched).settings.log.format, LogFormat::Text);
     let off = env([("WELLORDER_NDJSON_PATH", "")]);
-    assert_eq!(
-        load_ok(&off).settings.ndjson.sink,
-        NdjsonSink::Off,
-        "empty is a value here"
-    );
-    assert_eq!(
-        load_ok(&toml("ndjson.path = \"-\"")).settings.ndjson.sink,
-        NdjsonSink::Stdout
-    );
+    assert_eq!(load_ok(&off).settings.ndjson.sink, NdjsonSink::Off, "empty is a value here");
+    assert_eq!(load_ok(&toml("ndjson.path = \"-\"")).settings.ndjson.sink, NdjsonSink::Stdout);
 }
 
 #[test]
 fn lists_and_words() {
     let roles = |inputs: &Inputs| load_ok(inputs).settings.roles;
-    assert_eq!(
-        roles(&toml("role = [\"api\", \"worker\"]")),
-        [Role::Api, Role::Worker]
-    );
-    assert_eq!(
-        roles(&env([("WELLORDER_ROLE", "relay, sync")])),
-        [Role::Relay, Role::Sync]
-    );
+    assert_eq!(roles(&toml("role = [\"api\", \"worker\"]")), [Role::Api, Role::Worker]);
+    assert_eq!(roles(&env([("WELLORDER_ROLE", "relay, sync")])), [Role::Relay, Role::Sync]);
     assert!(!load_ok(&toml("role = \"api\"")).settings.has_role(Role::Worker));
-    assert_eq!(
-        load_ok(&env([("LOG_LEVEL", "DEBUG")])).settings.log.level,
-        LogLevel::Debug
-    );
-    assert_eq!(
-        load_ok(&toml("as = \"oscarps\"")).settings.mounted.as_deref(),
-        Some("oscarps")
-    );
+    assert_eq!(load_ok(&env([("LOG_LEVEL", "DEBUG")])).settings.log.level, LogLevel::Debug);
+    assert_eq!(load_ok(&toml("as = \"oscarps\"")).settings.mounted.as_deref(), Some("oscarps"));
 }
 
 #[test]
@@ -344,10 +240,7 @@ fn everything_wrong_is_told_at_once() {
             ("WELLORDER_WORKER_LEASE_MS", "soon"),
             ("WORKER_MAX_ATTEMPTS", "0"),
         ]),
-        dotenv: text(
-            ".env",
-            "WELLORDER_DATA=\nPORT=1\nPORT=2\nthis is no variable\nWELLORDER_QUUX=1\n",
-        ),
+        dotenv: text(".env", "WELLORDER_DATA=\nPORT=1\nPORT=2\nthis is no variable\nWELLORDER_QUUX=1\n"),
         file: text(
             "etc/w.toml",
             "role = [\"api\", \"cook\"]\nwroker.batch_size = 5\n\n[worker]\nbatch_size = \"100\"\n\
@@ -380,10 +273,7 @@ fn everything_wrong_is_told_at_once() {
 #[test]
 fn names_of_the_crash_tests() {
     for name in ["WELLORDER_KILLPOINT", "WELLORDER_PLANT"] {
-        assert_eq!(
-            problems(&env([(name, "api.after_commit:1")])).is_empty(),
-            cfg!(feature = "killpoints")
-        );
+        assert_eq!(problems(&env([(name, "api.after_commit:1")])).is_empty(), cfg!(feature = "killpoints"));
     }
 }
 
@@ -428,10 +318,7 @@ fn settings_must_fit_one_another() {
       default: lane.batch_max is above lane.queue_max (wellorder.toml:10); make it smaller, or the queue larger
     ");
     let same = problems(&toml("listen = \"127.0.0.1:5\"\nops = \"127.0.0.1:5\""));
-    assert!(
-        same.contains("ops is the same address as listen (wellorder.toml:1)"),
-        "{same}"
-    );
+    assert!(same.contains("ops is the same address as listen (wellorder.toml:1)"), "{same}");
     let fits = toml("processor = \"http\"\nhttp_processor.url = \"http://127.0.0.1:9/\"");
     assert_eq!(load_ok(&fits).settings.processor, ProcessorKind::Http);
 }
@@ -447,18 +334,12 @@ fn secrets_are_never_shown() {
     assert!(!everything.contains("hunter2"), "{everything}");
     for bad in ["hunter2", "ftp://hunter2/", "http://hunter2 /"] {
         let shown = problems(&toml(&format!("http_processor.url = {bad:?}")));
-        assert!(
-            shown.contains("has a value that is no URL") && !shown.contains("hunter2"),
-            "{shown}"
-        );
+        assert!(shown.contains("has a value that is no URL") && !shown.contains("hunter2"), "{shown}");
     }
     let shown = problems(&toml("password = \"hunter2\"\nx = 'hunter2\n"));
     assert!(!shown.contains("hunter2"), "{shown}");
     let shown = problems(&env([("WELLORDER_SECRET", "hunter2")]));
-    assert!(
-        shown.contains("WELLORDER_SECRET is no setting") && !shown.contains("hunter2"),
-        "{shown}"
-    );
+    assert!(shown.contains("WELLORDER_SECRET is no setting") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]
@@ -471,14 +352,7 @@ fn messages_cannot_command_the_terminal() {
 fn json_has_numbers_as_numbers_and_names_every_origin() {
     let config = load_ok(&env([("PORT", "8080")]));
     let json = as_json(&config);
-    let find = |key: &str| {
-        json["settings"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["key"] == key)
-            .unwrap()
-    };
+    let find = |key: &str| json["settings"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap();
     insta::assert_json_snapshot!(find("listen"), @r#"
     {
       "key": "listen",
@@ -494,23 +368,14 @@ fn json_has_numbers_as_numbers_and_names_every_origin() {
       "about": "address that serves HTTP"
     }
     "#);
-    assert_eq!(
-        (&find("shards")["value"], &find("shards")["is_default"]),
-        (&16.into(), &true.into())
-    );
+    assert_eq!((&find("shards")["value"], &find("shards")["is_default"]), (&16.into(), &true.into()));
     assert_eq!(find("simulate.fail_rate")["value"].to_string(), "0.0");
 }
 
 #[test]
 fn an_address_is_shown_whole() {
-    let config = load_ok(&Inputs {
-        flags: vec![flag("ops", "--ops", "9090")],
-        ..Inputs::default()
-    });
-    assert_eq!(
-        config.settings.ops,
-        Some(SocketAddr::from(([127, 0, 0, 1], 9090)))
-    );
+    let config = load_ok(&Inputs { flags: vec![flag("ops", "--ops", "9090")], ..Inputs::default() });
+    assert_eq!(config.settings.ops, Some(SocketAddr::from(([127, 0, 0, 1], 9090))));
     let rows = as_rows(&config);
     let [_, value, origin] = rows.iter().find(|row| row[0] == "ops").unwrap();
     assert_eq!((value.as_str(), origin.as_str()), ("127.0.0.1:9090", "--ops"));

@@ -143,10 +143,7 @@ async fn a_sink_that_fails_is_shown_and_catches_up_by_itself() {
 
 #[tokio::test]
 async fn events_go_to_standard_output_when_asked_and_the_start_does_not() {
-    let server = Server::builder().env("WELLORDER_NDJSON_PATH", "-").for_people();
-    // The address then stands on standard error, which is not where a start is looked for.
     let home = Home::new();
-    drop(server);
     let mut child = home
         .command(&["dev", "--listen", "127.0.0.1:0", "--data", "data", "--json"])
         .env("WELLORDER_NDJSON_PATH", "-")

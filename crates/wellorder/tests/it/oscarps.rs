@@ -46,7 +46,7 @@ async fn every_documented_request_works_at_the_root_and_under_the_prefix() {
     }
     let metrics = server.get("/metrics").await;
     assert_eq!(metrics.status, 200, "this contract leaves our own metrics where they are");
-    assert!(metrics.text().contains(r#"duplicates_differing_total{contract="oscarps"} 2"#), "{}", metrics.text());
+    assert!(metrics.text().contains(r#"wellorder_duplicates_differing_total{contract="oscarps"} 2"#), "{}", metrics.text());
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ async fn with_an_address_for_operators_both_metrics_are_served() {
     let ours = ops.get("/metrics").await;
     assert_eq!(ours.status, 200);
     assert!(ours.header("content-type").unwrap().starts_with("text/plain"), "{ours:?}");
-    let counted = r#"http_requests_total{mount="parspec",method="POST",route="/orders",status="201"} 1"#;
+    let counted = r#"wellorder_http_requests_total{mount="parspec",method="POST",route="/orders",status="201"} 1"#;
     assert!(ours.text().contains(counted), "{}", ours.text());
     assert!(ours.text().contains(r#"wellorder_orders{source="parspec""#), "{}", ours.text());
     assert_eq!(server.json("/metrics").await["totalOrders"], Value::from(1));

@@ -1,0 +1,91 @@
+//! `audit` finds what was done to a database behind the program's back.
+
+use crate::harness::{Home, Server};
+use rusqlite::Connection;
+use serde_json::json;
+use std::sync::Arc;
+
+/// A folder at rest with three orders: done, parked and waiting.
+async fn at_rest() -> Arc<Home> {
+    let server = Server::builder()
+        .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "3600000")
+        .env("WELLORDER_WORKER_BACKOFF_CAP_MS", "3600000")
+        .start()
+        .await;
+    let order = |reference: &str, simulate: serde_json::Value| {
+        json!({ "reference": reference, "total": 1, "attributes": { "simulate": simulate } })
+    };
+    let done = server.accept(&order("done", json!({ "delay_ms": 0 }))).await;
+    let parked = server.accept(&order("parked", json!("park"))).await;
+    let waiting = server.accept(&order("waiting", json!("fail"))).await;
+    server.until_order(&done, "done").await;
+    server.until_order(&parked, "parked").await;
+    let path = format!("/v1/orders/{}", waiting["order_id"].as_str().unwrap());
+    server.until(&path, |order| order["attempt"] == 1).await;
+    server.carried().await;
+    let home = server.home();
+    assert_eq!(server.terminate().await.code(), 0);
+    home
+}
+
+#[tokio::test]
+async fn a_sound_folder_is_sound_at_rest_and_beside_a_server() {
+    let home = at_rest().await;
+    let report = home.audited();
+    assert_eq!(json!([report["ok"], report["orders"], report["events"], report["work"]]), json!([true, 3, 6, 1]));
+    assert_eq!(json!([report["followers"], report["found"], report["findings"]]), json!([1, 0, []]));
+    let server = home.server().api_alone().start().await;
+    assert_eq!(home.audited(), report);
+    let text = home.run(&["audit"]);
+    assert_eq!(text.stdout, "sound: orders 3, events 6, work 1, followers 1\n");
+    drop(server);
+}
+
+#[tokio::test]
+async fn every_kind_of_tampering_is_found_and_named() {
+    let home = at_rest().await;
+    for (check, sql) in [
+        ("fold", "UPDATE orders SET total = '2' WHERE reference = 'done'"),
+        ("fold", "UPDATE orders SET processing = 'done' WHERE reference = 'parked'"),
+        ("fold", "UPDATE orders SET customer = 'somebody' WHERE reference = 'done'"),
+        ("positions", "DELETE FROM journal WHERE rowid = (SELECT min(rowid) FROM journal)"),
+        ("versions", "UPDATE journal SET version = 7 WHERE type = 'order.processed'"),
+        ("events", "DELETE FROM orders WHERE reference = 'done'"),
+        ("work", "DELETE FROM work"),
+        ("work", "INSERT INTO work SELECT number, order_id, 0, 0, 0, NULL, NULL FROM orders WHERE reference = 'done'"),
+        ("cursors", "UPDATE cursors SET position = position + 1000"),
+        ("tallies", "UPDATE tallies SET orders = orders + 1"),
+    ] {
+        let copy = Home::new();
+        std::fs::create_dir(copy.data()).unwrap();
+        std::fs::copy(home.database(), copy.database()).unwrap();
+        let changed = Connection::open(copy.database()).unwrap().execute(sql, []).unwrap();
+        assert!(changed > 0, "{sql}");
+        let ended = copy.run(&["audit", "--json"]);
+        assert_eq!(ended.code(), 6, "{sql}: {ended:?}");
+        let report = ended.json();
+        assert_eq!(report["ok"], false);
+        let findings = report["findings"].as_array().unwrap();
+        assert!(findings.iter().any(|finding| finding["check"] == check), "{sql}: {report}");
+        assert_eq!(report["found"].as_u64().unwrap(), findings.len() as u64);
+        assert!(findings.iter().all(|finding| finding["detail"].is_string() && finding["subject"].is_string()));
+        let text = copy.run(&["audit"]);
+        assert_eq!(text.code(), 6);
+        assert!(text.stdout.contains("CHECK") && text.stdout.contains(check), "{sql}: {text:?}");
+    }
+    home.audited();
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_said_and_not_called_sound() {
+    let home = Home::new();
+    assert_eq!(home.run(&["audit"]).code(), 5, "there is no folder");
+    std::fs::create_dir(home.data()).unwrap();
+    let missing = home.run(&["audit", "--json"]);
+    assert_eq!(missing.code(), 5, "there is no database: {missing:?}");
+    assert!(missing.json()["detail"].is_string());
+    std::fs::write(home.database(), "x".repeat(5000)).unwrap();
+    assert_eq!(home.run(&["audit"]).code(), 1);
+    std::fs::write(home.database(), "").unwrap();
+    assert_eq!(home.run(&["audit"]).code(), 1, "an empty file");
+}

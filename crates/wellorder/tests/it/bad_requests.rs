@@ -1,0 +1,261 @@
+//! Requests that are wrong whatever their body: paths, methods, types, framing, hosts.
+
+use crate::bad_input::{APIS, Api, OSCARPS, PARSPEC, V1, Ward, is_refusal};
+use crate::harness::Server;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[tokio::test]
+async fn unknown_ids_and_paths_are_not_found_in_each_apis_own_words() {
+    let ward = Ward::new().await;
+    let uuid = "00000000-0000-8000-8000-000000000000";
+    for (api, path, status) in [
+        (&V1, format!("/v1/orders/{uuid}"), 404),
+        (&V1, format!("/v1/orders/{uuid}/events"), 404),
+        (&V1, "/v1/orders/nope".to_owned(), 400),
+        (&V1, format!("/v1/orders/{{{uuid}}}"), 400),
+        (&V1, format!("/v1/redrives/{uuid}"), 404),
+        (&V1, "/v1/redrives/nope".to_owned(), 400),
+        (&V1, "/v1/followers/nobody".to_owned(), 404),
+        (&V1, "/v1/nope".to_owned(), 404),
+        (&V1, "/v1".to_owned(), 404),
+        (&V1, "/nope".to_owned(), 404),
+        (&V1, "/orders".to_owned(), 404),
+        (&V1, "/v1/orders?colour=red".to_owned(), 400),
+        (&V1, "/v1/orders?limit=0".to_owned(), 400),
+        (&V1, "/v1/orders?limit=201".to_owned(), 400),
+        (&V1, "/v1/orders?limit=99999999999999999999".to_owned(), 400),
+        (&V1, "/v1/orders?processing=lost".to_owned(), 400),
+        (&V1, "/v1/orders?limit=1&limit=1".to_owned(), 400),
+        (&V1, "/v1/events?limit=1001".to_owned(), 400),
+        (&V1, "/v1/events?after=x%27%20OR%201=1".to_owned(), 400),
+        (&V1, "/readyz?colour=red".to_owned(), 400),
+        (&OSCARPS, "/oscarps/orders/nope".to_owned(), 404),
+        (&OSCARPS, format!("/oscarps/orders/{}", "x".repeat(256)), 404),
+        (&OSCARPS, "/oscarps/orders/a%27%20OR%20%271%27=%271".to_owned(), 404),
+        (&OSCARPS, "/oscarps/orders/..%2F..%2Fetc%2Fpasswd".to_owned(), 404),
+        (&OSCARPS, "/oscarps/nope".to_owned(), 404),
+        (&OSCARPS, "/oscarps/orders/a/b".to_owned(), 404),
+        (&PARSPEC, "/parspec/orders/999999".to_owned(), 404),
+        (&PARSPEC, format!("/parspec/orders/{}", "9".repeat(200)), 404),
+        (&PARSPEC, "/parspec/nope".to_owned(), 404),
+    ] {
+        let reply = ward.server.get(&path).await;
+        is_refusal(api, &reply, status, None, &path);
+    }
+    for id in ["abc", "1.5", "-1", "+1", "1e3", "0x1", "%201", "1%20", "%D9%A1", "1%2F2", uuid] {
+        let path = format!("/parspec/orders/{id}");
+        is_refusal(&PARSPEC, &ward.server.get(&path).await, 400, Some("Invalid order ID"), &path);
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn wrong_methods_name_the_right_ones() {
+    let ward = Ward::new().await;
+    let order = |api: &Api| match api.path {
+        "/v1/orders" => "/v1/orders/00000000-0000-8000-8000-000000000000".to_owned(),
+        path => format!("{path}/1"),
+    };
+    for api in &APIS {
+        for (path, method, allowed) in [
+            (api.path.to_owned(), "DELETE", "POST"),
+            (api.path.to_owned(), "PUT", "POST"),
+            (api.path.to_owned(), "PATCH", "POST"),
+            (order(api), "DELETE", "GET"),
+            (order(api), "POST", "GET"),
+            (order(api), "BREW", "GET"),
+        ] {
+            let reply = ward.server.send(method, &path, &[JSON], b"{}").await;
+            is_refusal(api, &reply, 405, None, &format!("{method} {path}"));
+            assert!(reply.header("allow").unwrap().contains(allowed), "{method} {path}: {reply:?}");
+        }
+    }
+    is_refusal(&OSCARPS, &ward.server.get("/oscarps/orders").await, 405, None, "no list here");
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn content_types_other_than_json_are_refused() {
+    let ward = Ward::new().await;
+    for api in &APIS {
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/xml",
+            "application/json; charset=latin1",
+            "application/jsonp",
+            "",
+        ] {
+            let headers = [("content-type", content_type)];
+            let reply = ward.server.send("POST", api.path, &headers, api.valid.as_bytes()).await;
+            is_refusal(api, &reply, 415, None, content_type);
+        }
+        let reply = ward.server.send("POST", api.path, &[], api.valid.as_bytes()).await;
+        is_refusal(api, &reply, 415, None, "no content type");
+        let twice = [JSON, ("content-type", "text/plain")];
+        is_refusal(api, &ward.server.send("POST", api.path, &twice, b"{}").await, 415, None, "two types");
+        let packed = [JSON, ("content-encoding", "gzip")];
+        is_refusal(api, &ward.server.send("POST", api.path, &packed, b"\x1f\x8b").await, 415, None, "gzip");
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn paths_that_are_no_text_are_refused() {
+    let ward = Ward::new().await;
+    for (api, base) in [(&V1, "/v1/orders"), (&OSCARPS, "/oscarps/orders"), (&PARSPEC, "/parspec/orders")] {
+        for bad in ["%ff", "%C3", "%00", "a%00b", "%c0%80", "%ED%A0%80", "x?q=%ff", "x?q=%00"] {
+            let path = format!("{base}/{bad}");
+            is_refusal(api, &ward.server.get(&path).await, 400, None, &path);
+        }
+        let long = format!("{base}/{}", "x".repeat(9 * 1024));
+        is_refusal(api, &ward.server.get(&long).await, 414, None, "9 KiB of path");
+        let long = format!("{base}?q={}", "x".repeat(9 * 1024));
+        is_refusal(api, &ward.server.get(&long).await, 414, None, "9 KiB of query");
+        // Bytes beyond ASCII are no request line at all, or a target that is refused: never a fault.
+        let raw = [b"GET ".as_slice(), base.as_bytes(), b"/\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n"].concat();
+        if let Some(reply) = ward.server.raw(&raw).await {
+            assert!((400..500).contains(&reply.status), "{base}: {reply:?}");
+        }
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn too_many_or_too_large_headers_are_refused() {
+    let ward = Ward::new().await;
+    for api in &APIS {
+        let names: Vec<String> = (0..65).map(|number| format!("x-{number}")).collect();
+        let mut many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        many.push(JSON);
+        let reply = ward.server.send("POST", api.path, &many, api.valid.as_bytes()).await;
+        is_refusal(api, &reply, 431, None, "68 headers");
+        let large = "x".repeat(17 * 1024);
+        let reply = ward.server.send("POST", api.path, &[JSON, ("x-large", &large)], api.valid.as_bytes()).await;
+        is_refusal(api, &reply, 431, None, "17 KiB of headers");
+        let huge = "x".repeat(1 << 20);
+        let mut connection = ward.server.connect().await;
+        connection.write_request("POST", api.path, &[JSON, ("x-huge", &huge)], b"{}", false).await;
+        // Beyond what is read at all the connection may end without a reply.
+        if let Some(reply) = connection.reply().await {
+            assert_eq!(reply.status, 431, "{reply:?}");
+        }
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn ambiguous_or_broken_framing_is_refused() {
+    let ward = Ward::new().await;
+    for api in &APIS {
+        let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n", api.path);
+        let body = api.valid;
+        let smuggled = "GET /v1/orders HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        for framing in [
+            format!("content-length: {}\r\ntransfer-encoding: chunked\r\n", body.len()),
+            format!("transfer-encoding: chunked\r\ncontent-length: {}\r\n", body.len()),
+        ] {
+            let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n{smuggled}", body.len());
+            let mut connection = ward.server.connect().await;
+            connection.write(format!("{head}{framing}\r\n{chunked}").as_bytes()).await;
+            let reply = connection.reply().await.expect("a reply");
+            is_refusal(api, &reply, 400, None, &framing);
+            assert!(connection.reply().await.is_none(), "what lies behind it is not taken for a request");
+        }
+        for framing in [
+            "content-length: 5\r\ncontent-length: 6\r\n\r\n{\"a\":",
+            "content-length: -1\r\n\r\n",
+            "content-length: 0x10\r\n\r\n",
+            "content-length: 99999999999999999999\r\n\r\n",
+            "transfer-encoding: gzip\r\n\r\n{}",
+            "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+            "transfer-encoding: chunked\r\n\r\n-1\r\n\r\n",
+            "transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n",
+            "x-folded: a\r\n b: c\r\ncontent-length: 0\r\n\r\n",
+            "content-length : 2\r\n\r\n{}",
+            "no colon\r\n\r\n",
+        ] {
+            let reply = ward.server.raw(format!("{head}{framing}").as_bytes()).await;
+            let status = reply.as_ref().map_or(400, |reply| reply.status);
+            assert!((400..500).contains(&status), "{framing:?}: {reply:?}");
+        }
+    }
+    for nonsense in ["\r\n\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x00", "GET / HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut connection = ward.server.connect().await;
+        connection.write(nonsense.as_bytes()).await;
+        connection.write(b"\r\n\r\n").await;
+        drop(connection);
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_all_there_makes_no_order() {
+    let ward = Ward::new().await;
+    for api in &APIS {
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            api.path,
+            api.valid.len() + 1
+        );
+        let mut connection = ward.server.connect().await;
+        connection.write(head.as_bytes()).await;
+        connection.write(api.valid.as_bytes()).await;
+        drop(connection);
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn foreign_hosts_and_writes_of_foreign_pages_are_refused() {
+    let ward = Ward::new().await;
+    for api in &APIS {
+        let length = api.valid.len();
+        for head in [
+            "host: example.com",
+            "host: localhost.example.com",
+            "host: 10.0.0.1",
+            "host: 127.0.0.1.nip.io",
+            "host: x@localhost",
+            "host: 0.0.0.0",
+            "host: ",
+            "host: localhost\r\nhost: example.com",
+            "x-none: no host at all",
+            "host: localhost\r\norigin: https://example.com",
+            "host: localhost\r\norigin: null",
+            "host: localhost\r\norigin: http://localhost.example.com",
+        ] {
+            let request = format!(
+                "POST {} HTTP/1.1\r\n{head}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{}",
+                api.path, api.valid
+            );
+            let reply = ward.server.raw(request.as_bytes()).await.expect("a reply");
+            is_refusal(api, &reply, 400, None, head);
+        }
+        let absolute = format!("GET http://example.com{} HTTP/1.1\r\nhost: localhost\r\n\r\n", api.path);
+        is_refusal(api, &ward.server.raw(absolute.as_bytes()).await.unwrap(), 400, None, "a foreign target");
+        let reading = [("origin", "https://example.com")];
+        let reply = ward.server.send("GET", api.path, &reading, b"").await;
+        assert_eq!(reply.header("access-control-allow-origin"), None, "no page of another origin may read it");
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn at_the_root_the_contract_refuses_in_its_own_words() {
+    for (name, mut api) in [("oscarps", OSCARPS), ("parspec", PARSPEC)] {
+        let server = Server::builder().args(&["--as", name]).api_alone().start().await;
+        api.path = "/orders";
+        is_refusal(&api, &server.get("/nope").await, 404, None, "an unknown path");
+        is_refusal(&api, &server.post("/", "{}").await, 404, None, "the root itself");
+        is_refusal(&api, &server.send("PUT", "/orders", &[JSON], b"{}").await, 405, None, "PUT");
+        is_refusal(&api, &server.send("POST", "/orders", &[], b"{}").await, 415, None, "no content type");
+        is_refusal(&api, &server.post("/orders", "{").await, 400, None, "no JSON");
+        is_refusal(&api, &server.post("/orders", &"x".repeat(300 << 10)).await, 413, None, "300 KiB");
+        is_refusal(&api, &server.get("/orders/%ff").await, 400, None, "no text");
+        is_refusal(&V1, &server.get("/v1/nope").await, 404, None, "ours stays ours");
+        assert_eq!(server.home().audited()["orders"], 0);
+    }
+}

@@ -1,0 +1,144 @@
+//! A database that is locked, gone, or without room: refused with a wait, the process lives, and it recovers by itself.
+
+use crate::bad_input::{APIS, is_refusal};
+use crate::harness::{Home, Receiver, Server, eventually};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Every API refuses to write, with a wait and in its own form; the process lives and is not ready.
+async fn refuses_writes(server: &Server) {
+    for api in &APIS {
+        let body = api.valid.replace(r#""a""#, r#""meanwhile""#);
+        let reply = server.post(api.path, &body).await;
+        is_refusal(api, &reply, 503, None, "a write");
+        let wait: u32 = reply.header("retry-after").expect("Retry-After").parse().unwrap();
+        assert!((1..=60).contains(&wait));
+    }
+    let ready = server.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("not-ready")));
+    assert!(ready.header("retry-after").is_some());
+    let verbose = server.get("/readyz?verbose").await;
+    assert_eq!(verbose.json()["checks"][0]["ok"], false, "{}", verbose.text());
+    assert_eq!(server.get("/livez").await.status, 200);
+    assert_eq!(server.home().run(&["healthcheck"]).code(), 1);
+}
+
+/// Nothing of what was refused is there, what was there is, and everything works again.
+async fn has_recovered(server: &Server, orders: &[Value]) {
+    eventually("a server that is ready", async || {
+        (server.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
+    for order in orders {
+        server.until_order(order, "done").await;
+    }
+    assert_eq!(server.by_reference("meanwhile").await, None, "what was refused was not written");
+    assert_eq!(server.get("/oscarps/orders/meanwhile").await.status, 404);
+    for api in &APIS {
+        let body = api.valid.replace(r#""a""#, r#""after""#);
+        assert_eq!(server.post(api.path, &body).await.status, 201);
+    }
+    let after = server.by_reference("after").await.unwrap();
+    server.until_order(&after, "done").await;
+    assert_eq!(server.home().run(&["healthcheck"]).code(), 0);
+    let lines = server.carried().await;
+    assert!(lines.iter().any(|line| line["data"]["reference"] == "after"));
+    server.home().audited();
+}
+
+#[tokio::test]
+async fn while_another_program_holds_the_write_lock() {
+    let receiver = Receiver::gated().await;
+    let server =
+        Server::builder().env("WELLORDER_STORAGE_BUSY_TIMEOUT_MS", "10").processor(&receiver.url()).start().await;
+    let order = server.accept(&json!({ "reference": "before", "total": 1 })).await;
+    receiver.until_calls(1).await;
+    let other = Connection::open(server.home().database()).unwrap();
+    other.busy_timeout(crate::harness::PATIENCE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    refuses_writes(&server).await;
+    // What is done meanwhile is settled when that is possible again.
+    receiver.open();
+    server.stderr().until("cannot settle yet").await;
+    assert_eq!(server.by_reference("before").await.unwrap()["order_id"], order["order_id"], "reads go on");
+    assert_eq!(server.get("/v1/events").await.status, 200);
+    other.execute_batch("ROLLBACK").unwrap();
+    let done = server.until_order(&order, "done").await;
+    assert_eq!(done["attempt"], 1);
+    assert_eq!(receiver.calls().len(), 1, "the work was not done again");
+    has_recovered(&server, &[order]).await;
+}
+
+#[tokio::test]
+async fn while_the_database_file_is_away() {
+    let server = Server::builder().start().await;
+    let order = server.accept(&json!({ "reference": "before", "total": 1 })).await;
+    let home = server.home();
+    let away = home.path().join("away.db");
+    std::fs::rename(home.database(), &away).unwrap();
+    refuses_writes(&server).await;
+    for path in ["/v1/orders", "/v1/events", "/oscarps/orders/a", "/parspec/metrics"] {
+        let reply = server.get(path).await;
+        assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+        assert!(reply.header("retry-after").is_some(), "{path}");
+    }
+    std::fs::rename(&away, home.database()).unwrap();
+    has_recovered(&server, &[order]).await;
+}
+
+#[tokio::test]
+async fn while_another_database_lies_in_its_place() {
+    let other = Server::builder().start().await;
+    other.accept(&json!({ "reference": "theirs", "total": 1 })).await;
+    let theirs = other.home();
+    assert_eq!(other.terminate().await.code(), 0);
+    let server = Server::builder().start().await;
+    let order = server.accept(&json!({ "reference": "before", "total": 1 })).await;
+    let home = server.home();
+    let away = home.path().join("away");
+    std::fs::create_dir(&away).unwrap();
+    let all = ["wellorder.db", "wellorder.db-wal", "wellorder.db-shm"];
+    let shift = |from: &Path, to: &Path| {
+        for name in all {
+            if from.join(name).exists() {
+                std::fs::rename(from.join(name), to.join(name)).unwrap();
+            }
+        }
+    };
+    shift(&home.data(), &away);
+    std::fs::copy(theirs.database(), home.database()).unwrap();
+    let before = std::fs::read(home.database()).unwrap();
+    refuses_writes(&server).await;
+    assert!(std::fs::read(home.database()).unwrap() == before, "another's database is never written");
+    for name in all {
+        drop(std::fs::remove_file(home.data().join(name)));
+    }
+    shift(&away, &home.data());
+    has_recovered(&server, &[order]).await;
+}
+
+#[tokio::test]
+async fn while_there_is_less_room_than_must_stay_free() {
+    let home = Home::new();
+    let server = home.server().start().await;
+    let order = server.accept(&json!({ "reference": "before", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+    assert_eq!(server.terminate().await.code(), 0);
+    // More than any machine has that runs this.
+    let full = home.server().api_alone().env("WELLORDER_STORAGE_FREE_SPACE_MIN_MIB", "1048576").start().await;
+    refuses_writes(&full).await;
+    let found = full.by_reference("before").await.unwrap();
+    assert_eq!(json!([found["order_id"], found["processing"]]), json!([order["order_id"], "done"]));
+    assert_eq!(full.get("/v1/events").await.status, 200);
+    assert_eq!(full.terminate().await.code(), 0);
+    let Err(refused) =
+        home.server().env("WELLORDER_STORAGE_FREE_SPACE_MIN_MIB", "1048576").try_start().await
+    else {
+        panic!("a start needs room too");
+    };
+    assert_eq!(refused.code(), 1);
+    assert!(format!("{refused:?}").contains("must stay free"), "{refused:?}");
+    let server = home.server().start().await;
+    has_recovered(&server, &[order]).await;
+}

@@ -1,0 +1,113 @@
+//! The data folder: whose it is, who may use it, what is left of it.
+
+use crate::harness::{Home, Server};
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn everything_in_it_is_for_its_owner_alone() {
+    let home = Home::new();
+    // What the caller allows by its own mask must not matter.
+    let inside = home.path().join("a/b/data");
+    let nested = inside.display().to_string();
+    let server = home.server().without_data().args(&["--data", &nested]).start().await;
+    let order = server.accept(&json!({ "reference": "a", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+    server.until("/v1/followers/ndjson", |follower| follower["lag"] == 0).await;
+    assert_eq!(mode(&inside), 0o700);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&inside).unwrap() {
+        let path = entry.unwrap().path();
+        let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode(&path), wanted, "{}", path.display());
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    for name in ["wellorder.db", "wellorder.db-wal", "wellorder.db-shm", "wellorder.lock", "events.ndjson"] {
+        assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
+    }
+    assert!(std::fs::read_dir(home.path()).unwrap().count() == 1, "nothing lies elsewhere");
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_and_told_who_holds_it() {
+    let server = Server::builder().start().await;
+    let home = server.home();
+    let Err(second) = home.server().try_start().await else { panic!("two servers on one folder") };
+    assert_eq!(second.code(), 1, "{second:?}");
+    let said = format!("{}{}", second.stdout, second.stderr);
+    assert!(said.contains("in use") && said.contains(&server.pid().to_string()), "{said}");
+    assert!(said.contains(&server.address.to_string()), "{said}");
+    let migrate = home.run(&["migrate"]);
+    assert_eq!(migrate.code(), 1, "{migrate:?}");
+    assert!(migrate.stderr.contains(&server.pid().to_string()), "{migrate:?}");
+    server.accept(&json!({ "total": 1 })).await;
+    server.kill().await;
+    let server = home.server().start().await;
+    assert_eq!(server.json("/v1/orders").await["orders"].as_array().unwrap().len(), 1, "a dead holder holds nothing");
+}
+
+#[tokio::test]
+async fn an_ephemeral_server_leaves_nothing_behind() {
+    let home = Home::new();
+    let temp = home.path().join("tmp");
+    std::fs::create_dir(&temp).unwrap();
+    let builder = home.server().without_data().args(&["--ephemeral"]).env("TMPDIR", temp.to_str().unwrap());
+    let server = builder.start().await;
+    assert_eq!(server.started["ephemeral"], true);
+    let folder = server.started["data"].as_str().unwrap().to_owned();
+    assert!(folder.starts_with(temp.to_str().unwrap()), "{folder}");
+    assert_eq!(mode(Path::new(&folder)), 0o700);
+    let order = server.accept(&json!({ "reference": "a", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+    let ended = server.terminate().await;
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0, "the folder is gone");
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["tmp"], "and nothing lies elsewhere");
+    assert_eq!(home.run_bare(&[], &["dev", "--ephemeral", "--data", "x"]).code(), 2, "one or the other");
+}
+
+#[tokio::test]
+async fn at_rest_it_is_one_whole_file() {
+    let server = Server::builder().start().await;
+    let order = server.accept(&json!({ "reference": "a", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+    let home = server.home();
+    let ended = server.terminate().await;
+    assert_eq!(ended.code(), 0);
+    assert!(!home.data().join("wellorder.db-wal").exists(), "the log was carried into the database");
+    let copy = Home::new();
+    std::fs::create_dir(copy.data()).unwrap();
+    std::fs::copy(home.database(), copy.database()).unwrap();
+    assert_eq!(copy.audited()["orders"], 1);
+}
+
+#[tokio::test]
+async fn another_number_of_shards_or_a_file_that_is_no_database_is_refused_with_the_reason() {
+    let server = Server::builder().env("WELLORDER_SHARDS", "4").start().await;
+    let home = server.home();
+    server.accept(&json!({ "total": 1 })).await;
+    server.terminate().await;
+    let Err(refused) = home.server().try_start().await else { panic!("it started with other shards") };
+    assert_eq!(refused.code(), 1);
+    assert!(format!("{refused:?}").contains("shards = 4"), "{refused:?}");
+    std::fs::write(home.database(), "this is no database, though it is long enough to look like the head of one").unwrap();
+    let Err(refused) = home.server().env("WELLORDER_SHARDS", "4").try_start().await else { panic!("no database") };
+    assert_eq!(refused.code(), 1);
+    assert!(!format!("{refused:?}").contains("panicked"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_the_way_out() {
+    let server = Server::builder().start().await;
+    let other = Home::new();
+    let address = server.address.to_string();
+    let ended = other.run(&["dev", "--listen", &address]);
+    assert_eq!(ended.code(), 1, "{ended:?}");
+    assert!(ended.stderr.contains(&address) && ended.stderr.contains("--listen"), "{ended:?}");
+}
