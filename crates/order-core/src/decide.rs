@@ -2,7 +2,7 @@
 //! writes what comes back.
 
 use crate::clock::Timestamp;
-use crate::command::{Change, ChangeKind};
+use crate::command::{Accept, Change, ChangeKind};
 use crate::error::Rejection;
 use crate::fault_point;
 use crate::intake;
@@ -44,6 +44,22 @@ pub struct Decision {
 /// How an accept meets an order that is there: the pointers that differ, empty when equal.
 pub fn duplicate(order: &Order, digest: &[u8; 32], sent: &crate::order::Content) -> Vec<String> {
     if order.digest == *digest { Vec::new() } else { intake::differences(&order.content, sent) }
+}
+
+/// Whether an idempotency key that made `order` from content of digest `used` may be used for `accept`: for the same
+/// request again, that is the same source, content and (when one is given) reference.
+///
+/// # Errors
+/// [`Rejection::KeyReused`], with what differs.
+pub fn replay(order: &Order, used: &[u8; 32], accept: &Accept) -> Result<(), Rejection> {
+    let intake = &accept.intake;
+    let same_order =
+        intake.source == order.source && (intake.reference.is_none() || order.id == accept.order_id);
+    if same_order && *used == accept.digest {
+        return Ok(());
+    }
+    let differs = intake::differences(&order.content, &intake.content);
+    Err(Rejection::KeyReused { order_id: order.id, differs })
 }
 
 /// Decides a change; `Ok(None)` when it is so already.

@@ -27,7 +27,13 @@ pub struct Committed {
 
 /// Where orders, journal and work lie. One call of [`Storage::commit`] is one transaction; no transaction leaves it.
 ///
-/// Every adapter passes the conformance suite of the crate `testkit`.
+/// Every adapter passes the conformance suite of the crate `testkit`. What commands mean is in [`crate::decide`]; besides:
+///
+/// * Work that is due at the same moment is claimed in the order of the orders' numbers; work that is parked instead,
+///   because its leases kept running out, uses up one of the tokens too.
+/// * A heartbeat revives a lease that ran out, as long as nobody has claimed the work since.
+/// * A cursor only moves forward by an advance, also while its follower is paused; a replay keeps the pause.
+/// * Of orders that a redrive names, another tenant's or source's is `unknown`, one with another error `not_parked`.
 #[async_trait]
 pub trait Storage: Send + Sync {
     /// What the database says of itself.

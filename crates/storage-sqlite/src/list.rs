@@ -7,6 +7,7 @@ use order_core::order::state::{Fulfilment, Processing};
 use order_core::query::{OrderPage, OrderQuery, SCAN_MAX};
 use order_core::redrive::{BoundedCount, COUNT_MAX, RedriveFilter};
 use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
 
 /// The newest [`SCAN_MAX`] numbers below `?1`; parked orders have an index of their own.
 fn window(query: &OrderQuery) -> &'static str {
@@ -19,6 +20,8 @@ fn window(query: &OrderQuery) -> &'static str {
 
 /// A page of a list.
 pub(crate) fn orders(conn: &Connection, query: &OrderQuery) -> rusqlite::Result<OrderPage> {
+    // One snapshot: what is inserted meanwhile must not move the place where the next page begins.
+    let conn = conn.unchecked_transaction()?;
     let window = window(query);
     let before = query.before.unwrap_or(i64::MAX);
     let sql = [
@@ -51,7 +54,8 @@ pub(crate) fn orders(conn: &Connection, query: &OrderQuery) -> rusqlite::Result<
     )?;
     let orders = rows.collect::<rusqlite::Result<Vec<Order>>>()?;
     let full = orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let next = if full { orders.last().map(|order| order.number) } else { scanned_to(conn, window, before)? };
+    let next =
+        if full { orders.last().map(|order| order.number) } else { scanned_to(&conn, window, before)? };
     Ok(OrderPage { orders, next })
 }
 
@@ -78,7 +82,8 @@ pub(crate) fn count_parked(
              AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR instr(last_error, ?4) > 0)",
         )?;
         let mut count = 0;
-        for order_id in order_ids {
+        let named: BTreeSet<_> = order_ids.iter().collect();
+        for order_id in named {
             let id = rows::blob(&order_id.0);
             count += statement.query_row(
                 params![id, tenant.as_str(), source, filter.error_contains, order_id.shard(shards).0],

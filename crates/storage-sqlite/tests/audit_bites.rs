@@ -98,6 +98,7 @@ async fn bites(check: &str, sql: &str) {
 async fn an_order_that_differs_from_its_events_is_found() {
     for column in [
         "total = '0.01'",
+        "total = '19.9'",
         "customer = 'x'",
         "attributes = '{\"x\":1}'",
         "last_error = 'x'",

@@ -7,7 +7,7 @@ use order_core::clock::Timestamp;
 use order_core::command::{Accept, Reply};
 use order_core::decide;
 use order_core::ids::OrderId;
-use order_core::intake::{self, Accepted, IdempotencyKey};
+use order_core::intake::{Accepted, IdempotencyKey};
 use order_core::order::event::{Accepted as AcceptedBody, EventBody, Place};
 use order_core::order::{Order, render};
 use order_core::{Rejection, TenantId};
@@ -20,13 +20,8 @@ impl Batch<'_> {
             && let Some((order_id, digest)) = self.used_key(tenant, key).map_err(fault)?
         {
             let (order, _) = self.load(order_id)?;
-            // With a reference too, the reference identifies: the key must have been used for the same one.
-            let same_order = accept.intake.reference.is_none() || order_id == accept.order_id;
-            if same_order && digest == accept.digest {
-                return Ok(duplicate(order, Vec::new()));
-            }
-            let differs = intake::differences(&order.content, &accept.intake.content);
-            return Err(Rejection::KeyReused { order_id, differs }.into());
+            decide::replay(&order, &digest, accept)?;
+            return Ok(duplicate(order, Vec::new()));
         }
         let accepted = match self.insert(accept)? {
             Some(order) => Accepted::New(Box::new(order)),

@@ -43,7 +43,7 @@ impl Batch<'_> {
     pub(super) fn step_redrive(&mut self, step: &StepRedrive) -> Applied {
         let redrive = read::redrive(self.conn, step.redrive_id).map_err(fault)?;
         let mut redrive = redrive.ok_or(Rejection::RedriveUnknown)?;
-        if !redrive.finished {
+        if !redrive.finished && !step.event_ids.is_empty() {
             let (order_ids, next) = self.next_orders(&redrive, step.event_ids.len()).map_err(fault)?;
             for (order_id, event_id) in order_ids.iter().zip(&step.event_ids) {
                 self.redrive_one(&mut redrive, *order_id, *event_id, step.now)?;
@@ -107,7 +107,7 @@ impl Batch<'_> {
         let kind = ChangeKind::Redrive { reason: redrive.reason.clone(), by: redrive.by.clone() };
         let tenant = redrive.tenant.clone();
         let source = redrive.filter.source.clone();
-        if redrive.filter.order_ids.is_some() && !self.has_error(&redrive.filter, order_id)? {
+        if redrive.filter.order_ids.is_some() && !self.has_error(redrive, order_id)? {
             return self.note(redrive, order_id, "not_parked");
         }
         let change = Change { tenant, source, order_id, expected_version: None, event_id, now, kind };
@@ -120,12 +120,16 @@ impl Batch<'_> {
         self.note(redrive, order_id, result)
     }
 
-    /// Whether the last error of an order that was named is the one that is asked for; the change itself tells whether
-    /// the order is there.
-    fn has_error(&self, filter: &RedriveFilter, order_id: OrderId) -> Applied<bool> {
-        let Some(wanted) = &filter.error_contains else { return Ok(true) };
+    /// Whether the last error of an order that was named is the one that is asked for. Another tenant's or source's order
+    /// is none of the asker's business: the change itself then says that there is no such order.
+    fn has_error(&self, redrive: &Redrive, order_id: OrderId) -> Applied<bool> {
+        let Some(wanted) = &redrive.filter.error_contains else { return Ok(true) };
         let found = load(self.conn, self.shard(order_id), order_id).map_err(fault)?;
-        Ok(found.is_none_or(|(order, _)| order.last_error.unwrap_or_default().contains(wanted.as_str())))
+        let seen = found.map(|(order, _)| order).filter(|order| {
+            order.tenant == redrive.tenant
+                && redrive.filter.source.as_ref().is_none_or(|source| *source == order.source)
+        });
+        Ok(seen.is_none_or(|order| order.last_error.unwrap_or_default().contains(wanted.as_str())))
     }
 
     fn note(&self, redrive: &mut Redrive, order_id: OrderId, result: &str) -> Applied<()> {

@@ -3,7 +3,6 @@
 use super::{Applied, Batch, load_number};
 use crate::error::fault;
 use crate::rows::blob;
-use order_core::Fault;
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
@@ -11,6 +10,10 @@ use order_core::ids::LeaseToken;
 use order_core::lease::Leased;
 use order_core::order::{LeaseView, Order};
 use rusqlite::params;
+use std::time::Duration;
+
+/// How long work without an order is left alone.
+const SET_ASIDE: Duration = Duration::from_secs(3_600);
 
 impl Batch<'_> {
     pub(super) fn claim(&mut self, claim: &Claim) -> Applied {
@@ -27,7 +30,10 @@ impl Batch<'_> {
             let found = load_number(self.conn, *number).map_err(fault)?;
             let (mut order, work) = match found {
                 Some((order, Some(work))) => (order, work),
-                _ => return Err(Fault::internal(format!("work {number} has no order")).into()),
+                _ => {
+                    self.set_aside(*number, claim.now)?;
+                    continue;
+                }
             };
             claimed.lapsed += u32::from(work.token.is_some());
             match decide::claim(&work, claim.now, claim.lease, claim.lapses_max) {
@@ -53,6 +59,16 @@ impl Batch<'_> {
             self.conn.prepare_cached("SELECT number, due_at FROM work ORDER BY due_at LIMIT ?1")?;
         let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
+    }
+
+    /// Work without an order is a defect that an audit names; until then it must not keep the rest from being done.
+    fn set_aside(&self, number: i64, now: Timestamp) -> Applied<()> {
+        tracing::error!(number, "work has no order: run `wellorder audit`");
+        self.conn
+            .prepare_cached("UPDATE work SET due_at = ?2 WHERE number = ?1")
+            .and_then(|mut statement| statement.execute(params![number, now.plus(SET_ASIDE).micros()]))
+            .map_err(fault)?;
+        Ok(())
     }
 
     fn lease(

@@ -10,7 +10,7 @@ use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
 use order_core::error::Rejection;
 use order_core::event::{Accepted as AcceptedBody, EventBody};
 use order_core::ids::{EventId, LeaseToken, OrderId, TenantId};
-use order_core::intake::{self, Accepted};
+use order_core::intake::Accepted;
 use order_core::journal::Cursor;
 use order_core::lease::{Leased, Work};
 use order_core::order::Order;
@@ -67,12 +67,8 @@ impl State {
     /// An accept whose idempotency key was used before.
     fn accept_again(&self, accept: &Accept, row: &KeyRow) -> Result<Accepted, Rejection> {
         let order = self.order(row.order_id).expect("the order of a key is kept");
-        let named = accept.intake.reference.is_some();
-        if row.digest == accept.digest && (!named || accept.order_id == row.order_id) {
-            return Ok(Accepted::Duplicate { order: Box::new(order), differs: Vec::new() });
-        }
-        let differs = intake::differences(&order.content, &accept.intake.content);
-        Err(Rejection::KeyReused { order_id: order.id, differs })
+        decide::replay(&order, &row.digest, accept)?;
+        Ok(Accepted::Duplicate { order: Box::new(order), differs: Vec::new() })
     }
 
     fn insert(&mut self, accept: &Accept) -> Order {

@@ -111,6 +111,10 @@ async fn while_another_database_lies_in_its_place() {
     let before = std::fs::read(home.database()).unwrap();
     refuses_writes(&server).await;
     assert!(std::fs::read(home.database()).unwrap() == before, "another's database is never written");
+    for path in ["/v1/orders?reference=theirs", "/v1/orders", "/v1/events"] {
+        let reply = server.get(path).await;
+        assert_eq!(reply.status, 503, "nor shown for ours: {path}: {}", reply.text());
+    }
     for name in all {
         drop(std::fs::remove_file(home.data().join(name)));
     }

@@ -1,0 +1,210 @@
+//! The process is killed at each named place in turn; the next one finds what must be true then.
+
+use crate::harness::{Answer, Builder, Home, Receiver, Server};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A server that kills itself at the `n`th passage of `point`.
+fn doomed(builder: Builder, point: &str, n: u32) -> Builder {
+    builder.env("WELLORDER_KILLPOINT", &format!("{point}:{n}"))
+}
+
+/// What each API is sent, and what it answers to a repetition of what it has.
+const POSTS: [(&str, &str, Option<&str>); 3] = [
+    ("/v1/orders", r#"{"reference":"a","total":"1"}"#, None),
+    ("/oscarps/orders", r#"{"orderId":"a","customer":"c","total":1}"#, None),
+    ("/parspec/orders", r#"{"userId":"u","itemIds":[],"totalAmount":1}"#, Some("k-1")),
+];
+
+async fn post(server: &Server, (path, body, key): (&str, &str, Option<&str>)) -> Option<testkit::http::Reply> {
+    let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
+    server.post_in_peril(path, &headers, body).await
+}
+
+async fn orders(server: &Server) -> Vec<Value> {
+    server.json("/v1/orders").await["orders"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn before_the_commit_there_is_nothing_and_a_repetition_is_new() {
+    for sent in POSTS {
+        let home = Home::new();
+        let server = doomed(home.server(), "api.before_commit", 1).start().await;
+        assert_eq!(post(&server, sent).await, None, "{sent:?}");
+        assert!(server.ended().await.was_killed());
+        let report = home.audited();
+        assert_eq!(json!([report["orders"], report["events"], report["work"]]), json!([0, 0, 0]));
+        let server = home.server().start().await;
+        assert_eq!(orders(&server).await, Vec::<Value>::new());
+        let new = post(&server, sent).await.unwrap();
+        assert_eq!((new.status, new.header("idempotent-replayed")), (201, None), "{sent:?}");
+        server.until_order(&orders(&server).await[0], "done").await;
+        home.audited();
+    }
+}
+
+#[tokio::test]
+async fn after_the_commit_everything_is_there_and_a_repetition_finds_it() {
+    // The second passage of `api.mid_reply` of a post is the one with the whole reply in hand.
+    for (point, passage) in [("api.after_commit", 1), ("api.mid_reply", 1), ("api.mid_reply", 2)] {
+        for sent in POSTS {
+            let home = Home::new();
+            let server = doomed(home.server().api_alone(), point, passage).start().await;
+            assert_eq!(post(&server, sent).await, None, "{point} {sent:?}");
+            assert!(server.ended().await.was_killed(), "{point}");
+            let report = home.audited();
+            let found = json!([report["orders"], report["events"], report["work"]]);
+            assert_eq!(found, json!([1, 1, 1]), "{point} {sent:?}: order, event and work are one commit");
+            let server = home.server().start().await;
+            let order = orders(&server).await[0].clone();
+            let again = post(&server, sent).await.unwrap();
+            assert_eq!(again.status, 200, "{point} {sent:?}: {}", again.text());
+            let replayed = again.header("idempotent-replayed");
+            match sent.0 {
+                "/v1/orders" => {
+                    assert_eq!((&again.json()["order_id"], replayed), (&order["order_id"], Some("true")));
+                }
+                "/oscarps/orders" => assert_eq!(again.json()["id"], order["order_id"]),
+                _ => assert_eq!((&again.json()["order"]["id"], replayed), (&order["number"], Some("true"))),
+            }
+            server.until_order(&order, "done").await;
+            let lines = server.carried().await;
+            assert_eq!(lines.len(), 2, "{point} {sent:?}");
+            assert_eq!(home.audited()["orders"], 1);
+        }
+    }
+}
+
+/// Kills a worker at `point` and lets the next process do the work; returns the calls of the processor.
+async fn killed_at_work(point: &str) -> Vec<crate::harness::Call> {
+    let receiver = Receiver::start(|_| Answer::Says(200, "")).await;
+    let home = Home::new();
+    // The lease outlasts the test: what runs again was made due, it did not run out.
+    let builder = || home.server().env("WELLORDER_WORKER_LEASE_MS", "3600000").processor(&receiver.url());
+    let server = doomed(builder(), point, 1).start().await;
+    post(&server, POSTS[0]).await;
+    assert!(server.ended().await.was_killed(), "{point}");
+    let report = home.audited();
+    assert_eq!(json!([report["events"], report["work"]]), json!([1, 1]), "{point}: nothing of ours is half done");
+    let server = builder().start().await;
+    assert_eq!(server.started["leases_expired"], 1, "{point}");
+    let order = orders(&server).await[0].clone();
+    let done = server.until_order(&order, "done").await;
+    assert_eq!(json!([done["attempt"], done["version"]]), json!([1, 2]), "{point}: no attempt is burnt");
+    assert_eq!(server.history(&order).await, ["order.accepted", "order.processed"], "{point}");
+    let lines = server.carried().await;
+    assert_eq!(lines.len(), 2, "{point}");
+    assert_eq!(home.audited()["work"], 0, "{point}");
+    receiver.calls()
+}
+
+#[tokio::test]
+async fn before_the_effect_of_the_work_it_happens_once() {
+    let calls = killed_at_work("worker.mid_effect").await;
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].attempt(), "1");
+}
+
+#[tokio::test]
+async fn after_the_effect_of_the_work_it_comes_again_under_its_key() {
+    let calls = killed_at_work("worker.after_effect").await;
+    assert_eq!(calls.len(), 2, "twice at most");
+    assert_eq!(calls[0].key(), calls[1].key());
+    assert_eq!([calls[0].attempt(), calls[1].attempt()], ["1", "1"]);
+}
+
+/// Posts ten orders to a server that a follower's point kills; returns the lines of the file as they were left, and
+/// after the next process has carried everything on.
+async fn killed_in_the_follower(point: &str, passage: u32) -> (Vec<Value>, Vec<Value>) {
+    let home = Home::new();
+    let server = doomed(home.server(), point, passage).start().await;
+    for number in 0..10 {
+        let body = json!({ "reference": format!("r-{number}"), "total": 1 }).to_string();
+        let mut connection = match tokio::net::TcpStream::connect(server.address).await {
+            Ok(_) => server.connect().await,
+            Err(_) => break,
+        };
+        let headers = [("content-type", "application/json")];
+        connection.write_request("POST", "/v1/orders", &headers, body.as_bytes(), false).await;
+        if connection.reply().await.is_none() {
+            break;
+        }
+    }
+    assert!(server.ended().await.was_killed(), "{point}");
+    let left = home.ndjson();
+    let server = home.server().start().await;
+    for order in orders(&server).await {
+        server.until_order(&order, "done").await;
+    }
+    let lines = server.carried().await;
+    let (events, _) = server.feed(1000).await;
+    for event in &events {
+        assert!(lines.contains(event), "{point}: {event} is not in the file");
+    }
+    assert_eq!(lines[..left.len()], left[..], "{point}: what was written stays");
+    home.audited();
+    (left, lines)
+}
+
+/// How often each event is in the file; the same event always has the same content.
+fn counted(lines: &[Value]) -> BTreeMap<&str, usize> {
+    let (mut counted, mut content) = (BTreeMap::new(), BTreeMap::new());
+    for line in lines {
+        let id = line["event_id"].as_str().unwrap();
+        *counted.entry(id).or_default() += 1;
+        assert_eq!(*content.entry(id).or_insert(line), line, "an event that comes again is the same");
+    }
+    counted
+}
+
+#[tokio::test]
+async fn after_sending_events_come_again_once_and_unchanged() {
+    for passage in [1, 3] {
+        let (left, lines) = killed_in_the_follower("follower.after_send", passage).await;
+        assert!(!left.is_empty());
+        let counted = counted(&lines);
+        let twice = counted.values().filter(|count| **count == 2).count();
+        assert!(twice > 0, "what was in flight comes again");
+        assert!(counted.values().all(|count| *count <= 2), "once, and no more than once: {counted:?}");
+        let in_file: Vec<&str> = left.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
+        for (id, count) in &counted {
+            assert!(*count == 1 || in_file.contains(id), "only what had been sent comes again");
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_the_cursor_has_moved_nothing_comes_again() {
+    for passage in [1, 3] {
+        let (left, lines) = killed_in_the_follower("follower.after_cursor", passage).await;
+        assert!(!left.is_empty());
+        assert!(counted(&lines).values().all(|count| *count == 1), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_migration_it_is_undone_and_runs_again() {
+    for command in ["dev", "migrate"] {
+        let home = Home::new();
+        let killed = match command {
+            "dev" => match doomed(home.server(), "boot.mid_migration", 1).try_start().await {
+                Ok(_) => panic!("it started"),
+                Err(ended) => ended,
+            },
+            _ => home.run_with(&[("WELLORDER_KILLPOINT", "boot.mid_migration:1")], &[command]),
+        };
+        assert!(killed.was_killed(), "{killed:?}");
+        let database = rusqlite::Connection::open(home.database()).unwrap();
+        let tables: i64 = database
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name IN ('orders', 'journal', 'work')", [], |row| row.get(0))
+            .unwrap();
+        drop(database);
+        assert_eq!(tables, 0, "{command}: half a schema is none");
+        let migrated = home.run(&["migrate", "--json"]);
+        assert_eq!((migrated.code(), &migrated.json()["from"]), (0, &json!(0)), "{migrated:?}");
+        let server = home.server().start().await;
+        let order = server.accept(&json!({ "reference": "a", "total": 1 })).await;
+        server.until_order(&order, "done").await;
+        home.audited();
+    }
+}
