@@ -38,7 +38,7 @@ pub enum Command {
         /// At most so many.
         limit: u32,
     },
-    /// Write nothing, but find out whether writing is possible.
+    /// Change nothing that anybody reads, but find out whether a commit is possible.
     Probe,
 }
 

@@ -98,7 +98,7 @@ impl SqliteStorage {
             failing: false,
             expire_leases: (leases_expired > 0).then_some(now),
         })?;
-        let readers = Readers::new(options.path.clone(), options.busy_timeout, Arc::clone(&guard));
+        let readers = readers(options, &guard, &install);
         Ok((Self { install, guard, readers, writer: Some(writer) }, Opened { migrated, leases_expired }))
     }
 
@@ -119,9 +119,13 @@ impl SqliteStorage {
                 install.schema_version
             )));
         }
-        let readers = Readers::new(options.path.clone(), options.busy_timeout, Arc::clone(&guard));
+        let readers = readers(options, &guard, &install);
         Ok(Self { install: Arc::new(install), guard, readers, writer: None })
     }
+}
+
+fn readers(options: &Options, guard: &Arc<Guard>, install: &Install) -> Readers {
+    Readers::new(options.path.clone(), options.busy_timeout, Arc::clone(guard), install.installation_id)
 }
 
 /// The version of the schema of a database file; 0 when nothing has been installed in it.

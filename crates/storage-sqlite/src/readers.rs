@@ -3,12 +3,14 @@
 use crate::connect;
 use crate::error::{fault, unavailable};
 use crate::guard::{Found, Guard, Identity};
+use crate::meta;
 use order_core::Fault;
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 /// Connections that read at once.
 const READERS_MAX: usize = 4;
@@ -19,13 +21,21 @@ pub(crate) struct Readers {
     path: PathBuf,
     busy_timeout: Duration,
     guard: Arc<Guard>,
+    installation_id: Uuid,
     idle: Arc<Mutex<Vec<(Identity, Connection)>>>,
     room: Arc<Semaphore>,
 }
 
 impl Readers {
-    pub(crate) fn new(path: PathBuf, busy_timeout: Duration, guard: Arc<Guard>) -> Self {
-        Self { path, busy_timeout, guard, idle: Arc::default(), room: Arc::new(Semaphore::new(READERS_MAX)) }
+    /// A pool for the database `installation_id` at `path`.
+    pub(crate) fn new(
+        path: PathBuf,
+        busy_timeout: Duration,
+        guard: Arc<Guard>,
+        installation_id: Uuid,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(READERS_MAX));
+        Self { path, busy_timeout, guard, installation_id, idle: Arc::default(), room }
     }
 
     /// Runs `read` on a connection of its own.
@@ -59,6 +69,11 @@ impl Readers {
         let conn = connect::read_only(&self.path, self.busy_timeout).map_err(fault)?;
         if self.guard.check(identity)? == Found::Other {
             return Err(unavailable("the database file is being replaced"));
+        }
+        // Somebody else's orders must not be shown for ours.
+        let install = meta::load(&conn).map_err(fault)?;
+        if install.map(|install| install.installation_id) != Some(self.installation_id) {
+            return Err(unavailable("the file at the database's path is another database"));
         }
         Ok((identity, conn))
     }

@@ -16,6 +16,8 @@ use crate::http::client::Client;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE: usize = 1_000;
+/// Empty pages in a row after which the end of the feed is reached, whatever their cursors say.
+const EMPTY_PAGES_MAX: usize = 3;
 /// Threads that read orders.
 const READERS: usize = 4;
 
@@ -66,11 +68,11 @@ impl Feed {
         Self { client: Client::new(address, TIMEOUT), cursor: None }
     }
 
-    /// Every event that was not read yet. An empty page may have a `next`, but not for ever.
-    pub(crate) fn read(&mut self) -> Result<Vec<Event>> {
-        let mut events = Vec::new();
+    /// Adds every event that was not read yet to `events`, up to the end of the feed or to where it breaks off. An
+    /// empty page may have a `next`, but not for ever.
+    pub(crate) fn read(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let mut empty_pages = 0;
-        while empty_pages < 3 {
+        while empty_pages < EMPTY_PAGES_MAX {
             let after = self.cursor.as_ref().map(|cursor| format!("&after={cursor}")).unwrap_or_default();
             let page = self.client.get_json(&format!("/v1/events?limit={PAGE}{after}"))?;
             let shown = page["events"].as_array().context("a feed without `events`")?;
@@ -88,7 +90,7 @@ impl Feed {
                 bail!("a page with events, but without a cursor that leads on");
             }
         }
-        Ok(events)
+        Ok(())
     }
 }
 

@@ -39,9 +39,10 @@ pub(crate) const PLANTS: &[Plant] = &[
         env: &[("WELLORDER_WORKER_LEASE_MS", "1000"), ("WELLORDER_WORKER_HEARTBEAT_MS", "300")],
         manner: Manner::Hold(Duration::from_millis(700)),
     },
+    // A reader either steps over the gap, and the driver sees it, or stops there for ever.
     Plant {
         name: "lost-journal-row",
-        caught_as: &[Kind::PositionGap, Kind::VersionGap],
+        caught_as: &[Kind::PositionGap, Kind::VersionGap, Kind::Feed],
         kills: 0,
         pauses: 0,
         env: &[],

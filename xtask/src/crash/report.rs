@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Identity,
     /// A position of a shard is missing or given twice.
     PositionGap,
+    /// The feed breaks off: what is behind that place cannot be read.
+    Feed,
     /// A version of an order is missing, given twice or out of order.
     VersionGap,
     /// The order as shown and its events disagree.
@@ -94,6 +96,8 @@ pub(crate) struct Summary {
     pub(crate) kills_at_random: usize,
     /// How often each kill point killed.
     pub(crate) kills_at_points: BTreeMap<String, usize>,
+    /// How often the process was stopped for longer than its leases, and continued.
+    pub(crate) pauses: usize,
     pub(crate) acknowledged: usize,
     pub(crate) requests_repeated: usize,
     pub(crate) effects: usize,
@@ -134,11 +138,12 @@ impl Summary {
         let (lost, double) = (self.count(&[Kind::Lost]), self.count(&[Kind::Double, Kind::DoubleProcessed]));
         let unprocessed = self.count(&[Kind::Unprocessed]);
         println!(
-            "kills {} ({} at random, {} at points), acknowledged {}, lost {lost}, double {double}, \
+            "kills {} ({} at random, {} at points), pauses {}, acknowledged {}, lost {lost}, double {double}, \
              unprocessed {unprocessed}, other violations {}",
             self.kills,
             self.kills_at_random,
             self.kills_at_points.values().sum::<usize>(),
+            self.pauses,
             self.acknowledged,
             all - lost - double - unprocessed,
         );

@@ -64,6 +64,12 @@ pub(crate) struct Setup {
     pub(crate) keep: bool,
 }
 
+impl Setup {
+    fn pauses(&self) -> usize {
+        self.plant.map_or(PAUSES, |plant| plant.pauses)
+    }
+}
+
 /// Plays it and sums it up.
 pub(crate) fn play(setup: &Setup) -> Result<Summary> {
     let began = Instant::now();
@@ -90,7 +96,7 @@ pub(crate) fn play(setup: &Setup) -> Result<Summary> {
     facts.effects = stage.effects.snapshot();
     let files = gather::sink_files(&launch.data)?;
     facts.sink = gather::sink_lines(&files)?;
-    if !facts.feed.is_empty() {
+    if !facts.feed.is_empty() || !facts.orders.is_empty() {
         check(&facts, &stage.violations);
     }
     let mut summary = sum_up(setup, &facts, &stage, killed);
@@ -129,7 +135,7 @@ fn last_act(
     if !killer::ready(launch, stage, &mut server) {
         return Ok(());
     }
-    for _ in 0..setup.plant.map_or(PAUSES, |plant| plant.pauses) {
+    for _ in 0..setup.pauses() {
         pause(&server)?;
     }
     thread::sleep(LAST_LOAD);
@@ -141,7 +147,7 @@ fn last_act(
             Err(_) => stage.violations.add(Kind::Process, "driver", "a client thread panicked"),
         }
     }
-    drain(setup, stage)?;
+    drain(setup, stage);
     read_all(stage, facts)?;
     audit(launch, &stage.violations, "idle");
     stop(&mut server, &stage.violations);
@@ -158,35 +164,42 @@ fn pause(server: &Wellorder) -> Result<()> {
     signal(server.pid(), "CONT")
 }
 
+/// How far the processing has come, as the feed tells it.
+struct Drain {
+    feed: Feed,
+    accepted: usize,
+    processed: usize,
+    /// When the last event was seen.
+    moved: Instant,
+}
+
+impl Drain {
+    /// Reads on; whether everything is processed and every follower is at the end.
+    fn look(&mut self, stage: &Stage) -> Result<bool> {
+        let mut events = Vec::new();
+        let read = self.feed.read(&mut events);
+        if !events.is_empty() {
+            self.moved = Instant::now();
+        }
+        self.accepted += events.iter().filter(|event| event.kind == "order.accepted").count();
+        self.processed += events.iter().filter(|event| event.kind == "order.processed").count();
+        read?;
+        let caught_up = gather::followers(stage.address)?.iter().all(|follower| follower.lag == 0);
+        Ok(caught_up && self.accepted > 0 && self.processed >= self.accepted)
+    }
+}
+
 /// Waits until every order of the journal is processed and every follower has caught up, or time is up; what is
 /// missing then shows in the checks.
-fn drain(setup: &Setup, stage: &Stage) -> Result<()> {
-    let mut feed = Feed::new(stage.address);
-    let (mut accepted, mut processed) = (0, 0);
-    let mut moved = Instant::now();
-    let mut fault = None;
+fn drain(setup: &Setup, stage: &Stage) {
+    let feed = Feed::new(stage.address);
+    let mut drain = Drain { feed, accepted: 0, processed: 0, moved: Instant::now() };
     wait_until(DRAIN_LIMIT, Duration::from_millis(200), || {
-        let step = feed.read().and_then(|events| Ok((events, gather::followers(stage.address)?)));
-        let (events, followers) = match step {
-            Ok(step) => step,
-            Err(error) => {
-                fault = Some(error);
-                return true;
-            }
-        };
-        if !events.is_empty() {
-            moved = Instant::now();
-        }
-        accepted += events.iter().filter(|event| event.kind == "order.accepted").count();
-        processed += events.iter().filter(|event| event.kind == "order.processed").count();
-        let caught_up = followers.iter().all(|follower| follower.lag == 0);
-        let stalled = setup.plant.is_some() && moved.elapsed() > STALL_LIMIT;
-        stalled || (accepted > 0 && processed >= accepted && caught_up && moved.elapsed() > settled(setup))
+        // A feed that breaks off is read again: it may recover within the limit, else the checks will say so.
+        let done = drain.look(stage).unwrap_or(false);
+        let stalled = setup.plant.is_some() && drain.moved.elapsed() > STALL_LIMIT;
+        stalled || (done && drain.moved.elapsed() > settled(setup))
     });
-    match fault {
-        Some(fault) => Err(fault.context("while draining")),
-        None => Ok(()),
-    }
 }
 
 /// How long nothing may move before the end counts as reached: with a held effect, until its answer is back.
@@ -197,16 +210,27 @@ fn settled(setup: &Setup) -> Duration {
     }
 }
 
+/// Reads everything that the checks need; what cannot be read is a violation.
 fn read_all(stage: &Stage, facts: &mut Facts) -> Result<()> {
-    facts.feed = Feed::new(stage.address).read()?;
-    facts.followers = gather::followers(stage.address)?;
+    let found = &stage.violations;
+    if let Err(fault) = Feed::new(stage.address).read(&mut facts.feed) {
+        let detail = format!("after {} events: {fault:#}", facts.feed.len());
+        found.add(Kind::Feed, "/v1/events", detail);
+    }
+    match gather::followers(stage.address) {
+        Ok(followers) => facts.followers = followers,
+        Err(fault) => found.add(Kind::Follower, "/v1/followers", format!("{fault:#}")),
+    }
     let mut wanted = Vec::new();
     for known in stage.history.read()?.values() {
         for order_id in &known.order_ids {
             wanted.push((order_id.clone(), known.order.door, known.order.reference.clone()));
         }
     }
-    facts.orders = gather::orders(stage.address, &wanted)?;
+    match gather::orders(stage.address, &wanted) {
+        Ok(orders) => facts.orders = orders,
+        Err(fault) => found.add(Kind::Refused, "/v1/orders", format!("{fault:#}")),
+    }
     Ok(())
 }
 
@@ -254,6 +278,7 @@ fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summar
         plant: setup.plant.map(|plant| plant.name.to_owned()),
         kills: killed.total(),
         kills_at_random: killed.at_random,
+        pauses: setup.pauses(),
         acknowledged: facts.history.values().filter(|known| !known.order_ids.is_empty()).count(),
         requests_repeated: stage.repeated.load(Ordering::Relaxed),
         effects: facts.effects.values().filter(|effect| effect.taken > 0).count(),

@@ -12,9 +12,7 @@ async fn at_rest() -> Arc<Home> {
         .env("WELLORDER_WORKER_BACKOFF_CAP_MS", "3600000")
         .start()
         .await;
-    let order = |reference: &str, simulate: serde_json::Value| {
-        json!({ "reference": reference, "total": 1, "attributes": { "simulate": simulate } })
-    };
+    let order = |reference: &str, simulate: serde_json::Value| json!({ "reference": reference, "total": 1, "attributes": { "simulate": simulate } });
     let done = server.accept(&order("done", json!({ "delay_ms": 0 }))).await;
     let parked = server.accept(&order("parked", json!("park"))).await;
     let waiting = server.accept(&order("waiting", json!("fail"))).await;
@@ -32,7 +30,10 @@ async fn at_rest() -> Arc<Home> {
 async fn a_sound_folder_is_sound_at_rest_and_beside_a_server() {
     let home = at_rest().await;
     let report = home.audited();
-    assert_eq!(json!([report["ok"], report["orders"], report["events"], report["work"]]), json!([true, 3, 6, 1]));
+    assert_eq!(
+        json!([report["ok"], report["orders"], report["events"], report["work"]]),
+        json!([true, 3, 6, 1])
+    );
     assert_eq!(json!([report["followers"], report["found"], report["findings"]]), json!([1, 0, []]));
     let server = home.server().api_alone().start().await;
     assert_eq!(home.audited(), report);
@@ -52,7 +53,10 @@ async fn every_kind_of_tampering_is_found_and_named() {
         ("versions", "UPDATE journal SET version = 7 WHERE type = 'order.processed'"),
         ("events", "DELETE FROM orders WHERE reference = 'done'"),
         ("work", "DELETE FROM work"),
-        ("work", "INSERT INTO work SELECT number, order_id, 0, 0, 0, NULL, NULL FROM orders WHERE reference = 'done'"),
+        (
+            "work",
+            "INSERT INTO work SELECT number, order_id, 0, 0, 0, NULL, NULL FROM orders WHERE reference = 'done'",
+        ),
         ("cursors", "UPDATE cursors SET position = position + 1000"),
         ("tallies", "UPDATE tallies SET orders = orders + 1"),
     ] {
@@ -68,7 +72,9 @@ async fn every_kind_of_tampering_is_found_and_named() {
         let findings = report["findings"].as_array().unwrap();
         assert!(findings.iter().any(|finding| finding["check"] == check), "{sql}: {report}");
         assert_eq!(report["found"].as_u64().unwrap(), findings.len() as u64);
-        assert!(findings.iter().all(|finding| finding["detail"].is_string() && finding["subject"].is_string()));
+        assert!(
+            findings.iter().all(|finding| finding["detail"].is_string() && finding["subject"].is_string())
+        );
         let text = copy.run(&["audit"]);
         assert_eq!(text.code(), 6);
         assert!(text.stdout.contains("CHECK") && text.stdout.contains(check), "{sql}: {text:?}");

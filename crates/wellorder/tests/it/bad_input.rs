@@ -67,7 +67,10 @@ pub(crate) fn is_refusal(api: &Api, reply: &Reply, status: u16, named: Option<&s
         }
         Form::Error => {
             let error = body["error"].as_str().unwrap_or_else(|| panic!("{what}: {text}"));
-            assert!(named.is_none_or(|named| error.contains(named)), "{what}: {named:?} is not named: {text}");
+            assert!(
+                named.is_none_or(|named| error.contains(named)),
+                "{what}: {named:?} is not named: {text}"
+            );
         }
     }
 }
@@ -90,10 +93,16 @@ pub(crate) struct Api {
 
 pub(crate) const V1: Api =
     Api { path: "/v1/orders", valid: r#"{"reference":"a","customer":"c","total":"1"}"#, form: Form::Problem };
-pub(crate) const OSCARPS: Api =
-    Api { path: "/oscarps/orders", valid: r#"{"orderId":"a","customer":"c","total":1}"#, form: Form::Message };
-pub(crate) const PARSPEC: Api =
-    Api { path: "/parspec/orders", valid: r#"{"userId":"u","itemIds":["i"],"totalAmount":1}"#, form: Form::Error };
+pub(crate) const OSCARPS: Api = Api {
+    path: "/oscarps/orders",
+    valid: r#"{"orderId":"a","customer":"c","total":1}"#,
+    form: Form::Message,
+};
+pub(crate) const PARSPEC: Api = Api {
+    path: "/parspec/orders",
+    valid: r#"{"userId":"u","itemIds":["i"],"totalAmount":1}"#,
+    form: Form::Error,
+};
 pub(crate) const APIS: [Api; 3] = [V1, OSCARPS, PARSPEC];
 
 /// Texts that are no JSON, or not one value of it, or none that is read.
@@ -144,7 +153,8 @@ async fn what_is_no_json_object_is_refused_by_every_api() {
     let ward = Ward::new().await;
     for api in &APIS {
         for (what, body) in no_json() {
-            let reply = ward.server.send("POST", api.path, &[("content-type", "application/json")], &body).await;
+            let reply =
+                ward.server.send("POST", api.path, &[("content-type", "application/json")], &body).await;
             is_refusal(api, &reply, 400, None, what);
         }
     }
@@ -167,9 +177,33 @@ fn long(bytes: usize) -> String {
 /// Amounts that are none for anybody.
 fn no_amounts() -> Vec<String> {
     let mut amounts: Vec<String> = [
-        r#""""#, r#"" ""#, r#""abc""#, r#""NaN""#, r#""nan""#, r#""Infinity""#, r#""-inf""#, r#""0x10""#, r#""1,5""#,
-        r#"".5""#, r#""5.""#, r#""+5""#, r#"" 5""#, r#""5 ""#, r#""1_000""#, r#""１""#, r#""1\u0000""#, "true", "[]", "[1]",
-        "{}", "1e400", "-1e400", r#""1e400""#, "-1", r#""-0.01""#, "-99999999999999999999999999999999999",
+        r#""""#,
+        r#"" ""#,
+        r#""abc""#,
+        r#""NaN""#,
+        r#""nan""#,
+        r#""Infinity""#,
+        r#""-inf""#,
+        r#""0x10""#,
+        r#""1,5""#,
+        r#"".5""#,
+        r#""5.""#,
+        r#""+5""#,
+        r#"" 5""#,
+        r#""5 ""#,
+        r#""1_000""#,
+        r#""１""#,
+        r#""1\u0000""#,
+        "true",
+        "[]",
+        "[1]",
+        "{}",
+        "1e400",
+        "-1e400",
+        r#""1e400""#,
+        "-1",
+        r#""-0.01""#,
+        "-99999999999999999999999999999999999",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -183,7 +217,9 @@ fn no_amounts() -> Vec<String> {
 /// Texts that are none for anybody: the wrong type, too short, too long, with U+0000.
 fn no_texts() -> Vec<String> {
     let mut texts: Vec<String> =
-        [r#""""#, "5", "true", "[]", "{}", r#"["a"]"#, r#""a\u0000b""#, r#""\u0000""#].map(str::to_owned).to_vec();
+        [r#""""#, "5", "true", "[]", "{}", r#"["a"]"#, r#""a\u0000b""#, r#""\u0000""#]
+            .map(str::to_owned)
+            .to_vec();
     texts.push(long(256));
     texts.push(json!("é".repeat(128)).to_string());
     texts.push(long(200_000));
@@ -195,9 +231,12 @@ async fn v1_names_the_pointer_of_every_value_that_it_refuses() {
     let ward = Ward::new().await;
     let mut bodies = Vec::new();
     for member in ["reference", "customer", "source"] {
-        bodies.extend(no_texts().into_iter().map(|text| (format!("/{member}"), with(V1.valid, member, &text))));
+        bodies
+            .extend(no_texts().into_iter().map(|text| (format!("/{member}"), with(V1.valid, member, &text))));
     }
-    bodies.extend(no_amounts().into_iter().map(|amount| ("/total".to_owned(), with(V1.valid, "total", &amount))));
+    bodies.extend(
+        no_amounts().into_iter().map(|amount| ("/total".to_owned(), with(V1.valid, "total", &amount))),
+    );
     for source in [r#""Shop""#, r#""a b""#, r#""oscarps""#, r#""parspec""#, r#""../x""#] {
         bodies.push(("/source".to_owned(), with(V1.valid, "source", source)));
     }
@@ -225,12 +264,15 @@ async fn v1_names_the_pointer_of_every_value_that_it_refuses() {
     ] {
         bodies.push((pointer.to_owned(), with(V1.valid, "lines", lines)));
     }
-    for unknown in ["status", "order_id", "tenant", "number", "processing", "accepted_at", "Total", "__proto__"] {
+    for unknown in
+        ["status", "order_id", "tenant", "number", "processing", "accepted_at", "Total", "__proto__"]
+    {
         bodies.push((format!("/{unknown}"), with(V1.valid, unknown, "1")));
     }
     bodies.push(("/total".to_owned(), r#"{"customer":"c"}"#.to_owned()));
     bodies.push(("/total".to_owned(), r#"{"total":"1","total":"1"}"#.to_owned()));
-    bodies.push(("/attributes/a/b".to_owned(), r#"{"total":"1","attributes":{"a":{"b":1,"b":2}}}"#.to_owned()));
+    bodies
+        .push(("/attributes/a/b".to_owned(), r#"{"total":"1","attributes":{"a":{"b":1,"b":2}}}"#.to_owned()));
     bodies.push(("/attributes/a".to_owned(), r#"{"total":"1","attributes":{"a":"\u0000"}}"#.to_owned()));
     for (pointer, body) in bodies {
         let reply = ward.server.post(V1.path, &body).await;
@@ -250,7 +292,9 @@ async fn oscarps_names_every_field_at_fault() {
         bodies.push((field, with(OSCARPS.valid, field, "null")));
     }
     bodies.extend(no_amounts().into_iter().map(|amount| ("total", with(OSCARPS.valid, "total", &amount))));
-    bodies.extend(["null", "0", "-0", "0.00", r#""0""#].map(|zero| ("total", with(OSCARPS.valid, "total", zero))));
+    bodies.extend(
+        ["null", "0", "-0", "0.00", r#""0""#].map(|zero| ("total", with(OSCARPS.valid, "total", zero))),
+    );
     bodies.push(("total", r#"{"orderId":"b","customer":"c"}"#.to_owned()));
     bodies.push(("total", r#"{"orderId":"b","customer":"c","total":1,"total":1}"#.to_owned()));
     bodies.push(("other", r#"{"orderId":"b","customer":"c","total":1,"other":{"a":"\u0000"}}"#.to_owned()));
@@ -283,7 +327,9 @@ async fn parspec_names_the_field_at_fault() {
     bodies.extend(texts.map(|text| ("Invalid userId", with(PARSPEC.valid, "userId", &text))));
     let amounts = no_amounts().into_iter().filter(|text| text != r#""""#);
     bodies.extend(amounts.map(|amount| ("Invalid totalAmount", with(PARSPEC.valid, "totalAmount", &amount))));
-    for items in ["{}", r#""item1""#, "5", "[null]", "[true]", "[[]]", "[{}]", "[1.5]", "[1e3]", r#"["a\u0000"]"#] {
+    for items in
+        ["{}", r#""item1""#, "5", "[null]", "[true]", "[[]]", "[{}]", "[1.5]", "[1e3]", r#"["a\u0000"]"#]
+    {
         bodies.push(("Invalid itemIds", with(PARSPEC.valid, "itemIds", items)));
     }
     let many = format!("[{}1]", "1,".repeat(20_000));
@@ -302,7 +348,8 @@ async fn parspec_names_the_field_at_fault() {
 async fn a_body_over_the_limit_is_refused_whatever_it_holds() {
     let ward = Ward::new().await;
     for api in &APIS {
-        let (member, other) = (if matches!(api.form, Form::Error) { "userId" } else { "customer" }, "unknown");
+        let (member, other) =
+            (if matches!(api.form, Form::Error) { "userId" } else { "customer" }, "unknown");
         for member in [member, other] {
             let body = with(api.valid, member, &long(1 << 20));
             let reply = ward.server.post(api.path, &body).await;

@@ -115,7 +115,8 @@ async fn paths_that_are_no_text_are_refused() {
         let long = format!("{base}?q={}", "x".repeat(9 * 1024));
         is_refusal(api, &ward.server.get(&long).await, 414, None, "9 KiB of query");
         // Bytes beyond ASCII are no request line at all, or a target that is refused: never a fault.
-        let raw = [b"GET ".as_slice(), base.as_bytes(), b"/\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n"].concat();
+        let raw =
+            [b"GET ".as_slice(), base.as_bytes(), b"/\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n"].concat();
         if let Some(reply) = ward.server.raw(&raw).await {
             assert!((400..500).contains(&reply.status), "{base}: {reply:?}");
         }
@@ -133,7 +134,8 @@ async fn too_many_or_too_large_headers_are_refused() {
         let reply = ward.server.send("POST", api.path, &many, api.valid.as_bytes()).await;
         is_refusal(api, &reply, 431, None, "68 headers");
         let large = "x".repeat(17 * 1024);
-        let reply = ward.server.send("POST", api.path, &[JSON, ("x-large", &large)], api.valid.as_bytes()).await;
+        let reply =
+            ward.server.send("POST", api.path, &[JSON, ("x-large", &large)], api.valid.as_bytes()).await;
         is_refusal(api, &reply, 431, None, "17 KiB of headers");
         let huge = "x".repeat(1 << 20);
         let mut connection = ward.server.connect().await;
@@ -150,7 +152,8 @@ async fn too_many_or_too_large_headers_are_refused() {
 async fn ambiguous_or_broken_framing_is_refused() {
     let ward = Ward::new().await;
     for api in &APIS {
-        let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n", api.path);
+        let head =
+            format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n", api.path);
         let body = api.valid;
         let smuggled = "GET /v1/orders HTTP/1.1\r\nhost: localhost\r\n\r\n";
         for framing in [
@@ -182,7 +185,13 @@ async fn ambiguous_or_broken_framing_is_refused() {
             assert!((400..500).contains(&status), "{framing:?}: {reply:?}");
         }
     }
-    for nonsense in ["\r\n\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x00", "GET / HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for nonsense in [
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "\x16\x03\x01\x02\x00",
+        "GET / HTTP/9.9\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
         let mut connection = ward.server.connect().await;
         connection.write(nonsense.as_bytes()).await;
         connection.write(b"\r\n\r\n").await;
@@ -238,7 +247,11 @@ async fn foreign_hosts_and_writes_of_foreign_pages_are_refused() {
         is_refusal(api, &ward.server.raw(absolute.as_bytes()).await.unwrap(), 400, None, "a foreign target");
         let reading = [("origin", "https://example.com")];
         let reply = ward.server.send("GET", api.path, &reading, b"").await;
-        assert_eq!(reply.header("access-control-allow-origin"), None, "no page of another origin may read it");
+        assert_eq!(
+            reply.header("access-control-allow-origin"),
+            None,
+            "no page of another origin may read it"
+        );
     }
     ward.is_unharmed().await;
 }

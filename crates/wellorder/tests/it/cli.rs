@@ -15,7 +15,10 @@ async fn healthcheck_tells_ready_not_ready_and_nobody_there() {
     let elsewhere = Home::new();
     assert_eq!(elsewhere.run_bare(&[], &["healthcheck", "--url", &url]).code(), 0);
     assert_eq!(elsewhere.run_bare(&[], &["healthcheck", "--url", &url, "--json"]).json()["status"], "ready");
-    assert_eq!(elsewhere.run_bare(&[("PORT", &server.address.port().to_string())], &["healthcheck"]).code(), 0);
+    assert_eq!(
+        elsewhere.run_bare(&[("PORT", &server.address.port().to_string())], &["healthcheck"]).code(),
+        0
+    );
     std::fs::rename(home.database(), home.data().join("away")).unwrap();
     let not = home.run(&["healthcheck"]);
     assert_eq!((not.code(), not.stdout.as_str()), (1, "not ready\n"), "{not:?}");
@@ -49,7 +52,17 @@ async fn the_doctor_finds_nothing_where_all_is_well() {
     let beside = home.run_with(&[("PORT", &port)], &["doctor", "--json"]);
     assert_eq!(beside.code(), 0, "{beside:?}");
     let report = beside.json();
-    for name in ["settings", "data folder", "database file", "free space", "clock", "database", "server", "listen", "readiness"] {
+    for name in [
+        "settings",
+        "data folder",
+        "database file",
+        "free space",
+        "clock",
+        "database",
+        "server",
+        "listen",
+        "readiness",
+    ] {
         assert_eq!(verdict(&report, name)["result"], "ok", "{report}");
     }
     assert!(verdict(&report, "server")["detail"].as_str().unwrap().contains(&server.pid().to_string()));
@@ -66,7 +79,11 @@ async fn the_doctor_names_what_is_wrong_and_the_fix() {
     let fails = |ended: &Ended, name: &str, fix: &str| {
         assert_eq!(ended.code(), 6, "{ended:?}");
         let report = ended.json();
-        assert_eq!((&report["ok"], &verdict(&report, name)["result"]), (&json!(false), &json!("fail")), "{report}");
+        assert_eq!(
+            (&report["ok"], &verdict(&report, name)["result"]),
+            (&json!(false), &json!("fail")),
+            "{report}"
+        );
         let said = verdict(&report, name)["fix"].as_str().unwrap();
         assert!(said.contains(fix), "{name}: {said}");
     };

@@ -25,26 +25,33 @@ fn found(ended: &Ended, key: &str) -> (Value, String) {
 fn home_with_files() -> Arc<Home> {
     let home = Home::new();
     std::fs::write(home.path().join("wellorder.toml"), FILE).unwrap();
-    std::fs::write(home.path().join(".env"), "# mine\nWORKER_MAX_ATTEMPTS=11\nWELLORDER_SIMULATE_DELAY_MS=12\n").unwrap();
+    std::fs::write(
+        home.path().join(".env"),
+        "# mine\nWORKER_MAX_ATTEMPTS=11\nWELLORDER_SIMULATE_DELAY_MS=12\n",
+    )
+    .unwrap();
     home
 }
 
 #[test]
 fn each_value_tells_where_it_came_from_and_the_nearest_word_counts() {
     let home = home_with_files();
-    let shown = home.run_with(&[("WORKER_PROCESSING_DELAY_MS", "13"), ("LOG_LEVEL", "warn")], &["config", "show", "--json"]);
+    let shown = home.run_with(
+        &[("WORKER_PROCESSING_DELAY_MS", "13"), ("LOG_LEVEL", "warn")],
+        &["config", "show", "--json"],
+    );
     assert_eq!(shown.code(), 0, "{shown:?}");
     for (key, value, origin) in [
-        ("listen", "127.0.0.1:4000", "wellorder.toml:1"),
-        ("worker.batch_size", "7", "wellorder.toml:4"),
-        ("worker.max_attempts", "11", ".env:2"),
-        ("simulate.delay_ms", "13", "environment WORKER_PROCESSING_DELAY_MS"),
-        ("log.level", "warn", "environment LOG_LEVEL"),
-        ("shards", "16", "default"),
-        ("data", home.data().to_str().unwrap(), "--data"),
-        ("ndjson.path", home.data().join("events.ndjson").to_str().unwrap(), "default"),
+        ("listen", Value::from("127.0.0.1:4000"), "wellorder.toml:1"),
+        ("worker.batch_size", 7.into(), "wellorder.toml:4"),
+        ("worker.max_attempts", 11.into(), ".env:2"),
+        ("simulate.delay_ms", 13.into(), "environment WORKER_PROCESSING_DELAY_MS"),
+        ("log.level", "warn".into(), "environment LOG_LEVEL"),
+        ("shards", 16.into(), "default"),
+        ("data", home.data().to_str().unwrap().into(), "--data"),
+        ("ndjson.path", home.data().join("events.ndjson").to_str().unwrap().into(), "default"),
     ] {
-        assert_eq!(found(&shown, key), (json!(value), origin.to_owned()), "{key}");
+        assert_eq!(found(&shown, key), (value, origin.to_owned()), "{key}");
     }
     let both = [("PORT", "5000"), ("WELLORDER_LISTEN", "127.0.0.1:5001"), ("API_PORT", "5002")];
     let shown = home.run_with(&both, &["config", "show", "--json"]);
@@ -54,7 +61,7 @@ fn each_value_tells_where_it_came_from_and_the_nearest_word_counts() {
     assert_eq!(found(&shown, "listen").1, "environment PORT");
     std::fs::write(home.path().join("other.toml"), "shards = 4\n").unwrap();
     let shown = home.run(&["--config", "other.toml", "config", "show", "--json"]);
-    assert_eq!(found(&shown, "shards"), (json!("4"), "other.toml:1".to_owned()));
+    assert_eq!(found(&shown, "shards"), (json!(4), "other.toml:1".to_owned()));
     assert_eq!(found(&shown, "worker.batch_size").1, "default", "it stands in for the usual file");
     let text = home.run(&["config", "show"]);
     assert!(text.stdout.starts_with("SETTING") && text.stdout.contains("wellorder.toml:4"), "{text:?}");
@@ -69,7 +76,8 @@ fn a_secret_is_not_shown() {
         assert_eq!(shown.code(), 0);
         assert!(!shown.stdout.contains("hunter2") && !shown.stdout.contains("secret-path"), "{shown:?}");
     }
-    let wrong = home.run_with(&[("WELLORDER_HTTP_PROCESSOR_URL", "ftp://user:hunter2@x")], &["config", "show"]);
+    let wrong =
+        home.run_with(&[("WELLORDER_HTTP_PROCESSOR_URL", "ftp://user:hunter2@x")], &["config", "show"]);
     assert_eq!(wrong.code(), 2);
     assert!(!wrong.stderr.contains("hunter2"), "{wrong:?}");
 }
@@ -77,7 +85,8 @@ fn a_secret_is_not_shown() {
 #[test]
 fn everything_that_is_wrong_is_told_at_once_with_place_key_and_fix() {
     let home = Home::new();
-    let file = "listen = 5\nnope = 1\n\n[worker]\nbatch_size = \"many\"\nmax_attempt = 3\n\n[nothing.here]\na = 1\n";
+    let file =
+        "listen = 5\nnope = 1\n\n[worker]\nbatch_size = \"many\"\nmax_attempt = 3\n\n[nothing.here]\na = 1\n";
     std::fs::write(home.path().join("wellorder.toml"), file).unwrap();
     std::fs::write(home.path().join(".env"), "WELLORDER_SHARDS=0\n").unwrap();
     let variables = [
@@ -88,7 +97,9 @@ fn everything_that_is_wrong_is_told_at_once_with_place_key_and_fix() {
         ("WELLORDER_PROCESSOR", "pull"),
         ("SOMEBODY_ELSES", "anything"),
     ];
-    for command in [&["dev", "--ops", "x"][..], &["config", "show"], &["doctor"], &["orders", "list"], &["audit"]] {
+    for command in
+        [&["dev", "--ops", "x"][..], &["config", "show"], &["doctor"], &["orders", "list"], &["audit"]]
+    {
         let ended = home.run_with(&variables, &[command, &["--json"][..]].concat());
         assert_eq!(ended.code(), 2, "{command:?}: {ended:?}");
         let problems = ended.json()["problems"].clone();
@@ -107,7 +118,10 @@ fn everything_that_is_wrong_is_told_at_once_with_place_key_and_fix() {
             let one = problems.as_array().unwrap().iter().find(|one| one["key"] == key);
             let one = one.unwrap_or_else(|| panic!("{key} is not named: {problems}"));
             assert_eq!(one["place"], place, "{key}");
-            assert!(!one["what"].as_str().unwrap().is_empty() && !one["fix"].as_str().unwrap().is_empty(), "{one}");
+            assert!(
+                !one["what"].as_str().unwrap().is_empty() && !one["fix"].as_str().unwrap().is_empty(),
+                "{one}"
+            );
         }
         assert!(!problems.to_string().contains("SOMEBODY_ELSES"));
         assert!(!home.data().exists(), "nothing was begun");

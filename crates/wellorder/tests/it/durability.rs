@@ -38,7 +38,8 @@ async fn acknowledged_orders_are_there_after_a_kill_with_the_same_ids() {
         server.until_order(&found, "done").await;
     }
     let lines = server.carried().await;
-    let in_file: BTreeSet<&str> = lines.iter().filter_map(|line| line["data"]["reference"].as_str()).collect();
+    let in_file: BTreeSet<&str> =
+        lines.iter().filter_map(|line| line["data"]["reference"].as_str()).collect();
     assert!(acknowledged.keys().all(|reference| in_file.contains(reference.as_str())));
     server.home().audited();
 }
@@ -47,7 +48,11 @@ async fn acknowledged_orders_are_there_after_a_kill_with_the_same_ids() {
 async fn work_of_a_dead_process_is_due_at_once_and_no_attempt_is_burnt() {
     let receiver = Receiver::gated().await;
     // Longer than the test waits for anything: only a lease that was made due lets the work run again.
-    let server = Server::builder().env("WELLORDER_WORKER_LEASE_MS", "3600000").processor(&receiver.url()).start().await;
+    let server = Server::builder()
+        .env("WELLORDER_WORKER_LEASE_MS", "3600000")
+        .processor(&receiver.url())
+        .start()
+        .await;
     let order = server.accept(&json!({ "reference": "a", "total": 1 })).await;
     receiver.until_calls(1).await;
     server.until_order(&order, "running").await;
@@ -115,7 +120,9 @@ async fn a_redrive_that_was_cut_off_goes_on_at_the_next_start() {
     let server = Server::builder().env("WORKER_MAX_ATTEMPTS", "1").start().await;
     for number in 0..300 {
         let simulate = json!({ "simulate": { "fail": 1 } });
-        server.accept(&json!({ "reference": format!("r-{number}"), "total": 1, "attributes": simulate })).await;
+        server
+            .accept(&json!({ "reference": format!("r-{number}"), "total": 1, "attributes": simulate }))
+            .await;
     }
     let body = r#"{"filter":{"all":true},"dry_run":true}"#;
     crate::harness::eventually("300 parked orders", async || {

@@ -26,10 +26,8 @@ async fn refuses_writes(server: &Server) {
 
 /// Nothing of what was refused is there, what was there is, and everything works again.
 async fn has_recovered(server: &Server, orders: &[Value]) {
-    eventually("a server that is ready", async || {
-        (server.get("/readyz").await.status == 200).then_some(())
-    })
-    .await;
+    eventually("a server that is ready", async || (server.get("/readyz").await.status == 200).then_some(()))
+        .await;
     for order in orders {
         server.until_order(order, "done").await;
     }
@@ -50,8 +48,11 @@ async fn has_recovered(server: &Server, orders: &[Value]) {
 #[tokio::test]
 async fn while_another_program_holds_the_write_lock() {
     let receiver = Receiver::gated().await;
-    let server =
-        Server::builder().env("WELLORDER_STORAGE_BUSY_TIMEOUT_MS", "10").processor(&receiver.url()).start().await;
+    let server = Server::builder()
+        .env("WELLORDER_STORAGE_BUSY_TIMEOUT_MS", "10")
+        .processor(&receiver.url())
+        .start()
+        .await;
     let order = server.accept(&json!({ "reference": "before", "total": 1 })).await;
     receiver.until_calls(1).await;
     let other = Connection::open(server.home().database()).unwrap();
@@ -130,19 +131,12 @@ async fn while_there_is_less_room_than_must_stay_free() {
     server.until_order(&order, "done").await;
     assert_eq!(server.terminate().await.code(), 0);
     // More than any machine has that runs this.
-    let full = home.server().api_alone().env("WELLORDER_STORAGE_FREE_SPACE_MIN_MIB", "1048576").start().await;
+    let full = home.server().env("WELLORDER_STORAGE_FREE_SPACE_MIN_MIB", "1048576").start().await;
     refuses_writes(&full).await;
     let found = full.by_reference("before").await.unwrap();
     assert_eq!(json!([found["order_id"], found["processing"]]), json!([order["order_id"], "done"]));
     assert_eq!(full.get("/v1/events").await.status, 200);
     assert_eq!(full.terminate().await.code(), 0);
-    let Err(refused) =
-        home.server().env("WELLORDER_STORAGE_FREE_SPACE_MIN_MIB", "1048576").try_start().await
-    else {
-        panic!("a start needs room too");
-    };
-    assert_eq!(refused.code(), 1);
-    assert!(format!("{refused:?}").contains("must stay free"), "{refused:?}");
     let server = home.server().start().await;
     has_recovered(&server, &[order]).await;
 }

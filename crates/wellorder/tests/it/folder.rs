@@ -48,7 +48,11 @@ async fn a_second_process_is_refused_and_told_who_holds_it() {
     server.accept(&json!({ "total": 1 })).await;
     server.kill().await;
     let server = home.server().start().await;
-    assert_eq!(server.json("/v1/orders").await["orders"].as_array().unwrap().len(), 1, "a dead holder holds nothing");
+    assert_eq!(
+        server.json("/v1/orders").await["orders"].as_array().unwrap().len(),
+        1,
+        "a dead holder holds nothing"
+    );
 }
 
 #[tokio::test]
@@ -67,7 +71,8 @@ async fn an_ephemeral_server_leaves_nothing_behind() {
     let ended = server.terminate().await;
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0, "the folder is gone");
-    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["tmp"], "and nothing lies elsewhere");
     assert_eq!(home.run_bare(&[], &["dev", "--ephemeral", "--data", "x"]).code(), 2, "one or the other");
 }
@@ -96,8 +101,14 @@ async fn another_number_of_shards_or_a_file_that_is_no_database_is_refused_with_
     let Err(refused) = home.server().try_start().await else { panic!("it started with other shards") };
     assert_eq!(refused.code(), 1);
     assert!(format!("{refused:?}").contains("shards = 4"), "{refused:?}");
-    std::fs::write(home.database(), "this is no database, though it is long enough to look like the head of one").unwrap();
-    let Err(refused) = home.server().env("WELLORDER_SHARDS", "4").try_start().await else { panic!("no database") };
+    std::fs::write(
+        home.database(),
+        "this is no database, though it is long enough to look like the head of one",
+    )
+    .unwrap();
+    let Err(refused) = home.server().env("WELLORDER_SHARDS", "4").try_start().await else {
+        panic!("no database")
+    };
     assert_eq!(refused.code(), 1);
     assert!(!format!("{refused:?}").contains("panicked"), "{refused:?}");
 }

@@ -105,7 +105,9 @@ async fn the_command_line_steers_it_too() {
     let list = home.run(&["followers"]);
     assert_eq!(list.code(), 0);
     assert!(list.stdout.contains("ndjson") && list.stdout.contains("running"), "{list:?}");
-    for (command, says, state) in [("pause", "ndjson is paused\n", "paused"), ("resume", "ndjson carries on\n", "running")] {
+    for (command, says, state) in
+        [("pause", "ndjson is paused\n", "paused"), ("resume", "ndjson carries on\n", "running")]
+    {
         let said = home.run(&["followers", command, "ndjson"]);
         assert_eq!((said.code(), said.stdout.as_str()), (0, says));
         let shown = home.run(&["followers", "get", "ndjson", "--json"]);

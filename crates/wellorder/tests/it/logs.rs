@@ -22,7 +22,10 @@ async fn talk(server: &Server) {
         ("/v1/orders", r#"{"reference":"CANARY-7f2c"#),
         ("/oscarps/orders?t=CANARY-7f2c", r#"{"orderId":"CANARY-7f2c","customer":"CANARY-7f2c","total":1}"#),
         ("/oscarps/orders", r#"{"orderId":"CANARY-7f2c","customer":"CANARY-7f2c-other","total":1}"#),
-        ("/parspec/orders?t=CANARY-7f2c", r#"{"userId":"CANARY-7f2c","itemIds":["CANARY-7f2c"],"totalAmount":1}"#),
+        (
+            "/parspec/orders?t=CANARY-7f2c",
+            r#"{"userId":"CANARY-7f2c","itemIds":["CANARY-7f2c"],"totalAmount":1}"#,
+        ),
         ("/CANARY-7f2c/orders", "{}"),
     ] {
         let reply = server.send("POST", path, &secrets, body.as_bytes()).await;
@@ -30,9 +33,12 @@ async fn talk(server: &Server) {
     }
     let keyed = [("content-type", "application/json"), ("idempotency-key", "CANARY-7f2c-idem")];
     server.send("POST", "/v1/orders", &keyed, br#"{"total":"1"}"#).await;
-    for path in
-        ["/oscarps/orders/CANARY-7f2c", "/v1/orders?reference=CANARY-7f2c", "/v1/events?after=CANARY-7f2c", "/CANARY-7f2c"]
-    {
+    for path in [
+        "/oscarps/orders/CANARY-7f2c",
+        "/v1/orders?reference=CANARY-7f2c",
+        "/v1/events?after=CANARY-7f2c",
+        "/CANARY-7f2c",
+    ] {
         server.send("GET", path, &secrets, b"").await;
     }
 }
@@ -54,7 +60,9 @@ async fn neither_credentials_nor_queries_nor_bodies_are_logged() {
             .start()
             .await;
         talk(&server).await;
-        server.until("/v1/orders?processing=parked", |page| page["orders"].as_array().unwrap().len() == 4).await;
+        server
+            .until("/v1/orders?processing=parked", |page| page["orders"].as_array().unwrap().len() == 4)
+            .await;
         let shown = server.home().run_with(
             &[("WELLORDER_PROCESSOR", "http"), ("WELLORDER_HTTP_PROCESSOR_URL", &url)],
             &["config", "show"],
@@ -71,9 +79,13 @@ async fn neither_credentials_nor_queries_nor_bodies_are_logged() {
 
 #[tokio::test]
 async fn what_comes_from_outside_forges_no_line() {
-    let forged = "\n{\"level\":\"ERROR\",\"message\":\"forged\"}\r\n2030-01-01T00:00:00Z ERROR forged \u{1b}[31m";
+    let forged =
+        "\n{\"level\":\"ERROR\",\"message\":\"forged\"}\r\n2030-01-01T00:00:00Z ERROR forged \u{1b}[31m";
     let receiver = Receiver::start(|_| {
-        Answer::Tells(400, "\n{\"level\":\"ERROR\",\"message\":\"forged\"}\r\n2030-01-01T00:00:00Z ERROR forged \u{1b}[31m")
+        Answer::Tells(
+            400,
+            "\n{\"level\":\"ERROR\",\"message\":\"forged\"}\r\n2030-01-01T00:00:00Z ERROR forged \u{1b}[31m",
+        )
     })
     .await;
     for format in ["json", "text"] {
@@ -90,9 +102,13 @@ async fn what_comes_from_outside_forges_no_line() {
         server.send("GET", "/v1/orders", &ids, b"").await;
         let ended = server.terminate().await;
         for line in ended.stderr.lines().filter(|line| *line != "stopping: what runs may end") {
-            assert!(!line.starts_with("2030") && !line.contains('\u{1b}') && !line.contains('\r'), "{line:?}");
+            assert!(
+                !line.starts_with("2030") && !line.contains('\u{1b}') && !line.contains('\r'),
+                "{line:?}"
+            );
             if format == "json" {
-                let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                let event: Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
                 assert_ne!(event["message"], "forged");
             }
         }
@@ -101,18 +117,26 @@ async fn what_comes_from_outside_forges_no_line() {
 
 #[tokio::test]
 async fn a_line_about_a_request_carries_its_id_and_its_orders() {
-    let server =
-        Server::builder().env("WELLORDER_LOG_LEVEL", "debug").env("WELLORDER_LOG_FORMAT", "json").api_alone().start().await;
+    let server = Server::builder()
+        .env("WELLORDER_LOG_LEVEL", "debug")
+        .env("WELLORDER_LOG_FORMAT", "json")
+        .api_alone()
+        .start()
+        .await;
     let headers = [("content-type", "application/json"), ("x-request-id", "my-request-1")];
     let reply = server.send("POST", "/v1/orders", &headers, br#"{"total":"1"}"#).await;
     assert_eq!(reply.header("x-request-id"), Some("my-request-1"));
     let ended = server.terminate().await;
-    let events: Vec<Value> = ended.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let events: Vec<Value> =
+        ended.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of_request = |event: &&Value| {
         let spans = event["spans"].as_array().cloned().unwrap_or_default();
         spans.iter().any(|span| span["request_id"] == "my-request-1")
     };
-    let line = events.iter().find(of_request).unwrap_or_else(|| panic!("no line names the request: {}", ended.stderr));
+    let line = events
+        .iter()
+        .find(of_request)
+        .unwrap_or_else(|| panic!("no line names the request: {}", ended.stderr));
     assert_eq!(json!([line["status"], line["order_id"]]), json!([201, reply.json()["order_id"]]), "{line}");
 }
 

@@ -22,8 +22,14 @@ async fn every_documented_request_works_at_the_root_and_under_the_prefix() {
         assert!(uuid::Uuid::try_parse(row["id"].as_str().unwrap()).is_ok(), "{row}");
         assert!(is_moment(&row["createdAt"], 3), "{row}");
         let expected = json!([id, "c-42", "PENDING", 0, null, null]);
-        let found =
-            json!([row["orderId"], row["customer"], row["status"], row["attempts"], row["lockedAt"], row["lastError"]]);
+        let found = json!([
+            row["orderId"],
+            row["customer"],
+            row["status"],
+            row["attempts"],
+            row["lockedAt"],
+            row["lastError"]
+        ]);
         assert_eq!(found, expected);
 
         let again = server.post(&format!("{base}/orders"), &body).await;
@@ -46,7 +52,11 @@ async fn every_documented_request_works_at_the_root_and_under_the_prefix() {
     }
     let metrics = server.get("/metrics").await;
     assert_eq!(metrics.status, 200, "this contract leaves our own metrics where they are");
-    assert!(metrics.text().contains(r#"wellorder_duplicates_differing_total{contract="oscarps"} 2"#), "{}", metrics.text());
+    assert!(
+        metrics.text().contains(r#"wellorder_duplicates_differing_total{contract="oscarps"} 2"#),
+        "{}",
+        metrics.text()
+    );
 }
 
 #[tokio::test]
@@ -57,7 +67,10 @@ async fn the_root_and_the_prefix_are_one_contract_and_the_order_is_in_the_core_t
     assert_eq!(server.post("/oscarps/orders", body).await.status, 200);
     assert_eq!(server.json("/oscarps/orders/a%2Fb%20%C3%BC").await, row);
     let order = server.json(&format!("/v1/orders/{}", row["id"].as_str().unwrap())).await;
-    assert_eq!(json!([order["source"], order["reference"], order["total"]]), json!(["oscarps", "a/b ü", "1.10"]));
+    assert_eq!(
+        json!([order["source"], order["reference"], order["total"]]),
+        json!(["oscarps", "a/b ü", "1.10"])
+    );
     assert_eq!(server.get("/parspec/orders/1").await.status, 404, "another contract does not see it");
 }
 
@@ -97,7 +110,8 @@ async fn an_order_is_locked_while_it_is_worked_on_and_processed_then() {
 
 #[tokio::test]
 async fn with_the_simulated_worker_it_goes_from_pending_to_processed() {
-    let server = Server::builder().args(&["--as", "oscarps"]).env("WORKER_PROCESSING_DELAY_MS", "20").start().await;
+    let server =
+        Server::builder().args(&["--as", "oscarps"]).env("WORKER_PROCESSING_DELAY_MS", "20").start().await;
     let created = server.post("/orders", r#"{"orderId":"A-1","customer":"c","total":1}"#).await;
     assert_eq!(created.json()["status"], "PENDING");
     server.until("/orders/A-1", |row| row["status"] == "PROCESSED").await;

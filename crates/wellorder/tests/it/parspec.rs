@@ -27,8 +27,13 @@ async fn every_documented_request_works_at_the_root_and_under_the_prefix() {
         assert_eq!(names(&wrapped), ["order"]);
         let order = &wrapped["order"];
         assert_eq!(names(order), ORDER);
-        let found =
-            json!([order["id"], order["userId"], order["itemIds"], order["status"], order["processingStartTime"]]);
+        let found = json!([
+            order["id"],
+            order["userId"],
+            order["itemIds"],
+            order["status"],
+            order["processingStartTime"]
+        ]);
         assert_eq!(found, json!([number, "user-123", ["item1", "item2"], "PENDING", null]));
         assert!(created.text().contains(r#""totalAmount":59.99,"#), "{}", created.text());
         assert!(is_moment(&order["createdAt"], 3) && order["createdAt"] == order["updatedAt"], "{order}");
@@ -99,7 +104,8 @@ async fn an_order_goes_from_pending_over_processing_to_completed() {
 
 #[tokio::test]
 async fn with_the_simulated_worker_the_average_is_what_it_takes() {
-    let server = Server::builder().args(&["--as", "parspec"]).env("WORKER_PROCESSING_DELAY_MS", "50").start().await;
+    let server =
+        Server::builder().args(&["--as", "parspec"]).env("WORKER_PROCESSING_DELAY_MS", "50").start().await;
     for _ in 0..3 {
         assert_eq!(server.post("/orders", BODY).await.status, 201);
     }
@@ -153,7 +159,8 @@ async fn with_an_address_for_operators_both_metrics_are_served() {
     let ours = ops.get("/metrics").await;
     assert_eq!(ours.status, 200);
     assert!(ours.header("content-type").unwrap().starts_with("text/plain"), "{ours:?}");
-    let counted = r#"wellorder_http_requests_total{mount="parspec",method="POST",route="/orders",status="201"} 1"#;
+    let counted =
+        r#"wellorder_http_requests_total{mount="parspec",method="POST",route="/orders",status="201"} 1"#;
     assert!(ours.text().contains(counted), "{}", ours.text());
     assert!(ours.text().contains(r#"wellorder_orders{source="parspec""#), "{}", ours.text());
     assert_eq!(server.json("/metrics").await["totalOrders"], Value::from(1));

@@ -66,11 +66,13 @@ async fn the_wait_that_it_asks_for_is_honoured() {
     server.until_order(&order, "done").await;
     let (events, _) = server.feed(10).await;
     let micros = |text: &str| {
-        let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap();
+        let parsed =
+            time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap();
         parsed.unix_timestamp_nanos() / 1_000
     };
     let failed = &events[1];
-    let asked = micros(failed["data"]["retry_at"].as_str().unwrap()) - micros(failed["occurred_at"].as_str().unwrap());
+    let asked = micros(failed["data"]["retry_at"].as_str().unwrap())
+        - micros(failed["occurred_at"].as_str().unwrap());
     assert!(asked >= 2_000_000, "the wait outlasts the backoff: {asked} µs");
     let again = micros(events[2]["data"]["started_at"].as_str().unwrap());
     assert!(again >= micros(failed["data"]["retry_at"].as_str().unwrap()), "{events:?}");
@@ -122,7 +124,8 @@ async fn redirects_are_not_followed() {
 
 #[tokio::test]
 async fn a_processor_that_hangs_is_given_up_and_tried_again() {
-    let receiver = Receiver::start(|call| if call.before == 0 { Answer::Nothing } else { Answer::Says(200, "") }).await;
+    let receiver =
+        Receiver::start(|call| if call.before == 0 { Answer::Nothing } else { Answer::Says(200, "") }).await;
     let server = Server::builder()
         .env("WELLORDER_HTTP_PROCESSOR_TIMEOUT_MS", "100")
         .processor(&receiver.url())
@@ -168,7 +171,10 @@ async fn one_order_that_hangs_holds_up_no_other() {
         let order = server.accept(&json!({ "reference": format!("r-{number}"), "total": 1 })).await;
         server.until_order(&order, "done").await;
     }
-    assert_eq!(server.json(&format!("/v1/orders/{}", slow["order_id"].as_str().unwrap())).await["processing"], "running");
+    assert_eq!(
+        server.json(&format!("/v1/orders/{}", slow["order_id"].as_str().unwrap())).await["processing"],
+        "running"
+    );
     receiver.open();
     server.until_order(&slow, "done").await;
 }

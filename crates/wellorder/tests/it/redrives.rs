@@ -39,7 +39,11 @@ async fn parked_orders_are_listed_counted_and_redriven_over_http() {
     assert_eq!(count(json!({ "order_ids": [orders[0]["order_id"]] })).await, 1);
     assert_eq!(count(json!({ "error_contains": "simulated" })).await, 3);
     assert_eq!(count(json!({ "source": "parspec" })).await, 0);
-    assert_eq!(server.json("/v1/parked").await["orders"].as_array().unwrap().len(), 3, "a dry run does nothing");
+    assert_eq!(
+        server.json("/v1/parked").await["orders"].as_array().unwrap().len(),
+        3,
+        "a dry run does nothing"
+    );
 
     let body = json!({ "filter": { "order_ids": [orders[0]["order_id"]] }, "reason": "one" });
     let started = server.post("/v1/redrives", &body.to_string()).await;

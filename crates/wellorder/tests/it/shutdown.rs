@@ -9,8 +9,11 @@ const STOPPING: &str = "stopping";
 #[tokio::test]
 async fn work_that_can_end_in_time_ends() {
     let receiver = Receiver::gated().await;
-    let server =
-        Server::builder().env("WELLORDER_SHUTDOWN_DRAIN_MS", "3600000").processor(&receiver.url()).start().await;
+    let server = Server::builder()
+        .env("WELLORDER_SHUTDOWN_DRAIN_MS", "3600000")
+        .processor(&receiver.url())
+        .start()
+        .await;
     let home = server.home();
     let mut orders = Vec::new();
     for number in 0..5 {
@@ -45,7 +48,10 @@ async fn work_that_takes_longer_is_given_back_and_burns_no_attempt() {
     let ended = server.terminate().await;
     assert_eq!(ended.code(), 0, "{ended:?}");
     let offline = home.run(&["orders", "get", "a", "--json"]).json();
-    assert_eq!(json!([offline["processing"], offline["attempt"], offline["version"]]), json!(["queued", 0, 1]));
+    assert_eq!(
+        json!([offline["processing"], offline["attempt"], offline["version"]]),
+        json!(["queued", 0, 1])
+    );
     assert_eq!(home.audited()["work"], 1);
     let server = builder.start().await;
     assert_eq!(server.started["leases_expired"], 0, "nothing was left leased");
@@ -116,8 +122,7 @@ async fn an_idle_connection_does_not_keep_it_alive() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_nothing_is_lost() {
     let receiver = Receiver::gated().await;
-    let builder =
-        Server::builder().env("WELLORDER_SHUTDOWN_DRAIN_MS", "3600000").processor(&receiver.url());
+    let builder = Server::builder().env("WELLORDER_SHUTDOWN_DRAIN_MS", "3600000").processor(&receiver.url());
     let server = builder.clone().start().await;
     let order = server.accept(&json!({ "reference": "a", "total": 1 })).await;
     receiver.until_calls(1).await;

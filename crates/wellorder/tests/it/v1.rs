@@ -63,8 +63,10 @@ async fn the_documented_order_is_taken_in_once() {
     assert_eq!(created.header("location"), Some(format!("/v1/orders/{id}").as_str()));
     assert_eq!(created.header("etag"), Some("\"1\""));
     assert_eq!(names(&order), ORDER);
-    let line = json!({"sku": "tea", "name": "Green tea", "quantity": 2, "unit_price": "9.95", "amount": "19.90"});
-    let found = json!([order["number"], order["source"], order["lines"], order["total"], order["attributes"]]);
+    let line =
+        json!({"sku": "tea", "name": "Green tea", "quantity": 2, "unit_price": "9.95", "amount": "19.90"});
+    let found =
+        json!([order["number"], order["source"], order["lines"], order["total"], order["attributes"]]);
     assert_eq!(found, json!([1, "api", [line], "19.90", { "gift": true }]));
     let found = json!([order["version"], order["processing"], order["fulfilment"], order["withdrawn"]]);
     assert_eq!(found, json!([1, "queued", "unshipped", false]));

@@ -126,7 +126,9 @@ impl Served {
         while let Some((headers, order)) = read(&mut stream).await {
             let call = self.record(headers, order);
             let reply = match (self.script)(&call) {
-                Answer::Says(status, head) => format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n{head}\r\n"),
+                Answer::Says(status, head) => {
+                    format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n{head}\r\n")
+                }
                 Answer::Tells(status, body) => {
                     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
                 }

@@ -120,8 +120,7 @@ impl Process {
 
     /// Waits for its end.
     async fn ended(mut self) -> Ended {
-        let status =
-            eventually("the end of the process", async || self.child.try_wait().unwrap()).await;
+        let status = eventually("the end of the process", async || self.child.try_wait().unwrap()).await;
         let (stdout, stderr) = (self.stdout.whole().await, self.stderr.whole().await);
         Ended { status, stdout, stderr }
     }
@@ -179,7 +178,13 @@ impl Server {
         patiently(path, self.client.post(path, json)).await
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
         patiently(path, self.client.send(method, path, headers, body)).await
     }
 
@@ -191,7 +196,12 @@ impl Server {
     }
 
     /// Posts JSON to a server that may die of it.
-    pub(crate) async fn post_in_peril(&self, path: &str, headers: &[(&str, &str)], json: &str) -> Option<Reply> {
+    pub(crate) async fn post_in_peril(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        json: &str,
+    ) -> Option<Reply> {
         let headers = [headers, &[("content-type", "application/json")]].concat();
         let mut connection = self.connect().await;
         connection.write_request("POST", path, &headers, json.as_bytes(), false).await;
