@@ -176,6 +176,7 @@ fn json_code(invalid: &InvalidJson) -> &'static str {
         InvalidJson::Syntax { .. } => "malformed",
         InvalidJson::DuplicateKey { .. } => "duplicate-key",
         InvalidJson::Nul { .. } => "nul",
+        InvalidJson::ReservedKey { .. } => "reserved-key",
         InvalidJson::TooDeep { .. } => "too-deep",
         InvalidJson::TooMany { .. } => "too-many",
     }

@@ -19,6 +19,7 @@ pub(crate) fn sentence(invalid: &InvalidJson) -> String {
         }
         InvalidJson::DuplicateKey { .. } => "Given twice".to_owned(),
         InvalidJson::Nul { .. } => "Must not contain U+0000".to_owned(),
+        InvalidJson::ReservedKey { .. } => "Holds a reserved key".to_owned(),
         InvalidJson::TooDeep { depth_max, .. } => format!("Nested deeper than {depth_max} levels"),
         InvalidJson::TooMany { items_max, .. } => format!("More than {items_max} items"),
     };

@@ -92,9 +92,23 @@ async fn orders(
                 .iter()
                 .filter(|event| event.position <= head.position && event.position > head.floor);
             chained += counted.count() as u64;
+            check_identity(app.storage.install().shards, head.shard, &dossier.order, report);
             check_order(head, dossier, report);
         }
         progress(report.orders);
+    }
+}
+
+/// An order lies in the shard of its id, and its id is that of its reference.
+fn check_identity(shards: u16, shard: Shard, order: &Order, report: &mut Report) {
+    let id = order.id;
+    if id.shard(shards) != shard {
+        report.add("identity", Some(shard), id.to_string(), format!("belongs to shard {}", id.shard(shards)));
+    }
+    let derived =
+        order.reference.as_ref().map(|reference| OrderId::derived(&order.tenant, &order.source, reference));
+    if let Some(derived) = derived.filter(|derived| *derived != id) {
+        report.add("identity", Some(shard), id.to_string(), format!("its reference belongs to {derived}"));
     }
 }
 
@@ -106,7 +120,8 @@ fn check_order(head: Head, dossier: &OrderDossier, report: &mut Report) {
     }
     let mut folded: Option<Order> = None;
     for event in &dossier.events {
-        if event.order_id != dossier.order.id || event.tenant != dossier.order.tenant {
+        let order = &dossier.order;
+        if (event.order_id, &event.tenant, &event.source) != (order.id, &order.tenant, &order.source) {
             report.add("events", Some(shard), id, format!("position {} is another order's", event.position));
             return;
         }

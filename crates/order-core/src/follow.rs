@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Bytes of events after which a page, or a delivery, is full; one event more may be in it.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
 /// How a follower reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FollowerPolicy {
@@ -138,7 +141,14 @@ impl Follower {
                     pause = self.policy.retry_min;
                     self.policy.idle
                 }
-                Ok(Progress::Paused) => self.policy.idle,
+                Ok(Progress::Paused) => {
+                    // More events change nothing: look now and then whether it was resumed.
+                    tokio::select! {
+                        _ = stop.wait_for(|stop| *stop) => return,
+                        () = tokio::time::sleep(self.policy.idle) => {}
+                    }
+                    continue;
+                }
                 Err(error) => {
                     self.failed(&error);
                     // A fault is not mended by more events: wait for time alone.
@@ -216,24 +226,27 @@ async fn read_fairly(
     limit: u32,
 ) -> Result<Vec<Vec<Event>>, Fault> {
     let mut streams: Vec<Vec<Event>> = Vec::new();
-    let mut room = limit;
-    while room > 0 {
+    let (mut room, mut bytes) = (limit, 0);
+    while room > 0 && bytes < PAGE_BYTES_MAX {
         let behind: Vec<&Head> = heads
             .iter()
             .zip(&*positions)
-            .filter(|(head, at)| head.position > **at)
+            .filter(|(head, at)| head.position > (**at).max(head.floor))
             .map(|(head, _)| head)
             .collect();
         let Some(share) = room.checked_div(u32::try_from(behind.len()).unwrap_or(u32::MAX)) else { break };
         for head in behind {
             let position = &mut positions[usize::from(head.shard.0)];
-            let events = app.storage.journal(head.shard, *position, share.max(1).min(room)).await?;
-            check_gapless(head.shard, *position, &events)?;
-            let Some(last) = events.last() else { return Ok(streams) };
+            let after = (*position).max(head.floor);
+            let events = app.storage.journal(head.shard, after, share.max(1).min(room)).await?;
+            check_gapless(head.shard, after, &events)?;
+            // The head says that there is something behind.
+            let last = events.last().ok_or_else(|| gap(head.shard, after + 1, head.position))?;
             *position = last.position;
             room -= u32::try_from(events.len()).unwrap_or(room).min(room);
+            bytes += events.iter().map(|event| event.data.len()).sum::<usize>();
             streams.push(events);
-            if room == 0 {
+            if room == 0 || bytes >= PAGE_BYTES_MAX {
                 break;
             }
         }
@@ -245,13 +258,15 @@ async fn read_fairly(
 fn check_gapless(shard: Shard, after: u64, events: &[Event]) -> Result<(), Fault> {
     let found = events.iter().map(|event| event.position);
     match found.zip(after + 1..).find(|(found, expected)| found != expected) {
-        // Positions at the very start may have been given up by retention.
-        Some((found, expected)) if after > 0 || expected > 1 => Err(Fault::internal(format!(
-            "shard {shard} of the journal has no positions {expected} to {}: run `wellorder audit`",
-            found - 1
-        ))),
-        _ => Ok(()),
+        Some((found, expected)) => Err(gap(shard, expected, found - 1)),
+        None => Ok(()),
     }
+}
+
+fn gap(shard: Shard, from: u64, to: u64) -> Fault {
+    Fault::internal(format!(
+        "shard {shard} of the journal has no positions {from} to {to}: run `wellorder audit`"
+    ))
 }
 
 fn merged(streams: Vec<Vec<Event>>) -> Vec<Event> {

@@ -45,6 +45,12 @@ pub enum InvalidJson {
         /// JSON pointer of the text, or of the key that holds it.
         pointer: String,
     },
+    /// A key is reserved for internal use.
+    #[error("a key in {pointer} is reserved")]
+    ReservedKey {
+        /// JSON pointer of the object.
+        pointer: String,
+    },
     /// Nested too deeply.
     #[error("nested deeper than {depth_max} levels at {pointer}")]
     TooDeep {
@@ -70,6 +76,7 @@ impl InvalidJson {
             Self::Syntax { .. } => "",
             Self::DuplicateKey { pointer }
             | Self::Nul { pointer }
+            | Self::ReservedKey { pointer }
             | Self::TooDeep { pointer, .. }
             | Self::TooMany { pointer, .. } => pointer,
         }
@@ -107,6 +114,8 @@ pub fn push_pointer(pointer: &mut String, token: &str) {
     }
 }
 
+/// What the keys begin with by which serde_json hands over what JSON has no type for.
+const RESERVED_PREFIX: &str = "$serde_json::private::";
 /// The key under which serde_json's `arbitrary_precision` hands a number to a visitor.
 const EXACT_NUMBER_KEY: &str = "$serde_json::private::Number";
 
@@ -224,6 +233,10 @@ impl<'de> Visitor<'de> for Check<'_> {
                 Some(depth) => depth,
                 None => *depth.insert(self.enter()?),
             };
+            // Names by which serde_json talks to itself: it would take the value for something else than was sent.
+            if key.starts_with(RESERVED_PREFIX) {
+                return Err(self.guard.refuse(|pointer| InvalidJson::ReservedKey { pointer }));
+            }
             let nul = key.contains('\0');
             self.guard.path.borrow_mut().push(key.clone());
             if nul {
@@ -274,6 +287,15 @@ mod tests {
     fn u0000_is_refused_in_texts_and_keys() {
         assert_eq!(check(r#"{"a":"x\u0000"}"#), Err(InvalidJson::Nul { pointer: "/a".into() }));
         assert!(matches!(check(r#"{"a\u0000":1}"#), Err(InvalidJson::Nul { .. })));
+    }
+
+    #[test]
+    fn keys_that_the_parser_uses_itself_are_refused() {
+        let smuggled = r#"{"a":{"$serde_json::private::RawValue":"[[[[[[1]]]]]]"}}"#;
+        assert_eq!(check(smuggled), Err(InvalidJson::ReservedKey { pointer: "/a".into() }));
+        let escaped = r#"{"a":{"\u0024serde_json::private::RawValue":"x"}}"#;
+        assert_eq!(check(escaped), Err(InvalidJson::ReservedKey { pointer: "/a".into() }));
+        assert!(check(r#"{"b":1,"$serde_json::private::Number":"1"}"#).is_err());
     }
 
     #[test]

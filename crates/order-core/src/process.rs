@@ -19,6 +19,12 @@ use tokio::time::Instant;
 /// Longest error text that is kept of a failed try, in bytes.
 pub const ERROR_BYTES_MAX: usize = 1_000;
 
+/// First and longest wait before a result that could not be settled is settled again.
+const SETTLE_AGAIN_MIN: Duration = Duration::from_millis(50);
+const SETTLE_AGAIN_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for the work that is given back at the end.
+const GIVE_BACK: Duration = Duration::from_secs(2);
+
 /// How a worker works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerPolicy {
@@ -194,14 +200,22 @@ impl Worker {
                 }
             }
         }
-        let left: Vec<_> = self.held().iter().map(|(token, (order_id, _))| (*order_id, *token)).collect();
-        for (order_id, token) in left {
-            let now = self.app.clock.now();
-            let settled = self.submit_settle(order_id, token, Outcome::Release { at: now }, now).await;
-            if let Err(error) = settled {
-                tracing::warn!(%order_id, %error, "cannot give work back; its lease runs out by itself");
-            }
-            self.held().remove(&token);
+        let left: Vec<_> = self
+            .held()
+            .drain()
+            .map(|(token, (order_id, _))| self.clone().give_back(order_id, token))
+            .collect();
+        // All at once, so that they share a commit; a storage that is away gets its leases run out instead.
+        let given = futures_util::future::join_all(left);
+        if tokio::time::timeout(GIVE_BACK, given).await.is_err() {
+            tracing::warn!("could not give all work back; its leases run out by themselves");
+        }
+    }
+
+    async fn give_back(self, order_id: OrderId, token: LeaseToken) {
+        let now = self.app.clock.now();
+        if let Err(error) = self.submit_settle(order_id, token, Outcome::Release { at: now }, now).await {
+            tracing::warn!(%order_id, %error, "cannot give work back; its lease runs out by itself");
         }
     }
 
@@ -257,7 +271,7 @@ impl Worker {
     }
 
     async fn settle(&self, leased: &Leased, processed: Processed) {
-        let mut pause = Duration::from_millis(50);
+        let mut pause = SETTLE_AGAIN_MIN;
         loop {
             let now = self.app.clock.now();
             let outcome =
@@ -268,15 +282,13 @@ impl Worker {
                 Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
                     return self.lost(leased.order.id);
                 }
-                // Storage is away: the result is worth keeping until somebody else may have taken the work.
-                Err(error) if now < leased.until.plus(self.policy.lease.lease) => {
-                    tracing::warn!(order_id = %leased.order.id, %error, "cannot settle yet");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                }
+                // Storage is away: the result is worth keeping, and the token fences it however late it comes.
                 Err(error) => {
-                    tracing::error!(order_id = %leased.order.id, %error, "gave up settling; the work will run again");
-                    return;
+                    if pause == SETTLE_AGAIN_MIN {
+                        tracing::warn!(order_id = %leased.order.id, %error, "cannot settle yet; trying again");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(SETTLE_AGAIN_MAX);
                 }
             }
         }

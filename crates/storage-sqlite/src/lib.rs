@@ -77,18 +77,17 @@ impl SqliteStorage {
     pub fn open(options: &Options, seed: &Seed, now: Timestamp) -> Result<(Self, Opened), Fault> {
         let mut conn = connect::writer(&options.path, options.busy_timeout).map_err(fault)?;
         let migrated = migrate::migrate(&mut conn, &options.path, now)?;
-        if meta::load(&conn).map_err(fault)?.is_none() {
+        if meta::load(&conn)?.is_none() {
             meta::install(&mut conn, seed).map_err(fault)?;
         }
-        let install =
-            meta::load(&conn).map_err(fault)?.ok_or_else(|| Fault::internal("the install did not last"))?;
+        let install = meta::load(&conn)?.ok_or_else(|| Fault::internal("the install did not last"))?;
         meta::check_shards(&install, seed.shards)?;
         let leases_expired = apply::live_leases(&conn, now).map_err(fault)?;
         let install = Arc::new(install);
         let guard = Arc::new(Guard::new(&options.path, options.free_bytes_min));
         let writer = Writer::start(WriterState {
             conn,
-            identity: guard.identity()?,
+            identity: guard.opened()?,
             guard: Arc::clone(&guard),
             install: Arc::clone(&install),
             path: options.path.clone(),
@@ -96,7 +95,7 @@ impl SqliteStorage {
             suspect: false,
             dirty: true,
             failing: false,
-            expire_leases: (leases_expired > 0).then_some(now),
+            expire_leases: Some(now),
         })?;
         let readers = readers(options, &guard, &install);
         Ok((Self { install, guard, readers, writer: Some(writer) }, Opened { migrated, leases_expired }))
@@ -110,7 +109,7 @@ impl SqliteStorage {
         let guard = Arc::new(Guard::new(&options.path, 0));
         guard.identity()?;
         let conn = connect::read_only(&options.path, options.busy_timeout).map_err(fault)?;
-        let install = meta::load(&conn).map_err(fault)?;
+        let install = meta::load(&conn)?;
         let install = install.ok_or_else(|| Fault::internal("the file is no database of wellorder"))?;
         let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
         if install.schema_version != newest {

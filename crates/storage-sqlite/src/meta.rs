@@ -1,5 +1,6 @@
 //! What the database says of itself, in the table `meta`.
 
+use crate::error::fault;
 use crate::migrate;
 use order_core::Fault;
 use order_core::query::Install;
@@ -23,11 +24,14 @@ fn get<T: FromSql>(conn: &Connection, key: &str) -> rusqlite::Result<Option<T>> 
 }
 
 /// What was written at install; `None` for a database that has not been installed to the end.
-pub(crate) fn load(conn: &Connection) -> rusqlite::Result<Option<Install>> {
-    let schema_version = migrate::version(conn).unwrap_or(0);
-    if schema_version == 0 {
-        return Ok(None);
+pub(crate) fn load(conn: &Connection) -> Result<Option<Install>, Fault> {
+    match migrate::version(conn)? {
+        0 => Ok(None),
+        schema_version => read(conn, schema_version).map_err(fault),
     }
+}
+
+fn read(conn: &Connection, schema_version: u32) -> rusqlite::Result<Option<Install>> {
     let Some(id) = get::<[u8; 16]>(conn, "installation_id")? else { return Ok(None) };
     let (Some(shards), Some(epoch), Some(cursor_key)) =
         (get(conn, "shards")?, get(conn, "epoch")?, get(conn, "cursor_key")?)

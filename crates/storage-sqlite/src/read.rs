@@ -10,6 +10,9 @@ use order_core::redrive::{Redrive, RedriveItem};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::LazyLock;
 
+/// Bytes of events after which a read of the journal ends.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
 static EVENT_AT: LazyLock<String> =
     LazyLock::new(|| ["SELECT ", EVENT_COLUMNS, " FROM journal WHERE shard = ?1 AND position = ?2"].concat());
 static EVENTS_AFTER: LazyLock<String> = LazyLock::new(|| {
@@ -35,14 +38,24 @@ pub(crate) fn chain(conn: &Connection, shard: Shard, position: u64) -> rusqlite:
     Ok(events)
 }
 
-/// Events of one shard behind `after`.
+/// Events of one shard behind `after`, at most `limit` of them and about [`PAGE_BYTES_MAX`].
 pub(crate) fn journal(
     conn: &Connection,
     shard: Shard,
     after: u64,
     limit: u32,
 ) -> rusqlite::Result<Vec<Event>> {
-    collect(&mut *conn.prepare_cached(&EVENTS_AFTER)?, params![shard.0, after, limit], event)
+    let mut statement = conn.prepare_cached(&EVENTS_AFTER)?;
+    let mut rows = statement.query(params![shard.0, after, limit])?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while bytes < PAGE_BYTES_MAX
+        && let Some(row) = rows.next()?
+    {
+        let event = event(row)?;
+        bytes += event.data.len();
+        events.push(event);
+    }
+    Ok(events)
 }
 
 /// The head of every shard.

@@ -67,11 +67,11 @@ impl Readers {
         }
         let identity = self.guard.identity()?;
         let conn = connect::read_only(&self.path, self.busy_timeout).map_err(fault)?;
-        if self.guard.check(identity)? == Found::Other {
-            return Err(unavailable("the database file is being replaced"));
+        if self.guard.check(identity)? != Found::Same {
+            return Err(unavailable("the database file or its log is being replaced"));
         }
         // Somebody else's orders must not be shown for ours.
-        let install = meta::load(&conn).map_err(fault)?;
+        let install = meta::load(&conn)?;
         if install.map(|install| install.installation_id) != Some(self.installation_id) {
             return Err(unavailable("the file at the database's path is another database"));
         }

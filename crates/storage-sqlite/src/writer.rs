@@ -95,25 +95,28 @@ impl WriterState {
         if fault_point::planted("ack-before-commit") {
             return self.acknowledge_too_early(&commands, reply);
         }
-        let began = Instant::now();
+        let (began, changes) = (Instant::now(), self.conn.total_changes());
         let committed = self.transaction(&commands);
+        let wrote = self.conn.total_changes() != changes;
+        self.dirty |= wrote;
         metrics::histogram!("wellorder_storage_commit_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("wellorder_storage_commit_commands").record(commands.len() as f64);
-        self.report(&committed);
+        self.report(&committed, wrote);
         drop(reply.send(committed));
     }
 
     /// Says once that commits fail, and once that they succeed again; each caller hears of its own.
-    fn report(&mut self, committed: &Result<Committed, Fault>) {
+    fn report(&mut self, committed: &Result<Committed, Fault>, wrote: bool) {
         match committed {
-            Err(Fault::Unavailable { why, .. }) => {
+            Err(fault @ (Fault::Unavailable { .. } | Fault::OutcomeUnknown)) => {
                 metrics::counter!("wellorder_storage_commit_faults_total").increment(1);
                 if !self.failing {
-                    tracing::error!(%why, "cannot commit; trying again with each command");
+                    tracing::error!(%fault, "cannot commit; trying again with each command");
                 }
                 self.failing = true;
             }
-            Ok(_) if self.failing => {
+            // A commit that wrote nothing has proved nothing.
+            Ok(_) if self.failing && wrote => {
                 tracing::info!("commits succeed again");
                 self.failing = false;
             }
@@ -124,6 +127,8 @@ impl WriterState {
     fn transaction(&mut self, commands: &[Command]) -> Result<Committed, Fault> {
         self.ready()?;
         let committed = self.begin().and_then(|()| self.apply(commands));
+        // While the write lock is ours, only a failing disk makes storage unavailable.
+        self.suspect |= matches!(committed, Err(Fault::Unavailable { .. }));
         let committed = committed.and_then(|committed| self.end().map(|()| committed));
         if committed.is_err() && !self.conn.is_autocommit() {
             // What cannot be undone now is undone when the connection is opened again.
@@ -134,7 +139,8 @@ impl WriterState {
         // Only now is it sure that what was flushed lies where it will be looked for.
         match self.guard.check(self.identity)? {
             Found::Same => Ok(committed),
-            Found::Other => Err(unavailable("the database file was replaced during a commit")),
+            Found::LogGone => self.rescue().map(|()| committed),
+            Found::Other => Err(replaced()),
         }
     }
 
@@ -146,41 +152,63 @@ impl WriterState {
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
-        self.statement("BEGIN IMMEDIATE").map_err(|error| self.note(error))
+        self.statement("BEGIN IMMEDIATE").map_err(fault)
     }
 
     fn end(&mut self) -> Result<(), Fault> {
-        self.dirty = true;
-        self.statement("COMMIT").map_err(|error| self.note(error))
+        self.statement("COMMIT").map_err(|error| match error.sqlite_error_code() {
+            // All of it may be in the log already, and a crash now would bring it back.
+            Some(ErrorCode::SystemIoFailure) => {
+                self.suspect = true;
+                tracing::warn!(%error, "the outcome of a commit is unknown");
+                Fault::OutcomeUnknown
+            }
+            _ => fault(error),
+        })
     }
 
     fn statement(&self, sql: &str) -> rusqlite::Result<()> {
         self.conn.prepare_cached(sql)?.execute([]).map(drop)
     }
 
-    fn note(&mut self, error: rusqlite::Error) -> Fault {
-        let code = error.sqlite_error_code();
-        self.suspect |=
-            matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly));
-        fault(error)
-    }
-
     /// Makes sure that the connection leads to the file at the path, and that there is room.
     fn ready(&mut self) -> Result<(), Fault> {
-        if self.guard.check(self.identity)? == Found::Other || self.suspect {
+        match self.guard.check(self.identity)? {
+            Found::Same => {}
+            Found::LogGone => self.rescue()?,
+            // Opening it here would mix our log into it.
+            Found::Other => return Err(replaced()),
+        }
+        if self.suspect {
             self.reopen()?;
         }
         self.guard.check_space()
     }
 
-    fn reopen(&mut self) -> Result<(), Fault> {
-        let identity = self.guard.identity()?;
-        let conn = connect::writer(&self.path, self.busy_timeout).map_err(fault)?;
-        let install = meta::load(&conn).map_err(fault)?;
-        if install.as_ref().map(|install| install.installation_id) != Some(self.install.installation_id) {
-            return Err(unavailable("the file at the database's path is another database"));
+    /// The log at the path is not the open one: carries what the open one holds into the database, then begins a new one.
+    fn rescue(&mut self) -> Result<(), Fault> {
+        let (busy, pages, carried): (i64, i64, i64) = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .map_err(fault)?;
+        if busy != 0 || pages != carried {
+            return Err(unavailable(
+                "the database's log was deleted; carrying what it holds into the database",
+            ));
         }
-        (self.conn, self.identity, self.suspect) = (conn, identity, false);
+        tracing::warn!("the database's log was deleted while in use; what it held is in the database");
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Result<(), Fault> {
+        let conn = connect::writer(&self.path, self.busy_timeout).map_err(fault)?;
+        let install = meta::load(&conn)?;
+        if install.as_ref() != Some(&*self.install) {
+            return Err(replaced());
+        }
+        (self.conn, self.identity, self.suspect) = (conn, self.guard.opened()?, false);
         tracing::warn!("opened the database again");
         Ok(())
     }
@@ -188,14 +216,12 @@ impl WriterState {
     /// Carries the log into the database and empties it; gives way to whoever reads or waits.
     fn idle(&mut self, queue: &Receiver<Batch>) {
         if self.dirty && self.guard.check(self.identity).is_ok_and(|found| found == Found::Same) {
-            let quiet = self.conn.busy_timeout(Duration::ZERO).and_then(|()| {
-                let busy: i64 =
-                    self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-                self.conn.busy_timeout(self.busy_timeout)?;
-                Ok(busy == 0)
+            let carried = self.conn.busy_timeout(Duration::ZERO).and_then(|()| {
+                self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
             });
-            self.dirty = !matches!(quiet, Ok(true));
-            self.suspect |= quiet.is_err();
+            let waits = self.conn.busy_timeout(self.busy_timeout);
+            self.dirty = !matches!(carried, Ok(0));
+            self.suspect |= carried.is_err() || waits.is_err();
             return;
         }
         // Nothing to carry: sleep until there is something to do.
@@ -219,4 +245,8 @@ impl WriterState {
             self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();
         }
     }
+}
+
+fn replaced() -> Fault {
+    unavailable("the database file was replaced while in use: restart to use the one that is there now")
 }

@@ -1,9 +1,11 @@
 //! A database that is locked, full, missing or replaced: nothing is acknowledged, nothing is lost, and it recovers.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use order_core::command::{Command, Reply};
+use order_core::command::{Claim, Command, Reply};
+use order_core::ids::{EventId, LeaseToken};
 use order_core::intake::Accepted;
 use order_core::ports::{Committed, Storage};
+use order_core::query::OrderQuery;
 use order_core::{Fault, Ids, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,16 +106,111 @@ async fn a_missing_file_is_unavailable_and_what_was_acknowledged_is_there_when_i
 
 #[tokio::test]
 async fn another_database_at_the_path_is_never_written() {
-    let database = Database::new();
-    assert!(is_new(database.accept("before").await));
-    let other = database.folder.path().join("other.db");
-    drop(open(&other, 0, SeededIds::new(99).uuid_v4()).unwrap());
-    // As an operator does who puts another database in place: file and log go together.
-    for suffix in ["-wal", "-shm"] {
-        std::fs::remove_file(database.folder.path().join(format!("a.db{suffix}"))).unwrap();
+    for log_stays in [true, false] {
+        let database = Database::new();
+        assert!(is_new(database.accept("ours").await));
+        let path = database.folder.path().join("other.db");
+        let other = open(&path, 0, SeededIds::new(99).uuid_v4()).unwrap();
+        let theirs = accept(intake("theirs"), &*SeededIds::new(98), Timestamp::from_micros(NOW));
+        assert!(is_new(other.commit(0, Arc::from([theirs])).await));
+        drop(other);
+        if !log_stays {
+            for suffix in ["-wal", "-shm"] {
+                std::fs::remove_file(database.folder.path().join(format!("a.db{suffix}"))).unwrap();
+            }
+        }
+        std::fs::rename(&path, database.path()).unwrap();
+        assert!(unavailable(database.accept("a").await).contains("replaced"), "log stays: {log_stays}");
+        assert!(database.storage.heads().await.is_err(), "nor is it shown for ours");
+        // Read without the log beside it, as it was put there.
+        let put = database.folder.path().join("put.db");
+        std::fs::copy(database.path(), &put).unwrap();
+        let references: Vec<String> = rusqlite::Connection::open(put)
+            .unwrap()
+            .prepare("SELECT reference FROM orders")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(references, ["theirs"], "log stays: {log_stays}");
     }
-    std::fs::rename(&other, database.path()).unwrap();
-    assert!(unavailable(database.accept("a").await).contains("another database"));
+}
+
+#[tokio::test]
+async fn a_log_that_is_deleted_under_the_server_loses_nothing() {
+    let database = Database::new();
+    for reference in ["a", "b", "c"] {
+        assert!(is_new(database.accept(reference).await));
+    }
+    let log = database.folder.path().join("a.db-wal");
+    std::fs::remove_file(&log).unwrap();
+    assert!(is_new(database.accept("d").await));
+    assert!(database.is_there("a").await && database.is_there("d").await);
+    std::fs::remove_file(&log).unwrap();
+    assert!(is_new(database.accept("e").await));
+    // What a crash now would leave: the files as they lie there.
+    let copy = database.folder.path().join("copy.db");
+    std::fs::copy(database.path(), &copy).unwrap();
+    std::fs::copy(&log, database.folder.path().join("copy.db-wal")).unwrap();
+    let found = open(&copy, 0, uuid::Uuid::from_u128(1)).unwrap();
+    for reference in ["a", "b", "c", "d", "e"] {
+        let id = id_of(&intake(reference).build());
+        assert!(found.order(&tenant("default"), id).await.unwrap().is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_read_keeps_nobody_else_from_being_worked_on_or_listed() {
+    let database = Database::new();
+    for reference in ["poison", "a", "b"] {
+        assert!(is_new(database.accept(reference).await));
+    }
+    let damage = rusqlite::Connection::open(database.path()).unwrap();
+    damage.execute("UPDATE orders SET total = 'x' WHERE reference = 'poison'", []).unwrap();
+    let now = Timestamp::from_micros(NOW);
+    let claim = Claim {
+        tokens: (0..10).map(|_| LeaseToken(database.ids.uuid_v4())).collect(),
+        event_ids: (0..10).map(|_| EventId(database.ids.uuid_v7(now))).collect(),
+        now,
+        lease: Duration::from_secs(30),
+        lapses_max: 10,
+    };
+    let claimed = database.storage.commit(0, Arc::from([Command::Claim(claim)])).await.unwrap();
+    match &claimed.replies[..] {
+        [Ok(Reply::Claimed(claimed))] => assert_eq!(claimed.leased.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    let query = OrderQuery {
+        tenant: tenant("default"),
+        source: None,
+        processing: None,
+        fulfilment: None,
+        withdrawn: None,
+        customer: None,
+        before: None,
+        limit: 10,
+        now,
+    };
+    assert_eq!(database.storage.orders(&query).await.unwrap().orders.len(), 2);
+}
+
+#[tokio::test]
+async fn work_from_a_clock_that_ran_ahead_is_due_after_a_restart() {
+    let database = Database::new();
+    let year = Timestamp::from_micros(NOW).plus(Duration::from_secs(365 * 86_400));
+    let early = accept(intake("ahead"), &*database.ids, year);
+    assert!(is_new(database.storage.commit(0, Arc::from([early])).await));
+    let (path, Database { folder, storage, .. }) = (database.path(), database);
+    drop(storage);
+    let reopened = open(&path, 0, uuid::Uuid::from_u128(1)).unwrap();
+    reopened.commit(0, Arc::from([Command::Probe])).await.unwrap();
+    let due: i64 = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT due_at FROM work", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(due, NOW);
+    drop(folder);
 }
 
 #[tokio::test]

@@ -15,11 +15,11 @@ use order_core::redrive::RedriveFilter;
 use order_core::{App, OrderId, TenantId};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tower::ServiceExt;
-use uuid::Uuid;
 
 /// Between two orders of the trickle.
 const TRICKLE: Duration = Duration::from_millis(1_500);
@@ -37,7 +37,7 @@ pub(crate) struct Demo {
 impl Demo {
     /// Seeds, then trickles until `stop`.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        let run = Uuid::from_u128(self.app.ids.uuid_v4().as_u128()).simple().to_string();
+        let run = self.app.ids.uuid_v4().simple().to_string();
         let run = &run[..6];
         let mut sent = 0;
         for body in seeds() {
@@ -224,7 +224,6 @@ impl Names {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the demonstration is shown on standard output")]
 fn show(event: &Event, names: &mut Names) {
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     let name = names.of(event, &data);
@@ -250,7 +249,8 @@ fn show(event: &Event, names: &mut Names) {
         event.kind.as_str(),
         name
     );
-    println!("{}", escape(line.trim_end()));
+    // Whoever read along may be gone; the demonstration goes on.
+    drop(writeln!(std::io::stdout(), "{}", escape(line.trim_end())));
 }
 
 /// The time of day of an RFC 3339 text.

@@ -6,12 +6,13 @@ use crate::config::{Role, Settings};
 use crate::demo::{self, Demo};
 use crate::folder::Folder;
 use crate::output::Output;
-use crate::shutdown::{Stop, signalled};
+use crate::shutdown::{Signals, Stop};
+use crate::system::SystemIds;
 use crate::{banner, serve, telemetry, wire_up};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
-use order_core::App;
 use order_core::journal::Cursor;
+use order_core::{App, Ids};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 const SWEEP: u32 = 1_000;
 /// Between two looks for keys that were kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two tries to take up redrives while the storage takes no writes.
+const RESUME_EVERY: Duration = Duration::from_secs(1);
 
 /// Longest wait for the storage to be let go at the end.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -37,6 +41,7 @@ pub(crate) async fn dev(
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     telemetry::init(settings.log.level, settings.log.format)?;
+    let signals = Signals::listen().context("cannot listen to signals")?;
     let ephemeral = args.ephemeral.then(|| Ephemeral::make(&mut settings)).transpose()?;
     let metrics = telemetry::metrics()?;
     let mut folder = Folder::lock(&settings.data)?;
@@ -83,7 +88,10 @@ pub(crate) async fn dev(
         drop(router);
     }
 
-    signalled().await.context("cannot listen to signals")?;
+    tokio::select! {
+        () = signals.first() => {}
+        () = broken(&app, &mut tasks) => return Err(anyhow::anyhow!("a part of the server died; see the log").into()),
+    }
     out.note("stopping: what runs may end");
     stop.stop();
     while tasks.join_next().await.is_some() {}
@@ -95,15 +103,37 @@ pub(crate) async fn dev(
 /// Lets go of the storage and waits until it is closed, so that the database is one whole file at rest. A connection
 /// that was cut off may hold it a moment longer; then the log stays beside the file, and nothing is lost either.
 async fn close(app: Arc<App>) {
-    let storage = Arc::downgrade(&app.storage);
+    let storage = Arc::clone(&app.storage);
     drop(app);
-    let closed = async {
-        while storage.strong_count() > 0 {
+    let let_go = async {
+        while Arc::strong_count(&storage) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    if tokio::time::timeout(CLOSE, closed).await.is_err() {
+    if tokio::time::timeout(CLOSE, let_go).await.is_err() {
         tracing::debug!("the storage is still in use; its log stays beside it");
+    }
+    // The last one to let go closes it, and returns when it is closed: had that been a task, the process could end in
+    // the middle of it.
+    drop(storage);
+}
+
+/// Waits until a part of the server dies. The process then ends too, for whoever supervises it to start another: that
+/// loses nothing, while living on without a part would look healthy.
+async fn broken(app: &App, tasks: &mut JoinSet<()>) {
+    loop {
+        tokio::select! {
+            () = app.lanes.ended() => {
+                tracing::error!("the lane of commits died");
+                return;
+            }
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a background task died");
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -128,13 +158,18 @@ fn background(
     if settings.has_role(Role::Relay)
         && let Some(follower) = wire_up::ndjson_follower(settings, app)?
     {
-        tasks.spawn(follower.run(stop.subscribe()));
+        // A sink that hangs must not keep the process from ending: its cursor has not moved.
+        tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
     }
     if settings.has_role(Role::Api) {
-        let app = Arc::clone(app);
+        let (app, mut stopped) = (Arc::clone(app), stop.subscribe());
         tasks.spawn(async move {
-            if let Err(error) = api::resume_redrives(app).await {
-                tracing::warn!(%error, "cannot take up unfinished redrives; the next start will");
+            while let Err(error) = api::resume_redrives(Arc::clone(&app)).await {
+                tracing::warn!(%error, "cannot take up unfinished redrives yet");
+                tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(RESUME_EVERY) => {}
+                }
             }
         });
     }
@@ -148,6 +183,18 @@ fn background(
     Ok(())
 }
 
+/// Runs `task`; once `stop` says so, for at most `drain` more.
+async fn cut_off(task: impl Future<Output = ()>, mut stop: watch::Receiver<bool>, drain: Duration) {
+    let late = async {
+        drop(stop.wait_for(|stop| *stop).await);
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        () = task => {}
+        () = late => tracing::warn!("cut off a follower that did not end in time; its events come again"),
+    }
+}
+
 /// Deletes idempotency keys that were kept long enough, in small batches.
 async fn sweep(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
@@ -155,7 +202,7 @@ async fn sweep(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        loop {
+        while !*stop.borrow() {
             match app.sweep(SWEEP).await {
                 Ok(swept) if swept == SWEEP => {}
                 Ok(_) => break,
@@ -173,7 +220,7 @@ struct Ephemeral(PathBuf);
 
 impl Ephemeral {
     fn make(settings: &mut Settings) -> anyhow::Result<Self> {
-        let name = format!("wellorder-{}", std::process::id());
+        let name = format!("wellorder-{}", SystemIds.uuid_v4().simple());
         let path = std::env::temp_dir().join(name);
         // What lies in the folder by default must follow it.
         if let crate::config::NdjsonSink::File(file) = &mut settings.ndjson.sink

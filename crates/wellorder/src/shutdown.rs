@@ -1,6 +1,6 @@
 //! Stopping: a signal, then everything drains, then the process ends.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// The switch that stops everything.
@@ -24,24 +24,35 @@ impl Stop {
     }
 }
 
-/// Waits for SIGTERM or SIGINT; a second one ends the process at once, as impatient operators expect.
-///
-/// # Errors
-/// When signals cannot be listened to.
-pub(crate) async fn signalled() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that stop the process. From [`Signals::listen`] on they no longer end it by themselves.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on: one that comes before it is waited for counts too.
+    ///
+    /// # Errors
+    /// When signals cannot be listened to.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    tokio::spawn(async move {
+
+    /// Waits for SIGTERM or SIGINT; a second one ends the process at once, as impatient operators expect.
+    pub(crate) async fn first(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            // Nothing is lost by this: leases run out, cursors stay behind what is safe.
+            std::process::exit(130);
+        });
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        // Nothing is lost by this: leases run out, cursors stay behind what is safe.
-        std::process::exit(130);
-    });
-    Ok(())
+    }
 }

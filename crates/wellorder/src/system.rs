@@ -2,22 +2,42 @@
 
 use order_core::{Clock, Ids, Timestamp};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::{NoContext, Uuid};
 
-/// The machine's clock. Never goes back within a process, whatever is done to the machine's time.
-#[derive(Debug, Default)]
+/// The machine's clock. Never goes back within a process: when the machine's time is set back, this runs on at its own
+/// pace, ahead, and follows again once it is overtaken.
+#[derive(Debug)]
 pub(crate) struct SystemClock {
-    newest: AtomicI64,
+    began: Instant,
+    /// Microseconds from the epoch to `began`; only ever raised.
+    offset: AtomicI64,
+}
+
+impl Default for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
+    fn default() -> Self {
+        Self { began: Instant::now(), offset: AtomicI64::new(0) }
+    }
+}
+
+impl SystemClock {
+    /// The time, when the machine says `wall` and `elapsed` microseconds have gone since `began`.
+    fn at(&self, wall: i64, elapsed: i64) -> Timestamp {
+        let offset = wall - elapsed;
+        let highest = self.offset.fetch_max(offset, Ordering::Relaxed).max(offset);
+        Timestamp::from_micros(highest + elapsed)
+    }
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-        let newest = self.newest.fetch_max(micros, Ordering::Relaxed);
-        Timestamp::from_micros(micros.max(newest))
+        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        // In this order: the wall clock read second can only make the offset larger by what lies between.
+        let elapsed = micros(self.began.elapsed());
+        let wall = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        self.at(wall, elapsed)
     }
 }
 
@@ -38,7 +58,7 @@ impl Ids for SystemIds {
     }
 
     fn unit(&self) -> f64 {
-        // The top 53 bits of a double's worth of chance; the version and variant bits of a UUID lie elsewhere.
+        // 32 bits of chance; the version and variant bits of a UUID lie elsewhere.
         let bits = u32::try_from(self.uuid_v4().as_u128() >> 96).unwrap_or(0);
         f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
@@ -49,11 +69,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_never_goes_back() {
+    fn time_never_goes_back_and_never_stands_still() {
         let clock = SystemClock::default();
-        let later = clock.now().micros() + 60_000_000;
-        clock.newest.store(later, Ordering::Relaxed);
-        assert_eq!(clock.now().micros(), later);
+        let second = 1_000_000;
+        assert_eq!(clock.at(100 * second, 0).micros(), 100 * second);
+        assert_eq!(clock.at(101 * second, second).micros(), 101 * second);
+        assert_eq!(clock.at(40 * second, 2 * second).micros(), 102 * second, "set back: it runs on");
+        assert_eq!(clock.at(41 * second, 3 * second).micros(), 103 * second);
+        assert_eq!(clock.at(200 * second, 4 * second).micros(), 200 * second, "overtaken: it follows");
+        assert!(SystemClock::default().now().micros() > 1_700_000_000_000_000);
     }
 
     #[test]

@@ -78,18 +78,23 @@ impl Money {
         self.0.is_zero()
     }
 
-    /// `self + other`; `None` when the exact sum has too many digits.
+    /// `self + other`; `None` when the exact sum has over 28 digits.
     pub fn plus(self, other: Self) -> Option<Self> {
         let sum = self.0.checked_add(other.0)?;
         // `Decimal` rounds a sum that does not fit: exact means that it can be taken apart again.
-        (sum.checked_sub(other.0)? == self.0 && sum.scale() >= self.0.scale().max(other.0.scale()))
-            .then_some(Self(sum))
+        let exact = sum.checked_sub(other.0)? == self.0 && sum.scale() >= self.0.scale().max(other.0.scale());
+        Self::within_digits(sum).filter(|_| exact)
     }
 
-    /// `self × count`; `None` when the exact product has too many digits.
+    /// `self × count`; `None` when the exact product has over 28 digits.
     pub fn times(self, count: u32) -> Option<Self> {
         let mantissa = self.0.mantissa().checked_mul(i128::from(count))?;
-        Decimal::try_from_i128_with_scale(mantissa, self.0.scale()).ok().map(Self)
+        Decimal::try_from_i128_with_scale(mantissa, self.0.scale()).ok().and_then(Self::within_digits)
+    }
+
+    /// What is computed is held to the same digits as what is read: it must read back. (`Decimal` holds a few more.)
+    fn within_digits(value: Decimal) -> Option<Self> {
+        (value.mantissa().unsigned_abs() < 10_u128.pow(DIGITS_MAX as u32)).then_some(Self(value))
     }
 
     /// The shortest text of the same value: `19.90` and `19.9` both give `19.9`.
@@ -206,6 +211,10 @@ mod tests {
         assert_eq!(price.plus(Money::parse("0.05").unwrap()).unwrap().to_string(), "10.00");
         let huge = Money::parse(&"9".repeat(28)).unwrap();
         assert_eq!(huge.times(u32::MAX), None);
+        // 29 digits fit a `Decimal`, and would not read back.
+        assert_eq!(huge.times(7), None);
+        assert_eq!(huge.plus(huge), None);
+        assert!(Money::parse(&"1".repeat(28)).unwrap().times(8).is_some());
         assert_eq!(huge.plus(Money::parse("0.1").unwrap()), None);
     }
 }

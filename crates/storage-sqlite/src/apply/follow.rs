@@ -22,7 +22,7 @@ impl Batch<'_> {
         }
         for (shard, _, to) in &advance.moves {
             self.conn
-                .prepare_cached("UPDATE cursors SET position = ?3 WHERE follower = ?1 AND shard = ?2")
+                .prepare_cached("INSERT OR REPLACE INTO cursors VALUES (?1, ?2, ?3)")
                 .and_then(|mut statement| statement.execute(params![advance.follower, shard.0, to]))
                 .map_err(fault)?;
         }

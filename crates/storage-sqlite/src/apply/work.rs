@@ -12,7 +12,9 @@ use order_core::order::{LeaseView, Order};
 use rusqlite::params;
 use std::time::Duration;
 
-/// How long work without an order is left alone.
+/// The longest wait that a retry may ask for, and an hour.
+const WAIT_MAX: Duration = Duration::from_secs(25 * 3_600);
+/// How long work that cannot be read is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(3_600);
 
 impl Batch<'_> {
@@ -27,11 +29,16 @@ impl Batch<'_> {
                 claimed.next_due = Some(Timestamp::from_micros(*due_at));
                 break;
             }
-            let found = load_number(self.conn, *number).map_err(fault)?;
-            let (mut order, work) = match found {
-                Some((order, Some(work))) => (order, work),
-                _ => {
-                    self.set_aside(*number, claim.now)?;
+            let (mut order, work) = match load_number(self.conn, *number) {
+                Ok(Some((order, Some(work)))) => (order, work),
+                Ok(_) => {
+                    self.set_aside(*number, claim.now, "has no order")?;
+                    continue;
+                }
+                // Anything but a row that does not read concerns the whole database.
+                Err(error) if error.sqlite_error().is_some() => return Err(fault(error).into()),
+                Err(error) => {
+                    self.set_aside(*number, claim.now, &error.to_string())?;
                     continue;
                 }
             };
@@ -61,9 +68,10 @@ impl Batch<'_> {
         rows.collect()
     }
 
-    /// Work without an order is a defect that an audit names; until then it must not keep the rest from being done.
-    fn set_aside(&self, number: i64, now: Timestamp) -> Applied<()> {
-        tracing::error!(number, "work has no order: run `wellorder audit`");
+    /// Work whose order is gone or does not read is a defect that an audit names; until it is mended it must not keep
+    /// the rest from being done.
+    fn set_aside(&self, number: i64, now: Timestamp, why: &str) -> Applied<()> {
+        tracing::error!(number, why, "set work aside for an hour: run `wellorder audit`");
         self.conn
             .prepare_cached("UPDATE work SET due_at = ?2 WHERE number = ?1")
             .and_then(|mut statement| statement.execute(params![number, now.plus(SET_ASIDE).micros()]))
@@ -139,7 +147,11 @@ pub(crate) fn live_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqli
     )
 }
 
-/// Makes the leases of a process that is gone due: whoever opens the file is alone with it.
-pub(crate) fn expire_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
-    conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?1", [now.micros()])
+/// Makes the leases of a process that is gone due: whoever opens the file is alone with it. So does it with work that
+/// is due later than anything may be: it was written under a clock that ran ahead.
+pub(crate) fn expire_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<()> {
+    conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?1", [now.micros()])?;
+    let latest = now.plus(WAIT_MAX).micros();
+    conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NULL AND due_at > ?2", [now.micros(), latest])?;
+    Ok(())
 }

@@ -272,3 +272,40 @@ async fn at_the_root_the_contract_refuses_in_its_own_words() {
         assert_eq!(server.home().audited()["orders"], 0);
     }
 }
+
+#[tokio::test]
+async fn a_request_that_dribbles_in_is_cut_off() {
+    let server = Server::builder()
+        .api_alone()
+        .env("WELLORDER_LIMITS_HEADER_TIMEOUT_MS", "50")
+        .env("WELLORDER_LIMITS_BODY_TIMEOUT_MS", "50")
+        .start()
+        .await;
+    for api in &APIS {
+        let mut connection = server.connect().await;
+        connection.write(format!("POST {} HTTP/1.1\r\nhost: local", api.path).as_bytes()).await;
+        assert!(connection.reply().await.is_none_or(|reply| reply.status == 408), "half a head");
+        let mut connection = server.connect().await;
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{{",
+            api.path
+        );
+        connection.write(head.as_bytes()).await;
+        let reply = connection.reply().await.expect("a reply");
+        is_refusal(api, &reply, 408, None, "half a body");
+        assert!(connection.reply().await.is_none(), "and the connection ends");
+    }
+    assert_eq!(server.home().audited()["orders"], 0);
+}
+
+#[tokio::test]
+async fn over_the_limit_connections_wait_and_are_served_when_there_is_room() {
+    let server = Server::builder().api_alone().env("WELLORDER_LIMITS_CONNECTIONS_MAX", "2").start().await;
+    let (mut first, second) = (server.connect().await, server.connect().await);
+    first.write_request("GET", "/livez", &[], b"", true).await;
+    assert_eq!(first.reply().await.unwrap().status, 200);
+    let mut third = server.connect().await;
+    third.write_request("GET", "/livez", &[], b"", false).await;
+    drop(second);
+    assert_eq!(third.reply().await.unwrap().status, 200);
+}

@@ -1,6 +1,6 @@
 //! A database that is locked, gone, or without room: refused with a wait, the process lives, and it recovers by itself.
 
-use crate::bad_input::{APIS, is_refusal};
+use crate::bad_input::{APIS, V1, is_refusal};
 use crate::harness::{Home, Receiver, Server, eventually};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -139,4 +139,46 @@ async fn while_there_is_less_room_than_must_stay_free() {
     assert_eq!(full.terminate().await.code(), 0);
     let server = home.server().start().await;
     has_recovered(&server, &[order]).await;
+}
+
+#[tokio::test]
+async fn more_writes_than_may_wait_are_refused_at_once_and_the_others_are_answered() {
+    let server = Server::builder()
+        .api_alone()
+        .env("WELLORDER_LANE_QUEUE_MAX", "1")
+        .env("WELLORDER_LANE_BATCH_MAX", "1")
+        .env("WELLORDER_STORAGE_BUSY_TIMEOUT_MS", "3600000")
+        .start()
+        .await;
+    let other = Connection::open(server.home().database()).unwrap();
+    other.busy_timeout(crate::harness::PATIENCE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut posts = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let client = server.client();
+        posts.spawn(async move {
+            let body = json!({ "reference": format!("r-{number}"), "total": 1 }).to_string();
+            (format!("r-{number}"), client.post("/v1/orders", &body).await)
+        });
+    }
+    // One is being written, one waits; the rest is told so while the database is still locked.
+    let (mut refused, mut accepted) = (Vec::new(), Vec::new());
+    while refused.len() < 6 {
+        let (reference, reply) = posts.join_next().await.unwrap().unwrap();
+        is_refusal(&V1, &reply, 503, None, "a full queue");
+        assert!(reply.header("retry-after").is_some());
+        refused.push(reference);
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    for (reference, reply) in posts.join_all().await {
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        accepted.push(reference);
+    }
+    for reference in refused {
+        assert_eq!(server.by_reference(&reference).await, None);
+    }
+    for reference in accepted {
+        assert!(server.by_reference(&reference).await.is_some());
+    }
+    server.home().audited();
 }

@@ -169,3 +169,28 @@ async fn events_go_to_standard_output_when_asked_and_the_start_does_not() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[tokio::test]
+async fn a_full_file_is_renamed_and_no_event_is_lost_between_two() {
+    let server = Server::builder().env("WELLORDER_NDJSON_ROTATE_MIB", "1").start().await;
+    let filling = "x".repeat(100_000);
+    let mut orders = Vec::new();
+    for number in 0..25 {
+        let attributes = json!({ "filling": filling });
+        let order = json!({ "reference": format!("r-{number}"), "total": 1, "attributes": attributes });
+        orders.push(server.accept(&order).await);
+    }
+    for order in &orders {
+        server.until_order(order, "done").await;
+    }
+    let mut lines = server.carried().await;
+    let (events, _) = server.feed(1000).await;
+    let data = server.home().data();
+    for number in 1..=2 {
+        let text = std::fs::read_to_string(data.join(format!("events.ndjson.{number:06}"))).unwrap();
+        assert!(text.len() <= 1 << 20 && text.ends_with('\n'), "{}", text.len());
+        lines.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
+    }
+    assert_eq!(lines.len(), 50);
+    assert!(events.iter().all(|event| lines.contains(event)));
+}

@@ -28,6 +28,7 @@ mod oscarps;
 mod parspec;
 mod processor;
 mod redrives;
+mod roles;
 mod shutdown;
 mod v1;
 

@@ -3,6 +3,8 @@
 use crate::harness::{Receiver, Server};
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const STOPPING: &str = "stopping";
 
@@ -85,24 +87,29 @@ async fn a_request_that_has_begun_is_answered_and_new_connections_are_refused() 
     let home = server.home();
     let body = r#"{"reference":"late","total":"1"}"#;
     let (head, tail) = body.split_at(10);
-    let mut begun = server.connect().await;
+    let mut begun = TcpStream::connect(server.address).await.unwrap();
     let request = format!(
-        "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{head}",
+        "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
         body.len()
     );
-    begun.write(request.as_bytes()).await;
-    // An answered request behind it on another connection shows that the first has been taken up.
-    assert_eq!(server.get("/livez").await.status, 200);
+    begun.write_all(request.as_bytes()).await.unwrap();
+    // The server asks for the body: it has taken the request up.
+    let mut interim = [0; 25];
+    begun.read_exact(&mut interim).await.unwrap();
+    assert_eq!(std::str::from_utf8(&interim).unwrap(), "HTTP/1.1 100 Continue\r\n\r\n");
+    begun.write_all(head.as_bytes()).await.unwrap();
     server.signal(Signal::TERM);
     server.stderr().until(STOPPING).await;
     let address = server.address;
     crate::harness::eventually("a port that refuses", async || {
-        tokio::net::TcpStream::connect(address).await.is_err().then_some(())
+        TcpStream::connect(address).await.is_err().then_some(())
     })
     .await;
-    begun.write(tail.as_bytes()).await;
-    let reply = begun.reply().await.expect("a reply");
-    assert_eq!(reply.status, 201, "{}", reply.text());
+    begun.write_all(tail.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    begun.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 201 "), "{reply}");
     let ended = server.ended().await;
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert_eq!(home.run(&["orders", "get", "late"]).code(), 0);
@@ -144,4 +151,15 @@ async fn an_interrupt_stops_it_like_a_termination() {
     server.signal(Signal::INT);
     let ended = server.ended().await;
     assert_eq!(ended.code(), 0, "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_signal_at_the_very_start_stops_it_in_order_too() {
+    for _ in 0..5 {
+        let server = Server::builder().start().await;
+        let home = server.home();
+        let ended = server.terminate().await;
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        assert!(!home.data().join("wellorder.db-wal").exists(), "the database is one whole file at rest");
+    }
 }
