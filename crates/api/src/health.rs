@@ -52,9 +52,9 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
     let params = params.read(&["verbose"]);
     let verbose = params.get("verbose").is_some_and(|value| value != "false" && value != "0");
     params.settle()?;
-    let mut checks = vec![storage(&api).await];
+    let mut checks = vec![storage(&api).await, space(&api).await];
     if verbose {
-        checks.extend([space(&api).await, queue(&api), followers(&api).await]);
+        checks.extend([queue(&api), followers(&api).await]);
     }
     let ready = checks.iter().all(|check| check.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -70,7 +70,7 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
     Ok(response)
 }
 
-/// The one check that can be red: whether an order could be committed now.
+/// Whether an order could be committed now.
 async fn storage(api: &Api) -> Check {
     let detail = match tokio::time::timeout(PROBE_TIMEOUT, api.app.probe()).await {
         Ok(Ok(())) => return Check { name: "storage", ok: true, detail: "takes writes".to_owned() },
@@ -83,12 +83,11 @@ async fn storage(api: &Api) -> Check {
     Check { name: "storage", ok: false, detail: detail.to_owned() }
 }
 
+/// Red when nothing is left; whether what is left is enough is the storage's to say.
 async fn space(api: &Api) -> Check {
-    let detail = match api.app.storage.free_bytes().await {
-        Some(bytes) => format!("{} MiB free", bytes / (1024 * 1024)),
-        None => "not known".to_owned(),
-    };
-    Check { name: "space", ok: true, detail }
+    let free = api.app.storage.free_bytes().await.map(|bytes| bytes / (1024 * 1024));
+    let detail = free.map_or_else(|| "not known".to_owned(), |free| format!("{free} MiB free"));
+    Check { name: "space", ok: free != Some(0), detail }
 }
 
 fn queue(api: &Api) -> Check {

@@ -33,7 +33,8 @@ impl Params {
         let mut offences = Vec::new();
         for (index, (name, _)) in self.0.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                let message = format!("is no parameter that is known here; there are {}", known.join(", "));
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let message = format!("is no parameter that is known here; there are: {known}");
                 offences.push(Offence::parameter(name, "unknown-parameter", message));
             } else if self.0[..index].iter().any(|(earlier, _)| earlier == name) {
                 offences.push(Offence::parameter(name, "given-twice", "must be given once"));

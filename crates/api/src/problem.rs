@@ -86,11 +86,14 @@ impl Offence {
     }
 
     fn to_json(&self) -> Value {
-        let (key, place) = match &self.place {
-            Place::Pointer(pointer) => ("pointer", pointer),
-            Place::Parameter(name) => ("parameter", name),
-        };
-        json!({ key: place, "code": self.code, "message": self.message })
+        let Self { place, code, message } = self;
+        match place {
+            Place::Pointer(pointer) => json!({ "pointer": pointer, "code": code, "message": message }),
+            // The parameters taken as an object, as the pointer of a member of a body.
+            Place::Parameter(name) => {
+                json!({ "pointer": format!("/{name}"), "parameter": name, "code": code, "message": message })
+            }
+        }
     }
 }
 

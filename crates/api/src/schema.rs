@@ -433,7 +433,7 @@ pub struct Problem {
     pub version: Option<u64>,
 }
 
-/// One thing that is wrong with the input: in the body at `pointer`, or in `parameter`.
+/// One thing that is wrong with the input: at `pointer` in the body, or in `parameter` (then `pointer` is its name).
 #[derive(ToSchema)]
 pub struct ProblemError {
     /// JSON pointer (RFC 6901) into the body; empty for the whole of it.

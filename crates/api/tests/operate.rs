@@ -131,7 +131,7 @@ async fn a_redrive_must_say_what_and_why() {
     }
     let unknown = rig.get("/v1/redrives/230e0945-205f-8eaa-8fef-55ebf134b616/items").await;
     assert_eq!((unknown.status, unknown.problem().as_str()), (404, "redrive-unknown"));
-    assert_eq!(rig.get("/v1/redrives/1").await.errors(), ["redrive_id form"]);
+    assert_eq!(rig.get("/v1/redrives/1").await.errors(), ["/redrive_id form"]);
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ pub(crate) fn check(request: &Request, guard: &Guard) -> Result<(), Refusal> {
     if target.len() > limits.uri_bytes_max {
         return Err(Refusal::UriTooLong);
     }
-    if !is_text(target) {
+    // A query that is no text says nothing to anybody; a path that is none names nothing.
+    if !is_text(uri.path()) {
         return Err(Refusal::UriInvalid);
     }
     let headers = request.headers();
@@ -39,13 +40,13 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// Whether the percent-encoded `target` decodes to UTF-8 without U+0000. A `%` that begins no escape stands for itself,
+/// Whether the percent-encoded `path` decodes to UTF-8 without U+0000. A `%` that begins no escape stands for itself,
 /// as browsers have it.
-fn is_text(target: &str) -> bool {
-    if !target.contains('%') {
+fn is_text(path: &str) -> bool {
+    if !path.contains('%') {
         return true;
     }
-    let bytes = target.as_bytes();
+    let bytes = path.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {

@@ -23,11 +23,12 @@ const FILES: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x
 /// `/docs/json`). Works under any prefix that the routes are nested at: the document names it as its server.
 pub fn docs(page_path: &'static str, document: OpenApi, json_path: &'static str) -> Router {
     let title: Arc<str> = document.info.title.as_str().into();
+    let same_title = Arc::clone(&title);
     // Relative, so that it needs no prefix.
     let folder = format!("{}/", page_path.rsplit('/').next().unwrap_or_default());
     description(document, json_path)
-        .route(page_path, get(async move || redirect(&folder)))
-        .route(&format!("{page_path}/"), get(async move || page(&title)))
+        .route(page_path, get(async move || page(&title, &folder)))
+        .route(&format!("{page_path}/"), get(async move || page(&same_title, "./")))
         .route(&format!("{page_path}/start.js"), get(async move |prefix: Prefix| start(json_path, &prefix.0)))
         .route(&format!("{page_path}/{{file}}"), get(async |Path(name): Path<String>| file(&name)))
 }
@@ -59,11 +60,8 @@ fn json(document: &OpenApi, prefix: &str) -> Response {
     }
 }
 
-fn redirect(to: &str) -> Response {
-    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
-}
-
-fn page(title: &str) -> Response {
+/// The page; its files lie in `folder`, which is relative, so that the page can stand beside it or in it.
+fn page(title: &str, folder: &str) -> Response {
     let title = title.replace('&', "&amp;").replace('<', "&lt;");
     let html = format!(
         r#"<!doctype html>
@@ -72,14 +70,14 @@ fn page(title: &str) -> Response {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
-<link rel="stylesheet" href="swagger-ui.css">
-<link rel="icon" type="image/png" href="favicon-32x32.png" sizes="32x32">
-<link rel="icon" type="image/png" href="favicon-16x16.png" sizes="16x16">
+<link rel="stylesheet" href="{folder}swagger-ui.css">
+<link rel="icon" type="image/png" href="{folder}favicon-32x32.png" sizes="32x32">
+<link rel="icon" type="image/png" href="{folder}favicon-16x16.png" sizes="16x16">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="swagger-ui-bundle.js"></script>
-<script src="start.js"></script>
+<script src="{folder}swagger-ui-bundle.js"></script>
+<script src="{folder}start.js"></script>
 </body>
 </html>
 "#

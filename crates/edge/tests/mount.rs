@@ -87,7 +87,7 @@ async fn each_mount_says_no_in_its_own_words() {
         ("/in/panic", 500, "quiet Internal server error"),
         ("/panic", 500, "LOUD Internal server error my-id"),
         ("/things/%C3%28", 400, "LOUD Request target is not percent-encoded UTF-8 my-id"),
-        ("/in/things?q=%00", 400, "quiet Request target is not percent-encoded UTF-8"),
+        ("/in/things?q=%FF", 200, "things"),
         ("/in/things/1", 200, "a thing"),
     ] {
         let (response, text) = ask(both(), "GET", path, &[("x-request-id", "my-id")], "").await;
@@ -185,8 +185,9 @@ async fn the_docs_work_under_a_prefix_and_name_no_other_host() {
     ));
     for prefix in ["", "/in"] {
         let get = async |path: &str| ask(router.clone(), "GET", &format!("{prefix}{path}"), &[], "").await;
-        let (response, _) = get("/docs").await;
-        assert_eq!((response.status().as_u16(), header(&response, "location")), (307, Some("docs/")));
+        let (response, beside) = get("/docs").await;
+        assert_eq!(response.status().as_u16(), 200);
+        assert!(beside.contains("src=\"docs/start.js\"") && !beside.contains("//"), "{beside}");
         let (response, page) = get("/docs/").await;
         assert!(page.contains("<title>A &amp; &lt;b></title>") && !page.contains("//"), "{page}");
         assert!(header(&response, "content-security-policy").unwrap().starts_with("default-src 'none'"));

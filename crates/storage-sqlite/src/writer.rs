@@ -20,6 +20,9 @@ use tokio::sync::oneshot;
 /// With nothing to do for so long, the log is carried into the database and emptied.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Longest wait for the write lock while commits fail.
+const PATIENCE_WHILE_FAILING: Duration = Duration::from_millis(100);
+
 struct Batch {
     commands: Arc<[Command]>,
     reply: oneshot::Sender<Result<Committed, Fault>>,
@@ -97,16 +100,16 @@ impl WriterState {
         }
         let (began, changes) = (Instant::now(), self.conn.total_changes());
         let committed = self.transaction(&commands);
-        let wrote = self.conn.total_changes() != changes;
-        self.dirty |= wrote;
+        self.dirty |= self.conn.total_changes() != changes;
+        let proves = commands.iter().any(|command| matches!(command, Command::Accept(_) | Command::Probe));
         metrics::histogram!("wellorder_storage_commit_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("wellorder_storage_commit_commands").record(commands.len() as f64);
-        self.report(&committed, wrote);
+        self.report(&committed, proves);
         drop(reply.send(committed));
     }
 
     /// Says once that commits fail, and once that they succeed again; each caller hears of its own.
-    fn report(&mut self, committed: &Result<Committed, Fault>, wrote: bool) {
+    fn report(&mut self, committed: &Result<Committed, Fault>, proves: bool) {
         match committed {
             Err(fault @ (Fault::Unavailable { .. } | Fault::OutcomeUnknown)) => {
                 metrics::counter!("wellorder_storage_commit_faults_total").increment(1);
@@ -115,8 +118,8 @@ impl WriterState {
                 }
                 self.failing = true;
             }
-            // A commit that wrote nothing has proved nothing.
-            Ok(_) if self.failing && wrote => {
+            // A commit that wrote little has proved little.
+            Ok(_) if self.failing && proves => {
                 tracing::info!("commits succeed again");
                 self.failing = false;
             }
@@ -152,7 +155,10 @@ impl WriterState {
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
-        self.statement("BEGIN IMMEDIATE").map_err(fault)
+        // Once it is known that the database cannot be had, nobody is kept waiting to hear it again.
+        let patience =
+            if self.failing { PATIENCE_WHILE_FAILING.min(self.busy_timeout) } else { self.busy_timeout };
+        self.conn.busy_timeout(patience).and_then(|()| self.statement("BEGIN IMMEDIATE")).map_err(fault)
     }
 
     fn end(&mut self) -> Result<(), Fault> {

@@ -184,7 +184,12 @@ fn seeds() -> Vec<(&'static str, Value)> {
 }
 
 /// Prints each event behind `cursor` as a line for people, until `stop`.
-pub(crate) async fn show_events(app: Arc<App>, mut cursor: Cursor, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn show_events(
+    app: Arc<App>,
+    mut cursor: Cursor,
+    mut to: impl Write,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut grew = app.wakes.journal.subscribe();
     let mut names = Names::default();
     loop {
@@ -192,7 +197,7 @@ pub(crate) async fn show_events(app: Arc<App>, mut cursor: Cursor, mut stop: wat
             Ok((events, next)) => {
                 cursor = next;
                 for event in &events {
-                    show(event, &mut names);
+                    show(event, &mut names, &mut to);
                 }
                 if !events.is_empty() {
                     continue;
@@ -224,7 +229,7 @@ impl Names {
     }
 }
 
-fn show(event: &Event, names: &mut Names) {
+fn show(event: &Event, names: &mut Names, to: &mut impl Write) {
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     let name = names.of(event, &data);
     let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
@@ -250,7 +255,7 @@ fn show(event: &Event, names: &mut Names) {
         name
     );
     // Whoever read along may be gone; the demonstration goes on.
-    drop(writeln!(std::io::stdout(), "{}", escape(line.trim_end())));
+    drop(writeln!(to, "{}", escape(line.trim_end())));
 }
 
 /// The time of day of an RFC 3339 text.

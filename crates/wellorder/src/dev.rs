@@ -2,7 +2,7 @@
 
 use crate::cli::args::DevArgs;
 use crate::cli::failure::{Exit, Failure};
-use crate::config::{Role, Settings};
+use crate::config::{NdjsonSink, Role, Settings};
 use crate::demo::{self, Demo};
 use crate::folder::Folder;
 use crate::output::Output;
@@ -13,6 +13,7 @@ use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::journal::Cursor;
 use order_core::{App, Ids};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,12 @@ pub(crate) async fn dev(
         if !out.json {
             let heads = app.storage.heads().await.map_err(anyhow::Error::from)?;
             let cursor = Cursor::at_heads(app.storage.install().epoch, &heads);
-            tasks.spawn(demo::show_events(Arc::clone(&app), cursor, stop.subscribe()));
+            // Standard output belongs to the events when they are written there.
+            if settings.ndjson.sink == NdjsonSink::Stdout {
+                tasks.spawn(demo::show_events(Arc::clone(&app), cursor, io::stderr(), stop.subscribe()));
+            } else {
+                tasks.spawn(demo::show_events(Arc::clone(&app), cursor, io::stdout(), stop.subscribe()));
+            }
         }
         tasks.spawn(Demo { app: Arc::clone(&app), router }.run(stop.subscribe()));
     } else {
@@ -223,7 +229,7 @@ impl Ephemeral {
         let name = format!("wellorder-{}", SystemIds.uuid_v4().simple());
         let path = std::env::temp_dir().join(name);
         // What lies in the folder by default must follow it.
-        if let crate::config::NdjsonSink::File(file) = &mut settings.ndjson.sink
+        if let NdjsonSink::File(file) = &mut settings.ndjson.sink
             && let Ok(inside) = file.strip_prefix(&settings.data)
         {
             *file = path.join(inside);

@@ -104,12 +104,13 @@ fn key_reused(differs: &[String]) -> String {
 pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
     let why = match refusal {
         Refusal::InvalidJson(invalid) => invalid_json(invalid),
+        // The one part of a path here that may be anything is the id.
+        Refusal::UriInvalid => "Invalid order ID".to_owned(),
         Refusal::RouteUnknown
         | Refusal::MethodNotAllowed
         | Refusal::BodyTooLarge { .. }
         | Refusal::MediaTypeUnsupported
         | Refusal::UriTooLong
-        | Refusal::UriInvalid
         | Refusal::HeadersTooLarge
         | Refusal::ForeignHost
         | Refusal::BadFraming

@@ -27,6 +27,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+/// Bytes that a probe writes.
+const PROBE_BYTES: u32 = 64 << 10;
+
 /// What a command comes to: `Err(Error::Fault)` undoes the whole batch.
 type Applied<T = Reply> = Result<T, Error>;
 
@@ -132,14 +135,12 @@ impl Batch<'_> {
         }
     }
 
-    /// Writes a mark that nobody reads. Without it the commit would write nothing, and succeed on a disk that takes
-    /// nothing.
+    /// Writes what nobody reads, and more of it than an order: a commit that wrote nothing, or little, would succeed on a
+    /// disk that takes no order any more.
     fn probe(&self) -> Applied {
         self.conn
-            .prepare_cached(
-                "INSERT INTO meta VALUES ('probes', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1",
-            )
-            .and_then(|mut statement| statement.execute([]))
+            .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('probe', randomblob(?1))")
+            .and_then(|mut statement| statement.execute([PROBE_BYTES]))
             .map_err(fault)?;
         Ok(Reply::Done)
     }

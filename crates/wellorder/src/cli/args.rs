@@ -260,8 +260,8 @@ pub(crate) enum Processing {
 #[derive(Debug, Default, Args)]
 #[command(group = ArgGroup::new("which").args(["ids", "all"]).required(true))]
 pub(crate) struct RedriveArgs {
-    /// Ids of parked orders
-    #[arg(value_name = "ID")]
+    /// Ids or references of parked orders
+    #[arg(value_name = "ID|REFERENCE")]
     pub(crate) ids: Vec<String>,
     /// All parked orders
     #[arg(long)]

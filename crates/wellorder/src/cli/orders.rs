@@ -39,13 +39,13 @@ fn address(order_id: &str) -> String {
 }
 
 /// The id of the order with that reference.
-async fn find(api: &dyn ApiCall, args: &GetArgs) -> Result<Option<String>, Failure> {
+pub(super) async fn find(api: &dyn ApiCall, args: &GetArgs) -> Result<Option<String>, Failure> {
     let query = [("reference", Some(args.order.as_str())), ("source", args.source.as_deref())];
     let (_, page) = api.get(&with_query("/v1/orders", &query)).await?;
     Ok(items(&page, "orders").first().map(|order| text(order, "order_id")))
 }
 
-fn not_found(by_id: Option<ApiReply>, args: &GetArgs) -> Failure {
+pub(super) fn not_found(by_id: Option<ApiReply>, args: &GetArgs) -> Failure {
     match by_id {
         Some(reply) => reply.into(),
         None => {

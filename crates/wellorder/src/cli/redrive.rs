@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     api_call::{ApiCall, ApiReply, encode},
-    args::RedriveArgs,
+    args::{GetArgs, RedriveArgs},
     failure::{Exit, Failure},
     json::{list, text},
+    orders,
 };
 use crate::output::{Output, Style, escape};
 
@@ -22,7 +24,8 @@ pub(super) async fn redrive(
     poll: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let filter = if args.all { json!({ "all": true }) } else { json!({ "order_ids": args.ids }) };
+    let filter =
+        if args.all { json!({ "all": true }) } else { json!({ "order_ids": ids(api, &args.ids).await? }) };
     let body = json!({ "filter": filter, "reason": args.reason, "dry_run": args.dry_run });
     let (mut reply, mut job) = api.post("/v1/redrives", Some(&body)).await?;
     if args.dry_run {
@@ -53,6 +56,20 @@ pub(super) async fn redrive(
         }
     }
     Ok(exit)
+}
+
+/// The ids of orders that were named by id or by reference.
+async fn ids(api: &dyn ApiCall, named: &[String]) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::new();
+    for name in named {
+        if Uuid::try_parse(name).is_ok() {
+            ids.push(name.clone());
+            continue;
+        }
+        let args = GetArgs { order: name.clone(), source: None };
+        ids.push(orders::find(api, &args).await?.ok_or_else(|| orders::not_found(None, &args))?);
+    }
+    Ok(ids)
 }
 
 fn goes_on(job: &Value) -> bool {

@@ -1,6 +1,6 @@
 //! What was acknowledged is there, however the process ended.
 
-use crate::harness::{Receiver, Server};
+use crate::harness::{Receiver, Server, post_in_peril};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -12,14 +12,13 @@ async fn acknowledged_orders_are_there_after_a_kill_with_the_same_ids() {
     for round in 0..3 {
         let mut posts = tokio::task::JoinSet::new();
         for number in 0..60 {
-            let (client, reference) = (server.client(), format!("r-{round}-{number}"));
+            let reference = format!("r-{round}-{number}");
+            // Connected before anybody dies: whoever could not connect would tell nothing.
+            let mut connection = server.connect().await;
             posts.spawn(async move {
-                let mut connection = client.connect().await;
                 let body = json!({ "reference": reference, "total": 1 }).to_string();
-                let headers = [("content-type", "application/json")];
-                connection.write_request("POST", "/v1/orders", &headers, body.as_bytes(), false).await;
                 // Whoever is not answered does not know.
-                let reply = connection.reply().await?;
+                let reply = post_in_peril(&mut connection, "/v1/orders", &[], &body).await?;
                 assert_eq!(reply.status, 201, "{}", reply.text());
                 Some((reference, reply.json()["order_id"].clone()))
             });

@@ -1,6 +1,6 @@
 //! The process is killed at each named place in turn; the next one finds what must be true then.
 
-use crate::harness::{Answer, Builder, Home, Receiver, Server};
+use crate::harness::{Answer, Builder, Call, Home, Receiver, Server, post_in_peril};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ async fn post(
     (path, body, key): (&str, &str, Option<&str>),
 ) -> Option<testkit::http::Reply> {
     let headers: Vec<_> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
-    server.post_in_peril(path, &headers, body).await
+    post_in_peril(&mut server.connect().await, path, &headers, body).await
 }
 
 async fn orders(server: &Server) -> Vec<Value> {
@@ -77,7 +77,7 @@ async fn after_the_commit_everything_is_there_and_a_repetition_finds_it() {
 }
 
 /// Kills a worker at `point` and lets the next process do the work; returns the calls of the processor.
-async fn killed_at_work(point: &str) -> Vec<crate::harness::Call> {
+async fn killed_at_work(point: &str) -> Vec<Call> {
     let receiver = Receiver::start(|_| Answer::Says(200, "")).await;
     let home = Home::new();
     // The lease outlasts the test: what runs again was made due, it did not run out.
@@ -128,15 +128,10 @@ async fn after_the_effect_of_the_work_it_comes_again_under_its_key() {
 async fn killed_in_the_follower(point: &str, passage: u32) -> (Vec<Value>, Vec<Value>) {
     let home = Home::new();
     let server = doomed(home.server(), point, passage).start().await;
+    let mut connection = server.connect().await;
     for number in 0..10 {
         let body = json!({ "reference": format!("r-{number}"), "total": 1 }).to_string();
-        let mut connection = match tokio::net::TcpStream::connect(server.address).await {
-            Ok(_) => server.connect().await,
-            Err(_) => break,
-        };
-        let headers = [("content-type", "application/json")];
-        connection.write_request("POST", "/v1/orders", &headers, body.as_bytes(), false).await;
-        if connection.reply().await.is_none() {
+        if post_in_peril(&mut connection, "/v1/orders", &[], &body).await.is_none() {
             break;
         }
     }

@@ -1,8 +1,13 @@
 //! The processor `http`: the user's own program does the work.
 
-use crate::harness::{Answer, Receiver, Server};
+use crate::harness::{Answer, Call, Receiver, Server};
 use serde_json::json;
 use std::collections::BTreeSet;
+
+/// The keys under which these calls came, each once.
+fn keys(calls: &[Call]) -> BTreeSet<&str> {
+    calls.iter().map(Call::key).collect()
+}
 
 #[tokio::test]
 async fn it_gets_the_order_as_v1_shows_it_and_a_2xx_is_done() {
@@ -42,8 +47,7 @@ async fn a_failure_is_tried_again_under_the_same_key() {
     let done = server.until_order(&order, "done").await;
     assert_eq!(json!([done["attempt"], done["last_error"]]), json!([5, null]));
     let calls = receiver.calls();
-    let keys: BTreeSet<&str> = calls.iter().map(|call| call.key()).collect();
-    assert_eq!(keys.len(), 1, "{keys:?}");
+    assert_eq!(keys(&calls).len(), 1, "{calls:?}");
     let attempts: Vec<&str> = calls.iter().map(|call| call.attempt()).collect();
     assert_eq!(attempts, ["1", "2", "3", "4", "5"]);
     let (events, _) = server.feed(10).await;
@@ -95,7 +99,7 @@ async fn a_refusal_parks_at_once_and_a_redrive_comes_under_the_same_key() {
     let done = server.until_order(&order, "done").await;
     assert_eq!(json!([done["attempt"], done["last_error"]]), json!([1, null]));
     let calls = receiver.calls();
-    assert_eq!(calls[0].key(), calls[1].key(), "the effect may have taken place the first time");
+    assert_eq!(keys(&calls).len(), 1, "the effect may have taken place the first time");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ mod server;
 
 pub(crate) use lines::Lines;
 pub(crate) use receiver::{Answer, Call, Receiver};
-pub(crate) use server::{Builder, Server};
+pub(crate) use server::{Builder, Server, post_in_peril};
 
 use serde_json::Value;
 use std::os::unix::process::ExitStatusExt;

@@ -195,19 +195,6 @@ impl Server {
         patiently("raw bytes", connection.reply()).await
     }
 
-    /// Posts JSON to a server that may die of it.
-    pub(crate) async fn post_in_peril(
-        &self,
-        path: &str,
-        headers: &[(&str, &str)],
-        json: &str,
-    ) -> Option<Reply> {
-        let headers = [headers, &[("content-type", "application/json")]].concat();
-        let mut connection = self.connect().await;
-        connection.write_request("POST", path, &headers, json.as_bytes(), false).await;
-        patiently(path, connection.reply()).await
-    }
-
     pub(crate) async fn connect(&self) -> Connection {
         self.client.connect().await
     }
@@ -312,4 +299,16 @@ impl Server {
 
 async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("no reply: {what}"))
+}
+
+/// Posts JSON to a server that may die meanwhile; `None` when no whole reply comes. The connection is kept.
+pub(crate) async fn post_in_peril(
+    connection: &mut Connection,
+    path: &str,
+    headers: &[(&str, &str)],
+    json: &str,
+) -> Option<Reply> {
+    let headers = [headers, &[("content-type", "application/json")]].concat();
+    connection.write_request("POST", path, &headers, json.as_bytes(), true).await;
+    patiently(path, connection.reply()).await
 }
