@@ -108,6 +108,8 @@ mod tests {
     use super::*;
     use crate::cli::fake::{Fake, Said, json as reply, problem, said};
 
+    const ID: &str = "01920000-0000-7000-8000-000000000001";
+
     fn job(state: &str, redriven: u32, refused: u32) -> Value {
         json!({ "redrive_id": "r 1", "state": state, "redriven": redriven, "refused": refused })
     }
@@ -132,14 +134,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_is_watched_to_its_end() {
+        let found = reply(200, &json!({ "orders": [{ "order_id": "0193" }], "next": null }));
         let replies = [("running", 0), ("running", 1), ("finished", 2)];
-        let fake = Fake::new(replies.map(|(state, done)| reply(202, &job(state, done, 0))));
-        let said = run(&fake, &args(&["0192", "0193"]), false).await;
+        let jobs = replies.map(|(state, done)| reply(202, &job(state, done, 0)));
+        let fake = Fake::new([vec![found], jobs.into()].concat());
+        let said = run(&fake, &args(&[ID, "A-2"]), false).await;
         assert_eq!(said.out, "2 redriven\n");
         assert_eq!(said.exit, Exit::Ok);
-        let body = r#"{"filter":{"order_ids":["0192","0193"]},"reason":"fixed","dry_run":false}"#;
+        let body =
+            format!(r#"{{"filter":{{"order_ids":["{ID}","0193"]}},"reason":"fixed","dry_run":false}}"#);
         let watch = "GET /v1/redrives/r%201".to_owned();
-        assert_eq!(fake.asked(), [format!("POST /v1/redrives {body}"), watch.clone(), watch]);
+        let find = "GET /v1/orders?reference=A-2".to_owned();
+        assert_eq!(fake.asked(), [find, format!("POST /v1/redrives {body}"), watch.clone(), watch]);
     }
 
     #[tokio::test]
@@ -170,6 +176,6 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_one() {
         let fake = Fake::new([problem(422, &json!({ "title": "no" }))]);
-        assert_eq!(run(&fake, &args(&["x"]), false).await.exit, Exit::Refused);
+        assert_eq!(run(&fake, &args(&[ID]), false).await.exit, Exit::Refused);
     }
 }

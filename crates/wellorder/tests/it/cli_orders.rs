@@ -195,3 +195,23 @@ async fn hostile_data_does_nothing_to_a_terminal_and_no_color_is_honoured() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_fault() {
+    let server = Server::builder().start().await;
+    let home = server.home();
+    let filling = "x".repeat(100_000);
+    for number in 0..3 {
+        let order =
+            json!({ "reference": format!("r-{number}"), "total": 1, "attributes": { "filling": filling } });
+        server.accept(&order).await;
+    }
+    for args in [&["orders", "list", "--json"][..], &["events", "tail", "--json", "--follow"]] {
+        let mut child = home.command(&[args, &["--data", "data"]].concat());
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // More than a pipe holds is to be written; nobody reads it.
+        drop(child.stdout.take());
+        let ended: Ended = child.wait_with_output().unwrap().into();
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{args:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! A database that is locked, gone, or without room: refused with a wait, the process lives, and it recovers by itself.
 
 use crate::bad_input::{APIS, V1, is_refusal};
-use crate::harness::{Home, Receiver, Server, eventually};
+use crate::harness::{Home, Receiver, Server, eventually, post_in_peril};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -180,5 +180,59 @@ async fn more_writes_than_may_wait_are_refused_at_once_and_the_others_are_answer
     for reference in accepted {
         assert!(server.by_reference(&reference).await.is_some());
     }
+    server.home().audited();
+}
+
+#[tokio::test]
+async fn a_log_that_somebody_deletes_takes_no_acknowledged_order_with_it() {
+    let server = Server::builder().api_alone().start().await;
+    let home = server.home();
+    let mut references = Vec::new();
+    for (round, gone) in
+        [&["wellorder.db-wal"][..], &["wellorder.db-wal", "wellorder.db-shm"]].iter().enumerate()
+    {
+        for number in 0..10 {
+            let reference = format!("{round}-{number}");
+            server.accept(&json!({ "reference": reference, "total": 1 })).await;
+            references.push(reference);
+            if number == 5 {
+                for name in *gone {
+                    std::fs::remove_file(home.data().join(name)).unwrap();
+                }
+            }
+        }
+    }
+    let server = server.restart().await;
+    for reference in &references {
+        assert!(server.by_reference(reference).await.is_some(), "{reference} is lost");
+    }
+    home.audited();
+}
+
+#[tokio::test]
+async fn without_free_descriptors_it_lives_and_goes_on_when_there_are_some() {
+    let server = Server::builder().start().await;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(server.pid()).unwrap());
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count() as u64;
+    let few = rustix::process::Rlimit { current: Some(open + 4), maximum: None };
+    let before = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, few).unwrap();
+    let mut kept = server.connect().await;
+    let first =
+        post_in_peril(&mut kept, "/v1/orders", &[], r#"{"reference":"first","total":1}"#).await.unwrap();
+    assert!([201, 503].contains(&first.status), "{}", first.text());
+    let mut waiting = Vec::new();
+    for _ in 0..30 {
+        waiting.push(server.connect().await);
+    }
+    server.stderr().until("cannot accept").await;
+    for number in 0..10 {
+        let body = json!({ "reference": format!("r-{number}"), "total": 1 }).to_string();
+        let reply = post_in_peril(&mut kept, "/v1/orders", &[], &body).await.unwrap();
+        assert!([201, 503].contains(&reply.status), "{}", reply.text());
+    }
+    drop(waiting);
+    let order = server.accept(&json!({ "reference": "after", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, before).unwrap();
     server.home().audited();
 }

@@ -122,3 +122,15 @@ async fn a_port_that_is_taken_is_named_with_the_way_out() {
     assert_eq!(ended.code(), 1, "{ended:?}");
     assert!(ended.stderr.contains(&address) && ended.stderr.contains("--listen"), "{ended:?}");
 }
+
+#[tokio::test]
+async fn what_is_no_folder_is_refused_with_the_reason() {
+    let home = Home::new();
+    std::fs::write(home.data(), "a file").unwrap();
+    let Err(refused) = home.server().try_start().await else { panic!("it started on a file") };
+    assert_eq!(refused.code(), 1);
+    assert!(format!("{refused:?}").contains(home.data().to_str().unwrap()), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(home.data()).unwrap(), "a file");
+    let doctor = home.run_with(&[("PORT", "0")], &["doctor"]);
+    assert_eq!(doctor.code(), 6, "{doctor:?}");
+}

@@ -13,6 +13,34 @@ const IMAGES: usize = 8;
 /// Orders acknowledged between two images, at least.
 const BETWEEN: usize = 40;
 
+type Acknowledged = Arc<Mutex<Vec<String>>>;
+
+/// Clients that post orders until they are dropped, and the references of what was acknowledged.
+fn load(server: &Server) -> (Acknowledged, JoinSet<()>) {
+    let acknowledged = Acknowledged::default();
+    let mut clients = JoinSet::new();
+    for client in 0..6 {
+        let (acknowledged, http) = (Arc::clone(&acknowledged), server.client());
+        clients.spawn(async move {
+            for number in 0.. {
+                let reference = format!("{client}-{number}");
+                let body = json!({ "reference": reference, "total": 1 }).to_string();
+                assert_eq!(http.post("/v1/orders", &body).await.status, 201);
+                acknowledged.lock().unwrap().push(reference);
+            }
+        });
+    }
+    (acknowledged, clients)
+}
+
+/// Waits until so many orders were acknowledged, and returns them all.
+async fn until_acknowledged(acknowledged: &Acknowledged, count: usize) -> Vec<String> {
+    eventually("acknowledged orders", async || {
+        Some(acknowledged.lock().unwrap().clone()).filter(|references| references.len() >= count)
+    })
+    .await
+}
+
 /// A copy of the folder as a power cut would leave it, were all writes on disk in their order. The process stands still
 /// meanwhile; the shared memory of readers is not copied, for it does not survive a machine either.
 fn image(of: &Path, server: &Server) -> Arc<Home> {
@@ -65,26 +93,10 @@ fn references(home: &Home) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_image_is_sound_and_holds_what_was_acknowledged_before_it() {
     let server = Server::builder().start().await;
-    let acknowledged = Arc::<Mutex<Vec<String>>>::default();
-    let mut clients = JoinSet::new();
-    for client in 0..6 {
-        let (acknowledged, http) = (Arc::clone(&acknowledged), server.client());
-        clients.spawn(async move {
-            for number in 0.. {
-                let reference = format!("{client}-{number}");
-                let body = json!({ "reference": reference, "total": 1 }).to_string();
-                assert_eq!(http.post("/v1/orders", &body).await.status, 201);
-                acknowledged.lock().unwrap().push(reference);
-            }
-        });
-    }
+    let (acknowledged, mut clients) = load(&server);
     let mut images = Vec::new();
     for number in 1..=IMAGES {
-        eventually("orders between two images", async || {
-            (acknowledged.lock().unwrap().len() >= number * BETWEEN).then_some(())
-        })
-        .await;
-        let before: Vec<String> = acknowledged.lock().unwrap().clone();
+        let before = until_acknowledged(&acknowledged, number * BETWEEN).await;
         images.push((before, image(&server.home().data(), &server)));
     }
     clients.shutdown().await;
@@ -105,4 +117,36 @@ async fn every_image_is_sound_and_holds_what_was_acknowledged_before_it() {
         assert_eq!(server.terminate().await.code(), 0);
         copy.audited();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_beside_a_busy_server_finds_nothing() {
+    let server = Server::builder().start().await;
+    let (acknowledged, mut clients) = load(&server);
+    for round in 1..=5 {
+        let before = until_acknowledged(&acknowledged, round * BETWEEN).await;
+        let report = server.home().audited();
+        assert!(report["orders"].as_u64().unwrap() >= before.len() as u64);
+    }
+    clients.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_online_copy_is_sound_and_can_be_started() {
+    let server = Server::builder().start().await;
+    let (acknowledged, mut clients) = load(&server);
+    let before = until_acknowledged(&acknowledged, BETWEEN).await;
+    let copy = Home::new();
+    std::fs::create_dir(copy.data()).unwrap();
+    let from = rusqlite::Connection::open(server.home().database()).unwrap();
+    from.backup("main", copy.database(), None::<fn(rusqlite::backup::Progress)>).unwrap();
+    clients.shutdown().await;
+    drop((from, server));
+    copy.audited();
+    let found = references(&copy);
+    assert!(before.iter().all(|reference| found.contains(reference)));
+    let server = copy.server().start().await;
+    let order = server.accept(&json!({ "reference": "after", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+    copy.audited();
 }

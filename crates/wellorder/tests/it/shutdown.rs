@@ -1,6 +1,6 @@
 //! Stopping: what runs may end, what cannot is given back, and nothing is used up by it.
 
-use crate::harness::{Receiver, Server};
+use crate::harness::{Receiver, Server, post_in_peril};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -161,5 +161,42 @@ async fn a_signal_at_the_very_start_stops_it_in_order_too() {
         let ended = server.terminate().await;
         assert_eq!(ended.code(), 0, "{ended:?}");
         assert!(!home.data().join("wellorder.db-wal").exists(), "the database is one whole file at rest");
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_while_it_stopped_is_there() {
+    let server = Server::builder().start().await;
+    let home = server.home();
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        connections.push(server.connect().await);
+    }
+    let mut clients = tokio::task::JoinSet::new();
+    for (client, mut connection) in connections.into_iter().enumerate() {
+        clients.spawn(async move {
+            let mut acknowledged = Vec::new();
+            for number in 0.. {
+                let reference = format!("{client}-{number}");
+                let body = json!({ "reference": reference, "total": 1 }).to_string();
+                match post_in_peril(&mut connection, "/v1/orders", &[], &body).await {
+                    Some(reply) if reply.status == 201 => acknowledged.push(reference),
+                    Some(reply) => assert_eq!(reply.status, 503, "{}", reply.text()),
+                    None => break,
+                }
+            }
+            acknowledged
+        });
+    }
+    server.until("/v1/orders?limit=50", |page| page["orders"].as_array().unwrap().len() == 50).await;
+    let ended = server.terminate().await;
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    let acknowledged = clients.join_all().await.concat();
+    assert!(acknowledged.len() >= 50);
+    home.audited();
+    let server = home.server().start().await;
+    for reference in &acknowledged {
+        let order = server.by_reference(reference).await.unwrap_or_else(|| panic!("{reference} is lost"));
+        assert_eq!(server.until_order(&order, "done").await["attempt"], 1);
     }
 }
