@@ -3,6 +3,7 @@
 use crate::bad_input::{APIS, V1, is_refusal};
 use crate::harness::{Home, Receiver, Server, eventually, post_in_peril};
 use rusqlite::Connection;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -212,10 +213,11 @@ async fn a_log_that_somebody_deletes_takes_no_acknowledged_order_with_it() {
 #[tokio::test]
 async fn without_free_descriptors_it_lives_and_goes_on_when_there_are_some() {
     let server = Server::builder().start().await;
-    let pid = rustix::process::Pid::from_raw(i32::try_from(server.pid()).unwrap());
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count() as u64;
-    let few = rustix::process::Rlimit { current: Some(open + 4), maximum: None };
-    let before = rustix::process::prlimit(pid, rustix::process::Resource::Nofile, few).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit { current: Some(open + 4), maximum: before.maximum };
+    prlimit(pid, Resource::Nofile, few).unwrap();
     let mut kept = server.connect().await;
     let first =
         post_in_peril(&mut kept, "/v1/orders", &[], r#"{"reference":"first","total":1}"#).await.unwrap();
@@ -233,6 +235,6 @@ async fn without_free_descriptors_it_lives_and_goes_on_when_there_are_some() {
     drop(waiting);
     let order = server.accept(&json!({ "reference": "after", "total": 1 })).await;
     server.until_order(&order, "done").await;
-    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, before).unwrap();
+    prlimit(pid, Resource::Nofile, before).unwrap();
     server.home().audited();
 }
