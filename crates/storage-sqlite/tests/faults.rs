@@ -1,5 +1,5 @@
 //! A database that is locked, full, missing or replaced: nothing is acknowledged, nothing is lost, and it recovers.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use order_core::command::{Claim, Command, Reply};
 use order_core::ids::{EventId, LeaseToken};

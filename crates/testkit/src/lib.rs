@@ -3,7 +3,7 @@
 //! * [`build`]: orders to send, in short words. [`clock`]: time and chance that a test holds in its hands.
 //! * [`MemoryStorage`]: a storage in memory, with faults to order. [`Wrapped`]: faults around any storage.
 //! * [`ScriptedProcessor`], [`RecordingSink`]: what work and events meet in tests. [`http`]: a client for real sockets.
-//! * [`conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
+//! * [`mod@conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
 //!   storage. [`dump`]: all that can be read of a storage.
 //!
 //! A storage is put through both by a [`conformance::Fixture`] that can open it again:

@@ -98,13 +98,12 @@ pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
             }
             invalid_body(issues)
         }
-        // The one part of a path here that may be anything is the id, and no order has one that is no text.
-        Refusal::UriInvalid => message(StatusCode::NOT_FOUND, "Order not found".to_owned()),
         Refusal::RouteUnknown
         | Refusal::MethodNotAllowed
         | Refusal::BodyTooLarge { .. }
         | Refusal::MediaTypeUnsupported
         | Refusal::UriTooLong
+        | Refusal::UriInvalid
         | Refusal::HeadersTooLarge
         | Refusal::ForeignHost
         | Refusal::BadFraming
