@@ -69,7 +69,7 @@ impl Lanes {
                     wakes: wakes.clone(),
                     urgent: urgent_queue,
                     intake: intake_queue,
-                    crowded: false,
+                    last: 0,
                 };
                 tokio::spawn(lane.run());
                 LaneHandle { urgent, intake }
@@ -153,12 +153,9 @@ struct Lane {
     wakes: Wakes,
     urgent: mpsc::Receiver<Envelope>,
     intake: mpsc::Receiver<Envelope>,
-    /// Whether the last batch held more than one command.
-    crowded: bool,
+    /// How many commands the last batch held.
+    last: usize,
 }
-
-/// How often a lane lets others go first before it takes a batch under load.
-const GATHER_YIELDS: u32 = 4;
 
 impl Lane {
     async fn run(mut self) {
@@ -182,18 +179,20 @@ impl Lane {
             else => return None,
         };
         let mut batch = vec![first];
-        // Whoever was answered by the last commit is about to ask again: let those who are ready queue up, so that they
-        // share a commit instead of waiting behind one of a single command. Costs no time when nobody else is ready.
-        if self.crowded {
-            for _ in 0..GATHER_YIELDS {
-                tokio::task::yield_now().await;
-            }
-        }
-        let share = if self.intake.is_empty() { self.batch_max } else { self.batch_max / 2 };
+        let room = self.room();
+        let share = if self.intake.is_empty() { room } else { room.div_ceil(2) };
         fill(&mut batch, &mut self.urgent, share);
-        fill(&mut batch, &mut self.intake, self.batch_max);
-        self.crowded = batch.len() > 1;
+        fill(&mut batch, &mut self.intake, room);
+        self.last = batch.len();
         Some(batch)
+    }
+
+    /// How many commands the next batch takes: half of the crowd, which is whoever waits and whoever was answered last
+    /// and is about to ask again. While one half is being committed, the other is answered, thinks and asks; were all
+    /// taken at once, the storage would idle while they ask, and they while it commits.
+    fn room(&self) -> usize {
+        let waiting = 1 + self.urgent.len() + self.intake.len();
+        (waiting + self.last).div_ceil(2).clamp(1, self.batch_max)
     }
 
     /// Commits and answers; `false` when the storage takes no more for good.
