@@ -1,4 +1,4 @@
-//! Lanes: writes are grouped, never one transaction for each request. A lane takes whatever queued up while its
+//! Lanes: writes are grouped, never one transaction for each request. A lane takes a share of what queued up while its
 //! previous commit ran, applies it as one transaction, and answers every caller. Idle, a command commits at once.
 
 use crate::command::{Command, Reply};
