@@ -79,12 +79,12 @@ async fn orders(
     report: &mut Report,
     progress: &mut impl FnMut(u64),
 ) -> Result<u64, Error> {
-    let mut after: Option<OrderId> = None;
+    let mut after = i64::MIN;
     let mut chained = 0;
     loop {
         let dossiers = app.storage.dossiers(head.shard, after, PAGE).await?;
         let Some(last) = dossiers.last() else { return Ok(chained) };
-        after = Some(last.order.id);
+        after = last.order.number;
         for dossier in &dossiers {
             report.orders += 1;
             let counted = dossier
@@ -93,6 +93,10 @@ async fn orders(
                 .filter(|event| event.position <= head.position && event.position > head.floor);
             chained += counted.count() as u64;
             check_identity(app.storage.install().shards, head.shard, &dossier.order, report);
+            if !dossier.found {
+                let id = dossier.order.id.to_string();
+                report.add("ids", Some(head.shard), id, "a look-up by its id does not lead to it".to_owned());
+            }
             check_order(head, dossier, report);
         }
         progress(report.orders);

@@ -98,13 +98,9 @@ pub trait Storage: Send + Sync {
     /// The redrive jobs that are not finished.
     async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault>;
 
-    /// For audits: orders of one shard behind `after` in the order of their ids, each in one snapshot with its events.
-    async fn dossiers(
-        &self,
-        shard: Shard,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderDossier>, Fault>;
+    /// For audits: orders of one shard behind number `after` in the order of their numbers, each in one snapshot with
+    /// its events.
+    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault>;
 
     /// For audits: rows of the journal beside their orders.
     async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault>;

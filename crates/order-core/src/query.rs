@@ -114,6 +114,8 @@ pub struct OrderDossier {
     pub events: Vec<Event>,
     /// Its work row.
     pub work: Option<Work>,
+    /// Whether a look-up by its id leads to it.
+    pub found: bool,
 }
 
 /// A row of the journal beside the version of the order that it names; for audits.

@@ -8,8 +8,8 @@ CREATE TABLE meta (
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- `number` is the rowid, so orders lie in the order of acceptance and a commit appends; the random part of an order's
--- identity lives only in the small index below.
+-- `number` is the rowid, so orders lie in the order of acceptance and a commit appends. The number of an order's id is in
+-- `order_ids`, or, for orders behind `ids_merged` in `meta`, in the memory of the process that writes.
 CREATE TABLE orders (
     number          INTEGER PRIMARY KEY,
     shard           INTEGER NOT NULL,
@@ -40,19 +40,27 @@ CREATE TABLE orders (
     last_position   INTEGER NOT NULL
 ) STRICT;
 
-CREATE UNIQUE INDEX orders_by_id ON orders (shard, order_id);
+-- Written in sorted runs, some time after the orders.
+CREATE TABLE order_ids (
+    order_id BLOB    PRIMARY KEY,
+    number   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Small: parked orders only. Lists of what needs an operator, and redrives, read it.
 CREATE INDEX orders_parked ON orders (number) WHERE processing = 'parked';
 
--- Append-only. `prev_position` chains the events of one order: its history is read by walking back from
--- `orders.last_position`, and intake is spared an index with random keys (half of its pages; see the decision record).
+-- Append-only, and kept in the order of its places: `place` is the shard in the upper bits and the position in the lower
+-- 48, so no index is needed to follow it. `prev_position` chains the events of one order: its history is read by walking
+-- back from `orders.last_position`, and intake is spared an index with random keys (see the decision records).
 CREATE TABLE journal (
-    shard         INTEGER NOT NULL,
-    position      INTEGER NOT NULL,
+    place         INTEGER PRIMARY KEY,
+    shard         INTEGER NOT NULL AS (place >> 48),
+    position      INTEGER NOT NULL AS (place & 0xFFFFFFFFFFFF),
     event_id      BLOB    NOT NULL,
     tenant        TEXT    NOT NULL,
     source        TEXT    NOT NULL,
     order_id      BLOB    NOT NULL,
+    number        INTEGER NOT NULL,
     version       INTEGER NOT NULL,
     prev_position INTEGER NOT NULL,
     epoch         INTEGER NOT NULL,
@@ -61,8 +69,6 @@ CREATE TABLE journal (
     data          TEXT    NOT NULL,
     occurred_at   INTEGER NOT NULL
 ) STRICT;
-
-CREATE UNIQUE INDEX journal_by_position ON journal (shard, position);
 
 -- Below its floor nothing of a shard is kept.
 CREATE TABLE journal_heads (

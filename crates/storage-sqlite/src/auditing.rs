@@ -1,7 +1,8 @@
 //! What audits read: each page in one statement or one short transaction.
 
+use crate::ids::OrderIds;
 use crate::read::chain;
-use crate::rows::{self, ORDER_COLUMNS, blob, collect, uuid};
+use crate::rows::{self, ORDER_COLUMNS, collect, last_place, place, uuid};
 use order_core::clock::Timestamp;
 use order_core::ids::{LeaseToken, OrderId, Shard};
 use order_core::lease::Work;
@@ -11,8 +12,9 @@ use rusqlite::{Connection, params};
 /// Orders of a shard with everything that belongs to them, in one snapshot.
 pub(crate) fn dossiers(
     conn: &Connection,
+    ids: &OrderIds,
     shard: Shard,
-    after: Option<OrderId>,
+    after: i64,
     limit: u32,
 ) -> rusqlite::Result<Vec<OrderDossier>> {
     let snapshot = conn.unchecked_transaction()?;
@@ -20,18 +22,21 @@ pub(crate) fn dossiers(
         "SELECT ",
         ORDER_COLUMNS,
         " FROM orders o LEFT JOIN work w USING (number) \
-         WHERE o.shard = ?1 AND o.order_id > ?2 ORDER BY o.order_id LIMIT ?3",
+         WHERE o.shard = ?1 AND o.number > ?2 ORDER BY o.number LIMIT ?3",
     ]
     .concat();
-    let after = after.map(|id| blob(&id.0).to_vec()).unwrap_or_default();
     let orders = collect(&mut *snapshot.prepare_cached(&sql)?, params![shard.0, after, limit], rows::order)?;
-    orders
-        .into_iter()
-        .map(|(order, work)| {
-            let events = chain(&snapshot, shard, order.last_position)?;
-            Ok(OrderDossier { order, events, work })
-        })
-        .collect()
+    let mut dossiers = Vec::with_capacity(orders.len());
+    for (order, work) in orders {
+        let events = chain(&snapshot, shard, order.last_position)?;
+        dossiers.push(OrderDossier { order, events, work, found: false });
+    }
+    // Outside of the snapshot: what has been merged since is no longer in memory.
+    drop(snapshot);
+    for dossier in &mut dossiers {
+        dossier.found = ids.number(conn, dossier.order.id)? == Some(dossier.order.number);
+    }
+    Ok(dossiers)
 }
 
 /// Rows of the journal beside their orders.
@@ -43,10 +48,10 @@ pub(crate) fn journal_facts(
 ) -> rusqlite::Result<Vec<JournalFact>> {
     let mut statement = conn.prepare_cached(
         "SELECT j.position, j.order_id, j.version, o.version FROM journal j \
-         LEFT JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id \
-         WHERE j.shard = ?1 AND j.position > ?2 ORDER BY j.position LIMIT ?3",
+         LEFT JOIN orders o ON o.number = j.number AND o.order_id = j.order_id \
+         WHERE j.place > ?1 AND j.place <= ?2 ORDER BY j.place LIMIT ?3",
     )?;
-    collect(&mut statement, params![shard.0, after, limit], |row| {
+    collect(&mut statement, params![place(shard, after), last_place(shard), limit], |row| {
         Ok(JournalFact {
             shard,
             position: row.get(0)?,

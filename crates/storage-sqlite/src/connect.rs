@@ -5,9 +5,6 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
 
-/// Pages of the log that trigger a checkpoint: 32 MiB. Intake touches random pages of one index; a checkpoint every
-/// thousand pages (SQLite's default) writes the same pages again and again (measured: a fifth of the throughput).
-const CHECKPOINT_PAGES: u32 = 8_192;
 /// Bytes of the log that stay on disk after a checkpoint.
 const LOG_BYTES_MAX: u32 = 64 << 20;
 /// What the writer keeps of the file in memory. After a page split SQLite walks its whole cache at the next commit, so
@@ -32,9 +29,19 @@ pub(crate) fn writer(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Co
     }
     // Every commit is flushed before it is acknowledged.
     conn.pragma_update(None, "synchronous", "FULL")?;
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     conn.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// A connection for checkpoints beside the writer's; its log is open when this returns.
+pub(crate) fn beside(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    common(&conn, Duration::ZERO)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(conn)
 }
 

@@ -5,9 +5,11 @@
 
 mod apply;
 mod auditing;
+mod checkpoint;
 mod connect;
 mod error;
 mod guard;
+mod ids;
 mod list;
 mod meta;
 mod migrate;
@@ -20,8 +22,10 @@ pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
 
 use async_trait::async_trait;
+use checkpoint::Checkpoints;
 use error::{fault, unavailable};
 use guard::Guard;
+use ids::OrderIds;
 use order_core::Fault;
 use order_core::clock::Timestamp;
 use order_core::command::Command;
@@ -54,6 +58,7 @@ pub struct Options {
 pub struct SqliteStorage {
     install: Arc<Install>,
     guard: Arc<Guard>,
+    ids: Arc<OrderIds>,
     readers: Readers,
     /// `None` when opened for reading alone.
     writer: Option<Writer>,
@@ -85,8 +90,14 @@ impl SqliteStorage {
         let leases_expired = apply::live_leases(&conn, now).map_err(fault)?;
         let install = Arc::new(install);
         let guard = Arc::new(Guard::new(&options.path, options.free_bytes_min));
+        let ids = Arc::new(OrderIds::load(&conn).map_err(fault)?);
+        let checkpoints = Checkpoints::start(&options.path, &guard)
+            .map_err(|error| unavailable(format!("cannot start the thread for checkpoints: {error}")))?;
+        checkpoints.watch(&mut conn).map_err(fault)?;
         let writer = Writer::start(WriterState {
             conn,
+            checkpoints,
+            ids: Arc::clone(&ids),
             identity: guard.opened()?,
             guard: Arc::clone(&guard),
             install: Arc::clone(&install),
@@ -98,7 +109,7 @@ impl SqliteStorage {
             expire_leases: Some(now),
         })?;
         let readers = readers(options, &guard, &install);
-        Ok((Self { install, guard, readers, writer: Some(writer) }, Opened { migrated, leases_expired }))
+        Ok((Self { install, guard, ids, readers, writer: Some(writer) }, Opened { migrated, leases_expired }))
     }
 
     /// Opens a database for reading alone, beside whoever writes it. Every commit is refused.
@@ -118,8 +129,9 @@ impl SqliteStorage {
                 install.schema_version
             )));
         }
+        let ids = Arc::new(OrderIds::following(&conn).map_err(fault)?);
         let readers = readers(options, &guard, &install);
-        Ok(Self { install: Arc::new(install), guard, readers, writer: None })
+        Ok(Self { install: Arc::new(install), guard, ids, readers, writer: None })
     }
 }
 
@@ -154,8 +166,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault> {
-        let shard = order_id.shard(self.install.shards);
-        let found = self.readers.with(move |conn| apply::load(conn, shard, order_id)).await?;
+        let ids = Arc::clone(&self.ids);
+        let found = self.readers.with(move |conn| apply::load(conn, &ids, order_id)).await?;
         Ok(found.map(|(order, _)| order).filter(|order| order.tenant == *tenant))
     }
 
@@ -170,15 +182,18 @@ impl Storage for SqliteStorage {
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
-        let (tenant, filter, shards) = (tenant.clone(), filter.clone(), self.install.shards);
-        self.readers.with(move |conn| list::count_parked(conn, shards, &tenant, &filter)).await
+        let (tenant, filter, ids) = (tenant.clone(), filter.clone(), Arc::clone(&self.ids));
+        self.readers.with(move |conn| list::count_parked(conn, &ids, &tenant, &filter)).await
     }
 
     async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
         let (tenant, shard) = (tenant.clone(), order_id.shard(self.install.shards));
+        let ids = Arc::clone(&self.ids);
         let read = move |conn: &rusqlite::Connection| {
+            // Before the snapshot begins: what is merged meanwhile leaves the memory and is not in the snapshot.
+            let Some(number) = ids.number(conn, order_id)? else { return Ok(None) };
             let snapshot = conn.unchecked_transaction()?;
-            match apply::load(&snapshot, shard, order_id)? {
+            match apply::load_number(&snapshot, number)? {
                 Some((order, _)) if order.tenant == tenant => {
                     read::chain(&snapshot, shard, order.last_position).map(Some)
                 }
@@ -230,13 +245,9 @@ impl Storage for SqliteStorage {
         self.readers.with(read::open_redrives).await
     }
 
-    async fn dossiers(
-        &self,
-        shard: Shard,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderDossier>, Fault> {
-        self.readers.with(move |conn| auditing::dossiers(conn, shard, after, limit)).await
+    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
+        let ids = Arc::clone(&self.ids);
+        self.readers.with(move |conn| auditing::dossiers(conn, &ids, shard, after, limit)).await
     }
 
     async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {

@@ -1,5 +1,6 @@
 //! Lists of orders: newest first, by number, scanning a bounded number of rows.
 
+use crate::ids::OrderIds;
 use crate::rows::{self, ORDER_COLUMNS};
 use order_core::ids::TenantId;
 use order_core::lease::Work;
@@ -87,24 +88,24 @@ fn scanned_to(conn: &Connection, window: &str, before: i64) -> rusqlite::Result<
 /// How many parked orders a filter matches, as far as it is counted.
 pub(crate) fn count_parked(
     conn: &Connection,
-    shards: u16,
+    ids: &OrderIds,
     tenant: &TenantId,
     filter: &RedriveFilter,
 ) -> rusqlite::Result<BoundedCount> {
     let source = filter.source.as_ref().map(order_core::SourceId::as_str);
     if let Some(order_ids) = &filter.order_ids {
         let mut statement = conn.prepare_cached(
-            "SELECT count(*) FROM orders WHERE shard = ?5 AND order_id = ?1 AND tenant = ?2 AND processing = 'parked' \
+            "SELECT count(*) FROM orders WHERE number = ?1 AND tenant = ?2 AND processing = 'parked' \
              AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR instr(last_error, ?4) > 0)",
         )?;
         let mut count = 0;
         let named: BTreeSet<_> = order_ids.iter().collect();
         for order_id in named {
-            let id = rows::blob(&order_id.0);
-            count += statement.query_row(
-                params![id, tenant.as_str(), source, filter.error_contains, order_id.shard(shards).0],
-                |row| row.get::<_, u64>(0),
-            )?;
+            let number = ids.number(conn, *order_id)?;
+            count += statement
+                .query_row(params![number, tenant.as_str(), source, filter.error_contains], |row| {
+                    row.get::<_, u64>(0)
+                })?;
         }
         return Ok(BoundedCount { count, more: false });
     }

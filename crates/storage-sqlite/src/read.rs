@@ -1,22 +1,22 @@
 //! Reads of one order, of the journal and of followers; shared by the writer and the readers.
 
 use crate::apply::parse_filter;
-use crate::rows::{EVENT_COLUMNS, blob, collect, event, uuid};
+use crate::rows::{EVENT_COLUMNS, blob, collect, event, last_place, place, position, uuid};
 use order_core::clock::Timestamp;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head};
 use order_core::query::{FollowerRow, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use std::sync::LazyLock;
 
 /// Bytes of events after which a read of the journal ends.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
 static EVENT_AT: LazyLock<String> =
-    LazyLock::new(|| ["SELECT ", EVENT_COLUMNS, " FROM journal WHERE shard = ?1 AND position = ?2"].concat());
+    LazyLock::new(|| ["SELECT ", EVENT_COLUMNS, " FROM journal WHERE place = ?1"].concat());
 static EVENTS_AFTER: LazyLock<String> = LazyLock::new(|| {
-    let tail = " FROM journal WHERE shard = ?1 AND position > ?2 ORDER BY position LIMIT ?3";
+    let tail = " FROM journal WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
     ["SELECT ", EVENT_COLUMNS, tail].concat()
 });
 
@@ -27,7 +27,7 @@ pub(crate) fn chain(conn: &Connection, shard: Shard, position: u64) -> rusqlite:
     let mut events: Vec<Event> = Vec::new();
     let mut next = position;
     while next > 0 {
-        let Some(found) = statement.query_row(params![shard.0, next], event).optional()? else { break };
+        let Some(found) = statement.query_row([place(shard, next)], event).optional()? else { break };
         if found.prev_position >= next {
             break;
         }
@@ -46,7 +46,7 @@ pub(crate) fn journal(
     limit: u32,
 ) -> rusqlite::Result<Vec<Event>> {
     let mut statement = conn.prepare_cached(&EVENTS_AFTER)?;
-    let mut rows = statement.query(params![shard.0, after, limit])?;
+    let mut rows = statement.query(params![place(shard, after), last_place(shard), limit])?;
     let (mut events, mut bytes) = (Vec::new(), 0);
     while bytes < PAGE_BYTES_MAX
         && let Some(row) = rows.next()?
@@ -62,20 +62,16 @@ pub(crate) fn journal(
 pub(crate) fn heads(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<Head>> {
     let mut statement = conn.prepare_cached(
         "SELECT coalesce((SELECT floor FROM journal_heads WHERE shard = ?1), 0), \
-         (SELECT max(position) FROM journal WHERE shard = ?1)",
+         (SELECT max(place) FROM journal WHERE place BETWEEN ?2 AND ?3)",
     )?;
-    (0..shards)
-        .map(|shard| {
-            statement.query_row([shard], |row| {
-                let floor: u64 = row.get(0)?;
-                Ok(Head {
-                    shard: Shard(shard),
-                    floor,
-                    position: row.get::<_, Option<u64>>(1)?.unwrap_or(floor),
-                })
-            })
-        })
-        .collect()
+    (0..shards).map(Shard).map(|shard| head(&mut statement, shard)).collect()
+}
+
+fn head(statement: &mut Statement<'_>, shard: Shard) -> rusqlite::Result<Head> {
+    statement.query_row(params![shard.0, place(shard, 0), last_place(shard)], |row| {
+        let floor: u64 = row.get(0)?;
+        Ok(Head { shard, floor, position: row.get::<_, Option<i64>>(1)?.map_or(floor, position) })
+    })
 }
 
 /// One follower.

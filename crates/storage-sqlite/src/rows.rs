@@ -22,6 +22,25 @@ pub(crate) const ORDER_COLUMNS: &str = "o.number, o.order_id, o.tenant, o.source
 pub(crate) const EVENT_COLUMNS: &str = "event_id, tenant, source, order_id, version, shard, position, prev_position, \
      epoch, type, data_version, data, occurred_at";
 
+/// Bits of a place in the journal that hold the position; the shard lies above them.
+const POSITION_BITS: u32 = 48;
+
+/// The key of the journal's row at a position of a shard. Positions end at 2^48, some centuries from here.
+pub(crate) fn place(shard: Shard, position: u64) -> i64 {
+    let position = i64::try_from(position).unwrap_or(i64::MAX).min((1 << POSITION_BITS) - 1);
+    (i64::from(shard.0) << POSITION_BITS) | position
+}
+
+/// The last place of a shard.
+pub(crate) fn last_place(shard: Shard) -> i64 {
+    place(shard, u64::MAX)
+}
+
+/// The position of a place.
+pub(crate) fn position(place: i64) -> u64 {
+    place.unsigned_abs() & ((1 << POSITION_BITS) - 1)
+}
+
 /// Reads any type that is kept as text.
 struct Text<T>(T);
 

@@ -1,9 +1,11 @@
 //! The one writer: a thread that applies batches, one transaction each.
 
-use crate::apply;
+use crate::apply::{self, Done};
+use crate::checkpoint::Checkpoints;
 use crate::connect;
 use crate::error::{fault, unavailable};
 use crate::guard::{Found, Guard, Identity};
+use crate::ids::{OrderIds, Slice};
 use crate::meta;
 use order_core::command::Command;
 use order_core::ports::Committed;
@@ -47,6 +49,8 @@ impl Drop for Writer {
 /// The writer's own: moved into its thread.
 pub(crate) struct WriterState {
     pub(crate) conn: Connection,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) ids: Arc<OrderIds>,
     pub(crate) identity: Identity,
     pub(crate) guard: Arc<Guard>,
     pub(crate) install: Arc<Install>,
@@ -87,7 +91,7 @@ impl WriterState {
             match queue.recv_timeout(IDLE) {
                 Ok(batch) => self.serve(batch),
                 Err(RecvTimeoutError::Timeout) => self.idle(queue),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.end_well(),
             }
         }
     }
@@ -105,7 +109,11 @@ impl WriterState {
         metrics::histogram!("wellorder_storage_commit_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("wellorder_storage_commit_commands").record(commands.len() as f64);
         self.report(&committed, proves);
+        let went_well = committed.is_ok();
         drop(reply.send(committed));
+        if went_well {
+            self.checkpoints.after_commit(&self.conn, self.identity);
+        }
     }
 
     /// Says once that commits fail, and once that they succeed again; each caller hears of its own.
@@ -129,15 +137,10 @@ impl WriterState {
 
     fn transaction(&mut self, commands: &[Command]) -> Result<Committed, Fault> {
         self.ready()?;
-        let committed = self.begin().and_then(|()| self.apply(commands));
-        // While the write lock is ours, only a failing disk makes storage unavailable.
-        self.suspect |= matches!(committed, Err(Fault::Unavailable { .. }));
-        let committed = committed.and_then(|committed| self.end().map(|()| committed));
-        if committed.is_err() && !self.conn.is_autocommit() {
-            // What cannot be undone now is undone when the connection is opened again.
-            self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();
-        }
-        let committed = committed?;
+        let done = self.begin().and_then(|()| self.apply(commands));
+        let (Done { committed, accepted }, slice) = self.finish(done)?;
+        self.ids.enter(accepted);
+        self.ids.merged(&slice);
         self.expire_leases = None;
         // Only now is it sure that what was flushed lies where it will be looked for.
         match self.guard.check(self.identity)? {
@@ -147,11 +150,26 @@ impl WriterState {
         }
     }
 
-    fn apply(&mut self, commands: &[Command]) -> Result<Committed, Fault> {
+    fn apply(&mut self, commands: &[Command]) -> Result<(Done, Slice), Fault> {
         if let Some(now) = self.expire_leases {
             apply::expire_leases(&self.conn, now).map_err(fault)?;
         }
-        apply::apply(&self.conn, &self.install, commands)
+        let done = apply::apply(&self.conn, &self.install, &self.ids, commands)?;
+        let slice = self.ids.slice(done.accepted.len());
+        slice.write(&self.conn).map_err(fault)?;
+        Ok((done, slice))
+    }
+
+    /// Ends the transaction that was begun: with a commit if all went well so far.
+    fn finish<T>(&mut self, done: Result<T, Fault>) -> Result<T, Fault> {
+        // While the write lock is ours, only a failing disk makes storage unavailable.
+        self.suspect |= matches!(done, Err(Fault::Unavailable { .. }));
+        let done = done.and_then(|done| self.end().map(|()| done));
+        if done.is_err() && !self.conn.is_autocommit() {
+            // What cannot be undone now is undone when the connection is opened again.
+            self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();
+        }
+        done
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
@@ -209,18 +227,45 @@ impl WriterState {
     }
 
     fn reopen(&mut self) -> Result<(), Fault> {
-        let conn = connect::writer(&self.path, self.busy_timeout).map_err(fault)?;
+        let mut conn = connect::writer(&self.path, self.busy_timeout).map_err(fault)?;
         let install = meta::load(&conn)?;
         if install.as_ref() != Some(&*self.install) {
             return Err(replaced());
         }
+        self.ids.reload(&conn).map_err(fault)?;
+        self.checkpoints.watch(&mut conn).map_err(fault)?;
         (self.conn, self.identity, self.suspect) = (conn, self.guard.opened()?, false);
         tracing::warn!("opened the database again");
         Ok(())
     }
 
+    /// Leaves nothing for the next start to read again.
+    fn end_well(&mut self) {
+        while matches!(self.merge(), Ok(false)) {}
+    }
+
+    /// Merges what waits to be, unless a command comes; returns whether all of it is.
+    fn merge(&mut self) -> Result<bool, Fault> {
+        let Some(slice) = self.ids.idle_slice() else { return Ok(true) };
+        self.ready()?;
+        let written = self.begin().and_then(|()| slice.write(&self.conn).map_err(fault));
+        self.finish(written)?;
+        self.ids.merged(&slice);
+        self.dirty = true;
+        Ok(false)
+    }
+
     /// Carries the log into the database and empties it; gives way to whoever reads or waits.
     fn idle(&mut self, queue: &Receiver<Batch>) {
+        loop {
+            // What cannot be merged now stays where it is.
+            if !matches!(self.merge(), Ok(false)) {
+                break;
+            }
+            if let Ok(batch) = queue.try_recv() {
+                return self.serve(batch);
+            }
+        }
         if self.dirty && self.guard.check(self.identity).is_ok_and(|found| found == Found::Same) {
             let carried = self.conn.busy_timeout(Duration::ZERO).and_then(|()| {
                 self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
@@ -245,7 +290,11 @@ impl WriterState {
         let applied = self.ready().and_then(|()| self.begin());
         let applied = applied.and_then(|()| self.apply(commands));
         let failed = applied.is_err();
-        drop(reply.send(applied));
+        drop(reply.send(applied.map(|(done, slice)| {
+            self.ids.enter(done.accepted);
+            self.ids.merged(&slice);
+            done.committed
+        })));
         std::thread::sleep(Duration::from_millis(20));
         if failed || self.end().is_err() {
             self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use storage_sqlite::{Options, Seed, SqliteStorage};
-use testkit::build::{id_of, intake, tenant};
+use testkit::build::{accept, id_of, intake, tenant};
 use testkit::{ManualClock, SeededIds};
 
 struct Fails;
@@ -123,11 +123,39 @@ async fn a_missing_event_is_found() {
 
 #[tokio::test]
 async fn an_event_that_nobody_accounts_for_is_found() {
-    let copy = "INSERT INTO journal SELECT shard, (SELECT max(position) + 1 FROM journal j2 WHERE j2.shard = j.shard), \
-         zeroblob(16), tenant, source, order_id, version, prev_position, epoch, type, data_version, data, occurred_at \
+    let copy = "INSERT INTO journal SELECT (SELECT max(place) + 1 FROM journal j2 WHERE j2.shard = j.shard), \
+         zeroblob(16), tenant, source, order_id, number, version, prev_position, epoch, type, data_version, data, occurred_at \
          FROM journal j WHERE version = 1 LIMIT 1";
     bites("events", copy).await;
     bites("events", "DELETE FROM orders WHERE reference = 'a'").await;
+}
+
+#[tokio::test]
+async fn an_order_that_its_id_does_not_lead_to_is_found() {
+    for damage in
+        ["DELETE FROM order_ids WHERE number = 1", "UPDATE order_ids SET number = 2 WHERE number = 1"]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, ids) = (ManualClock::new(), SeededIds::new(5));
+        let options =
+            Options { path: folder.path().join("a.db"), busy_timeout: Duration::ZERO, free_bytes_min: 0 };
+        let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], shards: 4 };
+        let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();
+        let accept = |reference| accept(intake(reference), &*ids, clock.now());
+        storage.commit(0, Arc::from([accept("a"), accept("b")])).await.unwrap();
+        // The ids are entered by the end of the process that took the orders in.
+        drop(storage);
+        assert_eq!(
+            rusqlite::Connection::open(&options.path).unwrap().execute(damage, []).unwrap(),
+            1,
+            "{damage}"
+        );
+        let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open_read_only(&options).unwrap());
+        let app = App::start(storage, clock, ids, LanePolicy::default());
+        let report = audit(&app, |_| {}).await.unwrap();
+        let checks: Vec<&str> = report.findings.iter().map(|finding| finding.check).collect();
+        assert_eq!(checks, ["ids"], "{damage}: {:#?}", report.findings);
+    }
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ impl Dump {
         dump.tally_facts.sort_by(|a, b| (&a.tenant, &a.source).cmp(&(&b.tenant, &b.source)));
         for shard in (0..storage.install().shards).map(Shard) {
             dump.journal.extend(storage.journal(shard, 0, 1_000_000).await.expect("a journal"));
-            dump.dossiers.extend(storage.dossiers(shard, None, 1_000_000).await.expect("dossiers"));
+            dump.dossiers.extend(storage.dossiers(shard, i64::MIN, 1_000_000).await.expect("dossiers"));
         }
         let work = storage.work_facts(i64::MIN, 1_000_000).await.expect("work");
         dump.work = work.into_iter().map(|fact| (fact.work, fact.wanted)).collect();

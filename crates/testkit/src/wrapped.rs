@@ -175,12 +175,7 @@ impl Storage for Wrapped {
         self.inner.open_redrives().await
     }
 
-    async fn dossiers(
-        &self,
-        shard: Shard,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderDossier>, Fault> {
+    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
         self.inner.dossiers(shard, after, limit).await
     }
 

@@ -47,6 +47,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("WELLORDER_WORKER_MAX_ATTEMPTS", "20"),
     // An order whose effect takes longer than ten lives of the server in a row is no poison here.
     ("WELLORDER_WORKER_LAPSES_MAX", "1000"),
+    ("WELLORDER_SHARDS", "16"),
     ("WELLORDER_NDJSON_ROTATE_MIB", "1"),
     ("WELLORDER_LOG_LEVEL", "warn"),
 ];

@@ -1,6 +1,6 @@
 //! Accepting an order: its row, its first event and its first work, or the order that was there.
 
-use super::{Applied, Batch, load};
+use super::{Applied, Batch};
 use crate::error::fault;
 use crate::rows::{blob, uuid};
 use order_core::clock::Timestamp;
@@ -26,7 +26,7 @@ impl Batch<'_> {
         let accepted = match self.insert(accept)? {
             Some(order) => Accepted::New(Box::new(order)),
             None => {
-                let found = load(self.conn, self.shard(accept.order_id), accept.order_id).map_err(fault)?;
+                let found = self.find(accept.order_id).map_err(fault)?;
                 // Ids are derived from the tenant too, so another tenant's order here would be a broken hash.
                 let (order, _) =
                     found.filter(|(order, _)| order.tenant == *tenant).ok_or(Rejection::OrderUnknown)?;
@@ -46,6 +46,9 @@ impl Batch<'_> {
 
     /// Writes a new order; `None` when its id is taken.
     fn insert(&mut self, accept: &Accept) -> Applied<Option<Order>> {
+        if self.number(accept.order_id).map_err(fault)?.is_some() {
+            return Ok(None);
+        }
         let number = self.next_number()?;
         let position = self.next_position(self.shard(accept.order_id))?;
         let place = Place { event_id: accept.event_id, position, occurred_at: accept.now };
@@ -58,10 +61,10 @@ impl Batch<'_> {
             content: intake.content.clone(),
         };
         let order = Order::accepted(intake.tenant.clone(), body.clone(), accept.digest, place);
-        if !self.insert_row(&order).map_err(fault)? {
-            return Ok(None);
-        }
+        self.insert_row(&order).map_err(fault)?;
         self.number = Some(number);
+        self.accepted.push((order.id, number));
+        self.accepted_numbers.insert(order.id, number);
         self.append(&order, &EventBody::Accepted(Box::new(body)), place, 0)?;
         self.insert_work(&order).map_err(fault)?;
         self.tally(&order, 1);
@@ -69,15 +72,14 @@ impl Batch<'_> {
         Ok(Some(order))
     }
 
-    fn insert_row(&self, order: &Order) -> rusqlite::Result<bool> {
+    fn insert_row(&self, order: &Order) -> rusqlite::Result<()> {
         let content = &order.content;
-        let inserted = self
-            .conn
+        self.conn
             .prepare_cached(
                 "INSERT INTO orders (number, shard, order_id, tenant, source, reference, digest, customer, currency, \
                  lines, total, attributes, version, processing, fulfilment, withdrawn, attempt, accepted_at, \
                  updated_at, cause, last_position) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,1,?13,?14,0,0,?15,\
-                 ?15,?16,?17) ON CONFLICT (shard, order_id) DO NOTHING",
+                 ?15,?16,?17)",
             )?
             .execute(params![
                 order.number,
@@ -98,7 +100,7 @@ impl Batch<'_> {
                 blob(&order.cause.0),
                 order.last_position,
             ])?;
-        Ok(inserted == 1)
+        Ok(())
     }
 
     fn insert_work(&self, order: &Order) -> rusqlite::Result<()> {

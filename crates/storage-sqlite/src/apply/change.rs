@@ -3,6 +3,7 @@
 use super::{Applied, Batch};
 use crate::error::fault;
 use crate::read;
+use crate::rows::place;
 use order_core::Fault;
 use order_core::command::{Change, ChangeKind, Changed, Reply};
 use order_core::decide;
@@ -36,8 +37,10 @@ impl Batch<'_> {
         for event in events {
             let data = event::blanked(&event, order).map_err(Fault::internal)?;
             self.conn
-                .prepare_cached("UPDATE journal SET data = ?3 WHERE shard = ?1 AND position = ?2")
-                .and_then(|mut statement| statement.execute(params![event.shard.0, event.position, data]))
+                .prepare_cached("UPDATE journal SET data = ?2 WHERE place = ?1")
+                .and_then(|mut statement| {
+                    statement.execute(params![place(event.shard, event.position), data])
+                })
                 .map_err(fault)?;
         }
         Ok(())

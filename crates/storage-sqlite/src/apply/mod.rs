@@ -10,6 +10,7 @@ pub(crate) use redrive::parse_filter;
 pub(crate) use work::{expire_leases, live_leases};
 
 use crate::error::fault;
+use crate::ids::OrderIds;
 use crate::rows::{self, ORDER_COLUMNS, blob, micros};
 use order_core::clock::Timestamp;
 use order_core::command::{Command, Reply};
@@ -24,7 +25,7 @@ use order_core::ports::Committed;
 use order_core::query::Install;
 use order_core::{Error, Fault, Rejection};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 /// Bytes that a probe writes.
@@ -37,6 +38,10 @@ type Applied<T = Reply> = Result<T, Error>;
 pub(crate) struct Batch<'c> {
     conn: &'c Connection,
     install: &'c Install,
+    ids: &'c OrderIds,
+    /// Orders that this batch took in.
+    accepted: Vec<(OrderId, i64)>,
+    accepted_numbers: HashMap<OrderId, i64>,
     /// Newest position of each shard that was touched.
     positions: BTreeMap<Shard, u64>,
     /// The number that was given out last, once known.
@@ -72,11 +77,26 @@ impl TallyChange {
     }
 }
 
+/// What a batch did, for its commit.
+pub(crate) struct Done {
+    pub(crate) committed: Committed,
+    /// The orders that it took in, by number.
+    pub(crate) accepted: Vec<(OrderId, i64)>,
+}
+
 /// Applies `commands` and writes everything but the COMMIT.
-pub(crate) fn apply(conn: &Connection, install: &Install, commands: &[Command]) -> Result<Committed, Fault> {
+pub(crate) fn apply(
+    conn: &Connection,
+    install: &Install,
+    ids: &OrderIds,
+    commands: &[Command],
+) -> Result<Done, Fault> {
     let mut batch = Batch {
         conn,
         install,
+        ids,
+        accepted: Vec::new(),
+        accepted_numbers: HashMap::new(),
         positions: BTreeMap::new(),
         number: None,
         tallies: BTreeMap::new(),
@@ -92,7 +112,8 @@ pub(crate) fn apply(conn: &Connection, install: &Install, commands: &[Command]) 
         });
     }
     batch.write_tallies().map_err(fault)?;
-    Ok(Committed { replies, journal_grew: batch.journal_grew, work_due: batch.work_due })
+    let committed = Committed { replies, journal_grew: batch.journal_grew, work_due: batch.work_due };
+    Ok(Done { committed, accepted: batch.accepted })
 }
 
 /// SQL that selects orders with their work; `tail` comes after the join.
@@ -100,17 +121,18 @@ fn select_orders(tail: &str) -> String {
     ["SELECT ", ORDER_COLUMNS, " FROM orders o LEFT JOIN work w USING (number) ", tail].concat()
 }
 
-static ORDER_BY_ID: LazyLock<String> =
-    LazyLock::new(|| select_orders("WHERE o.shard = ?1 AND o.order_id = ?2"));
 static ORDER_BY_NUMBER: LazyLock<String> = LazyLock::new(|| select_orders("WHERE o.number = ?1"));
 
 /// One order by its id, whoever owns it.
 pub(crate) fn load(
     conn: &Connection,
-    shard: Shard,
+    ids: &OrderIds,
     id: OrderId,
 ) -> rusqlite::Result<Option<(Order, Option<Work>)>> {
-    conn.prepare_cached(&ORDER_BY_ID)?.query_row(params![shard.0, blob(&id.0)], rows::order).optional()
+    match ids.number(conn, id)? {
+        Some(number) => load_number(conn, number),
+        None => Ok(None),
+    }
 }
 
 /// One order by its number, whoever owns it.
@@ -149,8 +171,23 @@ impl Batch<'_> {
         order_id.shard(self.install.shards)
     }
 
+    /// The number of an order, those of this batch included.
+    fn number(&self, order_id: OrderId) -> rusqlite::Result<Option<i64>> {
+        match self.accepted_numbers.get(&order_id) {
+            Some(number) => Ok(Some(*number)),
+            None => self.ids.number(self.conn, order_id),
+        }
+    }
+
+    fn find(&self, order_id: OrderId) -> rusqlite::Result<Option<(Order, Option<Work>)>> {
+        match self.number(order_id)? {
+            Some(number) => load_number(self.conn, number),
+            None => Ok(None),
+        }
+    }
+
     fn load(&self, order_id: OrderId) -> Applied<(Order, Option<Work>)> {
-        let found = load(self.conn, self.shard(order_id), order_id).map_err(fault)?;
+        let found = self.find(order_id).map_err(fault)?;
         Ok(found.ok_or(Rejection::OrderUnknown)?)
     }
 
@@ -162,10 +199,13 @@ impl Batch<'_> {
         let newest: u64 = self
             .conn
             .prepare_cached(
-                "SELECT coalesce((SELECT max(position) FROM journal WHERE shard = ?1), \
-                 (SELECT floor FROM journal_heads WHERE shard = ?1), 0)",
+                "SELECT coalesce((SELECT max(place) FROM journal WHERE place BETWEEN ?2 AND ?3), \
+                 ?2 + (SELECT floor FROM journal_heads WHERE shard = ?1), ?2)",
             )
-            .and_then(|mut statement| statement.query_row([shard.0], |row| row.get(0)))
+            .and_then(|mut statement| {
+                let ends = params![shard.0, rows::place(shard, 0), rows::last_place(shard)];
+                statement.query_row(ends, |row| Ok(rows::position(row.get(0)?)))
+            })
             .map_err(fault)?;
         self.positions.insert(shard, newest);
         Ok(newest + 1)
@@ -196,17 +236,17 @@ impl Batch<'_> {
         let kind = body.kind().ok_or_else(|| Fault::internal("an unknown event cannot be appended"))?;
         self.conn
             .prepare_cached(
-                "INSERT INTO journal (shard, position, event_id, tenant, source, order_id, version, prev_position, \
-                 epoch, type, data_version, data, occurred_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+                "INSERT INTO journal (place, event_id, tenant, source, order_id, number, version, prev_position, epoch, \
+                 type, data_version, data, occurred_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
-                    shard.0,
-                    place.position,
+                    rows::place(shard, place.position),
                     blob(&place.event_id.0),
                     order.tenant.as_str(),
                     order.source.as_str(),
                     blob(&order.id.0),
+                    order.number,
                     order.version,
                     prev_position,
                     self.install.epoch,

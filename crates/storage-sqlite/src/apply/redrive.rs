@@ -1,6 +1,6 @@
 //! Redrive jobs: each step redrives some orders and records its progress in the same transaction.
 
-use super::{Applied, Batch, load};
+use super::{Applied, Batch};
 use crate::error::fault;
 use crate::read;
 use crate::rows::{blob, uuid};
@@ -124,7 +124,7 @@ impl Batch<'_> {
     /// is none of the asker's business: the change itself then says that there is no such order.
     fn has_error(&self, redrive: &Redrive, order_id: OrderId) -> Applied<bool> {
         let Some(wanted) = &redrive.filter.error_contains else { return Ok(true) };
-        let found = load(self.conn, self.shard(order_id), order_id).map_err(fault)?;
+        let found = self.find(order_id).map_err(fault)?;
         let seen = found.map(|(order, _)| order).filter(|order| {
             order.tenant == redrive.tenant
                 && redrive.filter.source.as_ref().is_none_or(|source| *source == order.source)

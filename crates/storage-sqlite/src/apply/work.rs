@@ -104,20 +104,12 @@ impl Batch<'_> {
     pub(super) fn heartbeat(&self, heartbeat: &Heartbeat) -> Applied {
         let mut lost = Vec::new();
         for (order_id, token) in &heartbeat.held {
+            let number = self.number(*order_id).map_err(fault)?;
             let extended = self
                 .conn
-                .prepare_cached(
-                    "UPDATE work SET due_at = ?4 WHERE token = ?3 AND number = \
-                     (SELECT number FROM orders WHERE shard = ?1 AND order_id = ?2)",
-                )
+                .prepare_cached("UPDATE work SET due_at = ?3 WHERE number = ?1 AND token = ?2")
                 .and_then(|mut statement| {
-                    let shard = self.shard(*order_id).0;
-                    statement.execute(params![
-                        shard,
-                        blob(&order_id.0),
-                        blob(&token.0),
-                        heartbeat.until.micros()
-                    ])
+                    statement.execute(params![number, blob(&token.0), heartbeat.until.micros()])
                 })
                 .map_err(fault)?;
             if extended == 0 {

@@ -112,17 +112,12 @@ impl Storage for MemoryStorage {
         Ok(state.redrives.values().filter(|job| !job.finished).map(|job| job.redrive_id).collect())
     }
 
-    async fn dossiers(
-        &self,
-        shard: Shard,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderDossier>, Fault> {
+    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
         let state = self.reading()?;
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let ids = state.orders.range((start, Bound::Unbounded)).map(|(order_id, _)| *order_id);
-        let ids = ids.filter(|order_id| order_id.shard(state.shards) == shard).take(rows(limit));
-        Ok(ids.map(|order_id| state.dossier(order_id)).collect())
+        let behind = state.orders.values().filter(|order| order.number > after);
+        let mut orders: Vec<_> = behind.filter(|order| order.id.shard(state.shards) == shard).collect();
+        orders.sort_by_key(|order| order.number);
+        Ok(orders.into_iter().take(rows(limit)).map(|order| state.dossier(order.id)).collect())
     }
 
     async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {
@@ -197,7 +192,12 @@ impl State {
             position = event.prev_position;
         }
         events.reverse();
-        OrderDossier { order, events, work: self.work.get(&order_id).map(|row| row.work.clone()) }
+        OrderDossier {
+            order,
+            events,
+            work: self.work.get(&order_id).map(|row| row.work.clone()),
+            found: true,
+        }
     }
 
     fn page(&self, query: &OrderQuery) -> OrderPage {

@@ -150,7 +150,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "shards",
-        Is("16"),
+        Is("1"),
         Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },
         "shards of the journal; fixed once the data folder is made",
     ),

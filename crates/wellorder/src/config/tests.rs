@@ -62,7 +62,7 @@ fn the_defaults() {
     let Settings { listen, data, mounted, roles, ops, shards, .. } = &config.settings;
     assert_eq!(listen.to_string(), "127.0.0.1:3000");
     assert_eq!(data, &PathBuf::from("./wellorder-data"));
-    assert_eq!((mounted, roles.as_slice(), ops, *shards), (&None, &[Role::All][..], &None, 16));
+    assert_eq!((mounted, roles.as_slice(), ops, *shards), (&None, &[Role::All][..], &None, 1));
     assert!(config.settings.has_role(Role::Worker));
     let rows = as_rows(&config).into_iter().map(|[key, value, ..]| format!("{key} = {value}\n"));
     insta::assert_snapshot!(rows.collect::<String>(), @r"
@@ -73,7 +73,7 @@ fn the_defaults() {
     ops = 
     log.level = info
     log.format = json
-    shards = 16
+    shards = 1
     processor = simulate
     simulate.delay_ms = 2000
     simulate.fail_rate = 0.0
@@ -368,7 +368,7 @@ fn json_has_numbers_as_numbers_and_names_every_origin() {
       "about": "address that serves HTTP"
     }
     "#);
-    assert_eq!((&find("shards")["value"], &find("shards")["is_default"]), (&16.into(), &true.into()));
+    assert_eq!((&find("shards")["value"], &find("shards")["is_default"]), (&1.into(), &true.into()));
     assert_eq!(find("simulate.fail_rate")["value"].to_string(), "0.0");
 }
 

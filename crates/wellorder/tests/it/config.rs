@@ -47,7 +47,7 @@ fn each_value_tells_where_it_came_from_and_the_nearest_word_counts() {
         ("worker.max_attempts", 11.into(), ".env:2"),
         ("simulate.delay_ms", 13.into(), "environment WORKER_PROCESSING_DELAY_MS"),
         ("log.level", "warn".into(), "environment LOG_LEVEL"),
-        ("shards", 16.into(), "default"),
+        ("shards", 1.into(), "default"),
         ("data", home.data().to_str().unwrap().into(), "--data"),
         ("ndjson.path", home.data().join("events.ndjson").to_str().unwrap().into(), "default"),
     ] {
