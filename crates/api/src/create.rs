@@ -6,7 +6,7 @@ use crate::problem::{DUPLICATE_DIFFERS, Failure, INVALID_KEY, Problem, differing
 use crate::{Api, CONTRACTS};
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Json, LoggedOrder};
+use edge::{Caller, Json, LoggedOrder};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use order_core::intake::{Accepted, IdempotencyKey, Intake};
 use order_core::order::{Content, Line};
@@ -52,13 +52,14 @@ const LINE_FIELDS: [&str; 4] = ["sku", "name", "quantity", "unit_price"];
 )]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     headers: HeaderMap,
     params: Params,
     Json(body): Json,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
     let key = idempotency_key(&headers)?;
-    let intake = read(&body, api.tenant.clone(), key)?;
+    let intake = read(&body, caller.tenant.clone(), key)?;
     match api.app.accept(intake).await? {
         Accepted::New(order) => {
             let mut response = answer(&api, StatusCode::CREATED, &order);

@@ -6,6 +6,7 @@ use crate::params::Params;
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
+use edge::Caller;
 use http::StatusCode;
 use order_core::journal::{Cursor, Event};
 use std::sync::Arc;
@@ -26,19 +27,23 @@ const LIMIT_MAX: u32 = 1_000;
     responses((status = 200, description = "Events of all orders; those of one order come in its order",
         body = crate::schema::EventList))
 )]
-pub(crate) async fn feed(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(crate) async fn feed(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, Failure> {
     let mut params = params.read(&["after", "limit"]);
     let limit = params.limit(LIMIT_UNLESS_SAID, LIMIT_MAX);
     let after = params.get("after").map(str::to_owned);
     params.settle()?;
     let install = api.app.storage.install();
-    let signer = Signer::new(install, &api.tenant);
+    let signer = Signer::new(install, &caller.tenant);
     let cursor = match after {
         Some(text) => signer.read_journal(&text)?,
         None => Cursor::beginning(install.epoch, install.shards),
     };
     let (mut events, next) = order_core::follow::feed(&api.app, cursor, limit).await?;
-    events.retain(|event| event.tenant == api.tenant);
+    events.retain(|event| event.tenant == caller.tenant);
     Ok(edge::respond::json(StatusCode::OK, events_json(&events, Some(&signer.journal(&next)))))
 }
 

@@ -7,7 +7,7 @@ use crate::params::Params;
 use crate::problem::Failure;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use edge::Json;
+use edge::{Caller, Json};
 use http::StatusCode;
 use order_core::Rejection;
 use order_core::command::FollowerAction;
@@ -25,12 +25,16 @@ use std::sync::Arc;
     operation_id = "list_followers",
     responses((status = 200, description = "All followers", body = crate::schema::FollowerList))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
     // Heads after rows: no follower is ahead of what is shown.
     let rows = api.app.storage.followers().await?;
     let heads = api.app.storage.heads().await?;
-    let followers: Vec<Value> = rows.iter().map(|row| show(&api, row, &heads)).collect();
+    let followers: Vec<Value> = rows.iter().map(|row| show(&api, &caller, row, &heads)).collect();
     Ok(edge::respond::json(StatusCode::OK, json!({ "followers": followers }).to_string()))
 }
 
@@ -45,11 +49,12 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<
 )]
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
-    answer(&api, &name).await
+    answer(&api, &caller, &name).await
 }
 
 /// Pause a follower.
@@ -63,12 +68,13 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn pause(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
     api.app.follower(&name, FollowerAction::Pause).await?;
-    answer(&api, &name).await
+    answer(&api, &caller, &name).await
 }
 
 /// Let a paused follower go on.
@@ -82,12 +88,13 @@ pub(crate) async fn pause(
 )]
 pub(crate) async fn resume(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
     api.app.follower(&name, FollowerAction::Resume).await?;
-    answer(&api, &name).await
+    answer(&api, &caller, &name).await
 }
 
 /// Let a follower go on from another place.
@@ -102,6 +109,7 @@ pub(crate) async fn resume(
 )]
 pub(crate) async fn replay(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     params: Params,
     Json(body): Json,
@@ -113,11 +121,11 @@ pub(crate) async fn replay(
     let cursor = match from.as_str() {
         "beginning" => Cursor::beginning(install.epoch, install.shards),
         "now" => Cursor::at_heads(install.epoch, &heads),
-        text => Signer::new(install, &api.tenant).read_journal(text)?,
+        text => Signer::new(install, &caller.tenant).read_journal(text)?,
     };
     cursor.check(install.epoch, &heads)?;
     api.app.follower(&name, FollowerAction::Replay(cursor)).await?;
-    answer(&api, &name).await
+    answer(&api, &caller, &name).await
 }
 
 fn from(body: &Value) -> Result<String, Failure> {
@@ -130,13 +138,13 @@ fn from(body: &Value) -> Result<String, Failure> {
     Ok(from.unwrap_or_default())
 }
 
-async fn answer(api: &Api, name: &str) -> Result<Response, Failure> {
+async fn answer(api: &Api, caller: &Caller, name: &str) -> Result<Response, Failure> {
     let row = api.app.storage.follower(name).await?.ok_or(Rejection::FollowerUnknown)?;
     let heads = api.app.storage.heads().await?;
-    Ok(edge::respond::json(StatusCode::OK, show(api, &row, &heads).to_string()))
+    Ok(edge::respond::json(StatusCode::OK, show(api, caller, &row, &heads).to_string()))
 }
 
-fn show(api: &Api, row: &FollowerRow, heads: &[Head]) -> Value {
+fn show(api: &Api, caller: &Caller, row: &FollowerRow, heads: &[Head]) -> Value {
     let fault = api.app.follower_faults.of(&row.name);
     let state = match (row.paused, &fault) {
         (true, _) => "paused",
@@ -152,7 +160,7 @@ fn show(api: &Api, row: &FollowerRow, heads: &[Head]) -> Value {
         "sink": row.sink,
         "state": state,
         "lag": lag(&row.cursor, heads),
-        "cursor": Signer::new(api.app.storage.install(), &api.tenant).journal(&row.cursor),
+        "cursor": Signer::new(api.app.storage.install(), &caller.tenant).journal(&row.cursor),
         "last_error": fault,
         "shards": shards.collect::<Vec<_>>(),
     })

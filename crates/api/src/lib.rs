@@ -24,10 +24,11 @@ pub use problem::style;
 pub use redrives::resume_redrives;
 
 use axum::Router;
-use axum::routing::{get, post};
-use edge::{Guard, Mount};
+use axum::routing::get;
+use edge::{Gate, Guard, Mount, Need, Routes, Scope};
+use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
-use order_core::{App, TenantId};
+use order_core::App;
 use std::sync::Arc;
 
 /// The names of contracts: no source of this API may be called so.
@@ -37,8 +38,8 @@ pub(crate) const CONTRACTS: [&str; 6] =
 /// How this API is served.
 #[derive(Clone)]
 pub struct Options {
-    /// Whose orders it shows.
-    pub tenant: TenantId,
+    /// Says who calls.
+    pub gate: Arc<dyn Gate>,
     /// Where `/metrics` comes from.
     pub metrics: Option<PrometheusHandle>,
     /// Whether a contract has the root of the port: then the index, `/docs` and the answer for unknown paths are its own.
@@ -50,16 +51,15 @@ pub struct Options {
 /// What the handlers share.
 pub(crate) struct Api {
     pub(crate) app: Arc<App>,
-    pub(crate) tenant: TenantId,
     pub(crate) metrics: Option<PrometheusHandle>,
 }
 
 /// `/v1`, `/livez`, `/readyz`, `/metrics` if asked for, and, unless the root is taken, the index and the description.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
-    let api = Arc::new(Api { app, tenant: options.tenant, metrics });
+    let api = Arc::new(Api { app, metrics });
     let v1 = edge::mount(
-        v1_routes().with_state(Arc::clone(&api)),
+        v1_routes(options.gate).into_router().with_state(Arc::clone(&api)),
         Mount { name: "v1", style },
         Arc::clone(&guard),
     );
@@ -83,25 +83,30 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
 /// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own.
 pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHandle>) -> Router {
     let serves_metrics = metrics.is_some();
-    let api = Arc::new(Api { app, tenant: TenantId::default_tenant(), metrics });
+    let api = Arc::new(Api { app, metrics });
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
 }
 
-fn v1_routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/orders", get(list::list).post(create::create))
-        .route("/orders/{order_id}", get(order::get))
-        .route("/orders/{order_id}/events", get(order::events))
-        .route("/parked", get(list::parked))
-        .route("/events", get(events::feed))
-        .route("/redrives", post(redrives::start))
-        .route("/redrives/{redrive_id}", get(redrives::get))
-        .route("/redrives/{redrive_id}/items", get(redrives::items))
-        .route("/followers", get(followers::list))
-        .route("/followers/{name}", get(followers::get))
-        .route("/followers/{name}/pause", post(followers::pause))
-        .route("/followers/{name}/resume", post(followers::resume))
-        .route("/followers/{name}/replay", post(followers::replay))
+/// Every route of `/v1`, with what it needs.
+fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
+    const READ: Need = Need::Scope(Scope::OrdersRead);
+    const FOLLOWERS: Need = Need::Scope(Scope::FollowersWrite);
+    const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
+    Routes::new(gate)
+        .route(Method::GET, "/orders", READ, list::list)
+        .route(Method::POST, "/orders", Need::Scope(Scope::OrdersWrite), create::create)
+        .route(Method::GET, "/orders/{order_id}", READ, order::get)
+        .route(Method::GET, "/orders/{order_id}/events", READ, order::events)
+        .route(Method::GET, "/parked", READ, list::parked)
+        .route(Method::GET, "/events", Need::Scope(Scope::EventsRead), events::feed)
+        .route(Method::POST, "/redrives", REDRIVE, redrives::start)
+        .route(Method::GET, "/redrives/{redrive_id}", REDRIVE, redrives::get)
+        .route(Method::GET, "/redrives/{redrive_id}/items", REDRIVE, redrives::items)
+        .route(Method::GET, "/followers", Need::Scope(Scope::EventsRead), followers::list)
+        .route(Method::GET, "/followers/{name}", Need::Scope(Scope::EventsRead), followers::get)
+        .route(Method::POST, "/followers/{name}/pause", FOLLOWERS, followers::pause)
+        .route(Method::POST, "/followers/{name}/resume", FOLLOWERS, followers::resume)
+        .route(Method::POST, "/followers/{name}/replay", FOLLOWERS, followers::replay)
 }
 
 fn ops_routes(serves_metrics: bool) -> Router<Arc<Api>> {

@@ -8,6 +8,7 @@ use crate::params::{Params, Reader};
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
+use edge::Caller;
 use http::StatusCode;
 use order_core::query::{OrderPage, OrderQuery};
 use order_core::state::{Fulfilment, Processing};
@@ -36,7 +37,11 @@ const LIMIT_MAX: u32 = 200;
     ),
     responses((status = 200, description = "A page of orders, newest first", body = crate::schema::OrderList))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, Failure> {
     let mut params = params.read(&[
         "reference",
         "source",
@@ -50,13 +55,13 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<
     let processing =
         params.parsed("processing", "must be queued, running, done or parked", Processing::from_word);
     let reference = params.text("reference").and_then(|text| Reference::new(&text).ok());
-    let query = query(&api, &mut params, processing)?;
+    let query = query(&api, &caller, &mut params, processing)?;
     params.settle()?;
     let page = match reference {
-        Some(reference) => by_reference(&api, query, &reference).await?,
+        Some(reference) => by_reference(&api, &caller, query, &reference).await?,
         None => api.app.storage.orders(&query).await?,
     };
-    Ok(answer(&api, &page))
+    Ok(answer(&api, &caller, &page))
 }
 
 /// List orders that wait for an operator.
@@ -75,22 +80,31 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<
     ),
     responses((status = 200, description = "Orders that wait for an operator, newest first", body = crate::schema::OrderList))
 )]
-pub(crate) async fn parked(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(crate) async fn parked(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    params: Params,
+) -> Result<Response, Failure> {
     let mut params = params.read(&["source", "fulfilment", "withdrawn", "customer", "limit", "after"]);
-    let query = query(&api, &mut params, Some(Processing::Parked))?;
+    let query = query(&api, &caller, &mut params, Some(Processing::Parked))?;
     params.settle()?;
     let page = api.app.storage.orders(&query).await?;
-    Ok(answer(&api, &page))
+    Ok(answer(&api, &caller, &page))
 }
 
-fn query(api: &Api, params: &mut Reader, processing: Option<Processing>) -> Result<OrderQuery, Failure> {
-    let signer = Signer::new(api.app.storage.install(), &api.tenant);
+fn query(
+    api: &Api,
+    caller: &Caller,
+    params: &mut Reader,
+    processing: Option<Processing>,
+) -> Result<OrderQuery, Failure> {
+    let signer = Signer::new(api.app.storage.install(), &caller.tenant);
     let source = params.parsed("source", "must be 1 to 64 of a-z, 0-9 and -", |text| {
         SourceId::new(text).ok().filter(|_| is_source(text))
     });
     let before = params.place(&signer, Purpose::Orders)?;
     Ok(OrderQuery {
-        tenant: api.tenant.clone(),
+        tenant: caller.tenant.clone(),
         source,
         processing,
         fulfilment: params.parsed(
@@ -107,15 +121,20 @@ fn query(api: &Api, params: &mut Reader, processing: Option<Processing>) -> Resu
 }
 
 /// The one order that a source and a reference name: its id follows from them.
-async fn by_reference(api: &Api, mut query: OrderQuery, reference: &Reference) -> Result<OrderPage, Failure> {
+async fn by_reference(
+    api: &Api,
+    caller: &Caller,
+    mut query: OrderQuery,
+    reference: &Reference,
+) -> Result<OrderPage, Failure> {
     let usual = || SourceId::new(SOURCE_UNLESS_SAID).map_err(order_core::Fault::internal);
     let source = query.source.take().map_or_else(usual, Ok)?;
-    let order_id = OrderId::derived(&api.tenant, &source, reference);
-    let found = api.app.storage.order(&api.tenant, order_id).await?;
+    let order_id = OrderId::derived(&caller.tenant, &source, reference);
+    let found = api.app.storage.order(&caller.tenant, order_id).await?;
     Ok(OrderPage { orders: found.filter(|order| query.matches(order)).into_iter().collect(), next: None })
 }
 
-fn answer(api: &Api, page: &OrderPage) -> Response {
+fn answer(api: &Api, caller: &Caller, page: &OrderPage) -> Response {
     let now = api.app.clock.now();
     let mut json = String::with_capacity(64 + page.orders.len() * 640);
     json.push_str("{\"orders\":[");
@@ -126,7 +145,7 @@ fn answer(api: &Api, page: &OrderPage) -> Response {
         json.push_str(&order.to_json(now));
     }
     json.push_str("],\"next\":");
-    let signer = Signer::new(api.app.storage.install(), &api.tenant);
+    let signer = Signer::new(api.app.storage.install(), &caller.tenant);
     let next = page.next.map(|next| signer.place(Purpose::Orders, u64::try_from(next).unwrap_or(0)));
     push_next(&mut json, next.as_deref());
     json.push('}');

@@ -7,6 +7,7 @@ use crate::params::{Params, path_uuid};
 use crate::problem::Failure;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use edge::Caller;
 use edge::LoggedOrder;
 use http::StatusCode;
 use order_core::{OrderId, Rejection};
@@ -25,12 +26,13 @@ use std::sync::Arc;
 )]
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(order_id): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
     let order_id = OrderId(path_uuid("order_id", &order_id)?);
-    let order = api.app.storage.order(&api.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
+    let order = api.app.storage.order(&caller.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
     Ok(answer(&api, StatusCode::OK, &order))
 }
 
@@ -45,12 +47,14 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn events(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(order_id): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
     let order_id = OrderId(path_uuid("order_id", &order_id)?);
-    let events = api.app.storage.order_events(&api.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
+    let events =
+        api.app.storage.order_events(&caller.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
     let mut response = edge::respond::json(StatusCode::OK, events_json(&events, None));
     response.extensions_mut().insert(LoggedOrder(order_id));
     Ok(response)

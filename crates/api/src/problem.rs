@@ -36,6 +36,8 @@ kinds! {
     URI_INVALID = "uri-invalid", 400, "The request target is not valid";
     FOREIGN_HOST = "foreign-host", 400, "Only loopback names are served";
     BAD_FRAMING = "bad-framing", 400, "The request is framed ambiguously or ends early";
+    UNAUTHENTICATED = "unauthenticated", 401, "A valid credential is needed";
+    FORBIDDEN = "forbidden", 403, "The credential may not do this";
     ROUTE_UNKNOWN = "route-unknown", 404, "No such route";
     ORDER_UNKNOWN = "order-unknown", 404, "No such order";
     FOLLOWER_UNKNOWN = "follower-unknown", 404, "No such follower";
@@ -54,6 +56,7 @@ kinds! {
     DUPLICATE_DIFFERS = "duplicate-differs", 422, "The order exists with other content";
     KEY_REUSED = "key-reused", 422, "The idempotency key was used for another request";
     HEADERS_TOO_LARGE = "headers-too-large", 431, "The header fields are too many or too large";
+    RATE_LIMITED = "rate-limited", 429, "Too many requests";
     INTERNAL = "internal", 500, "Internal server error";
     UNAVAILABLE = "unavailable", 503, "Temporarily unavailable";
     OUTCOME_UNKNOWN = "outcome-unknown", 503, "Whether it was done is unknown";
@@ -166,6 +169,9 @@ fn kind_of(refusal: &Refusal) -> Kind {
         Refusal::ForeignHost => FOREIGN_HOST,
         Refusal::BadFraming => BAD_FRAMING,
         Refusal::BodyTimeout => BODY_TIMEOUT,
+        Refusal::Unauthenticated => UNAUTHENTICATED,
+        Refusal::Forbidden { .. } => FORBIDDEN,
+        Refusal::RateLimited { .. } => RATE_LIMITED,
         Refusal::RequestTimeout => REQUEST_TIMEOUT,
         Refusal::InvalidJson(_) => INVALID_JSON,
         Refusal::Fault(Fault::Unavailable { .. } | Fault::Overloaded | Fault::ShuttingDown) => UNAVAILABLE,
@@ -304,6 +310,9 @@ mod tests {
             Refusal::ForeignHost,
             Refusal::BadFraming,
             Refusal::BodyTimeout,
+            Refusal::Unauthenticated,
+            Refusal::Forbidden { scope: edge::Scope::OrdersRead },
+            Refusal::RateLimited { retry_after: std::time::Duration::from_secs(1) },
             Refusal::RequestTimeout,
             Refusal::InvalidJson(InvalidJson::Syntax { line: 1, column: 1 }),
             Refusal::Panicked,

@@ -8,7 +8,7 @@ use crate::params::{Params, path_uuid, uuid};
 use crate::problem::Failure;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use edge::Json;
+use edge::{Caller, Json};
 use http::{HeaderValue, StatusCode, header};
 use order_core::ids::RedriveId;
 use order_core::redrive::{ORDER_IDS_MAX, Redrive, RedriveFilter};
@@ -20,8 +20,6 @@ const ITEMS_UNLESS_SAID: u32 = 50;
 const ITEMS_MAX: u32 = 200;
 /// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1_000;
-/// Who asks, as long as nobody logs in.
-const BY: &str = "api";
 
 /// What is asked for.
 struct Asked {
@@ -46,13 +44,14 @@ struct Asked {
 )]
 pub(crate) async fn start(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     params: Params,
     Json(body): Json,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
     let Asked { filter, reason, dry_run } = read(&body)?;
     if dry_run {
-        let count = api.app.storage.count_parked(&api.tenant, &filter).await?;
+        let count = api.app.storage.count_parked(&caller.tenant, &filter).await?;
         let matched =
             if count.more { Value::from(format!("{}+", count.count)) } else { Value::from(count.count) };
         return Ok(edge::respond::json(
@@ -60,7 +59,10 @@ pub(crate) async fn start(
             json!({ "dry_run": true, "matched": matched }).to_string(),
         ));
     }
-    let redrive = api.app.start_redrive(api.tenant.clone(), filter, reason, BY.to_owned()).await?;
+    let redrive = api
+        .app
+        .start_redrive(caller.tenant.clone(), filter, reason, caller.subject.as_ref().to_owned())
+        .await?;
     tokio::spawn(carry_out(Arc::clone(&api.app), redrive.redrive_id));
     let mut response = edge::respond::json(StatusCode::ACCEPTED, show(&redrive).to_string());
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/redrives/{}", redrive.redrive_id)) {
@@ -80,11 +82,12 @@ pub(crate) async fn start(
 )]
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(redrive_id): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
     params.read(&[]).settle()?;
-    let redrive = find(&api, &redrive_id).await?;
+    let redrive = find(&api, &caller, &redrive_id).await?;
     Ok(edge::respond::json(StatusCode::OK, show(&redrive).to_string()))
 }
 
@@ -103,15 +106,16 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn items(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(redrive_id): Path<String>,
     params: Params,
 ) -> Result<Response, Failure> {
     let mut params = params.read(&["limit", "after"]);
-    let signer = Signer::new(api.app.storage.install(), &api.tenant);
+    let signer = Signer::new(api.app.storage.install(), &caller.tenant);
     let after = params.place(&signer, Purpose::RedriveItems)?.unwrap_or(0);
     let limit = params.limit(ITEMS_UNLESS_SAID, ITEMS_MAX);
     params.settle()?;
-    let redrive = find(&api, &redrive_id).await?;
+    let redrive = find(&api, &caller, &redrive_id).await?;
     let items = api.app.storage.redrive_items(redrive.redrive_id, after, limit).await?;
     let seen = after.saturating_add(items.len() as u64);
     let next = (items.len() as u64 == u64::from(limit)).then(|| signer.place(Purpose::RedriveItems, seen));
@@ -122,9 +126,9 @@ pub(crate) async fn items(
     Ok(edge::respond::json(StatusCode::OK, json!({ "items": items, "next": next }).to_string()))
 }
 
-async fn find(api: &Api, redrive_id: &str) -> Result<Redrive, Failure> {
+async fn find(api: &Api, caller: &Caller, redrive_id: &str) -> Result<Redrive, Failure> {
     let redrive_id = RedriveId(path_uuid("redrive_id", redrive_id)?);
-    Ok(api.app.storage.redrive(&api.tenant, redrive_id).await?.ok_or(Rejection::RedriveUnknown)?)
+    Ok(api.app.storage.redrive(&caller.tenant, redrive_id).await?.ok_or(Rejection::RedriveUnknown)?)
 }
 
 fn show(redrive: &Redrive) -> Value {

@@ -3,9 +3,11 @@
 //!
 //! * [`serve`] accepts connections, with limits that hold before a request is understood.
 //! * [`mount`] wraps the routes of one API: request id, checks, time limit, panics, metrics, refusals in its [`Style`].
+//! * [`Routes`] declares each route with the [`Scope`] that it needs; a [`Gate`] says who calls.
 //! * [`RawBody`] and [`Json`] read bodies within the limits.
 //! * [`docs`] serves an API's own description, offline.
 
+mod access;
 mod body;
 mod check;
 mod docs;
@@ -19,6 +21,7 @@ pub mod respond;
 mod serve;
 mod socket;
 
+pub use access::{Caller, Declared, Gate, Need, Open, Routes, Scope, Scopes};
 pub use body::{Json, RawBody, content_type_is_json};
 pub use docs::{description, docs};
 pub use guard::{Guard, Limits};

@@ -159,6 +159,9 @@ impl Shared {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
+        if matches!(refusal, Refusal::Unauthenticated) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if ends_connection(&refusal) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,6 +1,7 @@
 //! Refusals that every mounted API shares. A handler or the plumbing returns [`Refused`]; the mount's [`Style`] turns it
 //! into the reply in that API's own form.
 
+use crate::access::Scope;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use order_core::Fault;
@@ -38,6 +39,18 @@ pub enum Refusal {
     RequestTimeout,
     /// Malformed, too deep, too long, a key given twice, U+0000: 400.
     InvalidJson(InvalidJson),
+    /// There is no credential, or no good one: 401, and no word of which.
+    Unauthenticated,
+    /// The credential is good and may not do this: 403.
+    Forbidden {
+        /// What it lacks.
+        scope: Scope,
+    },
+    /// Too many requests of this caller or address: 429 with `Retry-After`.
+    RateLimited {
+        /// When there is room again.
+        retry_after: Duration,
+    },
     /// Infrastructure broke: 503 with `Retry-After` when it passes, else 500.
     Fault(Fault),
     /// A handler panicked: 500.
@@ -58,6 +71,9 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fault(fault) if fault.retry_after().is_some() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fault(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
@@ -69,6 +85,7 @@ impl Refusal {
         match self {
             Self::Fault(fault) => fault.retry_after(),
             Self::RequestTimeout => Some(Duration::from_secs(1)),
+            Self::RateLimited { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -87,6 +104,9 @@ impl Refusal {
             Self::BadFraming => "Ambiguous or incomplete request framing".to_owned(),
             Self::BodyTimeout => "The body did not arrive in time".to_owned(),
             Self::RequestTimeout => "The request took too long; try again".to_owned(),
+            Self::Unauthenticated => "A valid credential is needed".to_owned(),
+            Self::Forbidden { scope } => format!("The credential lacks the scope {scope}"),
+            Self::RateLimited { .. } => "Too many requests; try again later".to_owned(),
             Self::InvalidJson(invalid) => format!("Invalid JSON: {invalid}"),
             Self::Fault(fault) if fault.retry_after().is_some() => {
                 "Temporarily unavailable; try again".to_owned()

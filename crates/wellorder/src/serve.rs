@@ -63,7 +63,7 @@ pub(crate) fn main_router(
         return ops_router(app, guard, metrics);
     }
     let options = api::Options {
-        tenant: TenantId::default_tenant(),
+        gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
         metrics: Some(metrics.clone()),
         root_taken: mounted.is_some(),
         serves_metrics: metrics_are_ours(mounted),
@@ -89,7 +89,7 @@ pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &Prometheu
 pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
     let guard = guard(&settings.limits, false);
     let options = api::Options {
-        tenant: TenantId::default_tenant(),
+        gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
         metrics: None,
         root_taken: false,
         serves_metrics: false,
@@ -118,7 +118,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
     let limits = edge::Limits::default();
     let guard = Arc::new(Guard::new(limits, true, Arc::new(SystemClock::default()), Arc::new(SystemIds)));
     let options = api::Options {
-        tenant: TenantId::default_tenant(),
+        gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
         metrics: None,
         root_taken: false,
         serves_metrics: false,

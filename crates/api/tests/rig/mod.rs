@@ -80,7 +80,8 @@ impl Rig {
         let clock = ManualClock::new();
         let ids = SeededIds::new(1);
         let app = App::start(storage.port(), clock.clone(), ids.clone(), LanePolicy::default());
-        let mut options = Options { tenant, metrics: None, root_taken: false, serves_metrics: false };
+        let gate = Arc::new(edge::Open::new(tenant));
+        let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));
         let router = api::router(Arc::clone(&app), guard, options);

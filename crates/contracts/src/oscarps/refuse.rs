@@ -108,6 +108,9 @@ pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
         | Refusal::ForeignHost
         | Refusal::BadFraming
         | Refusal::BodyTimeout
+        | Refusal::Unauthenticated
+        | Refusal::Forbidden { .. }
+        | Refusal::RateLimited { .. }
         | Refusal::RequestTimeout
         | Refusal::Fault(_)
         | Refusal::Panicked => message(refusal.status(), refusal.detail()),

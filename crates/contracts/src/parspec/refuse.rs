@@ -115,6 +115,9 @@ pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
         | Refusal::ForeignHost
         | Refusal::BadFraming
         | Refusal::BodyTimeout
+        | Refusal::Unauthenticated
+        | Refusal::Forbidden { .. }
+        | Refusal::RateLimited { .. }
         | Refusal::RequestTimeout
         | Refusal::Fault(_)
         | Refusal::Panicked => refusal.detail(),

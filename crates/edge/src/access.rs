@@ -1,0 +1,254 @@
+//! Who may do what. A route is declared with what it needs, and there is no other way to declare one: [`Routes::route`].
+//! Who a request comes from is for a [`Gate`] to say; what a route needs is checked here, before its handler runs.
+
+use crate::refusal::{Refusal, Refused};
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::handler::Handler;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use http::Method;
+use http::request::Parts;
+use order_core::{Fault, TenantId};
+use std::fmt;
+use std::sync::Arc;
+
+macro_rules! scopes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// One thing that a credential may do.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Scope {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Scope {
+            /// All of them, in the order of their names' groups.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Its name in tokens, keys and descriptions.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+scopes! {
+    /// Read orders and their history.
+    OrdersRead = "orders:read",
+    /// Take orders in, revise, ship and deliver them.
+    OrdersWrite = "orders:write",
+    /// Withdraw orders, and erase a person's data.
+    OrdersCancel = "orders:cancel",
+    /// Read the feed.
+    EventsRead = "events:read",
+    /// Read webhook endpoints and deliveries.
+    WebhooksRead = "webhooks:read",
+    /// Change webhook endpoints, send again.
+    WebhooksWrite = "webhooks:write",
+    /// Read stores and imports.
+    StoresRead = "stores:read",
+    /// Register stores, import.
+    StoresWrite = "stores:write",
+    /// Lease work, and end it.
+    WorkClaim = "work:claim",
+    /// Redrive parked work.
+    WorkRedrive = "work:redrive",
+    /// Pause, resume and replay followers.
+    FollowersWrite = "followers:write",
+    /// Make, list, rotate and revoke API keys.
+    KeysAdmin = "keys:admin",
+    /// Read what people and keys did.
+    AuditRead = "audit:read",
+}
+
+impl Scope {
+    /// The scope of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|scope| scope.name() == name)
+    }
+
+    fn bit(self) -> u32 {
+        1 << (self as u32)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u32);
+
+impl Scopes {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// All.
+    pub fn all() -> Self {
+        Scope::ALL.iter().copied().collect()
+    }
+
+    /// Whether it is one of them.
+    pub fn has(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.iter().copied().filter(move |scope| self.has(*scope))
+    }
+
+    /// Those of a text of names apart by spaces (the claim `scope`, RFC 8693 §4.2); names of others are left out.
+    pub fn parse(text: &str) -> Self {
+        text.split(' ').filter_map(Scope::from_name).collect()
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |set, scope| set | scope.bit()))
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.iter().map(Scope::name).collect();
+        f.write_str(&names.join(" "))
+    }
+}
+
+/// Who a request comes from. Handlers take it as an argument; a route that needs nothing has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose orders are seen and made.
+    pub tenant: TenantId,
+    /// Who acts, for histories: the subject of a token, `key:ID`, or `local`.
+    pub subject: Arc<str>,
+    /// What is allowed.
+    pub scopes: Scopes,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        // Only a route that needs nothing has no caller: a defect of ours.
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| {
+            Refused(Refusal::Fault(Fault::internal("a handler asks who calls, its route does not")))
+        })
+    }
+}
+
+/// Says who a request comes from.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// The caller; [`Refusal::Unauthenticated`] when there is no good credential.
+    async fn admit(&self, head: &Parts) -> Result<Caller, Refusal>;
+}
+
+/// A gate that asks for no credential: whoever calls may do everything, as one tenant.
+pub struct Open {
+    caller: Caller,
+}
+
+impl Open {
+    /// Everybody is `tenant`.
+    pub fn new(tenant: TenantId) -> Self {
+        Self { caller: Caller { tenant, subject: "local".into(), scopes: Scopes::all() } }
+    }
+}
+
+#[async_trait]
+impl Gate for Open {
+    async fn admit(&self, _: &Parts) -> Result<Caller, Refusal> {
+        Ok(self.caller.clone())
+    }
+}
+
+/// What a route needs of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing at all, not even a name: health, descriptions.
+    Nothing,
+    /// A caller who may do this.
+    Scope(Scope),
+}
+
+/// A route as it was declared.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// Its method.
+    pub method: Method,
+    /// Its path, as it is matched.
+    pub path: &'static str,
+    /// What it needs.
+    pub need: Need,
+}
+
+/// Routes, each with what it needs.
+pub struct Routes<S> {
+    router: Router<S>,
+    gate: Arc<dyn Gate>,
+    declared: Vec<Declared>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    /// None yet; `gate` says who calls.
+    pub fn new(gate: Arc<dyn Gate>) -> Self {
+        Self { router: Router::new(), gate, declared: Vec::new() }
+    }
+
+    /// Adds one. A method that the router does not know is a defect of ours, and served as `GET`.
+    #[must_use]
+    pub fn route<H, T>(mut self, method: Method, path: &'static str, need: Need, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        let mut route = on(filter, handler);
+        if let Need::Scope(scope) = need {
+            let gate = Arc::clone(&self.gate);
+            route = route.route_layer(middleware::from_fn_with_state((gate, scope), admit));
+        }
+        self.router = self.router.route(path, route);
+        self.declared.push(Declared { method, path, need });
+        self
+    }
+
+    /// What was declared, in order.
+    pub fn declared(&self) -> &[Declared] {
+        &self.declared
+    }
+
+    /// The routes, to be mounted.
+    pub fn into_router(self) -> Router<S> {
+        self.router
+    }
+}
+
+async fn admit(
+    State((gate, scope)): State<(Arc<dyn Gate>, Scope)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let caller = match gate.admit(&parts).await {
+        Ok(caller) => caller,
+        Err(refusal) => return Refused(refusal).into_response(),
+    };
+    if !caller.scopes.has(scope) {
+        return Refused(Refusal::Forbidden { scope }).into_response();
+    }
+    parts.extensions.insert(caller);
+    next.run(Request::from_parts(parts, body)).await
+}
