@@ -312,7 +312,7 @@ mod tests {
             Refusal::BodyTimeout,
             Refusal::Unauthenticated,
             Refusal::Forbidden { scope: edge::Scope::OrdersRead },
-            Refusal::RateLimited { retry_after: std::time::Duration::from_secs(1) },
+            Refusal::RateLimited { retry_after: Duration::from_secs(1) },
             Refusal::RequestTimeout,
             Refusal::InvalidJson(InvalidJson::Syntax { line: 1, column: 1 }),
             Refusal::Panicked,
