@@ -3,17 +3,17 @@
 use crate::Api;
 use crate::cursor::Signer;
 use crate::object::{Object, Offences};
-use crate::params::Params;
-use crate::problem::Failure;
+use crate::params::NoParams;
+use crate::problem::{Failure, Offence, cursor_refused};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use edge::Json;
 use http::StatusCode;
-use order_core::Rejection;
 use order_core::command::FollowerAction;
 use order_core::follow::lag;
 use order_core::journal::{Cursor, Head};
 use order_core::query::FollowerRow;
+use order_core::{Error, Rejection};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -25,8 +25,7 @@ use std::sync::Arc;
     operation_id = "list_followers",
     responses((status = 200, description = "All followers", body = crate::schema::FollowerList))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
+pub(crate) async fn list(State(api): State<Arc<Api>>, _: NoParams) -> Result<Response, Failure> {
     // Heads after rows: no follower is ahead of what is shown.
     let rows = api.app.storage.followers().await?;
     let heads = api.app.storage.heads().await?;
@@ -46,9 +45,8 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, params: Params) -> Result<
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     answer(&api, &name).await
 }
 
@@ -64,11 +62,9 @@ pub(crate) async fn get(
 pub(crate) async fn pause(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    api.app.follower(&name, FollowerAction::Pause).await?;
-    answer(&api, &name).await
+    act(&api, &name, FollowerAction::Pause).await
 }
 
 /// Let a paused follower go on.
@@ -83,11 +79,9 @@ pub(crate) async fn pause(
 pub(crate) async fn resume(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    api.app.follower(&name, FollowerAction::Resume).await?;
-    answer(&api, &name).await
+    act(&api, &name, FollowerAction::Resume).await
 }
 
 /// Let a follower go on from another place.
@@ -103,21 +97,25 @@ pub(crate) async fn resume(
 pub(crate) async fn replay(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
     Json(body): Json,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     let from = from(&body)?;
     let install = api.app.storage.install();
     let heads = api.app.storage.heads().await?;
     let cursor = match from.as_str() {
         "beginning" => Cursor::beginning(install.epoch, install.shards),
         "now" => Cursor::at_heads(install.epoch, &heads),
-        text => Signer::new(install, &api.tenant).read_journal(text)?,
+        text => Signer::new(install, &api.tenant).read_journal(text).map_err(from_refused)?,
     };
-    cursor.check(install.epoch, &heads)?;
-    api.app.follower(&name, FollowerAction::Replay(cursor)).await?;
+    cursor.check(install.epoch, &heads).map_err(from_refused)?;
+    api.app.follower(&name, FollowerAction::Replay(cursor)).await.map_err(from_refused)?;
     answer(&api, &name).await
+}
+
+/// A refusal of the cursor in the member `from`, which it names; any other failure as it is.
+fn from_refused(error: impl Into<Error>) -> Failure {
+    cursor_refused(error, |code, message| Offence::at("/from", code, message))
 }
 
 fn from(body: &Value) -> Result<String, Failure> {
@@ -128,6 +126,12 @@ fn from(body: &Value) -> Result<String, Failure> {
     });
     offences.settle()?;
     Ok(from.unwrap_or_default())
+}
+
+/// Does something with a follower and shows it as it is then.
+async fn act(api: &Api, name: &str, action: FollowerAction) -> Result<Response, Failure> {
+    api.app.follower(name, action).await?;
+    answer(api, name).await
 }
 
 async fn answer(api: &Api, name: &str) -> Result<Response, Failure> {

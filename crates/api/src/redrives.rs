@@ -4,9 +4,9 @@ use crate::Api;
 use crate::create::is_source;
 use crate::cursor::{Purpose, Signer};
 use crate::object::{Object, Offences, typed};
-use crate::params::{Params, path_uuid, uuid};
+use crate::params::{NoParams, Params, PathId, uuid};
 use crate::problem::Failure;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use edge::Json;
 use http::{HeaderValue, StatusCode, header};
@@ -46,10 +46,9 @@ struct Asked {
 )]
 pub(crate) async fn start(
     State(api): State<Arc<Api>>,
-    params: Params,
+    _: NoParams,
     Json(body): Json,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     let Asked { filter, reason, dry_run } = read(&body)?;
     if dry_run {
         let count = api.app.storage.count_parked(&api.tenant, &filter).await?;
@@ -80,11 +79,10 @@ pub(crate) async fn start(
 )]
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
-    Path(redrive_id): Path<String>,
-    params: Params,
+    PathId(redrive_id): PathId,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    let redrive = find(&api, &redrive_id).await?;
+    let redrive = find(&api, RedriveId(redrive_id)).await?;
     Ok(edge::respond::json(StatusCode::OK, show(&redrive).to_string()))
 }
 
@@ -103,7 +101,7 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn items(
     State(api): State<Arc<Api>>,
-    Path(redrive_id): Path<String>,
+    PathId(redrive_id): PathId,
     params: Params,
 ) -> Result<Response, Failure> {
     let mut params = params.read(&["limit", "after"]);
@@ -111,7 +109,7 @@ pub(crate) async fn items(
     let after = params.place(&signer, Purpose::RedriveItems)?.unwrap_or(0);
     let limit = params.limit(ITEMS_UNLESS_SAID, ITEMS_MAX);
     params.settle()?;
-    let redrive = find(&api, &redrive_id).await?;
+    let redrive = find(&api, RedriveId(redrive_id)).await?;
     let items = api.app.storage.redrive_items(redrive.redrive_id, after, limit).await?;
     let seen = after.saturating_add(items.len() as u64);
     let next = (items.len() as u64 == u64::from(limit)).then(|| signer.place(Purpose::RedriveItems, seen));
@@ -122,8 +120,7 @@ pub(crate) async fn items(
     Ok(edge::respond::json(StatusCode::OK, json!({ "items": items, "next": next }).to_string()))
 }
 
-async fn find(api: &Api, redrive_id: &str) -> Result<Redrive, Failure> {
-    let redrive_id = RedriveId(path_uuid("redrive_id", redrive_id)?);
+async fn find(api: &Api, redrive_id: RedriveId) -> Result<Redrive, Failure> {
     Ok(api.app.storage.redrive(&api.tenant, redrive_id).await?.ok_or(Rejection::RedriveUnknown)?)
 }
 

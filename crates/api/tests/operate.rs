@@ -171,6 +171,7 @@ async fn a_follower_is_watched_and_steered() {
         (replay("yesterday").await.problem().as_str(), replay("").await.status),
         ("cursor-invalid", 422)
     );
+    assert_eq!(replay("yesterday").await.errors(), ["/from cursor-invalid"]);
     assert_eq!(rig.post("/v1/followers/ndjson/replay", "{}").await.errors(), ["/from missing"]);
     for path in ["/v1/followers/x/pause", "/v1/followers/x/resume"] {
         let said = rig.post(path, "").await;
