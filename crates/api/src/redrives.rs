@@ -1,6 +1,7 @@
-//! Redriving parked orders: a job that is recorded, carried out behind the request, and resumed after a crash.
+//! Redriving parked orders: a job that is recorded, and carried out behind the request.
 
 use crate::Api;
+use crate::carry_out;
 use crate::create::is_source;
 use crate::cursor::{Purpose, Signer};
 use crate::object::{Object, Offences, typed};
@@ -12,7 +13,7 @@ use edge::Json;
 use http::{HeaderValue, StatusCode, header};
 use order_core::ids::RedriveId;
 use order_core::redrive::{ORDER_IDS_MAX, Redrive, RedriveFilter};
-use order_core::{App, Error, Fault, OrderId, Rejection, SourceId};
+use order_core::{Fault, OrderId, Rejection, SourceId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -59,8 +60,7 @@ pub(crate) async fn start(
             json!({ "dry_run": true, "matched": matched }).to_string(),
         ));
     }
-    let redrive = api.app.start_redrive(api.tenant.clone(), filter, reason, BY.to_owned()).await?;
-    tokio::spawn(carry_out(Arc::clone(&api.app), redrive.redrive_id));
+    let redrive = carry_out::start(&api.app, api.tenant.clone(), filter, reason, BY.to_owned()).await?;
     let mut response = edge::respond::json(StatusCode::ACCEPTED, show(&redrive).to_string());
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/redrives/{}", redrive.redrive_id)) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -190,38 +190,4 @@ fn read_ids(filter: &Object<'_>, ids: &[Value], offences: &mut Offences) -> Vec<
         }
     }
     read
-}
-
-/// Takes up the jobs that an earlier process left unfinished, behind this call.
-///
-/// # Errors
-/// When they cannot be read.
-pub async fn resume_redrives(app: Arc<App>) -> Result<(), Fault> {
-    for redrive_id in app.storage.open_redrives().await? {
-        tracing::info!(%redrive_id, "takes a redrive up again");
-        tokio::spawn(carry_out(Arc::clone(&app), redrive_id));
-    }
-    Ok(())
-}
-
-/// Carries a job out to its end, over faults that pass.
-async fn carry_out(app: Arc<App>, redrive_id: RedriveId) {
-    loop {
-        match app.finish_redrive(redrive_id).await {
-            Ok(redrive) => {
-                tracing::info!(%redrive_id, redriven = redrive.redriven, refused = redrive.refused, "redrive finished");
-                return;
-            }
-            // It is taken up again at the next start.
-            Err(Error::Fault(Fault::ShuttingDown)) => return,
-            Err(Error::Fault(fault)) if fault.retry_after().is_some() => {
-                tracing::warn!(%redrive_id, %fault, "redrive waits");
-                tokio::time::sleep(fault.retry_after().unwrap_or_default()).await;
-            }
-            Err(error) => {
-                tracing::error!(%redrive_id, %error, "redrive stopped; it is taken up again at the next start");
-                return;
-            }
-        }
-    }
 }
