@@ -1,7 +1,7 @@
 //! `POST /v1/orders`.
 
 use crate::object::{Object, Offences, typed};
-use crate::params::Params;
+use crate::params::NoParams;
 use crate::problem::{DUPLICATE_DIFFERS, Failure, INVALID_KEY, Problem, differing};
 use crate::{Api, CONTRACTS};
 use axum::extract::State;
@@ -36,7 +36,7 @@ const LINE_FIELDS: [&str; 4] = ["sku", "name", "quantity", "unit_price"];
     tag = "orders",
     operation_id = "create_order",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key \
-        again is answered with the same order; kept for 24 hours at least")),
+        again with the same request is answered with the same order; kept for 24 hours at least")),
     request_body = crate::schema::NewOrder,
     responses(
         (status = 201, description = "Taken in: order, event and work are committed", body = crate::schema::Order, headers(
@@ -54,10 +54,9 @@ pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
     headers: HeaderMap,
-    params: Params,
+    _: NoParams,
     Json(body): Json,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     let key = idempotency_key(&headers)?;
     let intake = read(&body, caller.tenant.clone(), key)?;
     match api.app.accept(intake).await? {

@@ -2,7 +2,7 @@
 
 use crate::Api;
 use crate::cursor::Signer;
-use crate::params::Params;
+use crate::params::{Params, after_refused};
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
@@ -39,10 +39,11 @@ pub(crate) async fn feed(
     let install = api.app.storage.install();
     let signer = Signer::new(install, &caller.tenant);
     let cursor = match after {
-        Some(text) => signer.read_journal(&text)?,
+        Some(text) => signer.read_journal(&text).map_err(after_refused)?,
         None => Cursor::beginning(install.epoch, install.shards),
     };
-    let (mut events, next) = order_core::follow::feed(&api.app, cursor, limit).await?;
+    let read = order_core::follow::feed(&api.app, cursor, limit).await;
+    let (mut events, next) = read.map_err(after_refused)?;
     events.retain(|event| event.tenant == caller.tenant);
     Ok(edge::respond::json(StatusCode::OK, events_json(&events, Some(&signer.journal(&next)))))
 }

@@ -3,17 +3,17 @@
 use crate::Api;
 use crate::cursor::Signer;
 use crate::object::{Object, Offences};
-use crate::params::Params;
-use crate::problem::Failure;
+use crate::params::NoParams;
+use crate::problem::{Failure, Offence, cursor_refused};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use edge::{Caller, Json};
 use http::StatusCode;
-use order_core::Rejection;
 use order_core::command::FollowerAction;
 use order_core::follow::lag;
 use order_core::journal::{Cursor, Head};
 use order_core::query::FollowerRow;
+use order_core::{Error, Rejection};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -28,9 +28,8 @@ use std::sync::Arc;
 pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    params: Params,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     // Heads after rows: no follower is ahead of what is shown.
     let rows = api.app.storage.followers().await?;
     let heads = api.app.storage.heads().await?;
@@ -51,9 +50,8 @@ pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     answer(&api, &caller, &name).await
 }
 
@@ -70,11 +68,9 @@ pub(crate) async fn pause(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    api.app.follower(&name, FollowerAction::Pause).await?;
-    answer(&api, &caller, &name).await
+    act(&api, &caller, &name, FollowerAction::Pause).await
 }
 
 /// Let a paused follower go on.
@@ -90,11 +86,9 @@ pub(crate) async fn resume(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    api.app.follower(&name, FollowerAction::Resume).await?;
-    answer(&api, &caller, &name).await
+    act(&api, &caller, &name, FollowerAction::Resume).await
 }
 
 /// Let a follower go on from another place.
@@ -111,21 +105,25 @@ pub(crate) async fn replay(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(name): Path<String>,
-    params: Params,
+    _: NoParams,
     Json(body): Json,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     let from = from(&body)?;
     let install = api.app.storage.install();
     let heads = api.app.storage.heads().await?;
     let cursor = match from.as_str() {
         "beginning" => Cursor::beginning(install.epoch, install.shards),
         "now" => Cursor::at_heads(install.epoch, &heads),
-        text => Signer::new(install, &caller.tenant).read_journal(text)?,
+        text => Signer::new(install, &caller.tenant).read_journal(text).map_err(from_refused)?,
     };
-    cursor.check(install.epoch, &heads)?;
-    api.app.follower(&name, FollowerAction::Replay(cursor)).await?;
+    cursor.check(install.epoch, &heads).map_err(from_refused)?;
+    api.app.follower(&name, FollowerAction::Replay(cursor)).await.map_err(from_refused)?;
     answer(&api, &caller, &name).await
+}
+
+/// A refusal of the cursor in the member `from`, which it names; any other failure as it is.
+fn from_refused(error: impl Into<Error>) -> Failure {
+    cursor_refused(error, |code, message| Offence::at("/from", code, message))
 }
 
 fn from(body: &Value) -> Result<String, Failure> {
@@ -136,6 +134,12 @@ fn from(body: &Value) -> Result<String, Failure> {
     });
     offences.settle()?;
     Ok(from.unwrap_or_default())
+}
+
+/// Does something with a follower and shows it as it is then.
+async fn act(api: &Api, caller: &Caller, name: &str, action: FollowerAction) -> Result<Response, Failure> {
+    api.app.follower(name, action).await?;
+    answer(api, caller, name).await
 }
 
 async fn answer(api: &Api, caller: &Caller, name: &str) -> Result<Response, Failure> {

@@ -4,6 +4,7 @@
 //! * [`resume_redrives`] takes up the jobs that an earlier process left unfinished.
 //! * [`schema`] describes what goes over the wire; `problem` words every refusal (RFC 9457).
 
+mod carry_out;
 mod create;
 mod cursor;
 mod events;
@@ -20,8 +21,8 @@ mod problem;
 mod redrives;
 pub mod schema;
 
+pub use carry_out::resume_redrives;
 pub use problem::style;
-pub use redrives::resume_redrives;
 
 use axum::Router;
 use axum::routing::get;

@@ -3,12 +3,11 @@
 use crate::Api;
 use crate::create::answer;
 use crate::events::events_json;
-use crate::params::{Params, path_uuid};
+use crate::params::{NoParams, PathId};
 use crate::problem::Failure;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
-use edge::Caller;
-use edge::LoggedOrder;
+use edge::{Caller, LoggedOrder};
 use http::StatusCode;
 use order_core::{OrderId, Rejection};
 use std::sync::Arc;
@@ -27,11 +26,10 @@ use std::sync::Arc;
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(order_id): Path<String>,
-    params: Params,
+    PathId(order_id): PathId,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    let order_id = OrderId(path_uuid("order_id", &order_id)?);
+    let order_id = OrderId(order_id);
     let order = api.app.storage.order(&caller.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
     Ok(answer(&api, StatusCode::OK, &order))
 }
@@ -48,11 +46,10 @@ pub(crate) async fn get(
 pub(crate) async fn events(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(order_id): Path<String>,
-    params: Params,
+    PathId(order_id): PathId,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    let order_id = OrderId(path_uuid("order_id", &order_id)?);
+    let order_id = OrderId(order_id);
     let events =
         api.app.storage.order_events(&caller.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
     let mut response = edge::respond::json(StatusCode::OK, events_json(&events, None));

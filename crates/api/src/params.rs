@@ -1,10 +1,11 @@
-//! Reads query strings strictly: a parameter that is unknown, given twice or not valid is refused.
+//! Reads paths and query strings strictly: a parameter that is unknown, given twice or not valid is refused.
 
 use crate::cursor::{Purpose, Signer};
-use crate::problem::{Failure, INVALID_PARAMETER, Offence, Problem};
-use axum::extract::{FromRequestParts, Query};
+use crate::problem::{Failure, INVALID_PARAMETER, Offence, Problem, cursor_refused};
+use axum::extract::{FromRequestParts, Query, RawPathParams};
 use http::request::Parts;
 use order_core::ids::check_text;
+use order_core::{Error, Fault};
 use std::convert::Infallible;
 use uuid::Uuid;
 
@@ -18,6 +19,35 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         // Any query can be read as pairs.
         let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         Ok(Self(pairs.map(|Query(pairs)| pairs).unwrap_or_default()))
+    }
+}
+
+/// The query of a route that takes no parameters: any is refused.
+pub(crate) struct NoParams;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Ok(params) = Params::from_request_parts(parts, state).await;
+        params.read(&[]).settle().map(|()| Self)
+    }
+}
+
+/// The one id in a route's path, in the form that is shown (8-4-4-4-12 hexadecimal digits).
+pub(crate) struct PathId(pub(crate) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|error| Fault::internal(format!("a path that is no text: {error}")))?;
+        let (name, text) = params.iter().next().ok_or_else(|| Fault::internal("the route has no id"))?;
+        uuid(text).map(Self).ok_or_else(|| {
+            let offence = Offence::parameter(name, "form", "must be a UUID");
+            Problem::new(INVALID_PARAMETER, format!("{name} must be a UUID")).offences(vec![offence]).into()
+        })
     }
 }
 
@@ -89,7 +119,8 @@ impl Reader {
 
     /// Where the page begins, from the parameter `after`.
     pub(crate) fn place(&self, signer: &Signer<'_>, purpose: Purpose) -> Result<Option<u64>, Failure> {
-        Ok(self.get("after").map(|text| signer.read_place(purpose, text)).transpose()?)
+        let place = self.get("after").map(|text| signer.read_place(purpose, text));
+        place.transpose().map_err(after_refused)
     }
 
     /// Fails when anything was found.
@@ -102,12 +133,9 @@ impl Reader {
     }
 }
 
-/// An id in a path, in the form that is shown (8-4-4-4-12 hexadecimal digits).
-pub(crate) fn path_uuid(name: &'static str, text: &str) -> Result<Uuid, Failure> {
-    uuid(text).ok_or_else(|| {
-        let offence = Offence::parameter(name, "form", "must be a UUID");
-        Problem::new(INVALID_PARAMETER, format!("{name} must be a UUID")).offences(vec![offence]).into()
-    })
+/// A refusal of the cursor in the parameter `after`, which it names; any other failure as it is.
+pub(crate) fn after_refused(error: impl Into<Error>) -> Failure {
+    cursor_refused(error, |code, message| Offence::parameter("after", code, message))
 }
 
 /// A UUID in the form that is shown, and in no other.

@@ -234,23 +234,29 @@ impl From<Error> for Failure {
 
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
-        let said = |kind, detail: &str| Problem::new(kind, detail);
+        Problem::from(rejection).into()
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let said = |kind, detail: &str| Self::new(kind, detail);
         match rejection {
             Rejection::OrderUnknown => said(ORDER_UNKNOWN, "There is no such order"),
             Rejection::KeyReused { order_id, differs } => {
                 let why =
-                    "The key belongs to an order with another reference or other content; use a fresh key";
-                said(KEY_REUSED, why).with("order_id", order_id.to_string()).offences(differing(&differs))
+                    "The key was used for another request; see errors for what differs, or use a fresh key";
+                said(KEY_REUSED, why).with("order_id", order_id.to_string()).offences(key_differing(&differs))
             }
             Rejection::VersionMismatch { expected, actual } => {
-                Problem::new(VERSION_MISMATCH, format!("The order has version {actual}, not {expected}"))
+                Self::new(VERSION_MISMATCH, format!("The order has version {actual}, not {expected}"))
                     .with("version", actual)
             }
             Rejection::IllegalChange { change, processing, fulfilment, withdrawn } => {
                 let withdrawn = if withdrawn { " and withdrawn" } else { "" };
                 let detail =
                     format!("{change} is not allowed: the order is {processing}, {fulfilment}{withdrawn}");
-                Problem::new(ILLEGAL_CHANGE, detail)
+                Self::new(ILLEGAL_CHANGE, detail)
             }
             Rejection::LeaseLost => said(LEASE_LOST, "The lease ran out or the work was replaced"),
             Rejection::FollowerUnknown => said(FOLLOWER_UNKNOWN, "There is no such follower"),
@@ -263,7 +269,23 @@ impl From<Rejection> for Failure {
                 said(CURSOR_EXPIRED, "What follows the cursor is no longer kept: begin anew")
             }
         }
-        .into()
+    }
+}
+
+/// What refuses a cursor, with the parameter or member that held it; any other failure as it is.
+pub(crate) fn cursor_refused(
+    error: impl Into<Error>,
+    at: impl FnOnce(&'static str, &'static str) -> Offence,
+) -> Failure {
+    match error.into() {
+        Error::Rejection(
+            rejection @ (Rejection::CursorInvalid | Rejection::EpochChanged | Rejection::CursorExpired),
+        ) => {
+            let problem = Problem::from(rejection);
+            let offence = at(problem.kind.name, "must be a cursor that can be read on from");
+            problem.offences(vec![offence]).into()
+        }
+        other => other.into(),
     }
 }
 
@@ -272,6 +294,15 @@ pub(crate) fn differing(pointers: &[String]) -> Vec<Offence> {
     let offence =
         |pointer: &String| Offence::at(pointer.as_str(), "differs", "differs from the order that exists");
     pointers.iter().map(offence).collect()
+}
+
+/// What differs from the request that a key was used for. What its content was is not kept: where the order has become
+/// what is sent now, all that can be said is that the body was another.
+fn key_differing(pointers: &[String]) -> Vec<Offence> {
+    if pointers.is_empty() {
+        return vec![Offence::at("", "differs", "differs from what the key was used for")];
+    }
+    differing(pointers)
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
-//! Redriving parked orders: a job that is recorded, carried out behind the request, and resumed after a crash.
+//! Redriving parked orders: a job that is recorded, and carried out behind the request.
 
 use crate::Api;
+use crate::carry_out;
 use crate::create::is_source;
 use crate::cursor::{Purpose, Signer};
 use crate::object::{Object, Offences, typed};
-use crate::params::{Params, path_uuid, uuid};
+use crate::params::{NoParams, Params, PathId, uuid};
 use crate::problem::Failure;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use edge::{Caller, Json};
 use http::{HeaderValue, StatusCode, header};
 use order_core::ids::RedriveId;
 use order_core::redrive::{ORDER_IDS_MAX, Redrive, RedriveFilter};
-use order_core::{App, Error, Fault, OrderId, Rejection, SourceId};
+use order_core::{Fault, OrderId, Rejection, SourceId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -45,10 +46,9 @@ struct Asked {
 pub(crate) async fn start(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    params: Params,
+    _: NoParams,
     Json(body): Json,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
     let Asked { filter, reason, dry_run } = read(&body)?;
     if dry_run {
         let count = api.app.storage.count_parked(&caller.tenant, &filter).await?;
@@ -59,11 +59,9 @@ pub(crate) async fn start(
             json!({ "dry_run": true, "matched": matched }).to_string(),
         ));
     }
-    let redrive = api
-        .app
-        .start_redrive(caller.tenant.clone(), filter, reason, caller.subject.as_ref().to_owned())
-        .await?;
-    tokio::spawn(carry_out(Arc::clone(&api.app), redrive.redrive_id));
+    let redrive =
+        carry_out::start(&api.app, caller.tenant.clone(), filter, reason, caller.subject.as_ref().to_owned())
+            .await?;
     let mut response = edge::respond::json(StatusCode::ACCEPTED, show(&redrive).to_string());
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/redrives/{}", redrive.redrive_id)) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -83,11 +81,10 @@ pub(crate) async fn start(
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(redrive_id): Path<String>,
-    params: Params,
+    PathId(redrive_id): PathId,
+    _: NoParams,
 ) -> Result<Response, Failure> {
-    params.read(&[]).settle()?;
-    let redrive = find(&api, &caller, &redrive_id).await?;
+    let redrive = find(&api, &caller, RedriveId(redrive_id)).await?;
     Ok(edge::respond::json(StatusCode::OK, show(&redrive).to_string()))
 }
 
@@ -107,7 +104,7 @@ pub(crate) async fn get(
 pub(crate) async fn items(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Path(redrive_id): Path<String>,
+    PathId(redrive_id): PathId,
     params: Params,
 ) -> Result<Response, Failure> {
     let mut params = params.read(&["limit", "after"]);
@@ -115,7 +112,7 @@ pub(crate) async fn items(
     let after = params.place(&signer, Purpose::RedriveItems)?.unwrap_or(0);
     let limit = params.limit(ITEMS_UNLESS_SAID, ITEMS_MAX);
     params.settle()?;
-    let redrive = find(&api, &caller, &redrive_id).await?;
+    let redrive = find(&api, &caller, RedriveId(redrive_id)).await?;
     let items = api.app.storage.redrive_items(redrive.redrive_id, after, limit).await?;
     let seen = after.saturating_add(items.len() as u64);
     let next = (items.len() as u64 == u64::from(limit)).then(|| signer.place(Purpose::RedriveItems, seen));
@@ -126,8 +123,7 @@ pub(crate) async fn items(
     Ok(edge::respond::json(StatusCode::OK, json!({ "items": items, "next": next }).to_string()))
 }
 
-async fn find(api: &Api, caller: &Caller, redrive_id: &str) -> Result<Redrive, Failure> {
-    let redrive_id = RedriveId(path_uuid("redrive_id", redrive_id)?);
+async fn find(api: &Api, caller: &Caller, redrive_id: RedriveId) -> Result<Redrive, Failure> {
     Ok(api.app.storage.redrive(&caller.tenant, redrive_id).await?.ok_or(Rejection::RedriveUnknown)?)
 }
 
@@ -197,38 +193,4 @@ fn read_ids(filter: &Object<'_>, ids: &[Value], offences: &mut Offences) -> Vec<
         }
     }
     read
-}
-
-/// Takes up the jobs that an earlier process left unfinished, behind this call.
-///
-/// # Errors
-/// When they cannot be read.
-pub async fn resume_redrives(app: Arc<App>) -> Result<(), Fault> {
-    for redrive_id in app.storage.open_redrives().await? {
-        tracing::info!(%redrive_id, "takes a redrive up again");
-        tokio::spawn(carry_out(Arc::clone(&app), redrive_id));
-    }
-    Ok(())
-}
-
-/// Carries a job out to its end, over faults that pass.
-async fn carry_out(app: Arc<App>, redrive_id: RedriveId) {
-    loop {
-        match app.finish_redrive(redrive_id).await {
-            Ok(redrive) => {
-                tracing::info!(%redrive_id, redriven = redrive.redriven, refused = redrive.refused, "redrive finished");
-                return;
-            }
-            // It is taken up again at the next start.
-            Err(Error::Fault(Fault::ShuttingDown)) => return,
-            Err(Error::Fault(fault)) if fault.retry_after().is_some() => {
-                tracing::warn!(%redrive_id, %fault, "redrive waits");
-                tokio::time::sleep(fault.retry_after().unwrap_or_default()).await;
-            }
-            Err(error) => {
-                tracing::error!(%redrive_id, %error, "redrive stopped; it is taken up again at the next start");
-                return;
-            }
-        }
-    }
 }

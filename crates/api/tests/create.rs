@@ -3,8 +3,11 @@
 
 mod rig;
 
-use order_core::Fault;
-use rig::Rig;
+use order_core::change::Target;
+use order_core::command::ChangeKind;
+use order_core::order::Content;
+use order_core::{Fault, TenantId};
+use rig::{Rig, Said, order_id};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -90,13 +93,59 @@ async fn the_same_again_is_answered_with_the_order_as_it_is() {
     rig.order(&EXAMPLE.replace("EUR\",", "EUR\", \"source\": \"shop-1\",")).await;
 }
 
+/// Posts an order with an idempotency key.
+async fn post_with_key(rig: &Rig, key: &str, body: &str) -> Said {
+    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+    rig.ask("POST", "/v1/orders", &headers, body).await
+}
+
+#[tokio::test]
+async fn a_key_serves_for_one_reference_and_content() {
+    let rig = Rig::new();
+    let first = post_with_key(&rig, "k-1", r#"{"reference": "A-1", "total": "1"}"#).await;
+    assert_eq!(first.status, 201);
+    for (body, errors) in [
+        (r#"{"reference": "A-2", "total": "1"}"#, &["/reference differs"][..]),
+        (r#"{"total": "1"}"#, &["/reference differs"]),
+        (r#"{"reference": "A-2", "total": "2"}"#, &["/reference differs", "/total differs"]),
+        (
+            r#"{"total": "2", "customer": "c"}"#,
+            &["/reference differs", "/customer differs", "/total differs"],
+        ),
+        (r#"{"reference": "A-1", "total": "2"}"#, &["/total differs"]),
+        (r#"{"reference": "A-1", "source": "shop", "total": "1"}"#, &["/source differs"]),
+    ] {
+        let said = post_with_key(&rig, "k-1", body).await;
+        assert_eq!((said.status, said.problem().as_str()), (422, "key-reused"), "{body}");
+        assert_eq!(said.errors(), errors, "{body}");
+        assert_eq!(said.json()["order_id"], first.json()["order_id"], "{body}");
+    }
+    let again = post_with_key(&rig, "k-1", r#"{"reference": "A-1", "total": "1"}"#).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(rig.get("/v1/orders").await.json()["orders"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_whose_order_became_what_is_sent_names_the_body() {
+    let rig = Rig::new();
+    let first = post_with_key(&rig, "k-1", r#"{"total": "1"}"#).await.json();
+    let target = Target {
+        tenant: TenantId::default_tenant(),
+        source: None,
+        order_id: order_id(&first),
+        expected_version: None,
+    };
+    let content = Content { total: testkit::build::money("2"), ..Content::default() };
+    rig.app.change(target, ChangeKind::Revise { content: Box::new(content), requeue: false }).await.unwrap();
+    let said = post_with_key(&rig, "k-1", r#"{"total": "2"}"#).await;
+    assert_eq!((said.status, said.problem().as_str()), (422, "key-reused"));
+    assert_eq!(said.errors(), [" differs"]);
+}
+
 #[tokio::test]
 async fn a_key_makes_one_order() {
     let rig = Rig::new();
-    let post = async |key: &str, body: &str| {
-        rig.ask("POST", "/v1/orders", &[("content-type", "application/json"), ("idempotency-key", key)], body)
-            .await
-    };
+    let post = async |key: &str, body: &str| post_with_key(&rig, key, body).await;
     let first = post("\"8e03978e\"", r#"{"total": 1}"#).await;
     assert_eq!(first.status, 201);
     let again = post("\"8e03978e\"", r#"{"total": "1.0"}"#).await;

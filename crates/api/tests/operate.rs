@@ -1,16 +1,18 @@
 //! Redrives, followers, health, metrics, and what describes the API.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod rig;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use order_core::command::Command;
 use order_core::follow::{Follower, FollowerPolicy};
 use order_core::{Fault, TenantId};
 use rig::Rig;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use testkit::RecordingSink;
+use testkit::{RecordingSink, Wrapped};
+use tokio::task::AbortHandle;
 
 async fn parked(rig: &Rig, count: usize) -> Vec<Value> {
     let mut orders = Vec::new();
@@ -89,6 +91,53 @@ async fn a_redrive_that_was_cut_off_is_taken_up_again() {
     assert_eq!(rig.get(&address).await.json()["state"], "running");
     api::resume_redrives(Arc::clone(&rig.app)).await.unwrap();
     assert_eq!(finished(&rig, &address).await["redriven"], 3);
+}
+
+const ALL: &str = r#"{"filter": {"all": true}, "reason": "x"}"#;
+
+fn starts(batch: &[Command]) -> bool {
+    batch.iter().any(|command| matches!(command, Command::StartRedrive(_)))
+}
+
+/// Waits until nothing is parked; a job that nobody carries out fails the test.
+async fn all_redriven(rig: &Rig) {
+    for _ in 0..1_000 {
+        if rig.get("/v1/parked").await.json()["orders"] == json!([]) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("nobody carries the job out");
+}
+
+#[tokio::test]
+async fn a_redrive_is_carried_out_though_its_client_went_away() {
+    let asking: Arc<OnceLock<AbortHandle>> = Arc::default();
+    let client = Arc::clone(&asking);
+    let goes_away = move |batch: &[Command]| {
+        if starts(batch) {
+            client.get().unwrap().abort();
+        }
+        None
+    };
+    let rig = Rig::behind(|storage| Wrapped::failing(storage, Box::new(goes_away), Box::new(|_| None)));
+    parked(&rig, 3).await;
+    let rig = Arc::new(rig);
+    let client = Arc::clone(&rig);
+    let task = tokio::spawn(async move { client.post("/v1/redrives", ALL).await });
+    asking.set(task.abort_handle()).unwrap();
+    assert!(task.await.unwrap_err().is_cancelled(), "nobody hears the reply");
+    all_redriven(&rig).await;
+}
+
+#[tokio::test]
+async fn a_redrive_whose_start_is_not_sure_is_carried_out_if_it_is_recorded() {
+    let unheard = |batch: &[Command]| starts(batch).then_some(Fault::OutcomeUnknown);
+    let rig = Rig::behind(|storage| Wrapped::failing(storage, Box::new(|_| None), Box::new(unheard)));
+    parked(&rig, 3).await;
+    let said = rig.post("/v1/redrives", ALL).await;
+    assert_eq!((said.status, said.problem().as_str()), (503, "outcome-unknown"));
+    all_redriven(&rig).await;
 }
 
 #[tokio::test]
@@ -171,6 +220,7 @@ async fn a_follower_is_watched_and_steered() {
         (replay("yesterday").await.problem().as_str(), replay("").await.status),
         ("cursor-invalid", 422)
     );
+    assert_eq!(replay("yesterday").await.errors(), ["/from cursor-invalid"]);
     assert_eq!(rig.post("/v1/followers/ndjson/replay", "{}").await.errors(), ["/from missing"]);
     for path in ["/v1/followers/x/pause", "/v1/followers/x/resume"] {
         let said = rig.post(path, "").await;

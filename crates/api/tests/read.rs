@@ -3,9 +3,10 @@
 
 mod rig;
 
-use order_core::TenantId;
+use order_core::{Shard, TenantId};
 use rig::Rig;
 use serde_json::{Value, json};
+use testkit::MemoryStorage;
 
 fn references(page: &Value) -> Vec<&str> {
     page["orders"].as_array().unwrap().iter().map(|order| order["reference"].as_str().unwrap()).collect()
@@ -106,12 +107,72 @@ async fn cursors_are_good_for_what_they_were_made_for() {
         format!("/v1/events?after={feed}AA"),
         "/v1/events?after=".to_owned(),
         "/v1/orders?after=17".to_owned(),
+        "/v1/parked?after=17".to_owned(),
+        "/v1/redrives/230e0945-205f-8eaa-8fef-55ebf134b616/items?after=17".to_owned(),
     ] {
         let said = rig.get(&path).await;
         assert_eq!((said.status, said.problem().as_str()), (400, "cursor-invalid"), "{path}");
+        assert_eq!(said.errors(), ["/after cursor-invalid"], "{path}");
+        assert_eq!(said.json()["errors"][0]["parameter"], "after", "{path}");
     }
     let other = Rig::with(|_| {}, TenantId::new("other").unwrap());
     assert_eq!(other.get(&format!("/v1/events?after={feed}")).await.problem(), "cursor-invalid");
+    let behind = Rig::new().get(&format!("/v1/events?after={feed}")).await;
+    assert_eq!(behind.problem(), "cursor-invalid", "the journal has not reached this place");
+    assert_eq!(behind.errors(), ["/after cursor-invalid"]);
+}
+
+/// Asks the feed and a follower to go on from `cursor`, which must be gone; `kind` says why.
+async fn gone(rig: &Rig, cursor: &str, kind: &str) {
+    let feed = rig.get(&format!("/v1/events?after={cursor}")).await;
+    assert_eq!((feed.status, feed.problem().as_str()), (410, kind));
+    assert_eq!(feed.errors(), [format!("/after {kind}")]);
+    assert_eq!(feed.json()["errors"][0]["parameter"], "after");
+    rig.app.ensure_follower("ndjson", "file", true).await.unwrap();
+    let replay = rig.post("/v1/followers/ndjson/replay", &json!({ "from": cursor }).to_string()).await;
+    assert_eq!((replay.status, replay.problem().as_str()), (410, kind));
+    assert_eq!(replay.errors(), [format!("/from {kind}")]);
+    assert_eq!(rig.get("/v1/followers/ndjson").await.json()["lag"], 0, "it stays where it is");
+}
+
+#[tokio::test]
+async fn a_cursor_of_an_earlier_history_is_gone() {
+    let before = Rig::new();
+    five(&before).await;
+    let old = before.get("/v1/events?limit=3").await.json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(before.get(&format!("/v1/events?after={old}")).await.status, 200);
+    let rig = Rig::over(before.storage.restored());
+    gone(&rig, &old, "epoch-changed").await;
+    let page = rig.get("/v1/events?limit=3").await.json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 3, "whoever begins anew reads on");
+    let new = page["next"].as_str().unwrap();
+    assert_eq!(
+        rig.get(&format!("/v1/events?after={new}")).await.json()["events"].as_array().unwrap().len(),
+        2
+    );
+    let said = before.get(&format!("/v1/events?after={new}")).await;
+    assert_eq!((said.status, said.problem().as_str()), (400, "cursor-invalid"), "no epoch comes back");
+}
+
+#[tokio::test]
+async fn a_cursor_below_what_is_kept_is_gone() {
+    let rig = Rig::over(MemoryStorage::with(1, 1));
+    five(&rig).await;
+    let mut at = Vec::new();
+    for position in 1..=5 {
+        let page = rig.get(&format!("/v1/events?limit={position}")).await.json();
+        at.push(page["next"].as_str().unwrap().to_owned());
+    }
+    rig.storage.raise_floor(Shard(0), 3);
+    for lost in &at[..2] {
+        gone(&rig, lost, "cursor-expired").await;
+    }
+    for path in [format!("/v1/events?after={}", at[2]), "/v1/events".to_owned()] {
+        let page = rig.get(&path).await.json();
+        let positions: Vec<_> =
+            page["events"].as_array().unwrap().iter().map(|event| &event["position"]).collect();
+        assert_eq!(positions, [4, 5], "{path}: what is kept can be read from its beginning");
+    }
 }
 
 #[tokio::test]

@@ -46,19 +46,28 @@ pub fn duplicate(order: &Order, digest: &[u8; 32], sent: &crate::order::Content)
     if order.digest == *digest { Vec::new() } else { intake::differences(&order.content, sent) }
 }
 
-/// Whether an idempotency key that made `order` from content of digest `used` may be used for `accept`: for the same
-/// request again, that is the same source, content and (when one is given) reference.
+/// Whether an idempotency key that was used for `order` with content of digest `used` may be used for `accept`: for the
+/// same request again, that is the same source, reference and content. No reference is another one than any reference.
 ///
 /// # Errors
 /// [`Rejection::KeyReused`], with what differs.
 pub fn replay(order: &Order, used: &[u8; 32], accept: &Accept) -> Result<(), Rejection> {
-    let intake = &accept.intake;
-    let same_order =
-        intake.source == order.source && (intake.reference.is_none() || order.id == accept.order_id);
-    if same_order && *used == accept.digest {
+    let sent = &accept.intake;
+    let identity = [
+        ("/source", sent.source == order.source),
+        // An order keeps the reference that every request for it had.
+        ("/reference", sent.reference == order.reference),
+    ];
+    let other = identity.iter().filter(|(_, same)| !same).map(|(pointer, _)| (*pointer).to_owned());
+    let mut differs: Vec<String> = other.collect();
+    let same_content = *used == accept.digest;
+    if differs.is_empty() && same_content {
         return Ok(());
     }
-    let differs = intake::differences(&order.content, &intake.content);
+    if !same_content {
+        differs.extend(intake::differences(&order.content, &sent.content));
+        differs.truncate(intake::DIFFERENCES_MAX);
+    }
     Err(Rejection::KeyReused { order_id: order.id, differs })
 }
 

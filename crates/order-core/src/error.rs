@@ -22,12 +22,13 @@ pub enum Rejection {
     /// No such order for this tenant (and source, where the caller sees one only).
     #[error("no such order")]
     OrderUnknown,
-    /// The idempotency key was used before, with another reference or other content.
-    #[error("the idempotency key was used for other content")]
+    /// The idempotency key was used before, with another source, another reference (or none), or other content.
+    #[error("the idempotency key was used for another request")]
     KeyReused {
-        /// The order that the key made.
+        /// The order that the key stands for.
         order_id: OrderId,
-        /// JSON pointers of what differs from that order as it is now; may be empty when only the reference differs.
+        /// JSON pointers of what differs from that order as it is now; empty when the order has been revised since to
+        /// what was sent.
         differs: Vec<String>,
     },
     /// The caller expected another version.

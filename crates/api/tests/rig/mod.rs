@@ -14,6 +14,7 @@ use edge::{Guard, Limits};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use order_core::lane::LanePolicy;
+use order_core::ports::Storage;
 use order_core::process::{Worker, WorkerPolicy};
 use order_core::{App, OrderId, TenantId};
 use serde_json::Value;
@@ -72,14 +73,37 @@ impl Said {
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        Self::with(|_| {}, TenantId::default_tenant())
+        Self::over(MemoryStorage::new())
+    }
+
+    /// Over a storage that may hold something already.
+    pub(crate) fn over(storage: MemoryStorage) -> Self {
+        let port = storage.port();
+        Self::built(storage, port, |_| {}, TenantId::default_tenant())
+    }
+
+    /// With something around the storage.
+    pub(crate) fn behind(wrap: impl FnOnce(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
+        let storage = MemoryStorage::new();
+        let port = wrap(storage.port());
+        Self::built(storage, port, |_| {}, TenantId::default_tenant())
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Options), tenant: TenantId) -> Self {
         let storage = MemoryStorage::new();
+        let port = storage.port();
+        Self::built(storage, port, change, tenant)
+    }
+
+    fn built(
+        storage: MemoryStorage,
+        port: Arc<dyn Storage>,
+        change: impl FnOnce(&mut Options),
+        tenant: TenantId,
+    ) -> Self {
         let clock = ManualClock::new();
         let ids = SeededIds::new(1);
-        let app = App::start(storage.port(), clock.clone(), ids.clone(), LanePolicy::default());
+        let app = App::start(port, clock.clone(), ids.clone(), LanePolicy::default());
         let gate = Arc::new(edge::Open::new(tenant));
         let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false };
         change(&mut options);

@@ -1,7 +1,8 @@
 //! `oscarps` ⇄ core.
 
 use super::wire::{CreateOrder, Row, Status};
-use crate::{Contract, exact, reply};
+use crate::contract::Contract;
+use crate::{exact, reply};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
 use order_core::intake::{Accepted, Intake};

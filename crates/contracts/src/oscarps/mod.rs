@@ -11,7 +11,8 @@ mod map;
 mod refuse;
 mod wire;
 
-use crate::{Contract, reply};
+use crate::contract::Contract;
+use crate::reply;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -33,13 +34,12 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
         map::DUPLICATES_DIFFERING,
         "Duplicates that differ from the order that is there, by contract"
     );
-    let router = Router::new()
+    let routes = Router::new()
         .route("/orders", post(create_order))
         .route("/orders/{orderId}", get(get_order))
-        .route("/health", get(health))
-        .with_state(Contract::new(app, tenant, NAME))
-        .merge(edge::docs("/docs", Docs::openapi(), "/docs/json"));
-    edge::mount(router, Mount { name: NAME, style: refuse::style }, guard)
+        .route("/health", get(health));
+    let mount = Mount { name: NAME, style: refuse::style };
+    Contract::new(app, tenant, NAME).mounted(routes, Docs::openapi(), mount, guard)
 }
 
 /// Create an order
@@ -67,8 +67,8 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
 )]
 async fn create_order(State(contract): State<Contract>, Json(body): Json) -> Result<Response, No> {
     let order = wire::CreateOrder::read(&body)?;
-    let accepted = contract.app.accept(map::intake(&contract, order)).await?;
-    Ok(map::accepted(&accepted, contract.app.clock.now()))
+    let accepted = contract.accept(map::intake(&contract, order)).await?;
+    Ok(map::accepted(&accepted, contract.now()))
 }
 
 /// Get an order
@@ -93,9 +93,8 @@ async fn get_order(
     // A path that is no UTF-8 names no order either.
     let Path(order_id) = order_id.map_err(|_| No::OrderUnknown)?;
     let order_id = map::order_id(&contract, &order_id).ok_or(No::OrderUnknown)?;
-    let order = contract.app.storage.order(&contract.tenant, order_id).await?;
-    let order = order.filter(|order| contract.owns(order)).ok_or(No::OrderUnknown)?;
-    Ok(reply::order(StatusCode::OK, order.id, &map::row(&order, contract.app.clock.now())))
+    let order = contract.order(order_id).await?;
+    Ok(reply::order(StatusCode::OK, order.id, &map::row(&order, contract.now())))
 }
 
 /// Tell that the API is alive
@@ -113,7 +112,7 @@ async fn health() -> Response {
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "OscarPS orders",
+        title = "oscarps",
         description = "Orders by the client's own id, taken in once and processed in the background.",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),

@@ -1,11 +1,12 @@
 //! Every way in which `oscarps` says no.
 
 use super::wire::{InvalidBody, Message};
+use crate::refuse::{self, Denied};
 use crate::{invalid_json, reply};
 use axum::response::{IntoResponse, Response};
 use edge::{Refusal, Refused, RequestId};
 use http::StatusCode;
-use order_core::{Error, Fault, Rejection};
+use order_core::Fault;
 use serde_json::{Map, Value, json};
 
 /// What is wrong with a body, field by field.
@@ -41,37 +42,13 @@ impl From<Issues> for No {
     }
 }
 
-impl From<Fault> for No {
-    fn from(fault: Fault) -> Self {
-        Self::Shared(Refusal::Fault(fault))
-    }
-}
-
-impl From<Error> for No {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Rejection(rejection) => rejection.into(),
-            Error::Fault(fault) => fault.into(),
-        }
-    }
-}
-
-impl From<Rejection> for No {
-    fn from(rejection: Rejection) -> Self {
-        match rejection {
-            Rejection::OrderUnknown => Self::OrderUnknown,
-            // This contract sends no keys, versions, changes, leases, followers, redrives or cursors to the core.
-            Rejection::KeyReused { .. }
-            | Rejection::VersionMismatch { .. }
-            | Rejection::IllegalChange { .. }
-            | Rejection::LeaseLost
-            | Rejection::FollowerUnknown
-            | Rejection::RedriveUnknown
-            | Rejection::CursorInvalid
-            | Rejection::EpochChanged
-            | Rejection::CursorExpired => {
-                Fault::internal(format!("oscarps never asks for this: {rejection}")).into()
-            }
+impl From<Denied> for No {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::OrderUnknown => Self::OrderUnknown,
+            // This contract sends no keys.
+            Denied::KeyReused(_) => Self::Shared(Refusal::Fault(Fault::internal("oscarps sends no keys"))),
+            Denied::Shared(refusal) => Self::Shared(refusal),
         }
     }
 }
@@ -88,8 +65,9 @@ impl IntoResponse for No {
 
 /// The refusals that every mounted API shares, as `{"message"}`.
 pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
-    match refusal {
-        Refusal::InvalidJson(invalid) => {
+    match refuse::sentence(refusal) {
+        Ok(sentence) => message(refusal.status(), sentence),
+        Err(invalid) => {
             let mut issues = Issues::default();
             let why = invalid_json::sentence(invalid);
             match invalid_json::field(invalid) {
@@ -98,22 +76,6 @@ pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
             }
             invalid_body(issues)
         }
-        Refusal::RouteUnknown
-        | Refusal::MethodNotAllowed
-        | Refusal::BodyTooLarge { .. }
-        | Refusal::MediaTypeUnsupported
-        | Refusal::UriTooLong
-        | Refusal::UriInvalid
-        | Refusal::HeadersTooLarge
-        | Refusal::ForeignHost
-        | Refusal::BadFraming
-        | Refusal::BodyTimeout
-        | Refusal::Unauthenticated
-        | Refusal::Forbidden { .. }
-        | Refusal::RateLimited { .. }
-        | Refusal::RequestTimeout
-        | Refusal::Fault(_)
-        | Refusal::Panicked => message(refusal.status(), refusal.detail()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `parspec` ⇄ core.
 
 use super::wire::{self, CreateOrder, Field, Metrics, OrderReply, Status, Statuses};
-use crate::{Contract, exact, reply};
+use crate::contract::Contract;
+use crate::{exact, reply};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
 use order_core::intake::{Accepted, IdempotencyKey, Intake};

@@ -11,7 +11,8 @@ mod map;
 mod refuse;
 mod wire;
 
-use crate::{Contract, reply};
+use crate::contract::Contract;
+use crate::reply;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -29,13 +30,12 @@ pub const NAME: &str = "parspec";
 
 /// The contract under its documented paths, for the orders of `tenant`.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
-    let router = Router::new()
+    let routes = Router::new()
         .route("/orders", post(create_order))
         .route("/orders/{id}", get(get_order))
-        .route("/metrics", get(get_metrics))
-        .with_state(Contract::new(app, tenant, NAME))
-        .merge(edge::docs("/docs", Docs::openapi(), "/docs/json"));
-    edge::mount(router, Mount { name: NAME, style: refuse::style }, guard)
+        .route("/metrics", get(get_metrics));
+    let mount = Mount { name: NAME, style: refuse::style };
+    Contract::new(app, tenant, NAME).mounted(routes, Docs::openapi(), mount, guard)
 }
 
 /// Create an order
@@ -70,8 +70,8 @@ async fn create_order(
 ) -> Result<Response, No> {
     let key = wire::idempotency_key(&headers)?;
     let order = wire::CreateOrder::read(body)?;
-    let accepted = contract.app.accept(map::intake(&contract, order, key)).await?;
-    Ok(map::accepted(&accepted, contract.app.clock.now()))
+    let accepted = contract.accept(map::intake(&contract, order, key)).await?;
+    Ok(map::accepted(&accepted, contract.now()))
 }
 
 /// Get an order
@@ -95,9 +95,8 @@ async fn get_order(
 ) -> Result<Response, No> {
     let Path(id) = id.map_err(|_| No::IdInvalid)?;
     let number = wire::order_number(&id)?.ok_or(No::OrderUnknown)?;
-    let order = contract.app.storage.order_by_number(&contract.tenant, number).await?;
-    let order = order.filter(|order| contract.owns(order)).ok_or(No::OrderUnknown)?;
-    Ok(reply::order(StatusCode::OK, order.id, &map::order_reply(&order, contract.app.clock.now())))
+    let order = contract.order_by_number(number).await?;
+    Ok(reply::order(StatusCode::OK, order.id, &map::order_reply(&order, contract.now())))
 }
 
 /// Count the orders
@@ -113,16 +112,14 @@ async fn get_order(
     ),
 )]
 async fn get_metrics(State(contract): State<Contract>) -> Result<Response, No> {
-    let now = contract.app.clock.now();
-    let tally = contract.app.storage.tally(&contract.tenant, &contract.source, now).await?;
-    Ok(reply::json(StatusCode::OK, &map::metrics(&tally)))
+    Ok(reply::json(StatusCode::OK, &map::metrics(&contract.tally().await?)))
 }
 
 /// The contract's OpenAPI document.
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "Order Processing System",
+        title = "parspec",
         description = "Orders by number, processed in the background, with counts of how that goes.",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),

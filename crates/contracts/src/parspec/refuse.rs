@@ -2,12 +2,12 @@
 
 use super::wire;
 use super::wire::Field;
+use crate::refuse::{self, Denied};
 use crate::{invalid_json, reply};
 use axum::response::{IntoResponse, Response};
 use edge::{Refusal, Refused, RequestId};
 use http::StatusCode;
 use order_core::json::InvalidJson;
-use order_core::{Error, Fault, Rejection};
 
 /// A refusal of a handler.
 #[derive(Debug)]
@@ -30,37 +30,12 @@ pub(super) enum No {
     Shared(Refusal),
 }
 
-impl From<Fault> for No {
-    fn from(fault: Fault) -> Self {
-        Self::Shared(Refusal::Fault(fault))
-    }
-}
-
-impl From<Error> for No {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Rejection(rejection) => rejection.into(),
-            Error::Fault(fault) => fault.into(),
-        }
-    }
-}
-
-impl From<Rejection> for No {
-    fn from(rejection: Rejection) -> Self {
-        match rejection {
-            Rejection::OrderUnknown => Self::OrderUnknown,
-            Rejection::KeyReused { differs, .. } => Self::KeyReused(differs),
-            // This contract sends no versions, changes, leases, followers, redrives or cursors to the core.
-            Rejection::VersionMismatch { .. }
-            | Rejection::IllegalChange { .. }
-            | Rejection::LeaseLost
-            | Rejection::FollowerUnknown
-            | Rejection::RedriveUnknown
-            | Rejection::CursorInvalid
-            | Rejection::EpochChanged
-            | Rejection::CursorExpired => {
-                Fault::internal(format!("parspec never asks for this: {rejection}")).into()
-            }
+impl From<Denied> for No {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::OrderUnknown => Self::OrderUnknown,
+            Denied::KeyReused(differs) => Self::KeyReused(differs),
+            Denied::Shared(refusal) => Self::Shared(refusal),
         }
     }
 }
@@ -102,25 +77,11 @@ fn key_reused(differs: &[String]) -> String {
 
 /// The refusals that every mounted API shares, as `{"error"}`.
 pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
-    let why = match refusal {
-        Refusal::InvalidJson(invalid) => invalid_json(invalid),
+    let why = match (refusal, refuse::sentence(refusal)) {
         // The one part of a path here that may be anything is the id.
-        Refusal::UriInvalid => "Invalid order ID".to_owned(),
-        Refusal::RouteUnknown
-        | Refusal::MethodNotAllowed
-        | Refusal::BodyTooLarge { .. }
-        | Refusal::MediaTypeUnsupported
-        | Refusal::UriTooLong
-        | Refusal::HeadersTooLarge
-        | Refusal::ForeignHost
-        | Refusal::BadFraming
-        | Refusal::BodyTimeout
-        | Refusal::Unauthenticated
-        | Refusal::Forbidden { .. }
-        | Refusal::RateLimited { .. }
-        | Refusal::RequestTimeout
-        | Refusal::Fault(_)
-        | Refusal::Panicked => refusal.detail(),
+        (Refusal::UriInvalid, _) => "Invalid order ID".to_owned(),
+        (_, Ok(sentence)) => sentence,
+        (_, Err(invalid)) => invalid_json(invalid),
     };
     error(refusal.status(), why)
 }

@@ -30,6 +30,14 @@ async fn the_document_of_parspec() {
 }
 
 #[tokio::test]
+async fn a_document_is_called_as_its_contract() {
+    let f = Fixture::new();
+    for (client, name) in [(&f.oscarps, contracts::oscarps::NAME), (&f.parspec, contracts::parspec::NAME)] {
+        assert_eq!(document(client).await["info"]["title"], name);
+    }
+}
+
+#[tokio::test]
 async fn the_examples_are_true() {
     let f = Fixture::new();
     let oscarps = document(&f.oscarps).await;

@@ -42,18 +42,40 @@ pub async fn a_key_stands_for_what_was_sent_first(rig: Rig) {
     );
 }
 
-/// With a reference too, the reference identifies: a key may not name two orders.
+/// With a reference too, the reference identifies: a key may not name two orders, and no reference is another one.
 pub async fn a_key_may_not_name_two_references(rig: Rig) {
     let order = rig.new_order(intake("A-1").key("k-1")).await;
     assert_eq!(rig.duplicate(intake("A-1").key("k-1")).await, (order.clone(), Vec::new()), "a plain retry");
-    assert_eq!(rig.accept(intake("A-2").key("k-1")).await, Err(reused(order.id, &[])), "another reference");
-    let both = rig.accept(intake("A-2").key("k-1").total("20")).await;
-    assert_eq!(both, Err(reused(order.id, &["/total"])), "another reference and other content");
-    let other = rig.accept(intake("A-1").key("k-1").total("20")).await;
-    assert_eq!(other, Err(reused(order.id, &["/total"])), "other content");
-    let bare = rig.duplicate(intake("unused").no_reference().key("k-1")).await;
-    assert_eq!(bare.0.id, order.id, "without a reference the key identifies");
-    assert_eq!(rig.journal_size().await, 1, "the second reference must not have made an order");
+    let bare = || intake("unused").no_reference();
+    for (sent, differs, what) in [
+        (intake("A-2"), &["/reference"][..], "another reference"),
+        (intake("A-2").total("20"), &["/reference", "/total"], "another reference and other content"),
+        (intake("A-1").total("20"), &["/total"], "other content"),
+        (bare(), &["/reference"], "no reference is another request than one with a reference"),
+        (bare().total("20"), &["/reference", "/total"], "no reference and other content"),
+        (intake("A-1").source("shop"), &["/source"], "another source has references of its own"),
+    ] {
+        assert_eq!(rig.accept(sent.key("k-1")).await, Err(reused(order.id, differs)), "{what}");
+    }
+    let plain = rig.new_order(bare().key("k-2")).await;
+    let named = rig.accept(intake("A-1").key("k-2")).await;
+    assert_eq!(named, Err(reused(plain.id, &["/reference"])), "a reference where there was none");
+    assert_eq!(rig.journal_size().await, 2, "what is refused must not have made an order");
+}
+
+/// What is sent under a used key is held against the order as it is now only where it is not what the key was used for.
+pub async fn a_key_names_no_content_that_was_sent_before(rig: Rig) {
+    let order = rig.new_order(intake("A-1").key("k-1")).await;
+    let revised = intake("A-1").total("25").build().content;
+    rig.changed(order.id, ChangeKind::Revise { content: Box::new(revised), requeue: false }).await;
+    let same = rig.accept(intake("A-2").key("k-1")).await;
+    assert_eq!(
+        same,
+        Err(reused(order.id, &["/reference"])),
+        "the content is the key's, though not the order's"
+    );
+    let other = rig.accept(intake("A-2").customer(None).key("k-1")).await;
+    assert_eq!(other, Err(reused(order.id, &["/reference", "/customer", "/total"])), "other content");
 }
 
 /// A key that met an equal duplicate is used up by it; one that met a difference is free again.
@@ -61,7 +83,7 @@ pub async fn a_key_is_recorded_for_equal_duplicates_only(rig: Rig) {
     let order = rig.new_order(intake("A-1")).await;
     assert_eq!(rig.duplicate(intake("A-1").key("equal")).await.1, Vec::<String>::new());
     let again = rig.accept(intake("A-2").key("equal")).await;
-    assert_eq!(again, Err(reused(order.id, &[])), "the key was used by the equal duplicate");
+    assert_eq!(again, Err(reused(order.id, &["/reference"])), "the key was used by the equal duplicate");
     assert_eq!(rig.duplicate(intake("A-1").total("20").key("different")).await.1, ["/total"]);
     rig.new_order(intake("A-3").key("different")).await;
 }

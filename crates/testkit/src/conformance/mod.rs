@@ -38,6 +38,7 @@ macro_rules! conformance {
                 a_key_makes_a_retry_harmless,
                 a_key_stands_for_what_was_sent_first,
                 a_key_may_not_name_two_references,
+                a_key_names_no_content_that_was_sent_before,
                 a_key_is_recorded_for_equal_duplicates_only,
                 keys_are_scoped_by_tenant_and_route,
                 a_sweep_takes_the_oldest_keys,

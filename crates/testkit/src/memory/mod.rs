@@ -14,6 +14,7 @@ pub use tamper::Tamper;
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::error::Fault;
+use order_core::ids::Shard;
 use order_core::ports::{Committed, Storage};
 use order_core::query::Install;
 use state::State;
@@ -103,6 +104,23 @@ impl MemoryStorage {
                 row.work.due_at = now;
             }
         }
+    }
+
+    /// A copy of what is stored, as a restore makes it: of the next epoch, on its own from here on.
+    #[must_use]
+    pub fn restored(&self) -> Self {
+        let mut install = self.install.clone();
+        install.epoch += 1;
+        let state = State { epoch: install.epoch, ..self.state().clone() };
+        Self { install, lanes: self.lanes, state: Arc::new(Mutex::new(state)), switches: Arc::default() }
+    }
+
+    /// Drops the journal of `shard` up to the position `floor`, which must not be beyond its newest.
+    pub fn raise_floor(&self, shard: Shard, floor: u64) {
+        let mut state = self.state();
+        assert!(floor <= state.head(shard).position, "shard {shard} has no position {floor}");
+        state.journal.retain(|(of, position), _| *of != shard || *position > floor);
+        state.floors.insert(shard, floor);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) orders: BTreeMap<OrderId, Order>,
     pub(super) numbers: BTreeMap<i64, OrderId>,
     pub(super) journal: BTreeMap<(Shard, u64), Event>,
+    /// Where the journal of a shard begins, if its first events are gone.
+    pub(super) floors: BTreeMap<Shard, u64>,
     pub(super) work: BTreeMap<OrderId, WorkRow>,
     pub(super) keys: BTreeMap<(TenantId, &'static str, String), KeyRow>,
     pub(super) followers: BTreeMap<String, FollowerRow>,
@@ -52,6 +54,7 @@ impl State {
             orders: BTreeMap::new(),
             numbers: BTreeMap::new(),
             journal: BTreeMap::new(),
+            floors: BTreeMap::new(),
             work: BTreeMap::new(),
             keys: BTreeMap::new(),
             followers: BTreeMap::new(),
@@ -71,7 +74,8 @@ impl State {
 
     pub(super) fn head(&self, shard: Shard) -> Head {
         let newest = self.journal.range((shard, 0)..=(shard, u64::MAX)).next_back();
-        Head { shard, floor: 0, position: newest.map_or(0, |((_, position), _)| *position) }
+        let floor = self.floors.get(&shard).copied().unwrap_or(0);
+        Head { shard, floor, position: newest.map_or(floor, |((_, position), _)| *position) }
     }
 
     pub(super) fn heads(&self) -> Vec<Head> {

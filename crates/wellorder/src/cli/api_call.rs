@@ -47,20 +47,38 @@ impl ApiReply {
     }
 }
 
+/// A call of our API.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) path_and_query: &'a str,
+    /// Sent as JSON, byte for byte.
+    pub(crate) body: Option<Bytes>,
+    pub(crate) headers: &'a [(&'a str, String)],
+}
+
 /// Someone who speaks our API.
 #[async_trait]
 pub(crate) trait ApiCall: Send + Sync {
-    /// Calls `path_and_query`; `body` is sent as JSON, byte for byte.
+    /// Sends the call and waits for its answer.
     ///
     /// # Errors
     /// Nobody answered. A refusal is an answer.
+    async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable>;
+
+    /// The same, with the parts of the call one by one.
+    ///
+    /// # Errors
+    /// As [`ApiCall::send`].
     async fn call(
         &self,
         method: Method,
         path_and_query: &str,
         body: Option<Bytes>,
         headers: &[(&str, String)],
-    ) -> Result<ApiReply, Unreachable>;
+    ) -> Result<ApiReply, Unreachable> {
+        self.send(Call { method, path_and_query, body, headers }).await
+    }
 
     /// Whether someone goes on working when this process has ended.
     fn is_server(&self) -> bool;
@@ -107,13 +125,8 @@ impl HttpCall {
 
 #[async_trait]
 impl ApiCall for HttpCall {
-    async fn call(
-        &self,
-        method: Method,
-        path_and_query: &str,
-        body: Option<Bytes>,
-        headers: &[(&str, String)],
-    ) -> Result<ApiReply, Unreachable> {
+    async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        let Call { method, path_and_query, body, headers } = call;
         match self.client.call(method, path_and_query, body, headers).await {
             Ok(answer) => Ok(ApiReply { status: answer.status, headers: answer.headers, body: answer.body }),
             Err(no_answer) => Err(Unreachable { server: self.server.clone(), why: no_answer.why }),
@@ -130,13 +143,8 @@ pub(crate) struct InProcess(pub(crate) Router);
 
 #[async_trait]
 impl ApiCall for InProcess {
-    async fn call(
-        &self,
-        method: Method,
-        path_and_query: &str,
-        body: Option<Bytes>,
-        headers: &[(&str, String)],
-    ) -> Result<ApiReply, Unreachable> {
+    async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        let Call { method, path_and_query, body, headers } = call;
         let unreachable = |why: String| Unreachable { server: "the data folder".to_owned(), why };
         let mut request = Request::builder()
             .method(method)

@@ -5,10 +5,10 @@ use std::{collections::VecDeque, sync::Mutex};
 
 use async_trait::async_trait;
 use axum::body::Bytes;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::api_call::{ApiCall, ApiReply, Unreachable};
+use super::api_call::{ApiCall, ApiReply, Call, Unreachable};
 use crate::{
     cli::failure::{Exit, Failure},
     output::Output,
@@ -58,13 +58,8 @@ impl Fake {
 
 #[async_trait]
 impl ApiCall for Fake {
-    async fn call(
-        &self,
-        method: Method,
-        path_and_query: &str,
-        body: Option<Bytes>,
-        headers: &[(&str, String)],
-    ) -> Result<ApiReply, Unreachable> {
+    async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        let Call { method, path_and_query, body, headers } = call;
         let mut asked = format!("{method} {path_and_query}");
         if let Some(body) = body {
             asked = format!("{asked} {}", String::from_utf8_lossy(&body));

@@ -1,0 +1,72 @@
+//! What the contracts have in common: how one is mounted, and what its handlers ask of the core.
+
+use crate::refuse::Denied;
+use axum::Router;
+use edge::{Guard, Mount};
+use order_core::intake::{Accepted, Intake};
+use order_core::query::Tally;
+use order_core::{App, Order, OrderId, SourceId, TenantId, Timestamp};
+use std::sync::Arc;
+use utoipa::openapi::OpenApi;
+
+/// What the handlers of one mounted contract share. It shows the orders of its own tenant and source only.
+#[derive(Clone)]
+pub(crate) struct Contract {
+    app: Arc<App>,
+    pub(crate) tenant: TenantId,
+    pub(crate) source: SourceId,
+}
+
+impl Contract {
+    /// The contract `name` for the orders of `tenant`.
+    pub(crate) fn new(app: Arc<App>, tenant: TenantId, name: &'static str) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "the name is a constant of its module, checked by that module's tests"
+        )]
+        let source = SourceId::new(name).expect("a contract's name is a valid source");
+        Self { app, tenant, source }
+    }
+
+    /// Its routes with its description, as `mount` says.
+    pub(crate) fn mounted(
+        self,
+        routes: Router<Self>,
+        docs: OpenApi,
+        mount: Mount,
+        guard: Arc<Guard>,
+    ) -> Router {
+        let router = routes.with_state(self).merge(edge::docs("/docs", docs, "/docs/json"));
+        edge::mount(router, mount, guard)
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.app.clock.now()
+    }
+
+    /// Takes an order in.
+    pub(crate) async fn accept(&self, intake: Intake) -> Result<Accepted, Denied> {
+        Ok(self.app.accept(intake).await?)
+    }
+
+    /// The order with this id, if it is one of this contract.
+    pub(crate) async fn order(&self, order_id: OrderId) -> Result<Order, Denied> {
+        self.own(self.app.storage.order(&self.tenant, order_id).await?)
+    }
+
+    /// The order with this number, if it is one of this contract.
+    pub(crate) async fn order_by_number(&self, number: i64) -> Result<Order, Denied> {
+        self.own(self.app.storage.order_by_number(&self.tenant, number).await?)
+    }
+
+    /// How many orders it has and how they do, at one moment.
+    pub(crate) async fn tally(&self) -> Result<Tally, Denied> {
+        Ok(self.app.storage.tally(&self.tenant, &self.source, self.now()).await?)
+    }
+
+    fn own(&self, order: Option<Order>) -> Result<Order, Denied> {
+        let own = |order: &Order| order.tenant == self.tenant && order.source == self.source;
+        order.filter(own).ok_or(Denied::OrderUnknown)
+    }
+}
