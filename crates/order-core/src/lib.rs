@@ -14,6 +14,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod breaker;
 pub mod change;
 pub mod clock;
 pub mod command;

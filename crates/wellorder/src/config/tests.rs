@@ -92,6 +92,9 @@ fn the_defaults() {
     follower.poll_ms = 200
     follower.idle_ms = 1000
     follower.start = beginning
+    follower.breaker_calls = 20
+    follower.breaker_failures_percent = 50
+    follower.breaker_probe_ms = 5000
     ndjson.path = ./wellorder-data/events.ndjson
     ndjson.rotate_mib = 64
     storage.free_space_min_mib = 256
