@@ -22,6 +22,7 @@ pub mod decide;
 pub mod error;
 pub mod fault_point;
 pub mod follow;
+mod footprint;
 pub mod ids;
 pub mod intake;
 pub mod journal;

@@ -55,7 +55,9 @@ pub(crate) fn open_storage(
 
 /// The use cases over a storage.
 pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>) -> Arc<App> {
-    let lanes = LanePolicy { queue_max: settings.lane.queue_max, batch_max: settings.lane.batch_max };
+    let lane = &settings.lane;
+    let lanes =
+        LanePolicy { queue_max: lane.queue_max, queue_bytes: lane.queue_bytes, batch_max: lane.batch_max };
     App::start(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes)
 }
 

@@ -229,6 +229,8 @@ pub(crate) struct Storage {
 pub(crate) struct Lane {
     /// Commands that may wait; more are refused.
     pub(crate) queue_max: usize,
+    /// Bytes that they may hold; more are refused.
+    pub(crate) queue_bytes: usize,
     /// Commands in one commit.
     pub(crate) batch_max: usize,
 }

@@ -322,6 +322,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         "writes that may wait for their commit; more are refused with 503",
     ),
     Setting::new(
+        "lane.queue_mib",
+        Is("64"),
+        Count { min: 1, max: 65_536, set: |s, v| s.lane.queue_bytes = small(v * MIB) },
+        "memory that writes may hold until they are committed; more are refused with 503",
+    ),
+    Setting::new(
         "lane.batch_max",
         Is("512"),
         Count { min: 1, max: 10_000, set: |s, v| s.lane.batch_max = small(v) },

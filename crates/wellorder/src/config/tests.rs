@@ -100,6 +100,7 @@ fn the_defaults() {
     storage.free_space_min_mib = 256
     storage.busy_timeout_ms = 5000
     lane.queue_max = 8192
+    lane.queue_mib = 64
     lane.batch_max = 512
     limits.body_kib = 256
     limits.headers_max = 64
@@ -148,6 +149,7 @@ fn units_are_converted() {
     let config =
         load_ok(&toml("[limits]\nbody_kib = 2\n[ndjson]\nrotate_mib = 3\n[worker]\npoll_interval_ms = 50"));
     assert_eq!(config.settings.limits.body_bytes, 2048);
+    assert_eq!(config.settings.lane.queue_bytes, 64 * 1024 * 1024);
     assert_eq!(config.settings.ndjson.rotate_bytes, 3 * 1024 * 1024);
     assert_eq!(config.settings.worker.poll_interval, Duration::from_millis(50));
 }
