@@ -34,6 +34,12 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Response {
 fn process(api: &Api, page: &mut Page<'_>) {
     page.family("wellorder_lane_queue_depth", "gauge", "Commands that wait for a commit");
     page.sample("wellorder_lane_queue_depth", &[], api.app.lanes.queued());
+    page.family(
+        "wellorder_lane_queue_bytes",
+        "gauge",
+        "Memory that commands hold until they are committed, roughly",
+    );
+    page.sample("wellorder_lane_queue_bytes", &[], api.app.lanes.queued_bytes());
     let stats = &api.app.worker_stats;
     page.family("wellorder_worker_running", "gauge", "Orders in work in this process");
     page.sample("wellorder_worker_running", &[], stats.running.load(Ordering::Relaxed));

@@ -232,6 +232,32 @@ async fn a_follower_is_watched_and_steered() {
 }
 
 #[tokio::test]
+async fn a_follower_whose_sink_fails_is_shown_as_failing_also_while_it_is_left_alone() {
+    let rig = Rig::new();
+    rig.order(r#"{"total": 1}"#).await;
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let sink = RecordingSink::new();
+    let feeds: Arc<RecordingSink> = Arc::clone(&sink);
+    let follower = Follower::new(Arc::clone(&rig.app), "ndjson", feeds, FollowerPolicy::default());
+    let shown = async || {
+        let list = rig.get("/v1/followers").await.json();
+        let one = &list["followers"][0];
+        (one["state"].clone(), one["lag"].clone(), one["last_error"].to_string().contains("full"))
+    };
+    sink.fail("full");
+    for _ in 0..20 {
+        follower.step().await.unwrap_err();
+        assert_eq!(shown().await, (json!("failing"), json!(1), true));
+    }
+    follower.step().await.unwrap();
+    assert_eq!((shown().await, sink.deliveries()), ((json!("failing"), json!(1), true), 20));
+    sink.recover();
+    rig.clock.advance(Duration::from_secs(5));
+    follower.step().await.unwrap();
+    assert_eq!(shown().await, (json!("running"), json!(0), false));
+}
+
+#[tokio::test]
 async fn health_follows_the_storage() {
     let rig = Rig::new();
     rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
@@ -270,6 +296,7 @@ async fn metrics_show_the_state_of_the_whole() {
     for line in [
         "wellorder_storage_up 1",
         "wellorder_lane_queue_depth 0",
+        "wellorder_lane_queue_bytes 0",
         "wellorder_journal_events 7",
         "wellorder_follower_lag_events{follower=\"ndjson\"} 7",
         "wellorder_worker_attempts_total{outcome=\"parked\"} 3",

@@ -1,7 +1,8 @@
 //! Following the journal: a follower is a name, a cursor for each shard, and a sink. What the sink has safely, the
-//! cursor passes; never the other way round.
+//! cursor passes; never the other way round. A sink that fails too often is left alone but for probes.
 
 use crate::app::App;
+use crate::breaker::{Breaker, BreakerPolicy};
 use crate::command::{Advance, Command};
 use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
@@ -28,6 +29,8 @@ pub struct FollowerPolicy {
     pub retry_max: Duration,
     /// How often to look when nothing wakes it.
     pub idle: Duration,
+    /// When the sink is left alone.
+    pub breaker: BreakerPolicy,
 }
 
 impl Default for FollowerPolicy {
@@ -37,6 +40,7 @@ impl Default for FollowerPolicy {
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(5),
             idle: Duration::from_secs(1),
+            breaker: BreakerPolicy::default(),
         }
     }
 }
@@ -71,6 +75,8 @@ pub enum Progress {
     Paused,
     /// Its place was changed meanwhile; the next step reads from there.
     Moved,
+    /// The sink failed too often and is left alone: the next probe may be made after so long.
+    Held(Duration),
 }
 
 /// Carries the journal to one sink.
@@ -79,19 +85,34 @@ pub struct Follower {
     name: String,
     sink: Arc<dyn Sink>,
     policy: FollowerPolicy,
+    breaker: Mutex<Breaker>,
 }
 
 impl Follower {
     /// The follower `name`, which feeds `sink`. Its row must be there ([`App::ensure_follower`]).
     pub fn new(app: Arc<App>, name: &str, sink: Arc<dyn Sink>, policy: FollowerPolicy) -> Self {
-        Self { app, name: name.to_owned(), sink, policy }
+        let breaker = Mutex::new(Breaker::new(policy.breaker));
+        Self { app, name: name.to_owned(), sink, policy, breaker }
     }
 
-    /// Reads what is behind the cursor, delivers it, moves the cursor.
+    /// Reads what is behind the cursor, delivers it, moves the cursor; and keeps in [`FollowerFaults`] what ails it.
     ///
     /// # Errors
     /// When storage or the sink fails; the cursor then stays, and the same events come again.
     pub async fn step(&self) -> Result<Progress, Error> {
+        let progress = self.carry().await;
+        match &progress {
+            Ok(Progress::Carried(_) | Progress::Moved | Progress::UpToDate) => self.recovered(),
+            Ok(Progress::Paused) => {}
+            // What the sink said last is told already, unless there was nothing to carry for a while.
+            Ok(Progress::Held(_)) if self.app.follower_faults.of(&self.name).is_some() => {}
+            Ok(Progress::Held(_)) => self.failed("the sink failed too often and is left alone for a while"),
+            Err(error) => self.failed(&error.to_string()),
+        }
+        progress
+    }
+
+    async fn carry(&self) -> Result<Progress, Error> {
         let row = self.app.storage.follower(&self.name).await?.ok_or(Rejection::FollowerUnknown)?;
         if row.paused {
             return Ok(Progress::Paused);
@@ -108,10 +129,9 @@ impl Follower {
         if events.len() > 1 && fault_point::planted("cursor-past-gap") {
             events.pop();
         }
-        self.sink.deliver(&events).await.map_err(|fault| Fault::Unavailable {
-            why: format!("sink {}: {fault}", self.sink.kind()),
-            retry_after: self.policy.retry_min,
-        })?;
+        if let Some(wait) = self.deliver(&events).await? {
+            return Ok(Progress::Held(wait));
+        }
         fault_point::pass("follower.after_send");
         let now = self.app.clock.now();
         let advance = Advance { follower: self.name.clone(), epoch: row.cursor.epoch, moves, now };
@@ -124,45 +144,53 @@ impl Follower {
         }
     }
 
+    /// Gives `events` to the sink, unless it failed too often: then says when to come again.
+    async fn deliver(&self, events: &[Event]) -> Result<Option<Duration>, Fault> {
+        let breaker = || self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let call = match breaker().ask(self.app.clock.now()) {
+            Ok(call) => call,
+            Err(wait) => return Ok(Some(wait)),
+        };
+        let delivered = self.sink.deliver(events).await;
+        breaker().ended(call, delivered.is_ok(), self.app.clock.now());
+        delivered.map(|()| None).map_err(|fault| Fault::Unavailable {
+            why: format!("sink {}: {fault}", self.sink.kind()),
+            retry_after: self.policy.retry_min,
+        })
+    }
+
     /// Follows until `stop` says so.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut grew = self.app.wakes.journal.subscribe();
         let mut pause = self.policy.retry_min;
         while !*stop.borrow() {
             grew.mark_unchanged();
-            let wait = match self.step().await {
-                Ok(Progress::Carried(_) | Progress::Moved) => {
-                    self.recovered();
-                    pause = self.policy.retry_min;
-                    continue;
-                }
+            let step = self.step().await;
+            if matches!(step, Ok(Progress::Carried(_) | Progress::Moved | Progress::UpToDate)) {
+                pause = self.policy.retry_min;
+            }
+            let wait = match step {
+                Ok(Progress::Carried(_) | Progress::Moved) => continue,
                 Ok(Progress::UpToDate) => {
-                    self.recovered();
-                    pause = self.policy.retry_min;
-                    self.policy.idle
-                }
-                Ok(Progress::Paused) => {
-                    // More events change nothing: look now and then whether it was resumed.
                     tokio::select! {
                         _ = stop.wait_for(|stop| *stop) => return,
+                        _ = grew.changed() => {}
                         () = tokio::time::sleep(self.policy.idle) => {}
                     }
                     continue;
                 }
-                Err(error) => {
-                    self.failed(&error);
-                    // A fault is not mended by more events: wait for time alone.
-                    tokio::select! {
-                        _ = stop.wait_for(|stop| *stop) => return,
-                        () = tokio::time::sleep(pause) => {}
-                    }
+                // More events change nothing: look now and then whether it was resumed.
+                Ok(Progress::Paused) => self.policy.idle,
+                Ok(Progress::Held(wait)) => wait,
+                Err(_) => {
+                    let now = pause;
                     pause = (pause * 2).min(self.policy.retry_max);
-                    continue;
+                    now
                 }
             };
+            // Neither a pause nor a fault is mended by more events: wait for time alone.
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                _ = grew.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -175,11 +203,11 @@ impl Follower {
         }
     }
 
-    fn failed(&self, error: &Error) {
+    fn failed(&self, error: &str) {
         if self.app.follower_faults.of(&self.name).is_none() {
-            tracing::error!(follower = %self.name, %error, "cannot carry events on; trying again");
+            tracing::error!(follower = %self.name, error, "cannot carry events on; trying again");
         }
-        self.app.follower_faults.set(&self.name, Some(error.to_string()));
+        self.app.follower_faults.set(&self.name, Some(error.to_owned()));
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
 use crate::ports::{Committed, Storage};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How much a lane takes.
@@ -13,13 +14,16 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub struct LanePolicy {
     /// Commands that may wait; more are refused as [`Fault::Overloaded`].
     pub queue_max: usize,
+    /// Bytes of memory, roughly, that commands may hold which wait for their commit or are being committed; more are
+    /// refused likewise. One command is let in however large it is: its own limits are the edge's.
+    pub queue_bytes: usize,
     /// Commands of one commit.
     pub batch_max: usize,
 }
 
 impl Default for LanePolicy {
     fn default() -> Self {
-        Self { queue_max: 8_192, batch_max: 512 }
+        Self { queue_max: 8_192, queue_bytes: 64 << 20, batch_max: 512 }
     }
 }
 
@@ -41,6 +45,31 @@ impl Default for Wakes {
 struct Envelope {
     command: Command,
     reply: oneshot::Sender<Result<Reply, Error>>,
+    room: Room,
+}
+
+/// The bytes of a command that count while it waits and while it is committed.
+struct Room {
+    bytes: usize,
+    held: Arc<AtomicUsize>,
+}
+
+impl Room {
+    /// Room for `bytes` more; `None` when there is none.
+    fn take(held: &Arc<AtomicUsize>, bytes: usize, bytes_max: usize) -> Option<Self> {
+        let fits = |held: usize| {
+            let all = held.saturating_add(bytes);
+            (held == 0 || all <= bytes_max).then_some(all)
+        };
+        held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Self { bytes, held: Arc::clone(held) })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The way into the lanes; cheap to clone.
@@ -53,6 +82,9 @@ pub struct Lanes {
 struct LaneHandle {
     urgent: mpsc::Sender<Envelope>,
     intake: mpsc::Sender<Envelope>,
+    /// Bytes of the commands that wait or are being committed.
+    held: Arc<AtomicUsize>,
+    bytes_max: usize,
 }
 
 impl Lanes {
@@ -72,7 +104,7 @@ impl Lanes {
                     last: 0,
                 };
                 tokio::spawn(lane.run());
-                LaneHandle { urgent, intake }
+                LaneHandle { urgent, intake, held: Arc::default(), bytes_max: policy.queue_bytes }
             })
             .collect();
         Self { lanes, shards: storage.install().shards }
@@ -81,14 +113,18 @@ impl Lanes {
     /// Queues a command and waits for its commit. Once queued it is carried out even when the caller goes away.
     ///
     /// # Errors
-    /// What the storage says; [`Fault::Overloaded`] when the queue is full, [`Fault::ShuttingDown`] at the end.
+    /// What the storage says; [`Fault::Overloaded`] when the queue is full, by number or by bytes,
+    /// [`Fault::ShuttingDown`] at the end.
     pub async fn submit(&self, command: Command) -> Result<Reply, Error> {
         let lane = &self.lanes[self.lane_of(&command)];
         let (reply, answer) = oneshot::channel();
         let urgent = is_urgent(&command);
-        let envelope = Envelope { command, reply };
+        // The end of work waits for its turn: refusing it would only make the same work run again. There is no more of
+        // it than work was claimed.
+        let bytes_max = if urgent { usize::MAX } else { lane.bytes_max };
+        let room = Room::take(&lane.held, command.footprint(), bytes_max).ok_or(Fault::Overloaded)?;
+        let envelope = Envelope { command, reply, room };
         if urgent {
-            // The end of work waits for its turn: refusing it would only make the same work run again.
             lane.urgent.send(envelope).await.map_err(|_| Fault::ShuttingDown)?;
         } else {
             lane.intake.try_send(envelope).map_err(|error| match error {
@@ -109,6 +145,11 @@ impl Lanes {
     pub fn queued(&self) -> usize {
         let waiting = |queue: &mpsc::Sender<Envelope>| queue.max_capacity() - queue.capacity();
         self.lanes.iter().map(|lane| waiting(&lane.intake) + waiting(&lane.urgent)).sum()
+    }
+
+    /// Bytes of memory, roughly, that commands hold which wait for a commit or are being committed.
+    pub fn queued_bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.held.load(Ordering::Relaxed)).sum()
     }
 
     fn lane_of(&self, command: &Command) -> usize {
@@ -160,9 +201,9 @@ struct Lane {
 impl Lane {
     async fn run(mut self) {
         while let Some(batch) = self.next_batch().await {
-            let (commands, replies): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|envelope| (envelope.command, envelope.reply)).unzip();
-            if !self.carry_out(commands.into(), replies).await {
+            let (commands, callers): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|one| (one.command, (one.reply, one.room))).unzip();
+            if !self.carry_out(commands.into(), callers).await {
                 tracing::error!("the storage has ended; so does its lane");
                 return;
             }
@@ -199,7 +240,7 @@ impl Lane {
     async fn carry_out(
         &self,
         commands: Arc<[Command]>,
-        replies: Vec<oneshot::Sender<Result<Reply, Error>>>,
+        callers: Vec<(oneshot::Sender<Result<Reply, Error>>, Room)>,
     ) -> bool {
         let accepts = commands.iter().any(|command| matches!(command, Command::Accept(_)));
         if accepts {
@@ -210,7 +251,9 @@ impl Lane {
             fault_point::pass("api.after_commit");
         }
         let ended = outcomes.iter().any(|outcome| matches!(outcome, Err(Error::Fault(Fault::ShuttingDown))));
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+        for ((reply, room), outcome) in callers.into_iter().zip(outcomes) {
+            // Whoever was answered may ask again at once.
+            drop(room);
             // The caller may be gone; the command was carried out all the same.
             drop(reply.send(outcome));
         }

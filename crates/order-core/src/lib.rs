@@ -14,6 +14,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod breaker;
 pub mod change;
 pub mod clock;
 pub mod command;
@@ -21,6 +22,7 @@ pub mod decide;
 pub mod error;
 pub mod fault_point;
 pub mod follow;
+mod footprint;
 pub mod ids;
 pub mod intake;
 pub mod journal;

@@ -124,6 +124,53 @@ async fn a_sink_takes_what_it_took_before_it_failed() {
 }
 
 #[tokio::test]
+async fn a_sink_that_fails_too_often_is_only_probed_until_it_works_again() {
+    let stage = Stage::new();
+    stage.app.accept(intake("o").build()).await.expect("an accept");
+    stage.app.ensure_follower("f", "recording", false).await.expect("made");
+    let sink = RecordingSink::new();
+    let feeds: Arc<RecordingSink> = Arc::clone(&sink);
+    let follower = Follower::new(Arc::clone(&stage.app), "f", feeds, FollowerPolicy::default());
+    let ails = || stage.app.follower_faults.of("f");
+    sink.fail("full");
+    for delivery in 1..=20 {
+        follower.step().await.expect_err("the sink fails");
+        assert_eq!(sink.deliveries(), delivery);
+    }
+    let seconds = Duration::from_secs;
+    assert_eq!(follower.step().await.expect("a step"), Progress::Held(seconds(5)));
+    stage.clock.advance(seconds(4));
+    assert_eq!(follower.step().await.expect("a step"), Progress::Held(seconds(1)));
+    assert_eq!(sink.deliveries(), 20, "nothing is sent to it");
+    stage.clock.advance(seconds(1));
+    follower.step().await.expect_err("the probe fails");
+    assert_eq!(follower.step().await.expect("a step"), Progress::Held(seconds(5)));
+    assert_eq!(sink.deliveries(), 21, "one probe each time");
+    assert!(ails().expect("it is failing").contains("full"), "what the sink said is still told");
+    sink.recover();
+    assert_eq!(follower.step().await.expect("a step"), Progress::Held(seconds(5)), "nobody knows yet");
+    stage.clock.advance(seconds(5));
+    assert_eq!(follower.step().await.expect("a step"), Progress::Carried(1));
+    assert_eq!((follower.step().await.expect("a step"), ails()), (Progress::UpToDate, None));
+    assert_eq!(sink.events().len(), 1, "in order and none twice");
+}
+
+/// Faults of the storage say nothing about the sink.
+#[tokio::test]
+async fn only_the_sinks_own_failures_count_against_it() {
+    let stage = Stage::new();
+    stage.app.accept(intake("o").build()).await.expect("an accept");
+    stage.app.ensure_follower("f", "recording", false).await.expect("made");
+    let follower =
+        Follower::new(Arc::clone(&stage.app), "f", RecordingSink::new(), FollowerPolicy::default());
+    for _ in 0..30 {
+        stage.storage.fail_next_read(Fault::internal("test"));
+        follower.step().await.expect_err("the storage fails");
+    }
+    assert_eq!(follower.step().await.expect("a step"), Progress::Carried(1));
+}
+
+#[tokio::test]
 async fn the_client_reads_lengths_chunks_and_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

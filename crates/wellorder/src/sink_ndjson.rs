@@ -1,6 +1,8 @@
 //! The sink that writes events as lines of JSON: to a file, rotated, flushed to disk before the cursor moves; or to
 //! standard output.
 
+mod rotated;
+
 use async_trait::async_trait;
 use order_core::journal::Event;
 use order_core::ports::{Sink, SinkFault};
@@ -35,8 +37,8 @@ impl Sink for StdoutSink {
     }
 }
 
-/// Lines of JSON in a file. When it has grown to `rotate_bytes` it is renamed to `NAME.000001` (`.000002` …) and a new
-/// one begun; old files are left to whoever collects them.
+/// Lines of JSON in a file. When it has grown to `rotate_bytes` it is renamed to `NAME.000001` (`.000002` …, a name is
+/// never used again) and a new one begun; old files are left to whoever collects them.
 #[derive(Clone)]
 pub(crate) struct FileSink {
     path: PathBuf,
@@ -80,18 +82,9 @@ impl FileSink {
 
     fn rotate(&self, full: Open) -> io::Result<Open> {
         full.file.sync_all()?;
-        let target = (1_u32..).map(|number| rotated(&self.path, number)).find(|path| !path.exists());
-        let target = target.ok_or_else(|| io::Error::other("no free name to rotate to"))?;
-        std::fs::rename(&self.path, target)?;
+        std::fs::rename(&self.path, rotated::next(&self.path)?)?;
         Open::at(&self.path)
     }
-}
-
-/// The name of the `number`th rotated file.
-fn rotated(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number:06}"));
-    PathBuf::from(name)
 }
 
 impl Open {
@@ -105,8 +98,7 @@ impl Open {
             file.sync_all()?;
         }
         // The name itself must survive a crash too.
-        File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-            .sync_all()?;
+        File::open(rotated::folder(path))?.sync_all()?;
         Ok(Self { file, length })
     }
 
@@ -200,9 +192,31 @@ mod tests {
         for line in ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n"] {
             sink.write(line.as_bytes()).unwrap();
         }
-        assert_eq!(text(&rotated(&path, 1)), "{\"a\":1}\n");
-        assert_eq!(text(&rotated(&path, 2)), "{\"b\":2}\n");
+        assert_eq!(text(&rotated::named(&path, 1)), "{\"a\":1}\n");
+        assert_eq!(text(&rotated::named(&path, 2)), "{\"b\":2}\n");
         assert_eq!(text(&path), "{\"c\":3}\n");
+    }
+
+    #[test]
+    fn the_name_of_a_file_that_was_collected_never_comes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        let mut collected = Vec::new();
+        for line in ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n", "{\"d\":4}\n"] {
+            // A restart each time.
+            FileSink::open(&path, 10).unwrap().write(line.as_bytes()).unwrap();
+            // Whoever collects takes all that is called after the file.
+            for entry in std::fs::read_dir(folder.path()).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_name().to_str().unwrap().starts_with("events.ndjson.") {
+                    collected.push((entry.path(), text(&entry.path())));
+                    std::fs::remove_file(entry.path()).unwrap();
+                }
+            }
+        }
+        let expected = ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n"].map(str::to_owned);
+        let named = (1..).map(|number| rotated::named(&path, number)).zip(expected);
+        assert_eq!(collected, named.collect::<Vec<_>>());
     }
 
     #[test]

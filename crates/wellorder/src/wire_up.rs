@@ -7,6 +7,7 @@ use crate::simulate::Simulate;
 use crate::sink_ndjson::{FileSink, StdoutSink};
 use crate::system::{SystemClock, SystemIds};
 use anyhow::Context;
+use order_core::breaker::BreakerPolicy;
 use order_core::follow::{Follower, FollowerPolicy};
 use order_core::lane::LanePolicy;
 use order_core::lease::{Backoff, LeasePolicy};
@@ -54,7 +55,9 @@ pub(crate) fn open_storage(
 
 /// The use cases over a storage.
 pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>) -> Arc<App> {
-    let lanes = LanePolicy { queue_max: settings.lane.queue_max, batch_max: settings.lane.batch_max };
+    let lane = &settings.lane;
+    let lanes =
+        LanePolicy { queue_max: lane.queue_max, queue_bytes: lane.queue_bytes, batch_max: lane.batch_max };
     App::start(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes)
 }
 
@@ -112,6 +115,11 @@ pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Re
         retry_min: settings.follower.poll,
         retry_max: Duration::from_secs(5).max(settings.follower.poll),
         idle: settings.follower.idle,
+        breaker: BreakerPolicy {
+            calls: settings.follower.breaker_calls,
+            failures_percent: settings.follower.breaker_failures_percent,
+            probe_every: settings.follower.breaker_probe,
+        },
     };
     let from_now = settings.follower.start == FollowerStart::Now;
     let follower = Follower::new(Arc::clone(app), NDJSON, Arc::clone(&sink), policy);

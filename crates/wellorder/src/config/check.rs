@@ -1,6 +1,6 @@
 //! Settings that must fit one another.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
     problem::Problems,
@@ -8,44 +8,55 @@ use super::{
     settings::{ProcessorKind, Settings},
 };
 
-/// Adds what does not fit together.
-pub(super) fn together(settings: &Settings, resolved: &[Resolved], problems: &mut Problems) {
-    let mut add = |path: &str, what: &str, fix: &str| {
-        let origin = origin_of(resolved, path);
+/// Adds what does not fit together. What is wrong with the settings in `failed` was told already and they stand at
+/// their defaults here: comparing those would tell of problems that nobody has.
+pub(super) fn together(
+    settings: &Settings,
+    resolved: &[Resolved],
+    failed: &BTreeSet<&str>,
+    problems: &mut Problems,
+) {
+    let beside = |path: &str| format!("{path} ({})", origin_of(resolved, path));
+    // The setting to mend comes first in `paths`, then those that it was compared with.
+    let mut add = |paths: &[&str], what: &str, fix: &str| {
+        if paths.iter().any(|path| failed.contains(path)) {
+            return;
+        }
+        let origin = origin_of(resolved, paths[0]);
         let key = match &origin {
             Origin::Variable(name) => name.as_str(),
-            _ => path,
+            _ => paths[0],
         };
         problems.add(origin.place(), key, what, fix);
     };
-    let beside = |path: &str| format!("{path} ({})", origin_of(resolved, path));
     let not_local = |address: &SocketAddr| !address.ip().is_loopback();
     let outside = "is not a loopback address, and nobody logs in here";
     if not_local(&settings.listen) {
-        add("listen", outside, "use 127.0.0.1 or [::1]");
+        add(&["listen"], outside, "use 127.0.0.1 or [::1]");
     }
     if settings.ops.as_ref().is_some_and(not_local) {
-        add("ops", outside, "use 127.0.0.1 or [::1]");
+        add(&["ops"], outside, "use 127.0.0.1 or [::1]");
     }
     if settings.listen.port() != 0 && settings.ops == Some(settings.listen) {
         let what = format!("is the same address as {}", beside("listen"));
-        add("ops", &what, "use another port, or leave it out");
+        add(&["ops", "listen"], &what, "use another port, or leave it out");
     }
     if settings.processor == ProcessorKind::Http && settings.http_processor.url.is_none() {
         let what = format!("is not set, and {} is http", beside("processor"));
-        add("http_processor.url", &what, "set it to the URL that takes orders");
+        add(&["http_processor.url", "processor"], &what, "set it to the URL that takes orders");
     }
     let worker = &settings.worker;
     if worker.heartbeat >= worker.lease {
         let what = format!("is not below {}", beside("worker.lease_ms"));
-        add("worker.heartbeat_ms", &what, "use a third of it");
+        add(&["worker.heartbeat_ms", "worker.lease_ms"], &what, "use a third of it");
     }
     if worker.backoff_base > worker.backoff_cap {
         let what = format!("is above {}", beside("worker.backoff_cap_ms"));
-        add("worker.backoff_base_ms", &what, "make it smaller, or the cap larger");
+        let paths = ["worker.backoff_base_ms", "worker.backoff_cap_ms"];
+        add(&paths, &what, "make it smaller, or the cap larger");
     }
     if settings.lane.batch_max > settings.lane.queue_max {
         let what = format!("is above {}", beside("lane.queue_max"));
-        add("lane.batch_max", &what, "make it smaller, or the queue larger");
+        add(&["lane.batch_max", "lane.queue_max"], &what, "make it smaller, or the queue larger");
     }
 }

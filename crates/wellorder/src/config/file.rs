@@ -25,19 +25,22 @@ pub(super) enum Written {
     Other,
 }
 
-/// Reads all values; a file that is no TOML is one problem.
-pub(super) fn parse(file: &Text, problems: &mut Problems) -> Vec<Entry> {
-    let mut entries = Vec::new();
+/// Reads all values; a file that is no TOML is one problem, and `None`.
+pub(super) fn parse(file: &Text, problems: &mut Problems) -> Option<Vec<Entry>> {
     match Document::parse(file.text.as_str()) {
-        Ok(document) => walk(document.as_table(), "", &file.text, &mut entries),
+        Ok(document) => {
+            let mut entries = Vec::new();
+            walk(document.as_table(), "", &file.text, &mut entries);
+            Some(entries)
+        }
         Err(error) => {
             let line = error.span().map_or(1, |span| line_of(&file.text, span.start));
             // The message names what was expected; the excerpt that toml would add may show a secret.
             let what = format!("is no TOML ({})", error.message().trim().replace('\n', ", "));
             problems.add(format!("{}:{line}", file.name), "", what, "mend this line");
+            None
         }
     }
-    entries
 }
 
 fn walk(table: &dyn TableLike, prefix: &str, text: &str, entries: &mut Vec<Entry>) {

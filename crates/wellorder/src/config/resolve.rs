@@ -88,21 +88,24 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
     layers.find_unknown(&mut problems);
     let mut settings = Settings::blank();
     let mut resolved = Vec::with_capacity(SETTINGS.len());
+    let mut failed = BTreeSet::new();
     // What follows from others is settled after them, and shown where it belongs.
     for followers in [false, true] {
         for (place, setting) in SETTINGS.iter().enumerate() {
             if matches!(setting.default, Default::Follows(_)) == followers {
+                let before = problems.0.len();
                 let (value, origin) = layers.settle(setting, &mut settings, &mut problems);
+                // What a file that was not read has for it is not known either.
+                if problems.0.len() > before || (layers.unread && origin == Origin::Default) {
+                    failed.insert(setting.path);
+                }
                 resolved.push((place, Resolved { setting, value, origin }));
             }
         }
     }
     resolved.sort_by_key(|(place, _)| *place);
     let resolved: Vec<Resolved> = resolved.into_iter().map(|(_, one)| one).collect();
-    // Comparing values that were not understood would only add noise.
-    if problems.0.is_empty() {
-        check::together(&settings, &resolved, &mut problems);
-    }
+    check::together(&settings, &resolved, &failed, &mut problems);
     if problems.0.is_empty() { Ok(Config { settings, resolved }) } else { Err(problems.in_order()) }
 }
 
@@ -112,6 +115,8 @@ struct Layers<'a> {
     dotenv_name: &'a str,
     file: Vec<Entry>,
     file_name: &'a str,
+    /// The file is there and no TOML.
+    unread: bool,
 }
 
 /// A value that some layer has for a setting.
@@ -126,11 +131,14 @@ impl<'a> Layers<'a> {
     fn read(inputs: &'a Inputs, problems: &mut Problems) -> Self {
         let name =
             |text: &'a Option<super::sources::Text>| text.as_ref().map_or("", |text| text.name.as_str());
+        let dotenv = inputs.dotenv.as_ref().map_or_else(Vec::new, |text| dotenv::parse(text, problems));
+        let file = inputs.file.as_ref().map(|text| file::parse(text, problems));
         Self {
             inputs,
-            dotenv: inputs.dotenv.as_ref().map_or_else(Vec::new, |text| dotenv::parse(text, problems)),
+            dotenv,
             dotenv_name: name(&inputs.dotenv),
-            file: inputs.file.as_ref().map_or_else(Vec::new, |text| file::parse(text, problems)),
+            unread: file.as_ref().is_some_and(Option::is_none),
+            file: file.flatten().unwrap_or_default(),
             file_name: name(&inputs.file),
         }
     }

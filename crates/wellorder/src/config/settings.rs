@@ -176,6 +176,12 @@ pub(crate) struct Follower {
     pub(crate) idle: Duration,
     /// Where a new follower starts.
     pub(crate) start: FollowerStart,
+    /// Deliveries that are looked at before a sink is left alone.
+    pub(crate) breaker_calls: usize,
+    /// So many in a hundred of them must have failed.
+    pub(crate) breaker_failures_percent: u32,
+    /// How often a sink that is left alone is probed.
+    pub(crate) breaker_probe: Duration,
 }
 
 /// Where a new follower starts.
@@ -223,6 +229,8 @@ pub(crate) struct Storage {
 pub(crate) struct Lane {
     /// Commands that may wait; more are refused.
     pub(crate) queue_max: usize,
+    /// Bytes that they may hold; more are refused.
+    pub(crate) queue_bytes: usize,
     /// Commands in one commit.
     pub(crate) batch_max: usize,
 }

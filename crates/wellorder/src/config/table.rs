@@ -274,6 +274,24 @@ pub(super) static SETTINGS: &[Setting] = &[
         "where a new follower starts",
     ),
     Setting::new(
+        "follower.breaker_calls",
+        Is("20"),
+        Count { min: 1, max: 1000, set: |s, v| s.follower.breaker_calls = small(v) },
+        "deliveries to a sink by which it is judged, the last so many",
+    ),
+    Setting::new(
+        "follower.breaker_failures_percent",
+        Is("50"),
+        Count { min: 1, max: 100, set: |s, v| s.follower.breaker_failures_percent = number(v) },
+        "part of them that must fail, in percent, for the sink to be left alone",
+    ),
+    Setting::new(
+        "follower.breaker_probe_ms",
+        Is("5000"),
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.follower.breaker_probe = v },
+        "how often a sink that is left alone is tried",
+    ),
+    Setting::new(
         "ndjson.path",
         Follows(ndjson_path_default),
         Text { set: set_ndjson_path },
@@ -302,6 +320,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         Is("8192"),
         Count { min: 1, max: 1_000_000, set: |s, v| s.lane.queue_max = small(v) },
         "writes that may wait for their commit; more are refused with 503",
+    ),
+    Setting::new(
+        "lane.queue_mib",
+        Is("64"),
+        Count { min: 1, max: 65_536, set: |s, v| s.lane.queue_bytes = small(v * MIB) },
+        "memory that writes may hold until they are committed; more are refused with 503",
     ),
     Setting::new(
         "lane.batch_max",

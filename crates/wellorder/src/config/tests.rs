@@ -92,11 +92,15 @@ fn the_defaults() {
     follower.poll_ms = 200
     follower.idle_ms = 1000
     follower.start = beginning
+    follower.breaker_calls = 20
+    follower.breaker_failures_percent = 50
+    follower.breaker_probe_ms = 5000
     ndjson.path = ./wellorder-data/events.ndjson
     ndjson.rotate_mib = 64
     storage.free_space_min_mib = 256
     storage.busy_timeout_ms = 5000
     lane.queue_max = 8192
+    lane.queue_mib = 64
     lane.batch_max = 512
     limits.body_kib = 256
     limits.headers_max = 64
@@ -145,6 +149,7 @@ fn units_are_converted() {
     let config =
         load_ok(&toml("[limits]\nbody_kib = 2\n[ndjson]\nrotate_mib = 3\n[worker]\npoll_interval_ms = 50"));
     assert_eq!(config.settings.limits.body_bytes, 2048);
+    assert_eq!(config.settings.lane.queue_bytes, 64 * 1024 * 1024);
     assert_eq!(config.settings.ndjson.rotate_bytes, 3 * 1024 * 1024);
     assert_eq!(config.settings.worker.poll_interval, Duration::from_millis(50));
 }
@@ -321,6 +326,41 @@ fn settings_must_fit_one_another() {
     assert!(same.contains("ops is the same address as listen (wellorder.toml:1)"), "{same}");
     let fits = toml("processor = \"http\"\nhttp_processor.url = \"http://127.0.0.1:9/\"");
     assert_eq!(load_ok(&fits).settings.processor, ProcessorKind::Http);
+}
+
+#[test]
+fn what_does_not_fit_is_told_beside_everything_else_that_is_wrong() {
+    let file =
+        "shards = 0\nlisten = \"0.0.0.0:1\"\nnonsense = 1\n[worker]\nlease_ms = 100\nheartbeat_ms = 100\n";
+    insta::assert_snapshot!(problems(&toml(file)), @r"
+    the settings have 4 problems:
+      wellorder.toml:1: shards `0` is out of range; use a whole number from 1 to 1024
+      wellorder.toml:2: listen is not a loopback address, and nobody logs in here; use 127.0.0.1 or [::1]
+      wellorder.toml:3: nonsense is no setting; remove it; `wellorder config show` lists what there is
+      wellorder.toml:6: worker.heartbeat_ms is not below worker.lease_ms (wellorder.toml:5); use a third of it
+    ");
+}
+
+/// A value that failed stands at its default: what does not fit that default is nobody's mistake.
+#[test]
+fn what_failed_already_is_not_told_again() {
+    for (file, failed) in [
+        ("processor = \"http\"\nhttp_processor.url = \"h\"", "http_processor.url has a value that is no URL"),
+        ("processor = \"htpp\"\nhttp_processor.url = \"\"", "processor `htpp` is not known"),
+        ("worker.lease_ms = -1\nworker.heartbeat_ms = 40000", "worker.lease_ms `-1` is out of range"),
+        ("worker.lease_ms = \"99\"\nworker.heartbeat_ms = 40000", "worker.lease_ms has the wrong type"),
+        ("lane.batch_max = 0\nlane.queue_max = 5", "lane.batch_max `0` is out of range"),
+    ] {
+        let shown = problems(&toml(file));
+        assert!(shown.starts_with("the settings have 1 problem:") && shown.contains(failed), "{shown}");
+    }
+    // In a file that cannot be read may stand what makes the rest fit.
+    let queue = ("WELLORDER_LANE_QUEUE_MAX", "5");
+    let perhaps = problems(&Inputs { file: text("wellorder.toml", "[lane"), ..env([queue]) });
+    assert!(perhaps.starts_with("the settings have 1 problem:"), "{perhaps}");
+    let both = env([queue, ("WELLORDER_LANE_BATCH_MAX", "6")]);
+    let surely = problems(&Inputs { file: text("wellorder.toml", "[lane"), ..both });
+    assert!(surely.contains("LANE_BATCH_MAX is above lane.queue_max"), "{surely}");
 }
 
 #[test]

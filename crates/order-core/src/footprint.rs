@@ -1,0 +1,126 @@
+//! Roughly how much memory a command holds, so that what waits can be bounded by bytes. Lengths are added up; nothing
+//! is written out.
+
+use crate::command::{ChangeKind, Command};
+use crate::intake::Intake;
+use crate::lease::Outcome;
+use crate::order::{Content, Line};
+use serde_json::{Map, Value};
+use std::mem::size_of;
+
+/// What a member of an object takes besides its key and value: the map's hash and index.
+const MEMBER_OVERHEAD: usize = 16;
+
+impl Command {
+    /// Bytes that it holds in memory, roughly: at least its texts, and what lies around each value.
+    pub fn footprint(&self) -> usize {
+        let held = match self {
+            Self::Accept(accept) => size_of_val(&**accept) + intake(&accept.intake),
+            Self::Change(change) => size_of_val(&**change) + kind(&change.kind),
+            Self::Settle(settle) => size_of_val(&**settle) + outcome(&settle.outcome),
+            Self::Claim(claim) => size_of_val(&*claim.tokens) + size_of_val(&*claim.event_ids),
+            Self::Heartbeat(heartbeat) => size_of_val(&*heartbeat.held),
+            Self::Advance(advance) => advance.follower.len() + size_of_val(&*advance.moves),
+            Self::Follower(follower) => follower.name.len(),
+            Self::StartRedrive(start) => {
+                let filter = &start.filter;
+                size_of_val(&**start)
+                    + filter.order_ids.as_ref().map_or(0, |ids| size_of_val(&**ids))
+                    + optional(filter.error_contains.as_ref())
+                    + start.reason.len()
+                    + start.by.len()
+            }
+            Self::StepRedrive(step) => size_of_val(&*step.event_ids),
+            Self::Sweep { .. } | Self::Probe => 0,
+        };
+        size_of::<Self>() + held
+    }
+}
+
+fn intake(intake: &Intake) -> usize {
+    let reference = intake.reference.as_ref().map_or(0, |reference| reference.as_str().len());
+    let key = intake.key.as_ref().map_or(0, |key| key.key.len());
+    intake.tenant.as_str().len() + intake.source.as_str().len() + reference + key + content(&intake.content)
+}
+
+fn kind(kind: &ChangeKind) -> usize {
+    match kind {
+        ChangeKind::Revise { content: new, .. } => size_of_val(&**new) + content(new),
+        ChangeKind::Withdraw { reason, by, .. } | ChangeKind::Redrive { reason, by } => {
+            reason.len() + by.len()
+        }
+        ChangeKind::Ship { tracking_number, .. } => optional(tracking_number.as_ref()),
+        ChangeKind::Deliver { .. } | ChangeKind::Erase => 0,
+    }
+}
+
+fn outcome(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Retry { why, .. } | Outcome::Park { why } => why.len(),
+        Outcome::Done | Outcome::Release { .. } => 0,
+    }
+}
+
+fn content(content: &Content) -> usize {
+    let line = |line: &Line| size_of::<Line>() + line.sku.len() + optional(line.name.as_ref());
+    optional(content.customer.as_ref())
+        + optional(content.currency.as_ref())
+        + content.lines.iter().map(line).sum::<usize>()
+        + members(&content.attributes)
+}
+
+fn optional(text: Option<&String>) -> usize {
+    text.map_or(0, String::len)
+}
+
+fn members(object: &Map<String, Value>) -> usize {
+    let member =
+        |(key, value): (&String, &Value)| MEMBER_OVERHEAD + size_of::<String>() + key.len() + json(value);
+    object.iter().map(member).sum()
+}
+
+/// JSON from outside nests no deeper than its limit allows, so this does not either.
+fn json(value: &Value) -> usize {
+    let held = match value {
+        Value::Null | Value::Bool(_) => 0,
+        Value::Number(number) => number.as_str().len(),
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(json).sum(),
+        Value::Object(object) => members(object),
+    };
+    size_of::<Value>() + held
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn of(json: &str) -> usize {
+        super::json(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn json_takes_its_texts_and_a_value_for_each_value() {
+        let value = size_of::<Value>();
+        for (json, expected) in [
+            ("null", value),
+            ("12.50", value + 5),
+            ("\"four\"", value + 4),
+            ("[]", value),
+            ("[[],[],\"x\"]", 4 * value + 1),
+            ("{\"key\":1}", 2 * value + 3 + 1 + size_of::<String>() + MEMBER_OVERHEAD),
+        ] {
+            assert_eq!(of(json), expected, "{json}");
+        }
+    }
+
+    /// The text of a request says little about what it takes in memory.
+    #[test]
+    fn many_small_values_count_for_more_than_their_text() {
+        let many = format!("[{}]", vec!["[]"; 1_000].join(","));
+        assert!(of(&many) > 5 * many.len(), "{} for {}", of(&many), many.len());
+        let long = format!("\"{}\"", "x".repeat(100_000));
+        assert!((100_000..101_000).contains(&of(&long)));
+    }
+}
