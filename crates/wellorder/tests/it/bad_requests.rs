@@ -243,6 +243,52 @@ async fn what_is_no_http_is_refused_in_the_words_of_what_is_at_the_root() {
 }
 
 #[tokio::test]
+async fn every_reply_keeps_browsers_from_guessing_keeping_and_sharing() {
+    let server = Server::builder().api_alone().start().await;
+    let post = |path| ("POST", path, 201);
+    let get = |path, status| ("GET", path, status);
+    let options = |path, status| ("OPTIONS", path, status);
+    for (method, path, status) in [
+        post("/v1/orders"),
+        post("/oscarps/orders"),
+        post("/parspec/orders"),
+        get("/v1/orders", 200),
+        get("/v1/events", 200),
+        get("/v1/followers", 200),
+        get("/v1/openapi.json", 200),
+        get("/oscarps/docs", 200),
+        get("/parspec/docs", 200),
+        get("/", 200),
+        get("/livez", 200),
+        get("/readyz", 200),
+        get("/metrics", 200),
+        get("/nope", 404),
+        get("/v1/orders/nope", 400),
+        get("/oscarps/orders/nope", 404),
+        ("DELETE", "/v1/orders", 405),
+        options("/v1/orders", 405),
+        options("/oscarps/orders", 405),
+        options("/parspec/orders", 405),
+        options("*", 404),
+        ("CONNECT", "localhost:1", 404),
+    ] {
+        let body = APIS.iter().find(|api| api.path == path && method == "POST").map_or("", |api| api.valid);
+        // A page of another origin on this machine asks, and may not read.
+        let headers = [JSON, ("origin", "http://localhost:1"), ("access-control-request-method", "POST")];
+        let reply = server.send(method, path, &headers, body.as_bytes()).await;
+        let what = format!("{method} {path}: {reply:?}");
+        assert_eq!(reply.status, status, "{what}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{what}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
+        assert!(reply.header("x-request-id").is_some(), "{what}");
+        let tells = |name: &str| {
+            ["server", "x-powered-by", "via"].contains(&name) || name.starts_with("access-control-")
+        };
+        assert!(!reply.headers.iter().any(|(name, _)| tells(name)), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_all_there_makes_no_order() {
     let ward = Ward::new().await;
     for api in &APIS {
