@@ -1,6 +1,5 @@
 //! What is looked at before a request reaches its API.
 
-use crate::framing::AmbiguousFraming;
 use crate::guard::Guard;
 use crate::refusal::Refusal;
 use axum::extract::{OriginalUri, Request};
@@ -8,8 +7,15 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, Uri, header};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// Marks a request that was refused before anybody looked at it (a request extension).
+#[derive(Debug, Clone)]
+pub(crate) struct Doomed(pub(crate) Refusal);
+
 /// Finds a reason to refuse the request at once.
 pub(crate) fn check(request: &Request, guard: &Guard) -> Result<(), Refusal> {
+    if let Some(Doomed(refusal)) = request.extensions().get() {
+        return Err(refusal.clone());
+    }
     let limits = &guard.limits;
     // Under a prefix the router has shortened the target; what counts is what was sent.
     let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
@@ -27,7 +33,7 @@ pub(crate) fn check(request: &Request, guard: &Guard) -> Result<(), Refusal> {
     }
     let both =
         headers.contains_key(header::CONTENT_LENGTH) && headers.contains_key(header::TRANSFER_ENCODING);
-    if both || request.extensions().get::<AmbiguousFraming>().is_some() {
+    if both {
         return Err(Refusal::BadFraming);
     }
     if guard.loopback_only && !is_local(request.method(), uri, headers) {

@@ -2,25 +2,24 @@
 //! library lets the latter win and drops the former before anybody can see it (RFC 9112 §6.3 allows that); a request
 //! that a proxy in front may have understood otherwise is refused here.
 
+use crate::bare::Withheld;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Marks a request whose head announced both (a request extension).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AmbiguousFraming;
-
-/// What a connection's watch tells its service: which request is ambiguous. The first is also the last: the library
-/// closes the connection behind it.
+/// What a connection's socket tells its service: which request is ambiguous, and what could not be parsed. The first is
+/// also the last: the library closes the connection behind it.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     ambiguous: AtomicU64,
     served: AtomicU64,
+    /// What the library wanted to reply by itself.
+    pub(crate) withheld: Withheld,
 }
 
 const NONE: u64 = u64::MAX;
 
 impl Default for Verdict {
     fn default() -> Self {
-        Self { ambiguous: AtomicU64::new(NONE), served: AtomicU64::new(0) }
+        Self { ambiguous: AtomicU64::new(NONE), served: AtomicU64::new(0), withheld: Withheld::default() }
     }
 }
 

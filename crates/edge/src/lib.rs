@@ -8,6 +8,7 @@
 //! * [`docs`] serves an API's own description, offline.
 
 mod access;
+mod bare;
 mod body;
 mod check;
 mod docs;

@@ -31,7 +31,8 @@ pub enum Refusal {
     HeadersTooLarge,
     /// `Host` is not a loopback name, or a write comes from another origin: 400.
     ForeignHost,
-    /// `Content-Length` and `Transfer-Encoding` together, or framing that ends early: 400.
+    /// No HTTP/1.1 that can be parsed, `Content-Length` and `Transfer-Encoding` together, or framing that ends early:
+    /// 400.
     BadFraming,
     /// The body did not arrive in time: 408.
     BodyTimeout,
@@ -101,7 +102,7 @@ impl Refusal {
             Self::UriInvalid => "Request target is not percent-encoded UTF-8".to_owned(),
             Self::HeadersTooLarge => "Too many or too large header fields".to_owned(),
             Self::ForeignHost => "Host and Origin must be loopback names here".to_owned(),
-            Self::BadFraming => "Ambiguous or incomplete request framing".to_owned(),
+            Self::BadFraming => "Not HTTP/1.1, or framed ambiguously or incompletely".to_owned(),
             Self::BodyTimeout => "The body did not arrive in time".to_owned(),
             Self::RequestTimeout => "The request took too long; try again".to_owned(),
             Self::Unauthenticated => "A valid credential is needed".to_owned(),

@@ -1,7 +1,9 @@
 //! Accepts connections and serves them, within limits that hold before a request is understood.
 
-use crate::framing::{AmbiguousFraming, Verdict};
+use crate::check::Doomed;
+use crate::framing::Verdict;
 use crate::guard::{Guard, Limits};
+use crate::refusal::Refusal;
 use crate::socket::Socket;
 use axum::Router;
 use axum::body::Body;
@@ -25,11 +27,15 @@ const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(20);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Header fields that the HTTP library reads without an allocation of its own.
 const HEADERS_ON_STACK: usize = 100;
+/// What is asked in place of what cannot be parsed. No route has this path, so that the fallback of what is mounted at
+/// the root answers.
+const UNKNOWN_REQUEST: &[u8] = b"UNKNOWN * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 /// Serves `router` on `listener` until `stop` says so (or its sender is gone). Then takes no more connections, lets
 /// requests that have begun end for at most `drain`, and returns how many connections were cut off all the same.
 ///
-/// HTTP/1.1 only. Over `connections_max`, connections wait to be accepted.
+/// HTTP/1.1 only; what cannot be parsed as such is refused by the fallback of what is mounted at the root of `router`.
+/// Over `connections_max`, connections wait to be accepted.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -68,8 +74,8 @@ pub async fn serve(
 }
 
 fn http(limits: &Limits) -> http1::Builder {
-    // The checks of a mount refuse heads over the limits in that API's words; beyond twice the limits the library
-    // answers 431 itself, without a body.
+    // The checks of a mount refuse heads over the limits in that API's words; beyond twice the limits the head is not
+    // read to its end, and what is mounted at the root refuses it.
     let head_bytes_max = 2 * (limits.uri_bytes_max + limits.header_bytes_max) + 8 * 1024;
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -123,32 +129,65 @@ impl Connection {
         }
         let verdict = Arc::new(Verdict::default());
         let socket = Socket::new(stream, Arc::clone(&verdict), self.guard.limits.request_timeout);
-        let service = Routed { router: self.router, verdict };
+        let (mut socket, ended) = self.converse(socket, &verdict, None).await;
+        if ended.as_ref().is_err_and(hyper::Error::is_timeout) {
+            // A head that dribbles in gets no more time.
+            return;
+        }
+        if let Some(refusal) = ended.err().and_then(|error| unparsed(&error, &verdict, &socket)) {
+            // However it ends, the connection ends with it.
+            (socket, _) = self.converse(socket.reading(UNKNOWN_REQUEST), &verdict, Some(refusal)).await;
+        }
+        socket.close().await;
+        drop(permit);
+    }
+
+    /// Serves requests until the connection is to end, all of them with `refusal` if there is one.
+    async fn converse(
+        &mut self,
+        socket: Socket<TcpStream>,
+        verdict: &Arc<Verdict>,
+        refusal: Option<Refusal>,
+    ) -> (Socket<TcpStream>, hyper::Result<()>) {
+        let service = Routed { router: self.router.clone(), verdict: Arc::clone(verdict), refusal };
         let mut connection = self.http.serve_connection(TokioIo::new(socket), service);
         let mut stopping = false;
         let ended = loop {
+            let step = poll_fn(|cx| {
+                let polled = connection.poll_without_shutdown(cx);
+                if polled.is_pending() && verdict.withheld.let_through() {
+                    cx.waker().wake_by_ref();
+                }
+                polled
+            });
             tokio::select! {
                 biased;
-                ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+                ended = step => break ended,
                 _ = self.stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         };
-        if ended.is_err_and(|error| error.is_timeout()) {
-            // A head that dribbles in gets no more time.
-            return;
-        }
-        connection.into_parts().io.into_inner().close().await;
-        drop(permit);
+        (connection.into_parts().io.into_inner(), ended)
     }
+}
+
+/// Why a connection that ended with `error` has a reply to come: the library could not parse what it read.
+fn unparsed(error: &hyper::Error, verdict: &Verdict, socket: &Socket<TcpStream>) -> Option<Refusal> {
+    // HTTP/2 is the one thing to which the library does not even want to reply.
+    if error.is_parse_version_h2() && socket.is_flushed() {
+        return Some(Refusal::BadFraming);
+    }
+    verdict.withheld.refusal().filter(|_| error.is_parse())
 }
 
 /// The router as the HTTP library calls it.
 struct Routed {
     router: Router,
     verdict: Arc<Verdict>,
+    /// What every request is refused with.
+    refusal: Option<Refusal>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Routed {
@@ -157,8 +196,9 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
     type Future = RouteFuture<Infallible>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if self.verdict.next_is_ambiguous() {
-            request.extensions_mut().insert(AmbiguousFraming);
+        let ambiguous = self.verdict.next_is_ambiguous();
+        if let Some(refusal) = self.refusal.clone().or(ambiguous.then_some(Refusal::BadFraming)) {
+            request.extensions_mut().insert(Doomed(refusal));
         }
         // A router is a handle: its clone shares everything, and is always ready.
         self.router.clone().call(request)

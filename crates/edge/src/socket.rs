@@ -1,4 +1,5 @@
-//! A connection's socket, watched: what framing its requests have, and whether the other side takes replies.
+//! A connection's socket, watched: what framing its requests have, what the HTTP library replies by itself, and whether
+//! the other side takes replies.
 
 use crate::framing::{Verdict, Watch};
 use std::future::Future;
@@ -20,6 +21,10 @@ pub(crate) struct Socket<I> {
     io: I,
     watch: Watch,
     verdict: Arc<Verdict>,
+    /// What is read instead of what comes, and nothing after it.
+    instead: Option<&'static [u8]>,
+    /// Whether the other side has been given all that was to be written.
+    flushed: bool,
     /// Longest wait for the other side to take more of a reply.
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -27,20 +32,39 @@ pub(crate) struct Socket<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
     pub(crate) fn new(io: I, verdict: Arc<Verdict>, patience: Duration) -> Self {
-        Self { io, watch: Watch::default(), verdict, patience, stalled: None }
+        let watch = Watch::default();
+        Self { io, watch, verdict, instead: None, flushed: true, patience, stalled: None }
+    }
+
+    /// Reads `request`, whatever the other side sends.
+    pub(crate) fn reading(mut self, request: &'static [u8]) -> Self {
+        self.instead = Some(request);
+        self
+    }
+
+    /// Whether the last reply is written to its end.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed
     }
 
     /// Closes a connection on which a request was answered before it was read: first our side, then, when the other
     /// has seen that or has had its time, the rest.
     pub(crate) async fn close(mut self) {
         let closed = self.io.shutdown().await;
-        if closed.is_err() || self.watch.is_between_requests() {
+        if closed.is_err() || (self.instead.is_none() && self.watch.is_between_requests()) {
             return;
         }
         let mut rest = self.io.take(LINGER_BYTES_MAX);
         let mut sink = tokio::io::sink();
         // However it ends, the connection ends with it.
         drop(tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut sink)).await);
+    }
+
+    /// Whether these bytes are not to be written now. Nobody needs to be woken: whoever polls the library sees to it.
+    fn keeps(&mut self, bytes: Option<&[u8]>) -> bool {
+        let keeps = self.verdict.withheld.keeps(bytes.filter(|_| self.flushed));
+        self.flushed &= keeps;
+        keeps
     }
 
     /// Gives up on a peer that has not taken anything for too long.
@@ -59,6 +83,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(request) = &mut this.instead {
+            if request.is_empty() {
+                // Neither the rest nor its end is looked at any more; there is a reply to write.
+                return Poll::Pending;
+            }
+            let (here, rest) = request.split_at(request.len().min(buf.remaining()));
+            buf.put_slice(here);
+            *request = rest;
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         this.watch.feed(&buf.filled()[before..], &this.verdict);
@@ -69,6 +103,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.keeps(Some(bytes)) {
+            return Poll::Pending;
+        }
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
         this.patient(cx, written)
     }
@@ -79,6 +116,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<I> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        // A head without a body is in one piece.
+        let only = if let [bytes] = slices { Some(&**bytes) } else { None };
+        if this.keeps(only) {
+            return Poll::Pending;
+        }
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         this.patient(cx, written)
     }
@@ -88,7 +130,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<I> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        // The library flushes when it has nothing left to write.
+        this.flushed = true;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

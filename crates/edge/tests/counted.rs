@@ -9,17 +9,28 @@ use edge::{Guard, Limits, Mount, Refusal, RequestId};
 use http::Request;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::sync::Arc;
+use std::time::Duration;
+use testkit::http::Client;
 use testkit::{ManualClock, SeededIds};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 fn style(refusal: &Refusal, _: &RequestId) -> Response {
     edge::respond::text(refusal.status(), refusal.detail())
 }
 
-fn router() -> Router {
+fn guard() -> Arc<Guard> {
+    Arc::new(Guard::new(Limits::default(), false, ManualClock::new(), SeededIds::new(1)))
+}
+
+fn mounted() -> Router {
     let routes = Router::new().route("/things/{id}", get(async || "a thing"));
-    let guard = Guard::new(Limits::default(), false, ManualClock::new(), SeededIds::new(1));
-    Router::new().nest("/in", edge::mount(routes, Mount { name: "test", style }, Arc::new(guard)))
+    edge::mount(routes, Mount { name: "test", style }, guard())
+}
+
+fn router() -> Router {
+    Router::new().nest("/in", mounted())
 }
 
 async fn ask(router: &Router, method: &str, path: &str) {
@@ -54,5 +65,31 @@ fn labels_are_bounded() {
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
+    assert!(!text.to_lowercase().contains("canary"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_parsed_is_counted_once_by_what_is_at_the_root() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        blocking(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = Client::new(listener.local_addr().unwrap());
+            let (_stop, stopped) = watch::channel(false);
+            tokio::spawn(edge::serve(listener, mounted(), guard(), stopped, Duration::ZERO));
+            for garbage in ["CANARY\r\n\r\n", "GET /canary HTTP/1.1\r\ncanary\r\n\r\n"] {
+                let mut connection = client.connect().await;
+                connection.write(garbage.as_bytes()).await;
+                assert_eq!(connection.reply().await.unwrap().status, 400);
+            }
+        });
+    });
+    let text = handle.render();
+    let lines: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("wellorder_http_requests_total")).collect();
+    let line =
+        r#"wellorder_http_requests_total{mount="test",method="other",route="unmatched",status="400"} 2"#;
+    assert_eq!(lines, [line]);
     assert!(!text.to_lowercase().contains("canary"), "{text}");
 }

@@ -11,7 +11,11 @@ use http::Request;
 use order_core::{Fault, OrderId};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use testkit::http::Client;
 use testkit::{ManualClock, SeededIds};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 fn style(refusal: &Refusal, _: &RequestId) -> Response {
@@ -39,8 +43,11 @@ fn router() -> Router {
                 }
             }),
         );
-    let guard = Guard::new(Limits::default(), false, ManualClock::new(), SeededIds::new(1));
-    Router::new().nest("/in", edge::mount(routes, Mount { name: "test", style }, Arc::new(guard)))
+    Router::new().nest("/in", edge::mount(routes, Mount { name: "test", style }, guard()))
+}
+
+fn guard() -> Arc<Guard> {
+    Arc::new(Guard::new(Limits::default(), false, ManualClock::new(), SeededIds::new(1)))
 }
 
 async fn ask(router: &Router, path: &str) {
@@ -62,8 +69,8 @@ impl io::Write for Lines {
     }
 }
 
-#[test]
-fn what_fails_is_logged_with_its_request_and_nothing_that_clients_put_in() {
+/// What is logged meanwhile, none of it by a client that says `canary`.
+fn logged(asking: impl Future<Output = ()>) -> Vec<serde_json::Value> {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -73,19 +80,21 @@ fn what_fails_is_logged_with_its_request_and_nothing_that_clients_put_in() {
         .finish();
     tracing::subscriber::with_default(subscriber, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let router = router();
-            for path in
-                ["/in/things/canary?canary", "/in/broken?canary", "/in/full", "/in/panic", "/in/canary"]
-            {
-                ask(&router, path).await;
-            }
-        });
+        runtime.block_on(asking);
     });
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(!text.contains("canary"), "{text}");
-    let lines: Vec<serde_json::Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn what_fails_is_logged_with_its_request_and_nothing_that_clients_put_in() {
+    let lines = logged(async {
+        let router = router();
+        for path in ["/in/things/canary?canary", "/in/broken?canary", "/in/full", "/in/panic", "/in/canary"] {
+            ask(&router, path).await;
+        }
+    });
     let seen: Vec<(&str, &str)> = lines
         .iter()
         .map(|line| {
@@ -105,4 +114,22 @@ fn what_fails_is_logged_with_its_request_and_nothing_that_clients_put_in() {
     assert_eq!(lines[0]["fields"]["order_id"], "230e0945-205f-8eaa-8fef-55ebf134b616");
     assert_eq!(lines[1]["fields"]["fault"], "internal: row 17 is torn");
     assert_eq!(lines[1]["span"]["route"], "/in/broken");
+}
+
+#[test]
+fn what_cannot_be_parsed_is_logged_once_with_the_id_of_its_reply() {
+    let mut id = String::new();
+    let lines = logged(async {
+        let router = edge::mount(Router::new(), Mount { name: "test", style }, guard());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(listener.local_addr().unwrap());
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(edge::serve(listener, router, guard(), stopped, Duration::ZERO));
+        let mut connection = client.connect().await;
+        connection.write(b"GET /canary HTTP/1.1\r\ncanary\r\n\r\n").await;
+        id = connection.reply().await.unwrap().header("x-request-id").unwrap().to_owned();
+    });
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((line["level"].as_str(), line["span"]["request_id"].as_str()), (Some("DEBUG"), Some(&*id)));
+    assert_eq!((&line["fields"]["status"], &line["span"]["route"]), (&400.into(), &"unmatched".into()));
 }

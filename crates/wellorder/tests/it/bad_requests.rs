@@ -114,12 +114,10 @@ async fn paths_that_are_no_text_are_refused() {
         is_refusal(api, &ward.server.get(&long).await, 414, None, "9 KiB of path");
         let long = format!("{base}?q={}", "x".repeat(9 * 1024));
         is_refusal(api, &ward.server.get(&long).await, 414, None, "9 KiB of query");
-        // Bytes beyond ASCII are no request line at all, or a target that is refused: never a fault.
+        // Bytes that are no UTF-8 make no request line at all.
         let raw =
             [b"GET ".as_slice(), base.as_bytes(), b"/\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n"].concat();
-        if let Some(reply) = ward.server.raw(&raw).await {
-            assert!((400..500).contains(&reply.status), "{base}: {reply:?}");
-        }
+        is_refusal(&V1, &ward.server.raw(&raw).await.expect("a reply"), 400, None, base);
     }
     ward.is_unharmed().await;
 }
@@ -140,10 +138,9 @@ async fn too_many_or_too_large_headers_are_refused() {
         let huge = "x".repeat(1 << 20);
         let mut connection = ward.server.connect().await;
         connection.write_request("POST", api.path, &[JSON, ("x-huge", &huge)], b"{}", false).await;
-        // Beyond what is read at all the connection may end without a reply.
-        if let Some(reply) = connection.reply().await {
-            assert_eq!(reply.status, 431, "{reply:?}");
-        }
+        // Beyond what is read at all, what is at the root refuses it.
+        let reply = connection.reply().await.expect("a reply");
+        is_refusal(&V1, &reply, 431, None, "1 MiB of headers");
     }
     ward.is_unharmed().await;
 }
@@ -168,36 +165,127 @@ async fn ambiguous_or_broken_framing_is_refused() {
             assert!(connection.reply().await.is_none(), "what lies behind it is not taken for a request");
         }
         for framing in [
-            "content-length: 5\r\ncontent-length: 6\r\n\r\n{\"a\":",
-            "content-length: -1\r\n\r\n",
-            "content-length: 0x10\r\n\r\n",
-            "content-length: 99999999999999999999\r\n\r\n",
-            "transfer-encoding: gzip\r\n\r\n{}",
             "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
             "transfer-encoding: chunked\r\n\r\n-1\r\n\r\n",
             "transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n",
-            "x-folded: a\r\n b: c\r\ncontent-length: 0\r\n\r\n",
-            "content-length : 2\r\n\r\n{}",
-            "no colon\r\n\r\n",
         ] {
-            let reply = ward.server.raw(format!("{head}{framing}").as_bytes()).await;
-            let status = reply.as_ref().map_or(400, |reply| reply.status);
-            assert!((400..500).contains(&status), "{framing:?}: {reply:?}");
+            let reply = ward.server.raw(format!("{head}{framing}").as_bytes()).await.expect("a reply");
+            is_refusal(api, &reply, 400, None, framing);
         }
     }
+    ward.is_unharmed().await;
+}
+
+/// Heads that are no HTTP which can be parsed, and the status of their refusals.
+fn unparsable(path: &str) -> Vec<(String, u16)> {
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+    let fields: String = (0..101).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let mut all = vec![
+        (format!("{head}{fields}\r\n"), 431),
+        (format!("{head}x: {}\r\n\r\n", "y".repeat(3 * 24 * 1024)), 431),
+        (format!("POST {path}{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "q".repeat(100_000)), 431),
+    ];
+    for lines in [
+        "content-length: 5\r\ncontent-length: 6\r\n\r\n{\"a\":",
+        "content-length: -1\r\n\r\n",
+        "content-length: 0x10\r\n\r\n",
+        "content-length: 99999999999999999999\r\n\r\n",
+        "transfer-encoding: gzip\r\n\r\n{}",
+        "x-folded: a\r\n b: c\r\ncontent-length: 0\r\n\r\n",
+        "content-length : 2\r\n\r\n{}",
+        "no colon\r\n\r\n",
+    ] {
+        all.push((format!("{head}{lines}"), 400));
+    }
     for nonsense in [
-        "\r\n\r\n\r\n",
+        "NONSENSE\r\n\r\n",
         "GET\r\n\r\n",
         "\x16\x03\x01\x02\x00",
+        "GET / HTTP/0.9\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
+        "GET / http/1.1\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
-        let mut connection = ward.server.connect().await;
-        connection.write(nonsense.as_bytes()).await;
-        connection.write(b"\r\n\r\n").await;
-        drop(connection);
+        all.push((nonsense.to_owned(), 400));
+    }
+    all
+}
+
+/// Each is refused in the form of `root`, alone and behind a good request, and ends its connection.
+async fn unparsable_is_refused(server: &Server, root: &Api, path: &str) {
+    for (request, status) in unparsable(path) {
+        let what = &request[..request.len().min(200)];
+        let mut connection = server.connect().await;
+        connection.write(request.as_bytes()).await;
+        is_refusal(root, &connection.reply().await.expect("a reply"), status, None, what);
+        assert!(connection.rest().await.is_empty(), "{what}");
+        let mut connection = server.connect().await;
+        let good = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        connection.write(format!("{good}{request}").as_bytes()).await;
+        assert_eq!(connection.reply().await.expect("a reply").status, 200, "{what}");
+        is_refusal(root, &connection.reply().await.expect("a reply"), status, None, what);
+        assert!(connection.rest().await.is_empty(), "{what}");
+    }
+    // Without an end, they may go on.
+    let mut connection = server.connect().await;
+    connection.write(b"\r\n\r\n\r\n").await;
+    connection.write_request("GET", "/livez", &[], b"", false).await;
+    assert_eq!(connection.reply().await.expect("a reply").status, 200, "empty lines before it");
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_in_the_words_of_what_is_at_the_root() {
+    let ward = Ward::new().await;
+    for api in &APIS {
+        unparsable_is_refused(&ward.server, &V1, api.path).await;
     }
     ward.is_unharmed().await;
+}
+
+#[tokio::test]
+async fn every_reply_keeps_browsers_from_guessing_keeping_and_sharing() {
+    let server = Server::builder().api_alone().start().await;
+    let post = |path| ("POST", path, 201);
+    let get = |path, status| ("GET", path, status);
+    let options = |path, status| ("OPTIONS", path, status);
+    for (method, path, status) in [
+        post("/v1/orders"),
+        post("/oscarps/orders"),
+        post("/parspec/orders"),
+        get("/v1/orders", 200),
+        get("/v1/events", 200),
+        get("/v1/followers", 200),
+        get("/v1/openapi.json", 200),
+        get("/oscarps/docs", 200),
+        get("/parspec/docs", 200),
+        get("/", 200),
+        get("/livez", 200),
+        get("/readyz", 200),
+        get("/metrics", 200),
+        get("/nope", 404),
+        get("/v1/orders/nope", 400),
+        get("/oscarps/orders/nope", 404),
+        ("DELETE", "/v1/orders", 405),
+        options("/v1/orders", 405),
+        options("/oscarps/orders", 405),
+        options("/parspec/orders", 405),
+        options("*", 404),
+        ("CONNECT", "localhost:1", 404),
+    ] {
+        let body = APIS.iter().find(|api| api.path == path && method == "POST").map_or("", |api| api.valid);
+        // A page of another origin on this machine asks, and may not read.
+        let headers = [JSON, ("origin", "http://localhost:1"), ("access-control-request-method", "POST")];
+        let reply = server.send(method, path, &headers, body.as_bytes()).await;
+        let what = format!("{method} {path}: {reply:?}");
+        assert_eq!(reply.status, status, "{what}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{what}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
+        assert!(reply.header("x-request-id").is_some(), "{what}");
+        let tells = |name: &str| {
+            ["server", "x-powered-by", "via"].contains(&name) || name.starts_with("access-control-")
+        };
+        assert!(!reply.headers.iter().any(|(name, _)| tells(name)), "{what}");
+    }
 }
 
 #[tokio::test]
@@ -268,6 +356,7 @@ async fn at_the_root_the_contract_refuses_in_its_own_words() {
         is_refusal(&api, &server.post("/orders", "{").await, 400, None, "no JSON");
         is_refusal(&api, &server.post("/orders", &"x".repeat(300 << 10)).await, 413, None, "300 KiB");
         is_refusal(&api, &server.get("/orders/%ff").await, 400, None, "no text");
+        unparsable_is_refused(&server, &api, "/orders").await;
         is_refusal(&V1, &server.get("/v1/nope").await, 404, None, "ours stays ours");
         assert_eq!(server.home().audited()["orders"], 0);
     }
