@@ -36,7 +36,8 @@ const LINE_FIELDS: [&str; 4] = ["sku", "name", "quantity", "unit_price"];
     tag = "orders",
     operation_id = "create_order",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key \
-        again with the same request is answered with the same order; kept for 24 hours at least")),
+        again with the same request is answered with the same order; kept for 24 hours at least",
+        pattern = "^[!-~]{1,255}$")),
     request_body = crate::schema::NewOrder,
     responses(
         (status = 201, description = "Taken in: order, event and work are committed", body = crate::schema::Order, headers(

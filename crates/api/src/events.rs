@@ -21,7 +21,8 @@ const LIMIT_MAX: u32 = 1_000;
     tag = "events",
     operation_id = "list_events",
     params(
-        ("after" = Option<String>, Query, description = "`next` of the page before; from the beginning without it"),
+        ("after" = Option<String>, Query, description = "`next` of the page before; from the beginning without it",
+            min_length = 1, pattern = "^[A-Za-z0-9_-]+$"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless said", minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "Events of all orders; those of one order come in its order",

@@ -26,14 +26,15 @@ const LIMIT_MAX: u32 = 200;
     operation_id = "list_orders",
     params(
         ("reference" = Option<String>, Query, description = "The one order with this reference; of the source `api` unless \
-            `source` is given"),
+            `source` is given", min_length = 1, max_length = 255),
         ("processing" = Option<crate::schema::Processing>, Query, description = "Only in this state"),
-        ("source" = Option<String>, Query, description = "Only from this source"),
+        ("source" = Option<String>, Query, description = "Only from this source", pattern = "^[a-z0-9-]{1,64}$"),
         ("fulfilment" = Option<crate::schema::Fulfilment>, Query, description = "Only in this state"),
         ("withdrawn" = Option<bool>, Query, description = "Only withdrawn, or only not withdrawn, ones"),
-        ("customer" = Option<String>, Query, description = "Only of this customer"),
+        ("customer" = Option<String>, Query, description = "Only of this customer", min_length = 1, max_length = 255),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 unless said", minimum = 1, maximum = 200),
-        ("after" = Option<String>, Query, description = "`next` of the page before"),
+        ("after" = Option<String>, Query, description = "`next` of the page before", min_length = 1,
+            pattern = "^[A-Za-z0-9_-]+$"),
     ),
     responses((status = 200, description = "A page of orders, newest first", body = crate::schema::OrderList))
 )]
@@ -71,12 +72,13 @@ pub(crate) async fn list(
     tag = "operations",
     operation_id = "list_parked",
     params(
-        ("source" = Option<String>, Query, description = "Only from this source"),
+        ("source" = Option<String>, Query, description = "Only from this source", pattern = "^[a-z0-9-]{1,64}$"),
         ("fulfilment" = Option<crate::schema::Fulfilment>, Query, description = "Only in this state"),
         ("withdrawn" = Option<bool>, Query, description = "Only withdrawn, or only not withdrawn, ones"),
-        ("customer" = Option<String>, Query, description = "Only of this customer"),
+        ("customer" = Option<String>, Query, description = "Only of this customer", min_length = 1, max_length = 255),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 unless said", minimum = 1, maximum = 200),
-        ("after" = Option<String>, Query, description = "`next` of the page before"),
+        ("after" = Option<String>, Query, description = "`next` of the page before", min_length = 1,
+            pattern = "^[A-Za-z0-9_-]+$"),
     ),
     responses((status = 200, description = "Orders that wait for an operator, newest first", body = crate::schema::OrderList))
 )]

@@ -264,8 +264,10 @@ pub struct RedriveFilter {
     /// All parked orders that meet the rest.
     pub all: Option<bool>,
     /// Only orders of this source.
+    #[schema(pattern = "^[a-z0-9-]{1,64}$")]
     pub source: Option<String>,
-    /// Only orders whose last error contains this text.
+    /// Only orders whose last error contains this text, 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
     pub error_contains: Option<String>,
 }
 
@@ -400,7 +402,7 @@ pub struct FollowerList {
 #[derive(ToSchema)]
 pub struct Replay {
     /// `beginning`, `now`, or a cursor of the feed or of a follower.
-    #[schema(example = "beginning")]
+    #[schema(example = "beginning", min_length = 1, max_length = 16384)]
     pub from: String,
 }
 

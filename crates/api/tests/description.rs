@@ -153,3 +153,29 @@ async fn what_clients_send_is_described_as_strict() {
     let order = rig.order(&example.to_string()).await;
     fits(&document, &json!({ "$ref": "#/components/schemas/Order" }), &order, "Order");
 }
+
+#[tokio::test]
+async fn parameters_are_described_with_their_forms() {
+    let rig = rig();
+    let document = document(&rig).await;
+    let schema = |path: &str, method: &str, name: &str| {
+        let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
+        let found = parameters.iter().find(|parameter| parameter["name"] == name);
+        found.unwrap_or_else(|| panic!("{method} {path} has no {name}"))["schema"].clone()
+    };
+    // No `null`: a header is absent or a text.
+    assert_eq!(
+        schema("/v1/orders", "post", "Idempotency-Key"),
+        json!({"type": "string", "pattern": "^[!-~]{1,255}$"})
+    );
+    for path in ["/v1/orders", "/v1/parked", "/v1/events", "/v1/redrives/{redrive_id}/items"] {
+        assert_eq!(
+            schema(path, "get", "after"),
+            json!({"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9_-]+$"})
+        );
+    }
+    for path in ["/v1/orders", "/v1/parked"] {
+        assert_eq!(schema(path, "get", "source")["pattern"], "^[a-z0-9-]{1,64}$");
+        assert_eq!(schema(path, "get", "customer")["minLength"], 1);
+    }
+}

@@ -29,11 +29,15 @@ pub(crate) fn number(money: Money) -> Number {
     Number::from_string_unchecked(money.to_string())
 }
 
-/// The schema of what [`amount`] reads, for OpenAPI: `number` says the range.
-pub(crate) fn amount_schema(number: ObjectBuilder, description: &str) -> RefOr<Schema> {
-    let string = ObjectBuilder::new()
-        .schema_type(SchemaType::Type(Type::String))
-        .pattern(Some(r"^(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"));
+/// The pattern of an amount of zero or more as a string.
+pub(crate) const FROM_ZERO: &str = r"^(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$";
+
+/// The pattern of an amount above zero as a string.
+pub(crate) const ABOVE_ZERO: &str = r"^(0\.0*[1-9][0-9]*|[1-9][0-9]*(\.[0-9]+)?)([eE][+-]?[0-9]+)?$";
+
+/// The schema of what [`amount`] reads, for OpenAPI: `number` and `pattern` say the range.
+pub(crate) fn amount_schema(number: ObjectBuilder, pattern: &str, description: &str) -> RefOr<Schema> {
+    let string = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String)).pattern(Some(pattern));
     let number = number.schema_type(SchemaType::Type(Type::Number));
     OneOfBuilder::new().item(number).item(string).description(Some(description)).into()
 }

@@ -10,7 +10,9 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use std::convert::Infallible;
 use std::sync::Arc;
-use utoipa::openapi::{OpenApi, Server};
+use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{OpenApi, PathItem, RefOr, Schema, Server};
 
 /// Lets the page use nothing but what this server gives it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -34,9 +36,27 @@ pub fn docs(page_path: &'static str, document: OpenApi, json_path: &'static str)
 }
 
 /// The document alone, at `json_path`.
-pub fn description(document: OpenApi, json_path: &'static str) -> Router {
+pub fn description(mut document: OpenApi, json_path: &'static str) -> Router {
+    document.paths.paths.values_mut().for_each(no_null_headers);
     let document = Arc::new(document);
     Router::new().route(json_path, get(async move |prefix: Prefix| json(&document, &prefix.0)))
+}
+
+/// A header is absent or a text: what is optional in Rust is described as if it could be `null` besides.
+fn no_null_headers(item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+    for parameter in
+        operations.into_iter().flatten().flat_map(|operation| &mut operation.parameters).flatten()
+    {
+        if let RefOr::T(parameter) = parameter
+            && parameter.parameter_in == ParameterIn::Header
+            && let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
+            && let SchemaType::Array(types) = &object.schema_type
+            && let Some(one) = types.iter().find(|one| **one != Type::Null)
+        {
+            object.schema_type = SchemaType::Type(one.clone());
+        }
+    }
 }
 
 /// What the routes are nested at: empty at the root, else such as `/v1`.

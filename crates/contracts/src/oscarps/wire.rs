@@ -1,7 +1,7 @@
 //! What goes over the wire of `oscarps`, and how a body is read.
 
 use super::refuse::Issues;
-use crate::exact::{NoAmount, amount, amount_schema};
+use crate::exact::{ABOVE_ZERO, NoAmount, amount, amount_schema};
 use order_core::ids::{InvalidText, check_text};
 use order_core::order::money::InvalidMoney;
 use order_core::{Money, Reference};
@@ -98,7 +98,7 @@ fn type_name(value: &Value) -> &'static str {
 fn positive_amount() -> RefOr<Schema> {
     let text = "Above 0, as a number or as a string that holds one; at most 28 significant digits and 28 decimals, kept \
                 exactly.";
-    amount_schema(ObjectBuilder::new().exclusive_minimum(Some(0)), text)
+    amount_schema(ObjectBuilder::new().exclusive_minimum(Some(0)), ABOVE_ZERO, text)
 }
 
 /// An order as it is shown.

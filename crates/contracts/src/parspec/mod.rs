@@ -47,7 +47,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
     path = "/orders",
     tag = "orders",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same \
-        key with the same body answers the order that it made, for at least 24 hours")),
+        key with the same body answers the order that it made, for at least 24 hours", pattern = "^[!-~]{1,255}$")),
     request_body = wire::CreateOrder,
     responses(
         (status = 201, description = "The order is new", body = wire::OrderReply),

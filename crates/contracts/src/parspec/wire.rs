@@ -1,7 +1,7 @@
 //! What goes over the wire of `parspec`, and how a request is read.
 
 use super::refuse::No;
-use crate::exact::{amount, amount_schema};
+use crate::exact::{FROM_ZERO, amount, amount_schema};
 use http::{HeaderMap, HeaderName};
 use order_core::Money;
 use order_core::ids::{TEXT_BYTES_MAX, check_text};
@@ -161,7 +161,7 @@ fn item_ids() -> RefOr<Schema> {
 fn total_amount() -> RefOr<Schema> {
     let text = "At least 0, as a number or as a string that holds one; at most 28 significant digits and 28 decimals, \
                 kept exactly.";
-    amount_schema(ObjectBuilder::new().minimum(Some(0)), text)
+    amount_schema(ObjectBuilder::new().minimum(Some(0)), FROM_ZERO, text)
 }
 
 /// An order, wrapped as every reply wraps it.
