@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask tidy | test | ci | crash | bench`.
+//! Development tasks: `cargo xtask tidy | test | ci | crash | schemathesis | bench`.
 //!
 //! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
 //! command line, its environment and its HTTP interface, as a user does.
@@ -16,6 +16,7 @@ mod http;
 mod money;
 mod procfs;
 mod rng;
+mod schemathesis;
 mod server;
 mod shell;
 mod stats;
@@ -44,6 +45,8 @@ enum Task {
     Ci(ci::Args),
     /// Kill the server again and again under load and prove that nothing was lost
     Crash(crash::Args),
+    /// Send generated requests to every operation that is described, and check every answer
+    Schemathesis(schemathesis::Args),
     /// Measure the figures of the project beside their goals
     Bench(bench::Args),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Test(args) => ci::test::run(&args).map(|ran| ran.ok()),
         Task::Ci(args) => ci::run(&args),
         Task::Crash(args) => crash::run(&args),
+        Task::Schemathesis(args) => schemathesis::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

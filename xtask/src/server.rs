@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::http::client::Client;
-use crate::shell::{signal, wait_until};
+use crate::shell::{cargo, run as sh, signal, wait_until};
+use crate::workspace;
 
 /// How to start it. Its environment is ours without anything that configures a wellorder.
 pub(crate) struct Launch {
@@ -124,6 +125,12 @@ impl Drop for Wellorder {
             self.kill().ok();
         }
     }
+}
+
+/// Builds the development build with kill points and says where it is.
+pub(crate) fn build() -> Result<PathBuf> {
+    sh(cargo().args(["build", "--quiet", "--package", "wellorder", "--features", "killpoints"]))?;
+    Ok(workspace::target_dir().join("debug/wellorder"))
 }
 
 /// The last `lines` lines of a log, for a message.

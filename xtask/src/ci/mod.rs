@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::shell::{cargo, installed, run as sh};
-use crate::{crash, tidy};
+use crate::{crash, schemathesis, tidy};
 
 /// Which steps to run.
 #[derive(clap::Args)]
@@ -33,6 +33,7 @@ const STEPS: &[Step] = &[
     ("docs", docs),
     ("deny", deny),
     ("test", || test::run(&test::Args::default()).map(|ran| ran.ok())),
+    ("schemathesis", || schemathesis::run(&schemathesis::Args::for_ci())),
     ("crash", || crash::run(&crash::Args::for_ci())),
     ("plants", || crash::run(&crash::Args::for_plants())),
 ];
@@ -68,9 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     }
     println!();
     for (name, green, seconds) in &results {
-        println!("{name:8} {seconds:7.1} s  {}", if *green { "ok" } else { "FAILED" });
+        println!("{name:12} {seconds:7.1} s  {}", if *green { "ok" } else { "FAILED" });
     }
-    println!("{:8} {:7.1} s", "all", started.elapsed().as_secs_f64());
+    println!("{:12} {:7.1} s", "all", started.elapsed().as_secs_f64());
     let failed: Vec<_> = results.iter().filter(|(_, green, _)| !green).map(|(name, _, _)| *name).collect();
     if !failed.is_empty() {
         println!("failed: {}", failed.join(", "));

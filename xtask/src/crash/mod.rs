@@ -20,8 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{cargo, run as sh};
-use crate::workspace;
+use crate::server;
 use plants::{PLANTS, Plant};
 use report::Summary;
 use scene::Setup;
@@ -96,7 +95,7 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let binary = match &args.binary {
         Some(binary) => std::path::absolute(binary)?,
-        None => build()?,
+        None => server::build()?,
     };
     if !binary.is_file() {
         bail!("{} is no file", binary.display());
@@ -163,10 +162,4 @@ fn setup(args: &Args, binary: PathBuf) -> Setup {
         quiet: args.json,
         keep: args.keep,
     }
-}
-
-/// The development build with kill points.
-fn build() -> Result<PathBuf> {
-    sh(cargo().args(["build", "--quiet", "--package", "wellorder", "--features", "killpoints"]))?;
-    Ok(workspace::target_dir().join("debug/wellorder"))
 }
