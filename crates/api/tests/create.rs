@@ -315,3 +315,15 @@ async fn a_storage_that_is_away_is_said_to_be() {
     let said = rig.post("/v1/orders", &EXAMPLE.replace("A-1001", "A-2")).await;
     assert_eq!((said.status, said.problem().as_str()), (500, "internal"));
 }
+
+#[tokio::test]
+async fn a_line_may_cost_nothing() {
+    let rig = Rig::new();
+    let order = rig
+        .order(
+            r#"{"lines": [{"sku": "sample", "quantity": 3, "unit_price": "0.00"},
+                {"sku": "tea", "quantity": 1, "unit_price": 5}, {"sku": "card", "quantity": 1, "unit_price": "0.000"}]}"#,
+        )
+        .await;
+    assert_eq!(order["total"], "5.000");
+}

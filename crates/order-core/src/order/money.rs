@@ -80,16 +80,23 @@ impl Money {
 
     /// `self + other`; `None` when the exact sum has over 28 digits.
     pub fn plus(self, other: Self) -> Option<Self> {
-        let sum = self.0.checked_add(other.0)?;
-        // `Decimal` rounds a sum that does not fit: exact means that it can be taken apart again.
-        let exact = sum.checked_sub(other.0)? == self.0 && sum.scale() >= self.0.scale().max(other.0.scale());
-        Self::within_digits(sum).filter(|_| exact)
+        let add = |one: Decimal, other: Decimal| {
+            // `Decimal` itself rounds what does not fit, and drops the decimals that a zero was given with.
+            let scale = one.scale().max(other.scale());
+            let mantissa = mantissa_at(one, scale)?.checked_add(mantissa_at(other, scale)?)?;
+            Decimal::try_from_i128_with_scale(mantissa, scale).ok().and_then(Self::within_digits)
+        };
+        // Decimals that are kept for their looks only must not make it too long.
+        add(self.0, other.0).or_else(|| add(self.0.normalize(), other.0.normalize()))
     }
 
     /// `self × count`; `None` when the exact product has over 28 digits.
     pub fn times(self, count: u32) -> Option<Self> {
-        let mantissa = self.0.mantissa().checked_mul(i128::from(count))?;
-        Decimal::try_from_i128_with_scale(mantissa, self.0.scale()).ok().and_then(Self::within_digits)
+        let multiply = |one: Decimal| {
+            let mantissa = one.mantissa().checked_mul(i128::from(count))?;
+            Decimal::try_from_i128_with_scale(mantissa, one.scale()).ok().and_then(Self::within_digits)
+        };
+        multiply(self.0).or_else(|| multiply(self.0.normalize()))
     }
 
     /// What is computed is held to the same digits as what is read: it must read back. (`Decimal` holds a few more.)
@@ -116,6 +123,11 @@ impl FromStr for Money {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::parse(text)
     }
+}
+
+/// The digits of `value` as an integer, with `scale` decimals, of which it has no more.
+fn mantissa_at(value: Decimal, scale: u32) -> Option<i128> {
+    value.mantissa().checked_mul(10_i128.checked_pow(scale.checked_sub(value.scale())?)?)
 }
 
 /// The parts of a number in JSON's form.
@@ -216,5 +228,21 @@ mod tests {
         assert_eq!(huge.plus(huge), None);
         assert!(Money::parse(&"1".repeat(28)).unwrap().times(8).is_some());
         assert_eq!(huge.plus(Money::parse("0.1").unwrap()), None);
+    }
+
+    #[test]
+    fn nothing_costs_nothing_with_any_decimals() {
+        let sum = |one: &str, other: &str| {
+            let sum = Money::parse(one).unwrap().plus(Money::parse(other).unwrap()).unwrap();
+            assert_eq!(Money::parse(other).unwrap().plus(Money::parse(one).unwrap()), Some(sum));
+            sum.to_string()
+        };
+        assert_eq!(sum("0.00", "5"), "5.00");
+        assert_eq!(sum("0.0", "0"), "0.0");
+        let huge = "9".repeat(28);
+        assert_eq!(sum(&huge, "0.00"), huge);
+        assert_eq!(sum(&huge, "-1.000"), format!("{}8", "9".repeat(27)));
+        let ones = Money::parse(&format!("1.{}", "0".repeat(27))).unwrap();
+        assert_eq!(ones.times(10).unwrap().to_string(), "10");
     }
 }
