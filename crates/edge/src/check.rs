@@ -48,7 +48,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 
 /// Whether the percent-encoded `path` decodes to UTF-8 without U+0000. A `%` that begins no escape stands for itself,
 /// as browsers have it.
-fn is_text(path: &str) -> bool {
+pub(crate) fn is_text(path: &str) -> bool {
     if !path.contains('%') {
         return true;
     }
@@ -70,7 +70,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// Whether the request names a loopback host, and, if it writes, does not come from a page of another one.
-fn is_local(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+pub(crate) fn is_local(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let named = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
@@ -91,6 +91,13 @@ fn is_loopback(authority: &Authority) -> bool {
         return false;
     }
     let host = authority.host();
+    // The type takes anything behind the colon.
+    let port = authority.as_str().strip_prefix(host).unwrap_or(":");
+    if !port.is_empty()
+        && !port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+    {
+        return false;
+    }
     match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) => v6.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
         None => {
@@ -128,6 +135,9 @@ mod tests {
             "x@localhost",
             "127.0.0.1.nip.io",
             "0.0.0.0",
+            "localhost:[]",
+            "127.0.0.1:3000x",
+            "[::1]3000",
         ] {
             assert!(!local(Method::GET, &[("host", bad)]), "{bad}");
         }

@@ -31,13 +31,15 @@ impl Verdict {
     }
 }
 
-/// Longest start of a line that is looked at; no name or length that matters is longer.
+/// Longest start of a line that is looked at. A length that is announced in a longer one is not believed: the peer
+/// chooses where its bytes are cut into pieces, and must not choose thereby what is seen of them.
 const LINE_BYTES_MAX: usize = 256;
 
 #[derive(Debug)]
 enum State {
-    /// In a head; `begun` once its request line was seen.
-    Head { begun: bool, length: Option<u64>, chunked: bool, twofold: bool },
+    /// In a head; `begun` once its request line was seen. `refused` when it announces both, or a length that is none:
+    /// behind `Transfer-Encoding` the library does not even look at that.
+    Head { begun: bool, length: Option<u64>, chunked: bool, refused: bool },
     /// In a body of known length.
     Body(u64),
     /// Before a chunk.
@@ -50,7 +52,7 @@ enum State {
     Lost,
 }
 
-const HEAD: State = State::Head { begun: false, length: None, chunked: false, twofold: false };
+const HEAD: State = State::Head { begun: false, length: None, chunked: false, refused: false };
 
 /// Follows the framing of one connection, request by request.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Watch {
                         return;
                     };
                     if self.line.is_empty() {
-                        self.line_ended(&bytes[..end], verdict);
+                        self.line_ended(&bytes[..end.min(LINE_BYTES_MAX + 1)], verdict);
                     } else {
                         self.keep(&bytes[..end]);
                         let line = std::mem::take(&mut self.line);
@@ -106,48 +108,61 @@ impl Watch {
         }
     }
 
+    /// Keeps the start of a line, and one byte more, by which a line that is too long is known.
     fn keep(&mut self, part: &[u8]) {
-        let room = LINE_BYTES_MAX.saturating_sub(self.line.len()).min(part.len());
+        let room = (LINE_BYTES_MAX + 1).saturating_sub(self.line.len()).min(part.len());
         self.line.extend_from_slice(&part[..room]);
     }
 
+    /// The request that was or comes last is ambiguous. The first one counts: several may be read at once.
+    fn refuse(&self, verdict: &Verdict) {
+        verdict.ambiguous.fetch_min(self.heads, Ordering::Relaxed);
+    }
+
     fn line_ended(&mut self, line: &[u8], verdict: &Verdict) {
+        let whole = line.len() <= LINE_BYTES_MAX;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match &mut self.state {
             // Empty lines before a request are skipped (RFC 9112 §2.2).
             State::Head { begun: false, .. } if line.is_empty() => {}
             State::Head { begun: begun @ false, .. } => *begun = true,
-            State::Head { length, chunked, twofold, .. } if !line.is_empty() => {
+            State::Head { length, chunked, refused, .. } if !line.is_empty() => {
                 if let Some(value) = field(line, b"content-length") {
-                    *twofold |= *chunked;
-                    *length = parse(value, 10);
-                    if length.is_none() {
-                        self.state = State::Lost;
-                    }
+                    *length = parse(value, 10).filter(|_| whole);
+                    *refused |= *chunked || length.is_none();
                 } else if field(line, b"transfer-encoding").is_some() {
-                    *twofold |= length.is_some();
+                    *refused |= length.is_some();
                     *chunked = true;
                 }
             }
-            State::Head { length, chunked, twofold, .. } => {
-                if *twofold {
-                    verdict.ambiguous.store(self.heads, Ordering::Relaxed);
-                }
-                self.heads += 1;
-                self.state = match (*chunked, *length) {
+            State::Head { length, chunked, refused, .. } => {
+                let next = match (*chunked, *length) {
                     (true, _) => State::ChunkSize,
+                    // Where it ends is not known; the library refuses it too.
+                    (false, None) if *refused => State::Lost,
                     (false, None | Some(0)) => HEAD,
                     (false, Some(length)) => State::Body(length),
                 };
+                if *refused {
+                    self.refuse(verdict);
+                }
+                self.heads += 1;
+                self.state = next;
             }
             State::ChunkSize => {
-                let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
-                self.state = match parse(size, 16) {
+                let mut parts = line.split(|byte| *byte == b';');
+                let size = parts.next().and_then(|size| parse(size, 16));
+                let known = whole || parts.next().is_some();
+                self.state = match size.filter(|_| known) {
                     // The line break behind the data counts too.
                     Some(size @ 1..) => State::Chunk(size.saturating_add(2)),
                     Some(0) => State::Trailers,
                     None => State::Lost,
                 };
+                if matches!(self.state, State::Lost) {
+                    // Whatever the library makes of it: what follows cannot be vouched for.
+                    self.refuse(verdict);
+                }
             }
             State::Trailers if line.is_empty() => self.state = HEAD,
             State::Trailers | State::Body(_) | State::Chunk(_) | State::Lost => {}
@@ -215,9 +230,40 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_ends_the_watch() {
-        assert_eq!(watch("POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), (None, false));
-        assert_eq!(watch("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"), (None, false));
+        assert_eq!(watch("POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), (Some(0), false));
+        assert_eq!(watch("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"), (Some(1), false));
         let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(1_000));
         assert_eq!(watch(&long), (None, true));
+    }
+
+    #[test]
+    fn a_length_that_is_none_is_one_announcement_too() {
+        for length in ["", "x", "+5", "5, 5", "0x5", "18446744073709551616"] {
+            for head in [
+                format!("Transfer-Encoding: chunked\r\nContent-Length: {length}"),
+                format!("Content-Length: {length}\r\nTransfer-Encoding: chunked"),
+            ] {
+                let request = format!("POST / HTTP/1.1\r\n{head}\r\n\r\n0\r\n\r\n");
+                assert_eq!(watch(&request), (Some(0), true), "{request:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_ambiguous_requests_read_at_once_the_first_counts() {
+        let ambiguous = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n";
+        assert_eq!(watch(&ambiguous.repeat(3)), (Some(0), true));
+    }
+
+    #[test]
+    fn no_length_hides_behind_the_end_of_what_is_looked_at() {
+        let zeros = "0".repeat(LINE_BYTES_MAX);
+        let long = format!("POST / HTTP/1.1\r\nContent-Length: {zeros}5\r\n\r\nhello");
+        assert_eq!(watch(&long), (Some(0), false));
+        let chunked = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{zeros}5\r\nhello\r\n");
+        assert_eq!(watch(&chunked), (Some(1), false));
+        let extended =
+            format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;{zeros}\r\nhello\r\n0\r\n\r\n");
+        assert_eq!(watch(&extended), (None, true));
     }
 }
