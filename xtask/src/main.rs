@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask tidy | test | ci | crash | schemathesis | bench`.
+//! Development tasks: `cargo xtask tidy | test | ci | crash | fuzz | schemathesis | bench`.
 //!
 //! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
 //! command line, its environment and its HTTP interface, as a user does.
@@ -12,6 +12,7 @@
 mod bench;
 mod ci;
 mod crash;
+mod fuzz;
 mod http;
 mod money;
 mod procfs;
@@ -45,6 +46,8 @@ enum Task {
     Ci(ci::Args),
     /// Kill the server again and again under load and prove that nothing was lost
     Crash(crash::Args),
+    /// Run every parser on inputs made by chance, and check the properties of what it makes of them
+    Fuzz(fuzz::Args),
     /// Send generated requests to every operation that is described, and check every answer
     Schemathesis(schemathesis::Args),
     /// Measure the figures of the project beside their goals
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Test(args) => ci::test::run(&args).map(|ran| ran.ok()),
         Task::Ci(args) => ci::run(&args),
         Task::Crash(args) => crash::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

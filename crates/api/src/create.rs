@@ -109,7 +109,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Failur
     }
 }
 
-fn read(body: &Value, tenant: TenantId, key: Option<IdempotencyKey>) -> Result<Intake, Failure> {
+pub(crate) fn read(body: &Value, tenant: TenantId, key: Option<IdempotencyKey>) -> Result<Intake, Failure> {
     let mut offences = Offences::default();
     let intake = Object::read(body, "", &ORDER_FIELDS, &mut offences).and_then(|order| {
         let reference = order.text("reference", &mut offences).and_then(|text| Reference::new(text).ok());

@@ -84,7 +84,7 @@ impl<'a> Signer<'a> {
         }
     }
 
-    fn sign(&self, purpose: Purpose, payload: &[u8]) -> String {
+    pub(crate) fn sign(&self, purpose: Purpose, payload: &[u8]) -> String {
         let mut bytes = Vec::with_capacity(1 + payload.len() + TAG_BYTES);
         bytes.push(VERSION);
         bytes.extend_from_slice(payload);

@@ -9,6 +9,8 @@ mod create;
 mod cursor;
 mod events;
 mod followers;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod index;
 mod list;

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use uuid::Uuid;
 
 /// The parameters of a query, decoded, in the order in which they came.
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params(pub(crate) Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Infallible;

@@ -125,7 +125,8 @@ impl Problem {
         self
     }
 
-    fn respond(&self, request_id: &RequestId) -> Response {
+    /// The body of the reply.
+    pub(crate) fn to_json(&self, request_id: &RequestId) -> Value {
         let mut body = json!({
             "type": format!("{TYPE_PREFIX}{}", self.kind.name),
             "title": self.kind.title,
@@ -139,6 +140,11 @@ impl Problem {
             }
             body.extend(self.more.clone());
         }
+        body
+    }
+
+    fn respond(&self, request_id: &RequestId) -> Response {
+        let body = self.to_json(request_id);
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = HeaderValue::from_static("application/problem+json");
         edge::respond::with_type(status, content_type, body.to_string())

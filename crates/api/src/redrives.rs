@@ -23,10 +23,10 @@ const ITEMS_MAX: u32 = 200;
 const REASON_BYTES_MAX: usize = 1_000;
 
 /// What is asked for.
-struct Asked {
-    filter: RedriveFilter,
-    reason: String,
-    dry_run: bool,
+pub(crate) struct Asked {
+    pub(crate) filter: RedriveFilter,
+    pub(crate) reason: String,
+    pub(crate) dry_run: bool,
 }
 
 /// Give parked orders a fresh budget of attempts.
@@ -140,7 +140,7 @@ fn show(redrive: &Redrive) -> Value {
     })
 }
 
-fn read(body: &Value) -> Result<Asked, Failure> {
+pub(crate) fn read(body: &Value) -> Result<Asked, Failure> {
     let mut offences = Offences::default();
     let asked = Object::read(body, "", &["filter", "reason", "dry_run"], &mut offences).map(|body| {
         let filter = body.required("filter", &mut offences).map(|filter| read_filter(filter, &mut offences));

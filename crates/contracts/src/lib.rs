@@ -14,6 +14,8 @@
 
 mod contract;
 mod exact;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod invalid_json;
 pub mod oscarps;
 pub mod parspec;

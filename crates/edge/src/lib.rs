@@ -13,6 +13,8 @@ mod body;
 mod check;
 mod docs;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guard;
 mod metering;
 mod mount;

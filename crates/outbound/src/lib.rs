@@ -8,6 +8,8 @@
 
 mod api_client;
 mod client;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod processor;
 mod retry_after;
 mod tls;

@@ -12,6 +12,8 @@
 mod check;
 mod dotenv;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod problem;
 mod resolve;
 mod settings;

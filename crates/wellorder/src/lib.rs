@@ -23,5 +23,7 @@ mod system;
 mod telemetry;
 mod wire_up;
 
+#[cfg(feature = "fuzzing")]
+pub use config::fuzzing;
 pub use run::run;
 pub use serve::bare;

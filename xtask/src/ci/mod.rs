@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::shell::{cargo, installed, run as sh};
-use crate::{crash, schemathesis, tidy};
+use crate::{crash, fuzz, schemathesis, tidy};
 
 /// Which steps to run.
 #[derive(clap::Args)]
@@ -33,6 +33,7 @@ const STEPS: &[Step] = &[
     ("docs", docs),
     ("deny", deny),
     ("test", || test::run(&test::Args::default()).map(|ran| ran.ok())),
+    ("fuzz", || fuzz::run(&fuzz::Args::for_ci())),
     ("schemathesis", || schemathesis::run(&schemathesis::Args::for_ci())),
     ("crash", || crash::run(&crash::Args::for_ci())),
     ("plants", || crash::run(&crash::Args::for_plants())),

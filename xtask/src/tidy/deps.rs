@@ -11,6 +11,8 @@ const CORE: &str = "order-core";
 const BINARY: &str = "wellorder";
 const TEST_ONLY: &str = "testkit";
 const TOOLS: &str = "xtask";
+/// Looks into every crate, and is looked into by none.
+const FUZZ: &str = "fuzz";
 
 /// What the domain must not know: HTTP, SQL, brokers, clients, ambient randomness.
 const CORE_DENIED: &[&str] = &[
@@ -91,7 +93,7 @@ pub(super) fn check(texts: &[Text]) -> Vec<Finding> {
 
 fn is_member_manifest(path: &Path) -> bool {
     let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
-    matches!(parts[..], ["crates", _, "Cargo.toml"] | ["xtask", "Cargo.toml"])
+    matches!(parts[..], ["crates", _, "Cargo.toml"] | [TOOLS | FUZZ, "Cargo.toml"])
 }
 
 /// Every rule that one arrow breaks.
@@ -118,7 +120,9 @@ fn refusals(from: &str, to: &Dependency, members: &[String]) -> Vec<(&'static st
 
 fn arrow_allowed(from: &str, to: &str, dev: bool) -> bool {
     match (from, to) {
-        (TOOLS, _) | (_, TOOLS | BINARY) => false,
+        (TOOLS, _) | (_, TOOLS | FUZZ) => false,
+        (FUZZ, _) => true,
+        (_, BINARY) => false,
         (_, TEST_ONLY) => dev && from != TEST_ONLY,
         (CORE, _) => false,
         (BINARY, _) | (_, CORE) => true,
@@ -173,7 +177,7 @@ mod tests {
     fn rules(name: &str, manifest: &str) -> Vec<(&'static str, usize)> {
         let mut texts =
             vec![text("crates/x/Cargo.toml", &format!("[package]\nname = \"{name}\"\n{manifest}"))];
-        for other in [CORE, "storage-sqlite", "api", "outbound", "edge", TEST_ONLY, BINARY] {
+        for other in [CORE, "storage-sqlite", "api", "outbound", "edge", TEST_ONLY, BINARY, FUZZ] {
             texts.push(text(
                 &format!("crates/o-{other}/Cargo.toml"),
                 &format!("[package]\nname = \"{other}\"\n"),
@@ -199,6 +203,8 @@ mod tests {
         );
         assert_eq!(rules(BINARY, "[dependencies]\napi = \"0\"\noutbound = \"0\"\n"), []);
         assert_eq!(rules(TOOLS, "[dependencies]\norder-core = \"0\"\n"), [("dependency", 4)]);
+        assert_eq!(rules(FUZZ, "[dependencies]\norder-core = \"0\"\nwellorder = \"0\"\n"), []);
+        assert_eq!(rules("api", "[dependencies]\nfuzz = \"0\"\n"), [("dependency", 4)]);
     }
 
     #[test]

@@ -120,3 +120,12 @@ async fn health() -> Response {
     paths(create_order, get_order, health)
 )]
 struct Docs;
+
+/// Reads a body for the fuzz targets; see [`crate::fuzzing`].
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read(
+    body: &serde_json::Value,
+) -> Result<(order_core::Reference, String, order_core::Money), String> {
+    let order = wire::CreateOrder::read(body).map_err(|issues| format!("{issues:?}"))?;
+    Ok((order.order_id, order.customer, order.total))
+}

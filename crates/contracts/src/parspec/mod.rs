@@ -127,3 +127,18 @@ async fn get_metrics(State(contract): State<Contract>) -> Result<Response, No> {
     paths(create_order, get_order, get_metrics)
 )]
 struct Docs;
+
+/// Reads a body for the fuzz targets; see [`crate::fuzzing`].
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read(
+    body: serde_json::Value,
+) -> Result<(String, Vec<serde_json::Value>, order_core::Money), String> {
+    let order = wire::CreateOrder::read(body).map_err(|no| format!("{no:?}"))?;
+    Ok((order.user_id, order.item_ids, order.total_amount))
+}
+
+/// Reads the number in a path for the fuzz targets; see [`crate::fuzzing`].
+#[cfg(feature = "fuzzing")]
+pub(crate) fn number(text: &str) -> Option<Option<i64>> {
+    wire::order_number(text).ok()
+}
