@@ -14,7 +14,7 @@ pub(crate) fn mutate(input: &mut Vec<u8>, other: &[u8], words: &[&str], rng: &mu
     for _ in 0..=rng.below(8) {
         once(input, other, words, rng);
         // Most of the value lies in few changes.
-        if rng.below(3) == 0 {
+        if rng.below(2) == 0 {
             break;
         }
     }

@@ -109,7 +109,10 @@ fn catch_quietly() {
             let place = info
                 .location()
                 .map_or_else(String::new, |place| format!("{}:{}", place.file(), place.line()));
-            let said = format!("{place}: {}", info.payload_as_str().unwrap_or("a panic without words"));
+            let payload = info.payload();
+            let said = payload.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| payload.downcast_ref::<&str>().copied());
+            let said = format!("{place}: {}", said.unwrap_or("a panic without words"));
             let runs = PANIC.with(|panic| panic.borrow_mut().as_mut().map(|panic| *panic = said).is_some());
             if !runs {
                 print(info);
@@ -126,17 +129,46 @@ fn execute(target: &Target, input: &[u8]) -> Result<Seen, String> {
     seen.map_err(|_| said.unwrap_or_default())
 }
 
+/// The inputs that are mutated.
+struct Pool {
+    inputs: Vec<Vec<u8>>,
+    /// Which of them were accepted.
+    accepted: Vec<usize>,
+}
+
+impl Pool {
+    /// Half of the time one that was accepted: most changes make an input worse, and few make a bad one good. Of the
+    /// others half one that was found late, which has been tried least.
+    fn pick<'a>(&'a self, rng: &mut Rng) -> &'a [u8] {
+        let late = &self.inputs[self.inputs.len().saturating_sub(64)..];
+        let picked = match rng.below(4) {
+            0 => rng.pick(&self.inputs),
+            1 => rng.pick(late),
+            _ => rng.pick(&self.accepted).and_then(|index| self.inputs.get(*index)),
+        };
+        picked.map_or(&[], Vec::as_slice)
+    }
+
+    fn push(&mut self, input: &[u8], accepted: bool) {
+        if self.inputs.len() < POOL_MAX {
+            self.accepted.extend(accepted.then_some(self.inputs.len()));
+            self.inputs.push(input.to_vec());
+        }
+    }
+}
+
 /// Runs a target.
 ///
 /// # Errors
 /// When its corpus cannot be read.
 pub(crate) fn run(target: &Target, budget: Budget, seed: u64, trace: Option<&Path>) -> Result<Report> {
     catch_quietly();
-    let mut pool = corpus::read(target.name)?;
-    let (first, began) = (pool.len(), Instant::now());
+    let corpus = corpus::read(target.name)?;
+    let (first, began) = (corpus.len() as u64, Instant::now());
+    let mut pool = Pool { inputs: Vec::new(), accepted: Vec::new() };
     let (mut rng, mut seen) = (Rng::new(seed, target.name), HashSet::new());
     let asked = match budget {
-        Budget::Execs(execs) => execs.max(first as u64),
+        Budget::Execs(execs) => execs.max(first),
         Budget::Time(_) => 0,
     };
     let mut report = Report {
@@ -149,14 +181,14 @@ pub(crate) fn run(target: &Target, budget: Budget, seed: u64, trace: Option<&Pat
         found: Vec::new(),
     };
     let mut input = Vec::new();
-    while report.found.len() < FOUND_MAX && goes_on(budget, &report, first as u64, began) {
-        match pool.get(usize::try_from(report.execs)?).filter(|_| report.execs < first as u64) {
+    while report.found.len() < FOUND_MAX && goes_on(budget, &report, first, began) {
+        let given = corpus.get(usize::try_from(report.execs)?);
+        match given {
             Some(given) => input.clone_from(given),
             None => {
-                // What was found late is what has been tried least.
-                let late = if rng.below(2) == 0 { pool.len().saturating_sub(64) } else { 0 };
-                input.clone_from(rng.pick(&pool[late..]).context("a corpus is never empty")?);
-                let other = rng.pick(&pool).map_or(&[][..], Vec::as_slice);
+                input.clear();
+                input.extend_from_slice(pool.pick(&mut rng));
+                let other = pool.pick(&mut rng);
                 mutate(&mut input, other, target.words, &mut rng);
             }
         }
@@ -167,8 +199,8 @@ pub(crate) fn run(target: &Target, budget: Budget, seed: u64, trace: Option<&Pat
         match execute(target, &input) {
             Ok(what) => {
                 report.accepted += u64::from(what.accepted);
-                if seen.insert(what) && report.execs > first as u64 && pool.len() < POOL_MAX {
-                    pool.push(input.clone());
+                if seen.insert(what) || given.is_some() {
+                    pool.push(&input, what.accepted);
                 }
             }
             Err(message) => note(target, &input, message, &mut report.found),

@@ -16,7 +16,7 @@ const TARGETS_MIN: usize = 10;
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Executions over all targets together
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
     execs: u64,
     /// So long for each target, instead of a number of executions
     #[arg(long, value_name = "SECONDS", conflicts_with = "execs")]
@@ -35,7 +35,7 @@ pub(crate) struct Args {
 impl Args {
     /// What every CI run does: always the same inputs, so that a change is to blame for what is found.
     pub(crate) fn for_ci() -> Self {
-        Self { execs: 1_000_000, seconds: None, targets: Vec::new(), seed: 1, release: false }
+        Self { execs: 500_000, seconds: None, targets: Vec::new(), seed: 1, release: false }
     }
 }
 

@@ -76,8 +76,10 @@ const JSON: &[&str] = &[
     "$serde_json::private::RawValue",
 ];
 
-/// All of them.
+/// All of them, the slow ones first.
 pub(crate) const TARGETS: &[Target] = &[
+    Target { name: "toml", words: settings::TOML, check: settings::toml },
+    Target { name: "dotenv", words: settings::DOTENV, check: settings::dotenv },
     Target { name: "json", words: JSON, check: core::json },
     Target { name: "money", words: core::MONEY, check: core::money },
     Target { name: "ids", words: core::IDS, check: core::ids },
@@ -99,6 +101,4 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "path", words: edge::PATH, check: edge::path },
     Target { name: "host", words: edge::HOST, check: edge::host },
     Target { name: "content_type", words: edge::CONTENT_TYPE, check: edge::content_type },
-    Target { name: "toml", words: settings::TOML, check: settings::toml },
-    Target { name: "dotenv", words: settings::DOTENV, check: settings::dotenv },
 ];

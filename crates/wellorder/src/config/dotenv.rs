@@ -36,12 +36,14 @@ pub(super) fn parse(file: &Text, problems: &mut Problems) -> Vec<Variable> {
 
 /// The number of the first line after the `from`th that fits; the parser itself tells no line numbers.
 fn find(text: &str, from: usize, fits: impl Fn(&str) -> bool) -> usize {
-    text.lines().enumerate().skip(from).find(|(_, line)| fits(line)).map_or(from + 1, |(index, _)| index + 1)
+    let found = text.lines().enumerate().skip(from).find(|(_, line)| fits(line));
+    found.map_or_else(|| (from + 1).min(text.lines().count()), |(index, _)| index + 1)
 }
 
 fn assigns(line: &str, name: &str) -> bool {
     let line = line.trim_start();
-    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+    let exported = line.strip_prefix("export").filter(|rest| rest.starts_with(char::is_whitespace));
+    let line = exported.unwrap_or(line).trim_start();
     line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
 }
 
@@ -57,6 +59,16 @@ mod tests {
         let shown: Vec<_> = read.iter().map(|v| (v.name.as_str(), v.value.as_str(), v.line)).collect();
         assert_eq!(shown, [("PORT", "1", 2), ("LOG_LEVEL", "debug", 4), ("PORTS", "9", 5), ("PORT", "2", 6)]);
         assert_eq!(problems, Problems::default());
+    }
+
+    #[test]
+    fn no_line_is_named_that_is_not_there() {
+        let text = "export\tPORT=1\nexport PORT=\nA=1 B=2\nC='x\ny'\nC=";
+        let mut problems = Problems::default();
+        let read = parse(&Text { name: ".env".to_owned(), text: text.to_owned() }, &mut problems);
+        let shown: Vec<_> = read.iter().map(|v| (v.name.as_str(), v.line)).collect();
+        assert_eq!(shown, [("PORT", 1), ("PORT", 2), ("C", 4), ("C", 6)]);
+        assert!(problems.to_string().contains(".env:3: this line is no variable"), "{problems}");
     }
 
     #[test]
