@@ -109,7 +109,10 @@ fn catch_quietly() {
             let place = info
                 .location()
                 .map_or_else(String::new, |place| format!("{}:{}", place.file(), place.line()));
-            let said = format!("{place}: {}", info.payload_as_str().unwrap_or("a panic without words"));
+            let payload = info.payload();
+            let said = payload.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| payload.downcast_ref::<&str>().copied());
+            let said = format!("{place}: {}", said.unwrap_or("a panic without words"));
             let runs = PANIC.with(|panic| panic.borrow_mut().as_mut().map(|panic| *panic = said).is_some());
             if !runs {
                 print(info);
