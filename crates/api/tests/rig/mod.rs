@@ -105,7 +105,8 @@ impl Rig {
         let ids = SeededIds::new(1);
         let app = App::start(port, clock.clone(), ids.clone(), LanePolicy::default());
         let gate = Arc::new(edge::Open::new(tenant));
-        let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false };
+        let streams = api::Streams::default();
+        let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false, streams };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));
         let router = api::router(Arc::clone(&app), guard, options);
