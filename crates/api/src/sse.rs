@@ -225,8 +225,82 @@ pub(crate) fn describe() {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
+    use crate::Streams;
+    use order_core::lane::LanePolicy;
+    use order_core::{App, OrderId};
+    use testkit::build::{intake, tenant};
+    use testkit::{ManualClock, MemoryStorage, SeededIds};
+
+    async fn stream(app: &Arc<App>, whose: &str) -> Stream {
+        let api = Api::new(Arc::clone(app), None, Streams::default());
+        let install = app.storage.install();
+        let cursor = Cursor::beginning(install.epoch, install.shards);
+        Stream {
+            reader: Reader::open(Arc::clone(app), cursor.clone()).await.unwrap(),
+            tenant: tenant(whose),
+            told: cursor,
+            state: State::Running,
+            heartbeat_at: Instant::now(),
+            stalled: None,
+            readers: Gauge::noop(),
+            _seat: Arc::clone(&api.readers).try_acquire_owned().unwrap(),
+            api,
+        }
+    }
+
+    async fn text(stream: &mut Stream) -> String {
+        String::from_utf8(stream.next().await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tenant_sees_its_own_events_and_moves_on_over_those_of_others() {
+        let (storage, ids) = (MemoryStorage::new(), SeededIds::new(1));
+        let app = App::start(storage.port(), ManualClock::new(), ids, LanePolicy::default());
+        for (whose, reference) in [("ours", "a"), ("theirs", "b"), ("ours", "c"), ("theirs", "d")] {
+            app.accept(intake(reference).tenant(whose).build()).await.unwrap();
+        }
+        let mut ours = stream(&app, "ours").await;
+        let told = text(&mut ours).await;
+        assert_eq!(told.matches("event: order.accepted\ndata: {").count(), 2, "{told}");
+        let own = |reference: &str| {
+            let id: OrderId = testkit::build::id_of(&intake(reference).tenant("ours").build());
+            told.contains(&id.to_string())
+        };
+        assert!(own("a") && own("c"));
+        let ids: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+        let signer = Signer::new(app.storage.install(), &ours.tenant);
+        assert_eq!(ids.len(), 2);
+        assert!(ids.iter().all(|id| signer.read_journal(id).is_ok()));
+        ours.heartbeat_at = Instant::now();
+        assert_eq!(text(&mut ours).await, ":\n\n");
+
+        // Whoever sees nothing of its own is told how far it is all the same, once.
+        let mut quiet = stream(&app, "quiet").await;
+        let told = text(&mut quiet).await;
+        let id = told.strip_prefix(":\nid: ").and_then(|rest| rest.strip_suffix("\n\n")).unwrap();
+        let signer = Signer::new(app.storage.install(), &quiet.tenant);
+        assert_eq!(signer.read_journal(id), Ok(quiet.reader.cursor().clone()));
+        assert_eq!(text(&mut quiet).await, ":\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_stream_begins_with_a_greeting_and_ends_with_a_word() {
+        let (storage, ids) = (MemoryStorage::new(), SeededIds::new(1));
+        let app = App::start(storage.port(), ManualClock::new(), ids, LanePolicy::default());
+        let mut opened = stream(&app, "ours").await;
+        opened.state = State::Opened;
+        let Some((Ok(greeting), running)) = opened.step().await else { panic!("no greeting") };
+        assert_eq!(greeting, GREETING);
+        storage.fail_next_read(Fault::Overloaded);
+        let Some((Ok(last), over)) = running.step().await else { panic!("no last word") };
+        assert!(last.starts_with(b": the journal cannot be read"));
+        assert!(over.step().await.is_none());
+        let running = stream(&app, "ours").await;
+        app.stop();
+        assert!(running.step().await.is_none());
+    }
 
     #[test]
     fn a_stream_is_asked_for_by_name() {

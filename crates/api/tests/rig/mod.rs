@@ -82,6 +82,12 @@ impl Rig {
         Self::built(storage, port, |_| {}, TenantId::default_tenant())
     }
 
+    /// What another tenant sees of a storage.
+    pub(crate) fn of(storage: MemoryStorage, tenant: TenantId) -> Self {
+        let port = storage.port();
+        Self::built(storage, port, |_| {}, tenant)
+    }
+
     /// With something around the storage.
     pub(crate) fn behind(wrap: impl FnOnce(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
         let storage = MemoryStorage::new();
