@@ -236,7 +236,9 @@ impl Reader {
 /// The events behind `cursor`, which moves along, as many as one reader may hold.
 async fn read_page(app: &App, cursor: &mut Cursor) -> Result<Option<Batch>, End> {
     let from = cursor.clone();
+    let turn = app.tail.turn().await;
     let (mut events, _) = feed(app, from.clone(), PAGE_MAX).await.map_err(End::Failed)?;
+    drop(turn);
     let mut room = PAGE_BYTES_MAX;
     let mut fits = |event: &Event| {
         let fits = room > 0;

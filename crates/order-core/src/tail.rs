@@ -14,7 +14,7 @@ use crate::wait::Waits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 /// How often to look when no commit wakes it, and how long to wait after a fault.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,11 +24,14 @@ const PAGE_MAX: u32 = 500;
 const MARKS_MAX: u32 = 2_000;
 /// Readers that may wait to be let in.
 const JOINS_MAX: usize = 64;
+/// Readers that read for themselves at the same moment: however many catch up, other reads find room.
+const CATCHING_UP_MAX: usize = 2;
 
 /// The way to the tail.
 pub struct Tail {
     shared: Arc<Shared>,
     joins: mpsc::Sender<oneshot::Sender<Joined>>,
+    turns: Semaphore,
 }
 
 #[derive(Default)]
@@ -79,7 +82,7 @@ impl Tail {
                 () = task.run() => {}
             }
         });
-        Self { shared, joins }
+        Self { shared, joins, turns: Semaphore::new(CATCHING_UP_MAX) }
     }
 
     /// Who waits.
@@ -94,6 +97,11 @@ impl Tail {
 
     pub(crate) fn kept(&self) -> &Kept {
         &self.shared.kept
+    }
+
+    /// Waits until a reader may read for itself.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
     }
 
     /// Joins the readers at the end of the journal; `None` when the process stops.

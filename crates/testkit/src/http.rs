@@ -234,13 +234,7 @@ impl Connection {
     }
 
     async fn more(&mut self) -> bool {
-        let mut buffer = [0_u8; 16_384];
-        match self.stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => false,
-            Ok(read) => {
-                self.ahead.extend_from_slice(&buffer[..read]);
-                true
-            }
-        }
+        self.ahead.reserve(16 * 1024);
+        self.stream.read_buf(&mut self.ahead).await.is_ok_and(|read| read > 0)
     }
 }
