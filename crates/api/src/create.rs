@@ -2,6 +2,7 @@
 
 use crate::object::{Object, Offences, typed};
 use crate::params::NoParams;
+use crate::prefer::Prefer;
 use crate::problem::{DUPLICATE_DIFFERS, Failure, INVALID_KEY, Problem, differing};
 use crate::{Api, CONTRACTS};
 use axum::extract::State;
@@ -14,7 +15,7 @@ use order_core::{Fault, Money, Order, Reference, SourceId, TenantId};
 use serde_json::Value;
 use std::sync::Arc;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Names the route in stored keys: never changes.
 const KEY_ROUTE: &str = "v1.orders";
@@ -35,19 +36,26 @@ const LINE_FIELDS: [&str; 4] = ["sku", "name", "quantity", "unit_price"];
     path = "/v1/orders",
     tag = "orders",
     operation_id = "create_order",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key \
-        again with the same request is answered with the same order; kept for 24 hours at least",
-        pattern = "^[!-~]{1,255}$")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key \
+            again with the same request is answered with the same order; kept for 24 hours at least",
+            pattern = "^[!-~]{1,255}$"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: the answer comes when the order is done, parked or \
+            withdrawn, or after N seconds (1 to 50, more counts as 50), whichever is first; it shows the order as it is \
+            then (RFC 7240)"),
+    ),
     request_body = crate::schema::NewOrder,
     responses(
         (status = 201, description = "Taken in: order, event and work are committed", body = crate::schema::Order, headers(
             ("Location" = String, description = "The order's address"),
             ("ETag" = String, description = "Its version"),
+            ("Preference-Applied" = String, description = "`wait=N`, if it was waited for"),
         )),
         (status = 200, description = "Was taken in before, with the same content: the order as it is now",
             body = crate::schema::Order, headers(
                 ("Idempotent-Replayed" = String, description = "`true`"),
                 ("ETag" = String, description = "Its version"),
+                ("Preference-Applied" = String, description = "`wait=N`, if it was waited for"),
             )),
     )
 )]
@@ -55,6 +63,7 @@ pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
     headers: HeaderMap,
+    prefer: Prefer,
     _: NoParams,
     Json(body): Json,
 ) -> Result<Response, Failure> {
@@ -62,7 +71,9 @@ pub(crate) async fn create(
     let intake = read(&body, caller.tenant.clone(), key)?;
     match api.app.accept(intake).await? {
         Accepted::New(order) => {
-            let mut response = answer(&api, StatusCode::CREATED, &order);
+            let waited = prefer.settled(&api.app, *order).await;
+            let order = &waited.order;
+            let mut response = waited.told(answer(&api, StatusCode::CREATED, order));
             let location = HeaderValue::from_str(&format!("/v1/orders/{}", order.id));
             if let Ok(location) = location {
                 response.headers_mut().insert(header::LOCATION, location);
@@ -70,18 +81,21 @@ pub(crate) async fn create(
             Ok(response)
         }
         Accepted::Duplicate { order, differs } if differs.is_empty() => {
-            let mut response = answer(&api, StatusCode::OK, &order);
+            let waited = prefer.settled(&api.app, *order).await;
+            let mut response = waited.told(answer(&api, StatusCode::OK, &waited.order));
             response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             Ok(response)
         }
-        Accepted::Duplicate { order, differs } => {
-            let detail =
-                "An order with this reference exists with other content; see errors for what differs";
-            let pointers: Value = differs.iter().map(String::as_str).collect();
-            let problem = Problem::new(DUPLICATE_DIFFERS, detail).offences(differing(&differs));
-            Err(problem.with("order_id", order.id.to_string()).with("pointers", pointers).into())
-        }
+        Accepted::Duplicate { order, differs } => Err(duplicate_differs(&order, &differs).into()),
     }
+}
+
+/// There is an order with this reference, and it is another.
+pub(crate) fn duplicate_differs(order: &Order, differs: &[String]) -> Problem {
+    let detail = "An order with this reference exists with other content; see errors for what differs";
+    let pointers: Value = differs.iter().map(String::as_str).collect();
+    let problem = Problem::new(DUPLICATE_DIFFERS, detail).offences(differing(differs));
+    problem.with("order_id", order.id.to_string()).with("pointers", pointers)
 }
 
 /// One order as `/v1` shows it, with its version as the entity tag.
@@ -109,6 +123,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Failur
     }
 }
 
+/// An order as a client sends it.
 pub(crate) fn read(body: &Value, tenant: TenantId, key: Option<IdempotencyKey>) -> Result<Intake, Failure> {
     let mut offences = Offences::default();
     let intake = Object::read(body, "", &ORDER_FIELDS, &mut offences).and_then(|order| {

@@ -1,20 +1,22 @@
-//! `GET /v1/events`: the journal, page by page.
+//! `GET /v1/events`: the journal, page by page, or as a stream.
 
-use crate::Api;
 use crate::cursor::Signer;
 use crate::params::{Params, after_refused};
 use crate::problem::Failure;
+use crate::{Api, sse};
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use edge::Caller;
-use http::StatusCode;
+use edge::{Caller, Stalled};
+use http::{HeaderMap, StatusCode};
 use order_core::journal::{Cursor, Event};
 use std::sync::Arc;
 
 const LIMIT_UNLESS_SAID: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 
-/// Read the feed. `next` is always there: ask again with it.
+/// Read the feed. `next` is always there: ask again with it. With `Accept: text/event-stream` it is a stream that goes on
+/// and on: each event has its cursor as `id`, its type as `event` and its JSON as `data`; `limit` has no meaning there.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -24,15 +26,23 @@ const LIMIT_MAX: u32 = 1_000;
         ("after" = Option<String>, Query, description = "`next` of the page before; from the beginning without it",
             min_length = 1, pattern = "^[A-Za-z0-9_-]+$"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless said", minimum = 1, maximum = 1000),
+        ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: the `id` of the newest event that the \
+            client has; wins over `after`"),
     ),
     responses((status = 200, description = "Events of all orders; those of one order come in its order",
-        body = crate::schema::EventList))
+        content((crate::schema::EventList = "application/json"), (String = "text/event-stream"))))
 )]
 pub(crate) async fn feed(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    stalled: Option<Extension<Stalled>>,
+    headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Failure> {
+    if sse::is_asked_for(&headers) {
+        let stalled = stalled.map(|Extension(stalled)| stalled);
+        return sse::open(&api, stalled, caller, &headers, params).await;
+    }
     let mut params = params.read(&["after", "limit"]);
     let limit = params.limit(LIMIT_UNLESS_SAID, LIMIT_MAX);
     let after = params.get("after").map(str::to_owned);

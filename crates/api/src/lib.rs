@@ -4,6 +4,7 @@
 //! * [`resume_redrives`] takes up the jobs that an earlier process left unfinished.
 //! * [`schema`] describes what goes over the wire; `problem` words every refusal (RFC 9457).
 
+mod bulk;
 mod carry_out;
 mod create;
 mod cursor;
@@ -19,9 +20,11 @@ mod object;
 mod openapi;
 mod order;
 mod params;
+mod prefer;
 mod problem;
 mod redrives;
 pub mod schema;
+mod sse;
 
 pub use carry_out::resume_redrives;
 pub use problem::style;
@@ -33,6 +36,7 @@ use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::App;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The names of contracts: no source of this API may be called so.
 pub(crate) const CONTRACTS: [&str; 6] =
@@ -49,18 +53,47 @@ pub struct Options {
     pub root_taken: bool,
     /// Whether `/metrics` is served here.
     pub serves_metrics: bool,
+    /// How many streams there may be.
+    pub streams: Streams,
+}
+
+/// How many requests may stream at once; more are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streams {
+    /// Readers of the feed.
+    pub readers_max: usize,
+    /// Bulk requests.
+    pub bulks_max: usize,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { readers_max: 1_000, bulks_max: 32 }
+    }
 }
 
 /// What the handlers share.
 pub(crate) struct Api {
     pub(crate) app: Arc<App>,
     pub(crate) metrics: Option<PrometheusHandle>,
+    /// Room for readers of the feed.
+    pub(crate) readers: Arc<Semaphore>,
+    /// Room for bulk requests.
+    pub(crate) bulks: Arc<Semaphore>,
+}
+
+impl Api {
+    fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, streams: Streams) -> Arc<Self> {
+        let room = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { app, metrics, readers: room(streams.readers_max), bulks: room(streams.bulks_max) })
+    }
 }
 
 /// `/v1`, `/livez`, `/readyz`, `/metrics` if asked for, and, unless the root is taken, the index and the description.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
-    let api = Arc::new(Api { app, metrics });
+    sse::describe();
+    let api = Api::new(app, metrics, options.streams);
     let v1 = edge::mount(
         v1_routes(options.gate).into_router().with_state(Arc::clone(&api)),
         Mount { name: "v1", style },
@@ -86,7 +119,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
 /// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own.
 pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHandle>) -> Router {
     let serves_metrics = metrics.is_some();
-    let api = Arc::new(Api { app, metrics });
+    let api = Api::new(app, metrics, Streams::default());
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
 }
 
@@ -98,6 +131,7 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     Routes::new(gate)
         .route(Method::GET, "/orders", READ, list::list)
         .route(Method::POST, "/orders", Need::Scope(Scope::OrdersWrite), create::create)
+        .route(Method::POST, "/orders/bulk", Need::Scope(Scope::OrdersWrite), bulk::bulk)
         .route(Method::GET, "/orders/{order_id}", READ, order::get)
         .route(Method::GET, "/orders/{order_id}/events", READ, order::events)
         .route(Method::GET, "/parked", READ, list::parked)

@@ -40,6 +40,8 @@ fn process(api: &Api, page: &mut Page<'_>) {
         "Memory that commands hold until they are committed, roughly",
     );
     page.sample("wellorder_lane_queue_bytes", &[], api.app.lanes.queued_bytes());
+    page.family("wellorder_waiters", "gauge", "Requests that wait for the end of an order's processing");
+    page.sample("wellorder_waiters", &[], api.app.tail.waits().count());
     let stats = &api.app.worker_stats;
     page.family("wellorder_worker_running", "gauge", "Orders in work in this process");
     page.sample("wellorder_worker_running", &[], stats.running.load(Ordering::Relaxed));

@@ -1,7 +1,7 @@
 //! The OpenAPI document of this API. The operations are described beside their handlers.
 
 use crate::schema::Problem;
-use crate::{create, events, followers, health, list, meters, order, problem, redrives};
+use crate::{bulk, create, events, followers, health, list, meters, order, problem, redrives};
 use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
@@ -16,7 +16,7 @@ use utoipa::openapi::{Ref, RefOr, ResponseBuilder};
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
-        create::create, list::list, order::get, order::events, list::parked, events::feed,
+        create::create, bulk::bulk, list::list, order::get, order::events, list::parked, events::feed,
         redrives::start, redrives::get, redrives::items,
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
         health::live, health::ready, meters::metrics,

@@ -125,7 +125,12 @@ impl Problem {
         self
     }
 
-    /// The body of the reply.
+    /// The status of the reply.
+    pub(crate) fn status(&self) -> u16 {
+        self.kind.status
+    }
+
+    /// What is said of it, as a reply or as a part of one.
     pub(crate) fn to_json(&self, request_id: &RequestId) -> Value {
         let mut body = json!({
             "type": format!("{TYPE_PREFIX}{}", self.kind.name),
@@ -147,20 +152,27 @@ impl Problem {
         let body = self.to_json(request_id);
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = HeaderValue::from_static("application/problem+json");
-        edge::respond::with_type(status, content_type, body.to_string())
+        edge::respond::with_type(status, content_type, self.to_json(request_id).to_string())
     }
 }
 
 /// Words the refusals that every API shares.
 pub fn style(refusal: &Refusal, request_id: &RequestId) -> Response {
-    let problem = Problem::new(kind_of(refusal), refusal.detail());
-    let problem = match refusal {
-        Refusal::InvalidJson(invalid) => {
-            problem.offences(vec![Offence::at(invalid.pointer(), json_code(invalid), invalid.to_string())])
+    Problem::from(refusal).respond(request_id)
+}
+
+impl From<&Refusal> for Problem {
+    fn from(refusal: &Refusal) -> Self {
+        let problem = Self::new(kind_of(refusal), refusal.detail());
+        match refusal {
+            Refusal::InvalidJson(invalid) => problem.offences(vec![Offence::at(
+                invalid.pointer(),
+                json_code(invalid),
+                invalid.to_string(),
+            )]),
+            _ => problem,
         }
-        _ => problem,
-    };
-    problem.respond(request_id)
+    }
 }
 
 fn kind_of(refusal: &Refusal) -> Kind {
@@ -206,6 +218,22 @@ pub(crate) enum Failure {
     Refused(Refused),
 }
 
+impl Failure {
+    /// As a part of a reply: what would be the header `Retry-After` is a member, in seconds.
+    pub(crate) fn into_problem(self) -> Problem {
+        match self {
+            Self::Problem(problem) => *problem,
+            Self::Refused(Refused(refusal)) => {
+                let problem = Problem::from(&refusal);
+                match refusal.retry_after_seconds() {
+                    Some(seconds) => problem.with("retry_after", seconds),
+                    None => problem,
+                }
+            }
+        }
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
@@ -220,6 +248,12 @@ impl IntoResponse for Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self::Problem(Box::new(problem))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.into())
     }
 }
 

@@ -74,6 +74,23 @@ pub enum Fulfilment {
     Delivered,
 }
 
+/// The answer to one line of a bulk request.
+#[derive(ToSchema)]
+pub struct BulkAnswer {
+    /// The number of the line, from 1; blank lines count.
+    #[schema(minimum = 1)]
+    pub line: u64,
+    /// What a request with this order alone would be answered: 201, 200 if it was taken in before, or why not.
+    pub status: u16,
+    /// The order, when it is taken in.
+    #[schema(format = "uuid")]
+    pub order_id: Option<String>,
+    /// `true` when it was taken in before, with the same content.
+    pub replayed: Option<bool>,
+    /// Why it is not taken in; `retry_after` (seconds) when the same line may be taken in later.
+    pub problem: Option<Problem>,
+}
+
 /// An order to take in. Give `lines`, `total`, or both; both must agree.
 #[derive(ToSchema)]
 #[schema(
@@ -433,6 +450,8 @@ pub struct Problem {
     pub pointers: Option<Vec<String>>,
     /// `version-mismatch`: the version that the order has.
     pub version: Option<u64>,
+    /// Of a line of a bulk request: after how many seconds it may be sent again.
+    pub retry_after: Option<u64>,
 }
 
 /// One thing that is wrong with the input: at `pointer` in the body, or in `parameter` (then `pointer` is its name).

@@ -40,7 +40,7 @@ async fn every_operation_that_is_described_exists() {
         (&json!("wellorder"), &json!("Apache-2.0"))
     );
     let operations = operations(&document);
-    assert_eq!(operations.len(), 17);
+    assert_eq!(operations.len(), 18);
     let mut ids = BTreeSet::new();
     for (method, path) in operations {
         let operation = &document["paths"][&path][&method];
@@ -72,6 +72,15 @@ async fn replies_have_the_members_that_are_described() {
     let address = job.header("location").unwrap().to_owned();
     while rig.get(&address).await.json()["state"] != "finished" {
         tokio::task::yield_now().await;
+    }
+    let lines =
+        format!("{{\"reference\": \"b\", \"total\": 1}}\n{{}}\n{}", r#"{"reference": "b", "total": 1}"#);
+    let bulk = rig.ask("POST", "/v1/orders/bulk", &[("content-type", "application/x-ndjson")], &lines).await;
+    let answers: Vec<Value> = bulk.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let statuses: Vec<_> = answers.iter().map(|answer| &answer["status"]).collect();
+    assert_eq!(json!(statuses), json!([201, 422, 200]));
+    for answer in answers {
+        fits(&document, &json!({ "$ref": "#/components/schemas/BulkAnswer" }), &answer, "BulkAnswer");
     }
     for (schema, reply) in [
         ("Order", rig.get(&format!("/v1/orders/{id}")).await.json()),

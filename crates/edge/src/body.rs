@@ -49,27 +49,36 @@ fn limits(request: &Request) -> Limits {
 /// Whether the body is said to be JSON (`application/json` or `application/*+json`; `charset`, if any, is UTF-8) and
 /// not compressed.
 pub fn content_type_is_json(headers: &HeaderMap) -> bool {
+    essence(headers).is_some_and(is_json)
+}
+
+/// Whether the body is said to be of the type `name` (`charset`, if any, is UTF-8) and not compressed.
+pub(crate) fn content_type_is(headers: &HeaderMap, name: &str) -> bool {
+    essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case(name))
+}
+
+/// The type of the body without its parameters, if it is one, of UTF-8 and not compressed.
+fn essence(headers: &HeaderMap) -> Option<&str> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next(), types.next()) else { return false };
+    let (Some(only), None) = (types.next(), types.next()) else { return None };
     let plain = headers
         .get(header::CONTENT_ENCODING)
         .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    plain && only.to_str().is_ok_and(is_json)
-}
-
-fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
+    let mut parts = only.to_str().ok()?.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    let Some((kind, subtype)) = essence.split_once('/') else { return false };
-    let suffix = subtype.rsplit_once('+').filter(|(name, _)| !name.is_empty()).map(|(_, suffix)| suffix);
-    let json = suffix.unwrap_or(subtype).eq_ignore_ascii_case("json");
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
             value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
         }
         _ => true,
     });
-    kind.eq_ignore_ascii_case("application") && json && utf8
+    (plain && utf8).then_some(essence)
+}
+
+fn is_json(essence: &str) -> bool {
+    let Some((kind, subtype)) = essence.split_once('/') else { return false };
+    let suffix = subtype.rsplit_once('+').filter(|(name, _)| !name.is_empty()).map(|(_, suffix)| suffix);
+    kind.eq_ignore_ascii_case("application") && suffix.unwrap_or(subtype).eq_ignore_ascii_case("json")
 }
 
 async fn read(body: Body, limits: &Limits) -> Result<Bytes, Refusal> {

@@ -3,27 +3,61 @@
 //! that a proxy in front may have understood otherwise is refused here.
 
 use crate::bare::Withheld;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a connection's socket tells its service: which request is ambiguous, and what could not be parsed. The first is
-/// also the last: the library closes the connection behind it.
+/// also the last: the library closes the connection behind it. And whether the client was given up because it took
+/// nothing of a reply.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     ambiguous: AtomicU64,
     served: AtomicU64,
     /// What the library wanted to reply by itself.
     pub(crate) withheld: Withheld,
+    stalled: AtomicBool,
+}
+
+/// Tells whether the client was given up because it took nothing of its reply for too long (a request extension).
+#[derive(Debug, Clone)]
+pub struct Stalled(Arc<Verdict>);
+
+impl Stalled {
+    /// Whether it was.
+    pub fn is_so(&self) -> bool {
+        self.0.is_stalled()
+    }
 }
 
 const NONE: u64 = u64::MAX;
 
 impl Default for Verdict {
     fn default() -> Self {
-        Self { ambiguous: AtomicU64::new(NONE), served: AtomicU64::new(0), withheld: Withheld::default() }
+        Self {
+            ambiguous: AtomicU64::new(NONE),
+            served: AtomicU64::new(0),
+            withheld: Withheld::default(),
+            stalled: AtomicBool::new(false),
+        }
     }
 }
 
 impl Verdict {
+    /// Tells requests of it.
+    pub(crate) fn stalled(self: &Arc<Self>) -> Stalled {
+        Stalled(Arc::clone(self))
+    }
+
+    /// The client takes nothing any more.
+    pub(crate) fn give_up(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was given up.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
     /// Counts a request that reaches the service; tells whether it is the ambiguous one.
     pub(crate) fn next_is_ambiguous(&self) -> bool {
         let index = self.served.fetch_add(1, Ordering::Relaxed);

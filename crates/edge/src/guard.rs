@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Most bytes of a body.
     pub body_bytes_max: usize,
+    /// Most bytes of a body of many lines, each of which has at most `body_bytes_max`.
+    pub bulk_bytes_max: usize,
     /// Most header fields.
     pub headers_max: usize,
     /// Most bytes of all header fields together, names and values.
@@ -18,10 +20,13 @@ pub struct Limits {
     pub uri_bytes_max: usize,
     /// Longest wait for a request's head, from the end of the request before it: an idle connection is closed then too.
     pub header_timeout: Duration,
-    /// Longest wait for a whole body.
+    /// Longest wait for a whole body, or for a line of a body that is read line by line: that may take as long in all as
+    /// its lines keep coming.
     pub body_timeout: Duration,
-    /// Longest time from a request's head to its reply's head.
+    /// Longest time from a request's head to its reply's head. What a reply streams after that may take any time.
     pub request_timeout: Duration,
+    /// Longest wait for a client to take more of a reply.
+    pub stall_timeout: Duration,
     /// Most connections at once; more wait to be accepted.
     pub connections_max: usize,
     /// What JSON may look like.
@@ -32,12 +37,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: 256 * 1024,
+            bulk_bytes_max: 16 * 1024 * 1024,
             headers_max: 64,
             header_bytes_max: 16 * 1024,
             uri_bytes_max: 8 * 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(30),
             connections_max: 10_000,
             json: JsonLimits::default(),
         }

@@ -4,7 +4,7 @@
 //! * [`serve`] accepts connections, with limits that hold before a request is understood.
 //! * [`mount`] wraps the routes of one API: request id, checks, time limit, panics, metrics, refusals in its [`Style`].
 //! * [`Routes`] declares each route with the [`Scope`] that it needs; a [`Gate`] says who calls.
-//! * [`RawBody`] and [`Json`] read bodies within the limits.
+//! * [`RawBody`] and [`Json`] read bodies within the limits, [`Lines`] a long one line by line.
 //! * [`docs`] serves an API's own description, offline.
 
 mod access;
@@ -16,6 +16,7 @@ mod framing;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guard;
+mod lines;
 mod metering;
 mod mount;
 mod refusal;
@@ -27,7 +28,9 @@ mod socket;
 pub use access::{Caller, Declared, Gate, Need, Open, Routes, Scope, Scopes};
 pub use body::{Json, RawBody, content_type_is_json};
 pub use docs::{description, docs};
+pub use framing::Stalled;
 pub use guard::{Guard, Limits};
+pub use lines::{Line, Lines};
 pub use mount::{LoggedOrder, Mount, mount, mount_routes};
 pub use refusal::{Refusal, Refused, RequestId, Style, Worded};
 pub use serve::serve;

@@ -35,6 +35,10 @@ impl Metering {
             metrics::Unit::Seconds,
             "Time from a request's head to its reply's head, by mount and route"
         );
+        metrics::describe_counter!(
+            "wellorder_http_stalled_total",
+            "Connections that were closed because the client took nothing of a reply for too long"
+        );
         Self { mount, routes: RwLock::default() }
     }
 

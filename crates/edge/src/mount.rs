@@ -154,10 +154,8 @@ impl Shared {
             },
         };
         let mut response = (self.style)(&refusal, request_id);
-        if let Some(wait) = refusal.retry_after() {
-            // Whole seconds, rounded up: earlier would be too early.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        if let Some(seconds) = refusal.retry_after_seconds() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if matches!(refusal, Refusal::Unauthenticated) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

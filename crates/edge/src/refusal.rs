@@ -91,6 +91,12 @@ impl Refusal {
         }
     }
 
+    /// The same in whole seconds, rounded up: earlier would be too early.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let wait = self.retry_after()?;
+        Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
     /// One sentence for the client; never an internal detail.
     pub fn detail(&self) -> String {
         match self {

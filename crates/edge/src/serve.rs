@@ -128,7 +128,7 @@ impl Connection {
             return;
         }
         let verdict = Arc::new(Verdict::default());
-        let socket = Socket::new(stream, Arc::clone(&verdict), self.guard.limits.request_timeout);
+        let socket = Socket::new(stream, Arc::clone(&verdict), self.guard.limits.stall_timeout);
         let (mut socket, ended) = self.converse(socket, &verdict, None).await;
         if ended.as_ref().is_err_and(hyper::Error::is_timeout) {
             // A head that dribbles in gets no more time.
@@ -200,6 +200,7 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
         if let Some(refusal) = self.refusal.clone().or(ambiguous.then_some(Refusal::BadFraming)) {
             request.extensions_mut().insert(Doomed(refusal));
         }
+        request.extensions_mut().insert(self.verdict.stalled());
         // A router is a handle: its clone shares everything, and is always ready.
         self.router.clone().call(request)
     }

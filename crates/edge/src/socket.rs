@@ -51,7 +51,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
     /// has seen that or has had its time, the rest.
     pub(crate) async fn close(mut self) {
         let closed = self.io.shutdown().await;
-        if closed.is_err() || (self.instead.is_none() && self.watch.is_between_requests()) {
+        // Who takes no reply would not take the end of one.
+        let stalled = self.verdict.is_stalled();
+        if closed.is_err() || stalled || (self.instead.is_none() && self.watch.is_between_requests()) {
             return;
         }
         let mut rest = self.io.take(LINGER_BYTES_MAX);
@@ -76,6 +78,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
         let patience = self.patience;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(stalled.as_mut().poll(cx));
+        self.verdict.give_up();
+        metrics::counter!("wellorder_http_stalled_total").increment(1);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

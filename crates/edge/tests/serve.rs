@@ -291,3 +291,32 @@ async fn the_drain_has_an_end() {
     assert_eq!(served.await.unwrap(), 1);
     assert!(connection.reply().await.is_none());
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_a_reply_is_given_up() {
+    let limits = Limits { stall_timeout: Duration::from_millis(50), ..Limits::default() };
+    let guard = Arc::new(Guard::new(limits, true, ManualClock::new(), SeededIds::new(1)));
+    let (tell, mut told) = watch::channel(None);
+    let flood = async move |axum::Extension(stalled): axum::Extension<edge::Stalled>| {
+        tell.send_replace(Some(stalled));
+        let piece = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+        let pieces = futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()));
+        axum::body::Body::from_stream(pieces)
+    };
+    let router = edge::mount(
+        Router::new().route("/flood", get(flood)),
+        Mount { name: "test", style },
+        Arc::clone(&guard),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new(listener.local_addr().unwrap());
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(edge::serve(listener, router, guard, stopped, Duration::from_secs(30)));
+    let mut connection = client.connect().await;
+    connection.write_request("GET", "/flood", &[], b"", true).await;
+    let stalled = told.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    while !stalled.is_so() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!connection.rest().await.is_empty(), "what was sent before is there, and then the end");
+}

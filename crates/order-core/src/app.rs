@@ -9,8 +9,10 @@ use crate::intake::{Accepted, Intake, derived_id, digest};
 use crate::lane::{LanePolicy, Lanes, Wakes};
 use crate::ports::Storage;
 use crate::process::WorkerStats;
+use crate::tail::Tail;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// One installation's use cases. The edges share it behind an `Arc`.
 pub struct App {
@@ -28,6 +30,10 @@ pub struct App {
     pub follower_faults: FollowerFaults,
     /// What the worker of this process has done.
     pub worker_stats: Arc<WorkerStats>,
+    /// The end of the journal, for those who wait for an order and those who read on and on.
+    pub tail: Tail,
+    /// Whether the process is about to end: whoever waits is answered at once, streams come to their end.
+    pub stopping: watch::Sender<bool>,
 }
 
 /// How long an idempotency key is kept at least.
@@ -43,7 +49,11 @@ impl App {
     ) -> Arc<Self> {
         let wakes = Wakes::default();
         let lanes = Lanes::start(&storage, lanes, &wakes);
+        let stopping = watch::Sender::new(false);
+        let tail = Tail::start(&storage, &wakes, stopping.subscribe());
         Arc::new(Self {
+            tail,
+            stopping,
             storage,
             clock,
             ids,
@@ -54,20 +64,38 @@ impl App {
         })
     }
 
+    /// Answers whoever waits, and ends the streams: what `stop` begins, the process then drains.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
     /// Takes an order in: when this returns, order, event and work are committed together.
     ///
     /// # Errors
     /// [`crate::Rejection::KeyReused`]; faults of storage.
     pub async fn accept(&self, intake: Intake) -> Result<Accepted, Error> {
+        accepted(self.lanes.submit(self.accept_command(intake)).await?)
+    }
+
+    /// Queues an order, one of many of one caller, and returns what its commit will answer. Waits while many are queued
+    /// already; single orders are not held up by them.
+    ///
+    /// # Errors
+    /// [`Fault::ShuttingDown`] at the end.
+    pub async fn queue_accept(
+        &self,
+        intake: Intake,
+    ) -> Result<impl Future<Output = Result<Accepted, Error>> + Send + use<>, Fault> {
+        let reply = self.lanes.queue_bulk(self.accept_command(intake)).await?;
+        Ok(async move { accepted(reply.await?) })
+    }
+
+    fn accept_command(&self, intake: Intake) -> Command {
         let now = self.clock.now();
         let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v7(now)));
         let digest = digest(&intake.content);
         let event_id = EventId(self.ids.uuid_v7(now));
-        let accept = Accept { intake, order_id, digest, event_id, now };
-        match self.lanes.submit(Command::Accept(Box::new(accept))).await? {
-            Reply::Accepted(accepted) => Ok(accepted),
-            other => Err(unexpected("accept", &other)),
-        }
+        Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now }))
     }
 
     /// Makes a follower if it is not there.
@@ -106,6 +134,13 @@ impl App {
             Reply::Swept(count) => Ok(count),
             other => Err(unexpected("sweep", &other)),
         }
+    }
+}
+
+fn accepted(reply: Reply) -> Result<Accepted, Error> {
+    match reply {
+        Reply::Accepted(accepted) => Ok(accepted),
+        other => Err(unexpected("accept", &other)),
     }
 }
 

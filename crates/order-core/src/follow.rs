@@ -8,7 +8,7 @@ use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
 use crate::ids::Shard;
 use crate::journal::{Cursor, Event, Head};
-use crate::ports::Sink;
+use crate::ports::{Sink, Storage};
 use crate::query::FollowerRow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,7 +120,8 @@ impl Follower {
         let heads = self.app.storage.heads().await?;
         row.cursor.check(self.app.storage.install().epoch, &heads)?;
         let limit = u32::try_from(self.policy.batch_size).unwrap_or(u32::MAX);
-        let streams = read_fairly(&self.app, &heads, &mut row.cursor.positions.clone(), limit).await?;
+        let positions = &mut row.cursor.positions.clone();
+        let streams = read_fairly(self.app.storage.as_ref(), &heads, positions, limit).await?;
         let mut events: Vec<Event> = streams.into_iter().flatten().collect();
         if events.is_empty() {
             return Ok(Progress::UpToDate);
@@ -241,14 +242,14 @@ pub async fn feed(app: &App, cursor: Cursor, limit: u32) -> Result<(Vec<Event>, 
     let heads = app.storage.heads().await?;
     cursor.check(app.storage.install().epoch, &heads)?;
     let mut next = cursor;
-    let streams = read_fairly(app, &heads, &mut next.positions, limit).await?;
+    let streams = read_fairly(app.storage.as_ref(), &heads, &mut next.positions, limit).await?;
     Ok((merged(streams), next))
 }
 
 /// At most `limit` events behind `positions`, which move along; several runs for a shard come in order. Every shard
 /// that has some gets its share, so that a busy one cannot starve the rest.
-async fn read_fairly(
-    app: &App,
+pub(crate) async fn read_fairly(
+    storage: &dyn Storage,
     heads: &[Head],
     positions: &mut [u64],
     limit: u32,
@@ -266,7 +267,7 @@ async fn read_fairly(
         for head in behind {
             let position = &mut positions[usize::from(head.shard.0)];
             let after = (*position).max(head.floor);
-            let events = app.storage.journal(head.shard, after, share.max(1).min(room)).await?;
+            let events = storage.journal(head.shard, after, share.max(1).min(room)).await?;
             check_gapless(head.shard, after, &events)?;
             // The head says that there is something behind.
             let last = events.last().ok_or_else(|| gap(head.shard, after + 1, head.position))?;
@@ -291,13 +292,13 @@ fn check_gapless(shard: Shard, after: u64, events: &[Event]) -> Result<(), Fault
     }
 }
 
-fn gap(shard: Shard, from: u64, to: u64) -> Fault {
+pub(crate) fn gap(shard: Shard, from: u64, to: u64) -> Fault {
     Fault::internal(format!(
         "shard {shard} of the journal has no positions {from} to {to}: run `wellorder audit`"
     ))
 }
 
-fn merged(streams: Vec<Vec<Event>>) -> Vec<Event> {
+pub(crate) fn merged(streams: Vec<Vec<Event>>) -> Vec<Event> {
     let mut by_shard: BTreeMap<Shard, std::collections::VecDeque<Event>> = BTreeMap::new();
     for stream in streams {
         for event in stream {

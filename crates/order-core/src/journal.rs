@@ -61,6 +61,17 @@ impl Event {
     }
 }
 
+/// What whoever waits for an order must know of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Its place in the shard.
+    pub position: u64,
+    /// The order.
+    pub order_id: OrderId,
+    /// What happened.
+    pub kind: EventType,
+}
+
 /// The head of a shard: what lies in its journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -90,6 +101,30 @@ impl Cursor {
     /// At the newest event of every shard.
     pub fn at_heads(epoch: u32, heads: &[Head]) -> Self {
         Self { epoch, positions: heads.iter().map(|head| head.position).collect() }
+    }
+
+    /// Moves behind an event, unless it is there already.
+    pub fn pass(&mut self, event: &Event) {
+        if let Some(position) = self.positions.get_mut(usize::from(event.shard.0)) {
+            *position = event.position.max(*position);
+        }
+    }
+
+    /// Whether an event lies behind.
+    pub fn has_passed(&self, event: &Event) -> bool {
+        self.positions.get(usize::from(event.shard.0)).is_some_and(|position| event.position <= *position)
+    }
+
+    /// Moves to where `other`, a cursor of the same epoch and shards, is further.
+    pub fn reach(&mut self, other: &Self) {
+        for (here, there) in self.positions.iter_mut().zip(&other.positions) {
+            *here = (*here).max(*there);
+        }
+    }
+
+    /// Whether this is nowhere before `other`, a cursor of the same epoch and shards.
+    pub fn has_reached(&self, other: &Self) -> bool {
+        self.positions.iter().zip(&other.positions).all(|(here, there)| here >= there)
     }
 
     /// Whether the journal can be read on from here.

@@ -7,7 +7,7 @@ use crate::fault_point;
 use crate::ports::{Committed, Storage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// How much a lane takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,15 @@ impl Default for Wakes {
 struct Envelope {
     command: Command,
     reply: oneshot::Sender<Result<Reply, Error>>,
-    room: Room,
+    held: Held,
+}
+
+/// What a command takes up until it is committed; given back when dropped.
+enum Held {
+    /// Bytes that count for everybody.
+    Room { _room: Room },
+    /// Those of a caller that sends many.
+    Bulk { _room: OwnedSemaphorePermit },
 }
 
 /// The bytes of a command that count while it waits and while it is committed.
@@ -85,6 +93,11 @@ struct LaneHandle {
     /// Bytes of the commands that wait or are being committed.
     held: Arc<AtomicUsize>,
     bytes_max: usize,
+    /// Commands of callers that send many at once: they wait for room here, and hold up nobody who sends one.
+    bulk: mpsc::Sender<Envelope>,
+    /// Room for the bytes of those, in KiB.
+    bulk_room: Arc<Semaphore>,
+    bulk_kib_max: u32,
 }
 
 impl Lanes {
@@ -94,17 +107,30 @@ impl Lanes {
             .map(|index| {
                 let (urgent, urgent_queue) = mpsc::channel(policy.queue_max);
                 let (intake, intake_queue) = mpsc::channel(policy.queue_max);
+                let batch_max = policy.batch_max.max(4);
+                // One batch is being committed, one waits: more would only lie there.
+                let (bulk, bulk_queue) = mpsc::channel(batch_max);
                 let lane = Lane {
                     index,
                     storage: Arc::clone(storage),
-                    batch_max: policy.batch_max.max(2),
+                    batch_max,
                     wakes: wakes.clone(),
                     urgent: urgent_queue,
                     intake: intake_queue,
+                    bulk: bulk_queue,
                     last: 0,
                 };
                 tokio::spawn(lane.run());
-                LaneHandle { urgent, intake, held: Arc::default(), bytes_max: policy.queue_bytes }
+                let bulk_kib_max = u32::try_from(policy.queue_bytes / 2 / 1024).unwrap_or(u32::MAX).max(1);
+                LaneHandle {
+                    urgent,
+                    intake,
+                    held: Arc::default(),
+                    bytes_max: policy.queue_bytes,
+                    bulk,
+                    bulk_room: Arc::new(Semaphore::new(bulk_kib_max as usize)),
+                    bulk_kib_max,
+                }
             })
             .collect();
         Self { lanes, shards: storage.install().shards }
@@ -123,7 +149,7 @@ impl Lanes {
         // it than work was claimed.
         let bytes_max = if urgent { usize::MAX } else { lane.bytes_max };
         let room = Room::take(&lane.held, command.footprint(), bytes_max).ok_or(Fault::Overloaded)?;
-        let envelope = Envelope { command, reply, room };
+        let envelope = Envelope { command, reply, held: Held::Room { _room: room } };
         if urgent {
             lane.urgent.send(envelope).await.map_err(|_| Fault::ShuttingDown)?;
         } else {
@@ -135,6 +161,24 @@ impl Lanes {
         answer.await.unwrap_or_else(|_| Err(Fault::ShuttingDown.into()))
     }
 
+    /// Queues a command of a caller that sends many, waiting for room, and returns what its commit will answer. Commands
+    /// of one caller are committed in the order in which they were queued.
+    ///
+    /// # Errors
+    /// [`Fault::ShuttingDown`] at the end; the rest comes with the answer.
+    pub async fn queue_bulk(
+        &self,
+        command: Command,
+    ) -> Result<impl Future<Output = Result<Reply, Error>> + Send + use<>, Fault> {
+        let lane = &self.lanes[self.lane_of(&command)];
+        let (reply, answer) = oneshot::channel();
+        let kib = u32::try_from(command.footprint().div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&lane.bulk_room).acquire_many_owned(kib.min(lane.bulk_kib_max)).await;
+        let held = Held::Bulk { _room: room.map_err(|_| Fault::ShuttingDown)? };
+        lane.bulk.send(Envelope { command, reply, held }).await.map_err(|_| Fault::ShuttingDown)?;
+        Ok(async move { answer.await.unwrap_or_else(|_| Err(Fault::ShuttingDown.into())) })
+    }
+
     /// Waits until a lane has ended, which none does by itself while somebody holds these: it panicked.
     pub async fn ended(&self) {
         let lanes = self.lanes.iter().map(|lane| Box::pin(lane.urgent.closed()));
@@ -144,12 +188,14 @@ impl Lanes {
     /// Commands that wait for a commit.
     pub fn queued(&self) -> usize {
         let waiting = |queue: &mpsc::Sender<Envelope>| queue.max_capacity() - queue.capacity();
-        self.lanes.iter().map(|lane| waiting(&lane.intake) + waiting(&lane.urgent)).sum()
+        let of = |lane: &LaneHandle| waiting(&lane.intake) + waiting(&lane.urgent) + waiting(&lane.bulk);
+        self.lanes.iter().map(of).sum()
     }
 
     /// Bytes of memory, roughly, that commands hold which wait for a commit or are being committed.
     pub fn queued_bytes(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.held.load(Ordering::Relaxed)).sum()
+        let bulk = |lane: &LaneHandle| lane.bulk_kib_max as usize - lane.bulk_room.available_permits();
+        self.lanes.iter().map(|lane| lane.held.load(Ordering::Relaxed) + bulk(lane) * 1024).sum()
     }
 
     fn lane_of(&self, command: &Command) -> usize {
@@ -194,7 +240,8 @@ struct Lane {
     wakes: Wakes,
     urgent: mpsc::Receiver<Envelope>,
     intake: mpsc::Receiver<Envelope>,
-    /// How many commands the last batch held.
+    bulk: mpsc::Receiver<Envelope>,
+    /// How many commands the last batch held, those of bulk callers aside.
     last: usize,
 }
 
@@ -202,7 +249,7 @@ impl Lane {
     async fn run(mut self) {
         while let Some(batch) = self.next_batch().await {
             let (commands, callers): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|one| (one.command, (one.reply, one.room))).unzip();
+                batch.into_iter().map(|one| (one.command, (one.reply, one.held))).unzip();
             if !self.carry_out(commands.into(), callers).await {
                 tracing::error!("the storage has ended; so does its lane");
                 return;
@@ -211,20 +258,25 @@ impl Lane {
     }
 
     /// What has queued up: urgent commands first, but at most half of the batch while others wait, so that neither
-    /// starves the other.
+    /// starves the other. Bulk commands have what is left of the largest batch, and a quarter of it at least.
     async fn next_batch(&mut self) -> Option<Vec<Envelope>> {
-        let first = tokio::select! {
+        let (first, bulk) = tokio::select! {
             biased;
-            Some(first) = self.urgent.recv() => first,
-            Some(first) = self.intake.recv() => first,
+            Some(first) = self.urgent.recv() => (first, false),
+            Some(first) = self.intake.recv() => (first, false),
+            Some(first) = self.bulk.recv() => (first, true),
             else => return None,
         };
         let mut batch = vec![first];
-        let room = self.room();
-        let share = if self.intake.is_empty() { room } else { room.div_ceil(2) };
-        fill(&mut batch, &mut self.urgent, share);
-        fill(&mut batch, &mut self.intake, room);
-        self.last = batch.len();
+        if !bulk {
+            let room = self.room();
+            let share = if self.intake.is_empty() { room } else { room.div_ceil(2) };
+            fill(&mut batch, &mut self.urgent, share);
+            fill(&mut batch, &mut self.intake, room);
+        }
+        self.last = if bulk { 0 } else { batch.len() };
+        // Their caller reads on while they are committed: all that wait go in, so that few commits carry many.
+        fill(&mut batch, &mut self.bulk, self.batch_max);
         Some(batch)
     }
 
@@ -233,14 +285,15 @@ impl Lane {
     /// taken at once, the storage would idle while they ask, and they while it commits.
     fn room(&self) -> usize {
         let waiting = 1 + self.urgent.len() + self.intake.len();
-        (waiting + self.last).div_ceil(2).clamp(1, self.batch_max)
+        let most = if self.bulk.is_empty() { self.batch_max } else { self.batch_max - self.batch_max / 4 };
+        (waiting + self.last).div_ceil(2).clamp(1, most)
     }
 
     /// Commits and answers; `false` when the storage takes no more for good.
     async fn carry_out(
         &self,
         commands: Arc<[Command]>,
-        callers: Vec<(oneshot::Sender<Result<Reply, Error>>, Room)>,
+        callers: Vec<(oneshot::Sender<Result<Reply, Error>>, Held)>,
     ) -> bool {
         let accepts = commands.iter().any(|command| matches!(command, Command::Accept(_)));
         if accepts {
@@ -251,9 +304,9 @@ impl Lane {
             fault_point::pass("api.after_commit");
         }
         let ended = outcomes.iter().any(|outcome| matches!(outcome, Err(Error::Fault(Fault::ShuttingDown))));
-        for ((reply, room), outcome) in callers.into_iter().zip(outcomes) {
+        for ((reply, held), outcome) in callers.into_iter().zip(outcomes) {
             // Whoever was answered may ask again at once.
-            drop(room);
+            drop(held);
             // The caller may be gone; the command was carried out all the same.
             drop(reply.send(outcome));
         }

@@ -10,6 +10,7 @@
 //!   the journal in an audit.
 //! * [`process`] claims work under a [`lease`], runs a [`ports::Processor`] and settles.
 //! * [`follow`] carries the [`journal`] to a [`ports::Sink`], cursor behind it.
+//! * [`tail`] reads on at the end of the journal, once for all who [`wait`] for an order and all who read the feed [`live`].
 //! * [`app::App`] is what the edges (HTTP, command line) hold.
 
 pub mod app;
@@ -29,11 +30,14 @@ pub mod journal;
 pub mod json;
 pub mod lane;
 pub mod lease;
+pub mod live;
 pub mod order;
 pub mod ports;
 pub mod process;
 pub mod query;
 pub mod redrive;
+pub mod tail;
+pub mod wait;
 
 pub use app::App;
 pub use clock::{Clock, Timestamp};

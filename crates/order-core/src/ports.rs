@@ -3,7 +3,7 @@
 use crate::command::{Command, Reply};
 use crate::error::{Fault, Rejection};
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use crate::journal::{Event, Head};
+use crate::journal::{Event, Head, Mark};
 use crate::lease::Leased;
 use crate::order::Order;
 use crate::query::{
@@ -66,6 +66,9 @@ pub trait Storage: Send + Sync {
 
     /// The events of one shard behind position `after`, at most `limit`, in order.
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault>;
+
+    /// The same as [`Storage::journal`], but only what tells that something happened to an order: reads far less.
+    async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault>;
 
     /// The head of every shard, by shard.
     async fn heads(&self) -> Result<Vec<Head>, Fault>;

@@ -30,7 +30,7 @@ use order_core::Fault;
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head};
+use order_core::journal::{Event, Head, Mark};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
@@ -205,6 +205,10 @@ impl Storage for SqliteStorage {
 
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         self.readers.with(move |conn| read::journal(conn, shard, after, limit)).await
+    }
+
+    async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {
+        self.readers.with(move |conn| read::marks(conn, shard, after, limit)).await
     }
 
     async fn heads(&self) -> Result<Vec<Head>, Fault> {

@@ -4,7 +4,8 @@ use crate::apply::parse_filter;
 use crate::rows::{EVENT_COLUMNS, blob, collect, event, last_place, place, position, uuid};
 use order_core::clock::Timestamp;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Cursor, Event, Head};
+use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::order::event::EventType;
 use order_core::query::{FollowerRow, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
@@ -56,6 +57,20 @@ pub(crate) fn journal(
         events.push(event);
     }
     Ok(events)
+}
+
+/// The same, without what the events hold.
+pub(crate) fn marks(conn: &Connection, shard: Shard, after: u64, limit: u32) -> rusqlite::Result<Vec<Mark>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT place, order_id, type FROM journal WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3",
+    )?;
+    collect(&mut statement, params![place(shard, after), last_place(shard), limit], |row| {
+        Ok(Mark {
+            position: position(row.get(0)?),
+            order_id: OrderId(uuid(row, 1)?),
+            kind: EventType::from_word(row.get_ref(2)?.as_str()?),
+        })
+    })
 }
 
 /// The head of every shard.

@@ -106,6 +106,47 @@ impl Connection {
         self.write(&bytes).await;
     }
 
+    /// Sends the head of a request whose body comes in chunks: [`Connection::write_chunk`].
+    pub async fn write_head(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        self.write(head.as_bytes()).await;
+    }
+
+    /// Sends a chunk; an empty one is the last.
+    pub async fn write_chunk(&mut self, chunk: &[u8]) {
+        self.write(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()).await;
+    }
+
+    /// The head of the next reply, whose body comes in chunks: [`Connection::text_until`].
+    pub async fn reply_head(&mut self) -> Option<Reply> {
+        let reply = self.head().await?;
+        if (100..200).contains(&reply.status) { self.head().await } else { Some(reply) }
+    }
+
+    /// The text of the next chunks, up to the first behind which `is_enough`; `None` when the body has ended before.
+    pub async fn text_until(&mut self, is_enough: impl Fn(&str) -> bool) -> Option<String> {
+        let mut text = String::new();
+        while !is_enough(&text) {
+            let chunk = self.chunk().await?;
+            if chunk.is_empty() {
+                return None;
+            }
+            text.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+        Some(text)
+    }
+
+    /// The text of all chunks to the orderly end of the body; `None` when it breaks off.
+    pub async fn text_to_end(&mut self) -> Option<String> {
+        let chunks = self.chunks().await?;
+        Some(String::from_utf8(chunks).expect("text"))
+    }
+
     /// The next reply; `None` when the server hung up without one. Interim replies (1xx) are passed over.
     pub async fn reply(&mut self) -> Option<Reply> {
         loop {
@@ -152,16 +193,22 @@ impl Connection {
     async fn chunks(&mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let line = self.line().await?;
-            let size = line.split(';').next().unwrap_or_default().trim();
-            let size =
-                usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no size of a chunk: {line}"));
-            body.extend(self.exactly(size).await?);
-            self.line().await?;
-            if size == 0 {
+            let chunk = self.chunk().await?;
+            if chunk.is_empty() {
                 return Some(body);
             }
+            body.extend(chunk);
         }
+    }
+
+    /// The next chunk; the last is empty.
+    async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let line = self.line().await?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no size of a chunk: {line}"));
+        let chunk = self.exactly(size).await?;
+        self.line().await?;
+        Some(chunk)
     }
 
     async fn line(&mut self) -> Option<String> {
@@ -187,13 +234,7 @@ impl Connection {
     }
 
     async fn more(&mut self) -> bool {
-        let mut buffer = [0_u8; 4096];
-        match self.stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => false,
-            Ok(read) => {
-                self.ahead.extend_from_slice(&buffer[..read]);
-                true
-            }
-        }
+        self.ahead.reserve(16 * 1024);
+        self.stream.read_buf(&mut self.ahead).await.is_ok_and(|read| read > 0)
     }
 }

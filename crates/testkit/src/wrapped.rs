@@ -7,7 +7,7 @@ use order_core::command::{Accept, Command, Reply};
 use order_core::error::Fault;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::intake;
-use order_core::journal::{Event, Head};
+use order_core::journal::{Event, Head, Mark};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
@@ -140,6 +140,10 @@ impl Storage for Wrapped {
 
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         self.inner.journal(shard, after, limit).await
+    }
+
+    async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {
+        self.inner.marks(shard, after, limit).await
     }
 
     async fn heads(&self) -> Result<Vec<Head>, Fault> {

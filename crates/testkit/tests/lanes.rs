@@ -1,5 +1,5 @@
 //! What waits for a commit is bounded, by number and by bytes.
-#![expect(clippy::expect_used, reason = "tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 use order_core::App;
 use order_core::command::{Command, Reply};

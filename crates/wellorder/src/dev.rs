@@ -180,6 +180,11 @@ fn background(
         });
     }
     tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
+    let (streaming, mut stopped) = (Arc::clone(app), stop.subscribe());
+    tasks.spawn(async move {
+        drop(stopped.wait_for(|stop| *stop).await);
+        streaming.stop();
+    });
     let (cancelled, mut stopped) = (CancellationToken::new(), stop.subscribe());
     tasks.spawn(telemetry::upkeep(metrics.clone(), cancelled.clone()));
     tasks.spawn(async move {

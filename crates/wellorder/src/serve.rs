@@ -25,12 +25,14 @@ const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
 pub(crate) fn guard(limits: &Limits, loopback_only: bool) -> Arc<Guard> {
     let limits = edge::Limits {
         body_bytes_max: limits.body_bytes,
+        bulk_bytes_max: limits.bulk_bytes,
         headers_max: limits.headers_max,
         header_bytes_max: limits.header_bytes,
         uri_bytes_max: limits.uri_bytes,
         header_timeout: limits.header_timeout,
         body_timeout: limits.body_timeout,
         request_timeout: limits.request_timeout,
+        stall_timeout: limits.stall_timeout,
         connections_max: limits.connections_max,
         json: JsonLimits { depth_max: limits.json_depth, items_max: limits.json_items },
     };
@@ -67,6 +69,10 @@ pub(crate) fn main_router(
         metrics: Some(metrics.clone()),
         root_taken: mounted.is_some(),
         serves_metrics: metrics_are_ours(mounted),
+        streams: api::Streams {
+            readers_max: settings.feed_readers_max,
+            bulks_max: settings.limits.bulk_requests_max,
+        },
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
@@ -93,6 +99,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
         metrics: None,
         root_taken: false,
         serves_metrics: false,
+        streams: api::Streams::default(),
     };
     api::router(Arc::clone(app), guard, options)
 }
@@ -122,6 +129,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
         metrics: None,
         root_taken: false,
         serves_metrics: false,
+        streams: api::Streams::default(),
     };
     let router = api::router(app, Arc::clone(&guard), options);
     let listener = listen(address, "the argument").await?;

@@ -82,6 +82,12 @@ impl Rig {
         Self::built(storage, port, |_| {}, TenantId::default_tenant())
     }
 
+    /// What another tenant sees of a storage.
+    pub(crate) fn of(storage: MemoryStorage, tenant: TenantId) -> Self {
+        let port = storage.port();
+        Self::built(storage, port, |_| {}, tenant)
+    }
+
     /// With something around the storage.
     pub(crate) fn behind(wrap: impl FnOnce(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
         let storage = MemoryStorage::new();
@@ -105,7 +111,8 @@ impl Rig {
         let ids = SeededIds::new(1);
         let app = App::start(port, clock.clone(), ids.clone(), LanePolicy::default());
         let gate = Arc::new(edge::Open::new(tenant));
-        let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false };
+        let streams = api::Streams::default();
+        let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false, streams };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));
         let router = api::router(Arc::clone(&app), guard, options);

@@ -10,7 +10,7 @@ use order_core::error::Rejection;
 use order_core::event::{EventBody, EventType};
 use order_core::ids::{OrderId, Shard, TenantId};
 use order_core::intake::Accepted;
-use order_core::journal::Event;
+use order_core::journal::{Event, Mark};
 use order_core::lease::Outcome;
 use order_core::order::Order;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,6 +126,26 @@ pub async fn the_journal_is_read_in_pages(rig: Rig) {
         [],
         "nothing lies in the next shard"
     );
+}
+
+/// Marks are the events of the same places, in the same pages.
+pub async fn marks_tell_of_the_same_events(rig: Rig) {
+    for number in 0..30 {
+        rig.clock.tick();
+        let order = rig.new_order(intake(&format!("A-{number}")).build()).await;
+        rig.changed(order.id, ChangeKind::Deliver { delivered_at: rig.app.clock.now() }).await;
+    }
+    for head in rig.storage().heads().await.expect("heads can be read") {
+        let events = shard(&rig, head.shard.0).await;
+        let expected: Vec<Mark> = events
+            .into_iter()
+            .map(|event| Mark { position: event.position, order_id: event.order_id, kind: event.kind })
+            .collect();
+        let marks = async |after, limit| rig.storage().marks(head.shard, after, limit).await.expect("marks");
+        assert_eq!(marks(0, 1_000).await, expected);
+        assert_eq!(marks(1, 3).await, expected.iter().skip(1).take(3).cloned().collect::<Vec<_>>());
+        assert_eq!(marks(head.position, 3).await, []);
+    }
 }
 
 /// An event carries whose order it is, when, in which history, and its particulars.

@@ -63,6 +63,7 @@ macro_rules! conformance {
                 positions_and_versions_are_gapless_under_concurrent_writers,
                 one_batch_may_write_many_events_of_one_shard,
                 the_journal_is_read_in_pages,
+                marks_tell_of_the_same_events,
                 an_event_carries_what_happened,
                 an_order_equals_the_fold_of_its_events_after_every_change,
                 changes_that_change_nothing_write_nothing,

@@ -8,7 +8,7 @@ use order_core::command::Command;
 use order_core::decide::must_have_work;
 use order_core::error::Fault;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head};
+use order_core::journal::{Event, Head, Mark};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
@@ -64,6 +64,13 @@ impl Storage for MemoryStorage {
         let behind =
             state.journal.range((Bound::Excluded((shard, after)), Bound::Included((shard, u64::MAX))));
         Ok(behind.take(rows(limit)).map(|(_, event)| event.clone()).collect())
+    }
+
+    async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {
+        let events = self.journal(shard, after, limit).await?.into_iter();
+        let mark =
+            |event: Event| Mark { position: event.position, order_id: event.order_id, kind: event.kind };
+        Ok(events.map(mark).collect())
     }
 
     async fn heads(&self) -> Result<Vec<Head>, Fault> {

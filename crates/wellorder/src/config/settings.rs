@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) lane: Lane,
     /// What a request may be.
     pub(crate) limits: Limits,
+    /// Readers of the feed as a stream at once.
+    pub(crate) feed_readers_max: usize,
     /// How long running requests and work may take to end at shutdown.
     pub(crate) shutdown_drain: Duration,
 }
@@ -81,6 +83,7 @@ impl Settings {
             storage: Storage::default(),
             lane: Lane::default(),
             limits: Limits::default(),
+            feed_readers_max: 0,
             shutdown_drain: Duration::ZERO,
         }
     }
@@ -239,12 +242,15 @@ pub(crate) struct Lane {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) body_bytes: usize,
+    pub(crate) bulk_bytes: usize,
+    pub(crate) bulk_requests_max: usize,
     pub(crate) headers_max: usize,
     pub(crate) header_bytes: usize,
     pub(crate) uri_bytes: usize,
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) stall_timeout: Duration,
     pub(crate) connections_max: usize,
     pub(crate) json_depth: usize,
     pub(crate) json_items: usize,

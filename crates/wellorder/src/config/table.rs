@@ -340,6 +340,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         "longest body of a request",
     ),
     Setting::new(
+        "limits.bulk_mib",
+        Is("16"),
+        Count { min: 1, max: 1024, set: |s, v| s.limits.bulk_bytes = small(v * MIB) },
+        "longest body of a bulk request; each of its lines may be limits.body_kib long",
+    ),
+    Setting::new(
+        "limits.bulk_requests_max",
+        Is("32"),
+        Count { min: 1, max: 10_000, set: |s, v| s.limits.bulk_requests_max = small(v) },
+        "bulk requests at once; more are refused with 503",
+    ),
+    Setting::new(
         "limits.headers_max",
         Is("64"),
         Count { min: 8, max: 1000, set: |s, v| s.limits.headers_max = small(v) },
@@ -367,13 +379,19 @@ pub(super) static SETTINGS: &[Setting] = &[
         "limits.body_timeout_ms",
         Is("30000"),
         Millis { min: 10, max: HOUR_MS, set: |s, v| s.limits.body_timeout = v },
-        "until the body of a request is here",
+        "until the body of a request is here, or the next line of a bulk request",
     ),
     Setting::new(
         "limits.request_timeout_ms",
         Is("60000"),
         Millis { min: 10, max: HOUR_MS, set: |s, v| s.limits.request_timeout = v },
         "until a request is answered",
+    ),
+    Setting::new(
+        "limits.stall_timeout_ms",
+        Is("30000"),
+        Millis { min: 10, max: HOUR_MS, set: |s, v| s.limits.stall_timeout = v },
+        "until a client takes more of its answer, before it is cut off",
     ),
     Setting::new(
         "limits.connections_max",
@@ -392,6 +410,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         Is("20000"),
         Count { min: 1, max: 1_000_000, set: |s, v| s.limits.json_items = small(v) },
         "most items of one array, and members of one object, in a request's JSON",
+    ),
+    Setting::new(
+        "feed.readers_max",
+        Is("1000"),
+        Count { min: 1, max: 1_000_000, set: |s, v| s.feed_readers_max = small(v) },
+        "readers of the feed as a stream at once; more are refused with 503",
     ),
     Setting::new(
         "shutdown.drain_ms",

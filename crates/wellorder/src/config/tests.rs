@@ -103,15 +103,19 @@ fn the_defaults() {
     lane.queue_mib = 64
     lane.batch_max = 512
     limits.body_kib = 256
+    limits.bulk_mib = 16
+    limits.bulk_requests_max = 32
     limits.headers_max = 64
     limits.header_kib = 16
     limits.uri_kib = 8
     limits.header_timeout_ms = 10000
     limits.body_timeout_ms = 30000
     limits.request_timeout_ms = 60000
+    limits.stall_timeout_ms = 30000
     limits.connections_max = 10000
     limits.json_depth = 32
     limits.json_items = 20000
+    feed.readers_max = 1000
     shutdown.drain_ms = 10000
     ");
 }

@@ -10,6 +10,7 @@
 mod audit;
 mod bad_input;
 mod bad_requests;
+mod bulk;
 mod cli;
 mod cli_orders;
 mod config;
@@ -17,6 +18,7 @@ mod disk;
 mod docs;
 mod durability;
 mod faults;
+mod feed;
 mod folder;
 mod followers;
 mod harness;
@@ -31,6 +33,7 @@ mod redrives;
 mod roles;
 mod shutdown;
 mod v1;
+mod waits;
 
 use serde_json::Value;
 

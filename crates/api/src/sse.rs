@@ -1,0 +1,320 @@
+//! `GET /v1/events` as a stream of server-sent events (WHATWG HTML §9.2).
+
+use crate::Api;
+use crate::cursor::Signer;
+use crate::params::{Params, after_refused};
+use crate::problem::{Failure, Offence, cursor_refused};
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use edge::{Caller, Stalled};
+use futures_util::stream::unfold;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use metrics::Gauge;
+use order_core::journal::{Cursor, Event};
+use order_core::live::{Batch, End, Reader};
+use order_core::{Error, Fault, TenantId};
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Keeps proxies from holding events back.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const EVENT_STREAM: &str = "text/event-stream";
+/// Silence after which something is sent all the same.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Sent first: how long a browser waits before it comes back, in milliseconds. It also gets the head through.
+const GREETING: &str = "retry: 1000\n\n";
+
+/// Whether the client asks for a stream.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(EVENT_STREAM));
+        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+/// Opens a stream; what is wrong with the cursor is told before it begins.
+pub(crate) async fn open(
+    api: &Arc<Api>,
+    stalled: Option<Stalled>,
+    caller: Caller,
+    headers: &HeaderMap,
+    params: Params,
+) -> Result<Response, Failure> {
+    let params = params.read(&["after"]);
+    let after = params.get("after").map(str::to_owned);
+    params.settle()?;
+    let install = api.app.storage.install();
+    let signer = Signer::new(install, &caller.tenant);
+    let (text, refused): (_, fn(Error) -> Failure) = match last_event_id(headers) {
+        Some(text) => (Some(text), last_event_id_refused),
+        None => (after, after_refused),
+    };
+    let cursor = match text {
+        Some(text) => signer.read_journal(&text).map_err(|rejection| refused(rejection.into()))?,
+        None => Cursor::beginning(install.epoch, install.shards),
+    };
+    let seat = Arc::clone(&api.readers).try_acquire_owned().map_err(|_| Fault::Overloaded)?;
+    let reader = Reader::open(Arc::clone(&api.app), cursor.clone()).await.map_err(refused)?;
+    let readers = metrics::gauge!("wellorder_feed_readers");
+    readers.increment(1.0);
+    let stream = Stream {
+        api: Arc::clone(api),
+        tenant: caller.tenant,
+        reader,
+        told: cursor,
+        state: State::Opened,
+        heartbeat_at: Instant::now() + HEARTBEAT,
+        stalled,
+        readers,
+        _seat: seat,
+    };
+    let body = Body::from_stream(unfold(stream, Stream::step));
+    let mut response = edge::respond::with_type(StatusCode::OK, HeaderValue::from_static(EVENT_STREAM), body);
+    response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    // Whoever is cut must not take the rest of the connection for more of the stream.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(response)
+}
+
+/// The cursor with which a client comes back. What is no text is no cursor either.
+fn last_event_id(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(LAST_EVENT_ID)?;
+    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+fn last_event_id_refused(error: Error) -> Failure {
+    cursor_refused(error, |code, message| Offence::parameter("Last-Event-ID", code, message))
+}
+
+/// One reader's stream.
+struct Stream {
+    api: Arc<Api>,
+    tenant: TenantId,
+    reader: Reader,
+    /// The cursor that the client knows.
+    told: Cursor,
+    state: State,
+    heartbeat_at: Instant,
+    stalled: Option<Stalled>,
+    readers: Gauge,
+    _seat: OwnedSemaphorePermit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Opened,
+    Running,
+    Over,
+}
+
+impl Stream {
+    async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        let piece = match self.state {
+            State::Opened => {
+                self.state = State::Running;
+                Bytes::from_static(GREETING.as_bytes())
+            }
+            State::Running => self.next().await?,
+            State::Over => return None,
+        };
+        self.heartbeat_at = Instant::now() + HEARTBEAT;
+        Some((Ok(piece), self))
+    }
+
+    /// What is sent next; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let batch = match self.reader.next(self.heartbeat_at).await {
+                Ok(batch) => batch,
+                Err(end) => return self.end(end),
+            };
+            let text: Bytes = match batch {
+                Batch::Idle => return Some(self.heartbeat()),
+                Batch::Shared(page) => {
+                    let render = |page: &order_core::live::Page| self.render(&page.from, &page.events);
+                    Bytes::from_owner(Arc::<[u8]>::from(page.text(&self.tenant, render)))
+                }
+                Batch::Own(from, events) => self.render(&from, &events).into(),
+            };
+            if !text.is_empty() {
+                self.told.clone_from(self.reader.cursor());
+                return Some(text);
+            }
+            // Others' events are no sign of life for this reader.
+            if Instant::now() >= self.heartbeat_at {
+                return Some(self.heartbeat());
+            }
+        }
+    }
+
+    /// This tenant's events, each with the cursor behind it.
+    fn render(&self, from: &Cursor, events: &[Event]) -> String {
+        let signer = Signer::new(self.api.app.storage.install(), &self.tenant);
+        let mut cursor = from.clone();
+        let mut text = String::new();
+        for event in events {
+            cursor.pass(event);
+            if event.tenant == self.tenant {
+                // Neither names nor JSON hold line breaks.
+                let frame = (signer.journal(&cursor), event.kind.as_str(), event.to_json());
+                let written = write!(text, "id: {}\nevent: {}\ndata: {}\n\n", frame.0, frame.1, frame.2);
+                debug_assert!(written.is_ok());
+            }
+        }
+        text
+    }
+
+    /// A comment. Where others' events were passed over, also the cursor behind them: an id without data tells the
+    /// client where to come back, and is no event.
+    fn heartbeat(&mut self) -> Bytes {
+        if self.told == *self.reader.cursor() {
+            return Bytes::from_static(b":\n\n");
+        }
+        self.told.clone_from(self.reader.cursor());
+        let signer = Signer::new(self.api.app.storage.install(), &self.tenant);
+        format!(":\nid: {}\n\n", signer.journal(&self.told)).into()
+    }
+
+    fn end(&mut self, end: End) -> Option<Bytes> {
+        self.state = State::Over;
+        match end {
+            End::Stopping => None,
+            End::Slow => {
+                cut("slow");
+                Some(Bytes::from_static(b": cut off: events came faster than they were taken\n\n"))
+            }
+            End::Failed(error) => {
+                tracing::warn!(%error, "a stream of events ended: the journal cannot be read");
+                Some(Bytes::from_static(b": the journal cannot be read now\n\n"))
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.readers.decrement(1.0);
+        if self.stalled.as_ref().is_some_and(Stalled::is_so) {
+            cut("stalled");
+        }
+    }
+}
+
+fn cut(reason: &'static str) {
+    metrics::counter!("wellorder_feed_readers_cut_total", "reason" => reason).increment(1);
+}
+
+/// Describes what streams count.
+pub(crate) fn describe() {
+    metrics::describe_gauge!("wellorder_feed_readers", "Readers of the feed as a stream");
+    metrics::describe_counter!(
+        "wellorder_feed_readers_cut_total",
+        "Readers of the feed that were cut off: `slow` ones fell behind, `stalled` ones took nothing"
+    );
+    metrics::describe_counter!("wellorder_bulk_lines_total", "Lines of bulk requests, by how they ended");
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    use super::*;
+    use crate::Streams;
+    use order_core::lane::LanePolicy;
+    use order_core::{App, OrderId};
+    use testkit::build::{intake, tenant};
+    use testkit::{ManualClock, MemoryStorage, SeededIds};
+
+    async fn stream(app: &Arc<App>, whose: &str) -> Stream {
+        let api = Api::new(Arc::clone(app), None, Streams::default());
+        let install = app.storage.install();
+        let cursor = Cursor::beginning(install.epoch, install.shards);
+        Stream {
+            reader: Reader::open(Arc::clone(app), cursor.clone()).await.unwrap(),
+            tenant: tenant(whose),
+            told: cursor,
+            state: State::Running,
+            heartbeat_at: Instant::now(),
+            stalled: None,
+            readers: Gauge::noop(),
+            _seat: Arc::clone(&api.readers).try_acquire_owned().unwrap(),
+            api,
+        }
+    }
+
+    async fn text(stream: &mut Stream) -> String {
+        String::from_utf8(stream.next().await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tenant_sees_its_own_events_and_moves_on_over_those_of_others() {
+        let (storage, ids) = (MemoryStorage::new(), SeededIds::new(1));
+        let app = App::start(storage.port(), ManualClock::new(), ids, LanePolicy::default());
+        for (whose, reference) in [("ours", "a"), ("theirs", "b"), ("ours", "c"), ("theirs", "d")] {
+            app.accept(intake(reference).tenant(whose).build()).await.unwrap();
+        }
+        let mut ours = stream(&app, "ours").await;
+        let told = text(&mut ours).await;
+        assert_eq!(told.matches("event: order.accepted\ndata: {").count(), 2, "{told}");
+        let own = |reference: &str| {
+            let id: OrderId = testkit::build::id_of(&intake(reference).tenant("ours").build());
+            told.contains(&id.to_string())
+        };
+        assert!(own("a") && own("c"));
+        let ids: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+        let signer = Signer::new(app.storage.install(), &ours.tenant);
+        assert_eq!(ids.len(), 2);
+        assert!(ids.iter().all(|id| signer.read_journal(id).is_ok()));
+        ours.heartbeat_at = Instant::now();
+        assert_eq!(text(&mut ours).await, ":\n\n");
+
+        // Whoever sees nothing of its own is told how far it is all the same, once.
+        let mut quiet = stream(&app, "quiet").await;
+        let told = text(&mut quiet).await;
+        let id = told.strip_prefix(":\nid: ").and_then(|rest| rest.strip_suffix("\n\n")).unwrap();
+        let signer = Signer::new(app.storage.install(), &quiet.tenant);
+        assert_eq!(signer.read_journal(id), Ok(quiet.reader.cursor().clone()));
+        assert_eq!(text(&mut quiet).await, ":\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_stream_begins_with_a_greeting_and_ends_with_a_word() {
+        let (storage, ids) = (MemoryStorage::new(), SeededIds::new(1));
+        let app = App::start(storage.port(), ManualClock::new(), ids, LanePolicy::default());
+        let mut opened = stream(&app, "ours").await;
+        opened.state = State::Opened;
+        let Some((Ok(greeting), running)) = opened.step().await else { panic!("no greeting") };
+        assert_eq!(greeting, GREETING);
+        storage.fail_next_read(Fault::Overloaded);
+        let Some((Ok(last), over)) = running.step().await else { panic!("no last word") };
+        assert!(last.starts_with(b": the journal cannot be read"));
+        assert!(over.step().await.is_none());
+        let running = stream(&app, "ours").await;
+        app.stop();
+        assert!(running.step().await.is_none());
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_by_name() {
+        let asked = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            is_asked_for(&headers)
+        };
+        for yes in ["text/event-stream", "Text/Event-Stream; q=0.5", "application/json, text/event-stream"] {
+            assert!(asked(yes), "{yes}");
+        }
+        for no in ["*/*", "text/*", "application/json", "text/event-stream;q=0", ""] {
+            assert!(!asked(no), "{no}");
+        }
+        assert!(!is_asked_for(&HeaderMap::new()));
+    }
+}
