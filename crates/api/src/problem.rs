@@ -149,7 +149,6 @@ impl Problem {
     }
 
     fn respond(&self, request_id: &RequestId) -> Response {
-        let body = self.to_json(request_id);
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = HeaderValue::from_static("application/problem+json");
         edge::respond::with_type(status, content_type, self.to_json(request_id).to_string())
