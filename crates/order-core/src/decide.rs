@@ -85,7 +85,7 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
     }
     let name = change.kind.name();
     match ruling(name, order.processing, order.fulfilment, order.withdrawn) {
-        Ruling::Change => Ok(decided(order, &change.kind)),
+        Ruling::Change => Ok(decided(order, &change.kind, change.now)),
         Ruling::Already => Ok(None),
         Ruling::Refused => Err(Rejection::IllegalChange {
             change: name,
@@ -96,7 +96,7 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
     }
 }
 
-fn decided(order: &Order, kind: &ChangeKind) -> Option<Decision> {
+fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision> {
     let (body, work) = match kind {
         ChangeKind::Revise { content, requeue } => {
             let changed = intake::differences(&order.content, content);
@@ -126,7 +126,13 @@ fn decided(order: &Order, kind: &ChangeKind) -> Option<Decision> {
         }
         ChangeKind::Erase => {
             let pointers = ERASED_POINTERS.iter().map(|&pointer| pointer.to_owned()).collect();
-            (EventBody::Erased { pointers }, WorkEffect::Keep)
+            // Whoever holds the work knows what is erased now, and would write it back with the words of a failure.
+            let work = order.lease.map_or(WorkEffect::Keep, |lease| WorkEffect::Due {
+                at: now,
+                attempt: lease.attempt.saturating_sub(1),
+                settled: false,
+            });
+            (EventBody::Erased { pointers }, work)
         }
     };
     Some(Decision { body: Some(body), work })

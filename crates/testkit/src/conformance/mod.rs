@@ -51,6 +51,7 @@ macro_rules! conformance {
                 a_late_finish_counts_while_nobody_else_claimed,
                 a_token_is_worthless_once_somebody_else_claimed,
                 a_change_that_requeues_takes_the_lease_away,
+                an_erasure_takes_the_lease_away_and_uses_up_nothing,
                 a_change_that_does_not_requeue_leaves_the_lease,
                 a_heartbeat_extends_what_is_held_and_names_what_is_lost,
                 lapses_use_up_no_attempt_and_ten_in_a_row_park,

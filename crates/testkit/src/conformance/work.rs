@@ -187,6 +187,36 @@ pub async fn a_change_that_requeues_takes_the_lease_away(rig: Rig) {
     rig.assert_sound().await;
 }
 
+/// A try that began before an erasure knows what was erased. Its words must not come in behind it.
+pub async fn an_erasure_takes_the_lease_away_and_uses_up_nothing(rig: Rig) {
+    let order = rig.new_order(intake("A-1").customer(Some("Ada"))).await;
+    let first = rig.claim_one().await;
+    rig.settle(&first, retry(&rig, SECOND)).await.expect("the lease is held");
+    rig.clock.advance(SECOND);
+    let old = rig.claim_one().await;
+    assert_eq!((old.attempt, old.order.content.customer.as_deref()), (2, Some("Ada")));
+    rig.clock.tick();
+    let erased = rig.changed(order.id, ChangeKind::Erase).await;
+    assert_eq!((erased.processing, erased.lease), (Processing::Queued, None), "the lease is taken away");
+    let words = |why: &str| Outcome::Park { why: why.to_owned() };
+    assert_eq!(rig.settle(&old, words("Ada is unknown")).await, Err(Rejection::LeaseLost));
+    assert_eq!(rig.heartbeat(vec![(order.id, old.token)]).await, [old.token], "the old token is lost");
+    let new = rig.claim_one().await;
+    assert_eq!((new.attempt, new.lapses, new.effect_key), (2, 0, old.effect_key), "the same try once more");
+    assert_eq!(new.order.content.customer, None, "of the order as it is now");
+    rig.settle(&new, words("nobody is there")).await.expect("the new lease is held");
+    assert!(rig.events(order.id).await.iter().all(|event| !event.data.contains("Ada")));
+    rig.assert_sound().await;
+
+    // Work that nobody holds stays due when it was.
+    let waiting = rig.new_order(intake("A-2")).await;
+    let leased = rig.claim_one().await;
+    rig.settle(&leased, retry(&rig, SECOND)).await.expect("the lease is held");
+    rig.changed(waiting.id, ChangeKind::Erase).await;
+    assert_eq!(rig.claim(1).await.next_due, Some(rig.now().plus(SECOND)));
+    rig.assert_sound().await;
+}
+
 /// Other changes leave the work where it is.
 pub async fn a_change_that_does_not_requeue_leaves_the_lease(rig: Rig) {
     let order = rig.new_order(intake("A-1")).await;
