@@ -107,7 +107,8 @@ pub enum ChangeKind {
     Revise {
         /// The new content, whole.
         content: Box<Content>,
-        /// Whether it must be processed again.
+        /// Whether it must be processed again when nothing is left to do, or when it is parked. Open work starts anew in
+        /// any case, so that what is processed is the newest content.
         requeue: bool,
     },
     /// Soft delete or cancel.

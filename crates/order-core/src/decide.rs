@@ -9,7 +9,7 @@ use crate::intake;
 use crate::lease::{Outcome, Work};
 use crate::order::Order;
 use crate::order::event::{ERASED_POINTERS, EventBody};
-use crate::order::state::{Processing, Ruling, ruling};
+use crate::order::state::{Processing, Ruling};
 use std::time::Duration;
 
 /// What becomes of the order's work row.
@@ -84,7 +84,7 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
         return Err(Rejection::VersionMismatch { expected, actual: order.version });
     }
     let name = change.kind.name();
-    match ruling(name, order.processing, order.fulfilment, order.withdrawn) {
+    match order.ruling(name) {
         Ruling::Change => Ok(decided(order, &change.kind, change.now)),
         Ruling::Already => Ok(None),
         Ruling::Refused => Err(Rejection::IllegalChange {
@@ -103,18 +103,16 @@ fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision>
             if changed.is_empty() {
                 return None;
             }
-            let work = if *requeue { WorkEffect::Fresh } else { WorkEffect::Keep };
-            (EventBody::Revised { content: content.clone(), changed, requeued: *requeue }, work)
+            // Open work starts anew: whoever holds it, or tried it before, has the old content.
+            let requeued = *requeue || must_have_work(order);
+            let work = if requeued { WorkEffect::Fresh } else { WorkEffect::Keep };
+            (EventBody::Revised { content: content.clone(), changed, requeued }, work)
         }
         ChangeKind::Withdraw { reason, by, requeue } => {
             let work = if *requeue { WorkEffect::Fresh } else { WorkEffect::Drop };
             (EventBody::Withdrawn { reason: reason.clone(), by: by.clone(), requeued: *requeue }, work)
         }
         ChangeKind::Ship { shipped_at, tracking_number } => {
-            // A shipment that is told of after the delivery only fills in when it was, once.
-            if order.shipped_at.is_some() {
-                return None;
-            }
             let tracking_number = tracking_number.clone();
             (EventBody::Shipped { shipped_at: *shipped_at, tracking_number }, WorkEffect::Keep)
         }

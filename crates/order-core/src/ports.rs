@@ -64,6 +64,15 @@ pub trait Storage: Send + Sync {
     /// The events of one order, oldest first; `None` when there is no such order.
     async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault>;
 
+    /// One order with its work and its newest events, in one snapshot: at most `events_max` events, and perhaps
+    /// fewer where they are larger than about 4 MiB, but one at least.
+    async fn dossier(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        events_max: u32,
+    ) -> Result<Option<OrderDossier>, Fault>;
+
     /// The events of one shard behind position `after`, at most `limit`, in order.
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault>;
 

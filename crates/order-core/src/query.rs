@@ -105,12 +105,12 @@ pub struct FollowerRow {
     pub updated_at: Timestamp,
 }
 
-/// One order with all that belongs to it, read in one snapshot; for audits.
+/// One order with all that belongs to it, read in one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderDossier {
     /// The row.
     pub order: Order,
-    /// Its events as the journal chains them, oldest first.
+    /// Its events as the journal chains them, oldest first; where not all are asked for, the newest of them.
     pub events: Vec<Event>,
     /// Its work row.
     pub work: Option<Work>,

@@ -203,6 +203,17 @@ impl Storage for SqliteStorage {
         self.readers.with(read).await
     }
 
+    async fn dossier(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        events_max: u32,
+    ) -> Result<Option<OrderDossier>, Fault> {
+        let (ids, shards) = (Arc::clone(&self.ids), self.install.shards);
+        let read = move |conn: &rusqlite::Connection| read::dossier(conn, &ids, shards, order_id, events_max);
+        Ok(self.readers.with(read).await?.filter(|dossier| dossier.order.tenant == *tenant))
+    }
+
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         self.readers.with(move |conn| read::journal(conn, shard, after, limit)).await
     }

@@ -1,12 +1,13 @@
 //! Reads of one order, of the journal and of followers; shared by the writer and the readers.
 
-use crate::apply::parse_filter;
+use crate::apply::{load_number, parse_filter};
+use crate::ids::OrderIds;
 use crate::rows::{EVENT_COLUMNS, blob, collect, event, last_place, place, position, uuid};
 use order_core::clock::Timestamp;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::order::event::EventType;
-use order_core::query::{FollowerRow, Tally};
+use order_core::query::{FollowerRow, OrderDossier, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use std::sync::LazyLock;
@@ -24,19 +25,48 @@ static EVENTS_AFTER: LazyLock<String> = LazyLock::new(|| {
 /// The events of the order whose newest one lies at `position`, oldest first, as far as they are kept. Stops where the
 /// chain does not lead backwards: an audit sees that a version is missing.
 pub(crate) fn chain(conn: &Connection, shard: Shard, position: u64) -> rusqlite::Result<Vec<Event>> {
+    newest(conn, shard, position, usize::MAX, usize::MAX)
+}
+
+/// As [`chain`], but no more than the newest `events_max`, and none beyond the one that makes it `bytes_max` bytes.
+fn newest(
+    conn: &Connection,
+    shard: Shard,
+    position: u64,
+    events_max: usize,
+    bytes_max: usize,
+) -> rusqlite::Result<Vec<Event>> {
     let mut statement = conn.prepare_cached(&EVENT_AT)?;
     let mut events: Vec<Event> = Vec::new();
-    let mut next = position;
-    while next > 0 {
+    let (mut next, mut bytes) = (position, 0);
+    while next > 0 && events.len() < events_max && bytes < bytes_max {
         let Some(found) = statement.query_row([place(shard, next)], event).optional()? else { break };
         if found.prev_position >= next {
             break;
         }
         next = found.prev_position;
+        bytes += found.data.len();
         events.push(found);
     }
     events.reverse();
     Ok(events)
+}
+
+/// An order, whoever owns it, with its work and its newest events, in one snapshot.
+pub(crate) fn dossier(
+    conn: &Connection,
+    ids: &OrderIds,
+    shards: u16,
+    order_id: OrderId,
+    events_max: u32,
+) -> rusqlite::Result<Option<OrderDossier>> {
+    // Before the snapshot begins: what is merged meanwhile leaves the memory and is not in the snapshot.
+    let Some(number) = ids.number(conn, order_id)? else { return Ok(None) };
+    let snapshot = conn.unchecked_transaction()?;
+    let Some((order, work)) = load_number(&snapshot, number)? else { return Ok(None) };
+    let events_max = usize::try_from(events_max).unwrap_or(usize::MAX);
+    let events = newest(&snapshot, order_id.shard(shards), order.last_position, events_max, PAGE_BYTES_MAX)?;
+    Ok(Some(OrderDossier { order, events, work, found: true }))
 }
 
 /// Events of one shard behind `after`, at most `limit` of them and about [`PAGE_BYTES_MAX`].

@@ -138,6 +138,15 @@ impl Storage for Wrapped {
         self.inner.order_events(tenant, order_id).await
     }
 
+    async fn dossier(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        events_max: u32,
+    ) -> Result<Option<OrderDossier>, Fault> {
+        self.inner.dossier(tenant, order_id, events_max).await
+    }
+
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         self.inner.journal(shard, after, limit).await
     }

@@ -344,6 +344,8 @@ impl Order {
             EventBody::Accepted(_) | EventBody::Unknown => {}
             EventBody::Revised { content, requeued, .. } => {
                 self.content = (**content).clone();
+                // Whatever work comes next, a redrive's too, is for the new content: another effect.
+                self.cause = place.event_id;
                 self.requeue(*requeued, place.event_id);
             }
             EventBody::Processed { attempt, started_at } => {

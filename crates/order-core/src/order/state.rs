@@ -1,5 +1,6 @@
 //! The two axes of an order's state, and the one table of legal changes.
 
+use super::Order;
 use std::fmt;
 
 macro_rules! words {
@@ -89,7 +90,7 @@ pub enum Ruling {
 /// The table: is `change` legal for an order in this state? `processing` is the stored one (never `running`).
 ///
 /// Facts of fulfilment may come in any order and never go back: a delivery makes an unshipped order delivered at
-/// once, and a shipment that comes late only fills in when it was (its caller checks that).
+/// once, and a shipment that comes late only fills in when it was ([`Order::ruling`] knows whether that is known).
 pub fn ruling(change: ChangeName, processing: Processing, fulfilment: Fulfilment, withdrawn: bool) -> Ruling {
     use ChangeName as C;
     use Fulfilment as F;
@@ -108,6 +109,22 @@ pub fn ruling(change: ChangeName, processing: Processing, fulfilment: Fulfilment
         (C::Redrive, _, _, P::Parked) => Ruling::Change,
         (C::Redrive, _, _, P::Queued | P::Running | P::Done) => Ruling::Refused,
         (C::Erase, _, _, _) => Ruling::Change,
+    }
+}
+
+impl Order {
+    /// What the table says of a change of this order now.
+    pub fn ruling(&self, change: ChangeName) -> Ruling {
+        match (change, ruling(change, self.processing, self.fulfilment, self.withdrawn)) {
+            // A shipment that is told of after the delivery only fills in when it was, once.
+            (ChangeName::Ship, Ruling::Change) if self.shipped_at.is_some() => Ruling::Already,
+            (_, ruling) => ruling,
+        }
+    }
+
+    /// The changes that would change this order now.
+    pub fn legal_changes(&self) -> impl Iterator<Item = ChangeName> {
+        ChangeName::ALL.iter().copied().filter(|&change| self.ruling(change) == Ruling::Change)
     }
 }
 

@@ -53,6 +53,7 @@ macro_rules! conformance {
                 a_change_that_requeues_takes_the_lease_away,
                 an_erasure_takes_the_lease_away_and_uses_up_nothing,
                 a_change_that_does_not_requeue_leaves_the_lease,
+                a_revision_makes_work_when_asked_and_names_what_comes_next,
                 a_heartbeat_extends_what_is_held_and_names_what_is_lost,
                 lapses_use_up_no_attempt_and_ten_in_a_row_park,
                 a_try_that_ended_clears_the_lapses,
@@ -88,6 +89,7 @@ macro_rules! conformance {
                 tenants_are_apart_in_every_read_and_change,
                 a_change_within_one_source_does_not_reach_another,
                 the_tally_is_what_counting_gives,
+                an_order_is_read_with_its_work_and_its_newest_events,
             }
             follow {
                 a_follower_is_made_once_and_begins_where_it_is_told,

@@ -293,3 +293,33 @@ fn count(tally: &mut Tally, order: &Order, now: Processing) {
         tally.processing_micros += u64::try_from(processed.since(started).as_micros()).expect("a short time");
     }
 }
+
+/// An order is read with its work and its newest events, as many as are asked for.
+pub async fn an_order_is_read_with_its_work_and_its_newest_events(rig: Rig) {
+    let order = rig.new_order(intake("A-1")).await;
+    for total in 1..=4 {
+        let content = Box::new(intake("A-1").total(&total.to_string()).build().content);
+        rig.changed(order.id, ChangeKind::Revise { content, requeue: false }).await;
+    }
+    rig.new_order(intake("A-2").no_reference()).await;
+    let owner = TenantId::default_tenant();
+    let leased = rig.claim_one().await;
+    let all = rig.events(order.id).await;
+    for events_max in [1, 2, 5, 1_000] {
+        let found = rig.storage().dossier(&owner, order.id, events_max).await.expect("a read");
+        let dossier = found.expect("the order is there");
+        assert_eq!(dossier.order, rig.order(order.id).await, "the order, with its lease");
+        let shown = all.len().min(usize::try_from(events_max).expect("a small number"));
+        assert_eq!(dossier.events, all[all.len() - shown..], "the newest {events_max}, oldest first");
+        let work = dossier.work.expect("its work is open");
+        assert_eq!((work.token, work.due_at), (Some(leased.token), leased.until));
+        assert_eq!((work.attempt, work.lapses, work.claimed_at), (0, 0, Some(leased.began_at)));
+    }
+    rig.settle(&leased, Outcome::Done).await.expect("the lease is held");
+    let found = rig.storage().dossier(&owner, order.id, 1).await.expect("a read");
+    assert_eq!(found.expect("the order is there").work, None, "nothing is left to do");
+    for (tenant, order_id) in [(tenant("acme"), order.id), (owner, OrderId(uuid::Uuid::from_u128(7)))] {
+        let found = rig.storage().dossier(&tenant, order_id, 10).await.expect("a read");
+        assert_eq!(found, None, "another tenant's, or none");
+    }
+}

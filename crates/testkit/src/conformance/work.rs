@@ -152,7 +152,10 @@ pub async fn a_token_is_worthless_once_somebody_else_claimed(rig: Rig) {
 pub async fn a_change_that_requeues_takes_the_lease_away(rig: Rig) {
     let content = Box::new(intake("A-1").total("25").build().content);
     let withdraw = |requeue| ChangeKind::Withdraw { reason: "r".to_owned(), by: "b".to_owned(), requeue };
-    let kinds = [("revise", ChangeKind::Revise { content, requeue: true }), ("withdraw", withdraw(true))];
+    // A revision of open work does so whether asked or not: what is processed is the newest content.
+    let revise = |requeue| ChangeKind::Revise { content: content.clone(), requeue };
+    let kinds =
+        [("revise", revise(true)), ("revise in any case", revise(false)), ("withdraw", withdraw(true))];
     for (name, kind) in kinds {
         let order = rig.new_order(intake(name)).await;
         let old = rig.claim_one().await;
@@ -217,15 +220,52 @@ pub async fn an_erasure_takes_the_lease_away_and_uses_up_nothing(rig: Rig) {
     rig.assert_sound().await;
 }
 
+/// Where no work is open, a revision makes some only when asked; what comes next is for the new content, under a key of
+/// its own.
+pub async fn a_revision_makes_work_when_asked_and_names_what_comes_next(rig: Rig) {
+    let revise = |total: &str, requeue| {
+        let content = Box::new(intake("A-1").total(total).build().content);
+        ChangeKind::Revise { content, requeue }
+    };
+    let order = rig.new_order(intake("A-1")).await;
+    let leased = rig.claim_one().await;
+    let failed = rig.settle(&leased, retry(&rig, LEASE)).await.expect("the lease is held");
+    assert_eq!(failed.attempt, 1);
+    let revised = rig.changed(order.id, revise("20", false)).await;
+    assert_eq!((revised.processing, revised.attempt), (Processing::Queued, 0), "it starts anew");
+    let leased = rig.claim_one().await;
+    assert_eq!((leased.attempt, leased.order.content.total.to_string().as_str()), (1, "20"), "due at once");
+    assert_eq!(leased.effect_key, revised.cause);
+    rig.settle(&leased, Outcome::Park { why: "no".to_owned() }).await.expect("the lease is held");
+    let parked = rig.changed(order.id, revise("21", false)).await;
+    assert_eq!((parked.processing, parked.attempt), (Processing::Parked, 1), "an operator looks at it");
+    assert_eq!(rig.claim(1).await, Claimed::default(), "nothing is due");
+    let redrive = ChangeKind::Redrive { reason: "mended".to_owned(), by: "op".to_owned() };
+    rig.changed(order.id, redrive).await;
+    let leased = rig.claim_one().await;
+    assert_eq!(leased.effect_key, parked.cause);
+    assert_ne!(leased.effect_key, revised.cause, "new content is another effect, after a redrive too");
+    let done = rig.settle(&leased, Outcome::Done).await.expect("the lease is held");
+    let corrected = rig.changed(order.id, revise("22", false)).await;
+    assert_eq!((corrected.processing, corrected.processed_at), (Processing::Done, done.processed_at));
+    assert_eq!(rig.claim(1).await, Claimed::default(), "what is done is not done again");
+    let again = rig.changed(order.id, revise("23", true)).await;
+    assert_eq!((again.processing, again.attempt, again.processed_at), (Processing::Queued, 0, None));
+    let leased = rig.claim_one().await;
+    assert_eq!((leased.effect_key, leased.attempt), (again.cause, 1), "unless asked for");
+    rig.assert_sound().await;
+}
+
 /// Other changes leave the work where it is.
 pub async fn a_change_that_does_not_requeue_leaves_the_lease(rig: Rig) {
     let order = rig.new_order(intake("A-1")).await;
     let leased = rig.claim_one().await;
     rig.clock.tick();
-    let content = Box::new(intake("A-1").total("25").build().content);
-    let revised = rig.changed(order.id, ChangeKind::Revise { content, requeue: false }).await;
-    assert_eq!(revised.lease.map(|lease| lease.token), Some(leased.token), "the lease stays");
-    rig.changed(order.id, ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None }).await;
+    let shipped = ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None };
+    for kind in [shipped, ChangeKind::Deliver { delivered_at: rig.now() }] {
+        let changed = rig.changed(order.id, kind).await;
+        assert_eq!(changed.lease.map(|lease| lease.token), Some(leased.token), "the lease stays");
+    }
     let done = rig.settle(&leased, Outcome::Done).await.expect("the lease is held");
     assert_eq!(done.version, 4);
     rig.assert_sound().await;

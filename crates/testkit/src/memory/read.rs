@@ -59,6 +59,22 @@ impl Storage for MemoryStorage {
         Ok(order.map(|order| state.events_of(order.id)))
     }
 
+    async fn dossier(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        events_max: u32,
+    ) -> Result<Option<OrderDossier>, Fault> {
+        let state = self.reading()?;
+        let order = state.orders.get(&order_id).filter(|order| order.tenant == *tenant);
+        Ok(order.map(|order| {
+            let mut dossier = state.dossier(order.id);
+            let older = dossier.events.len().saturating_sub(rows(events_max));
+            dossier.events.drain(..older);
+            dossier
+        }))
+    }
+
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         let state = self.reading()?;
         let behind =
