@@ -31,6 +31,9 @@ pub(crate) fn writer(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Co
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // An erasure can blank what a row holds now, not what earlier forms of it left behind on its pages: nothing may be
+    // left behind at any time.
+    conn.pragma_update(None, "secure_delete", true)?;
     Ok(conn)
 }
 

@@ -16,6 +16,7 @@ mod migrate;
 mod read;
 mod readers;
 mod rows;
+mod scrub;
 mod writer;
 
 pub use meta::Seed;
@@ -90,6 +91,7 @@ impl SqliteStorage {
         let leases_expired = apply::live_leases(&conn, now).map_err(fault)?;
         let install = Arc::new(install);
         let guard = Arc::new(Guard::new(&options.path, options.free_bytes_min));
+        scrub::pay(&conn, &guard, u64::MAX);
         let ids = Arc::new(OrderIds::load(&conn).map_err(fault)?);
         let checkpoints = Checkpoints::start(&options.path, &guard)
             .map_err(|error| unavailable(format!("cannot start the thread for checkpoints: {error}")))?;
@@ -105,6 +107,9 @@ impl SqliteStorage {
             busy_timeout: options.busy_timeout,
             suspect: false,
             dirty: true,
+            // An earlier process may have ended before it emptied the log.
+            blanked: Some(0),
+            unscrubbed: false,
             failing: false,
             expire_leases: Some(now),
         })?;

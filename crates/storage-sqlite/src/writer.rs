@@ -6,8 +6,8 @@ use crate::connect;
 use crate::error::{fault, unavailable};
 use crate::guard::{Found, Guard, Identity};
 use crate::ids::{OrderIds, Slice};
-use crate::meta;
-use order_core::command::Command;
+use crate::{meta, scrub};
+use order_core::command::{ChangeKind, Command};
 use order_core::ports::Committed;
 use order_core::query::Install;
 use order_core::{Fault, Timestamp, fault_point};
@@ -21,6 +21,12 @@ use tokio::sync::oneshot;
 
 /// With nothing to do for so long, the log is carried into the database and emptied.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Longest wait for those who read in the log that an erasure wants emptied; nobody commits meanwhile.
+const PATIENCE_WITH_READERS: Duration = Duration::from_millis(100);
+
+/// Commits after which it is tried again to empty a log that somebody read in.
+const COMMITS_BETWEEN_TRIES: u32 = 100;
 
 /// Longest wait for the write lock while commits fail.
 const PATIENCE_WHILE_FAILING: Duration = Duration::from_millis(100);
@@ -60,6 +66,10 @@ pub(crate) struct WriterState {
     pub(crate) suspect: bool,
     /// Whether the log holds anything.
     pub(crate) dirty: bool,
+    /// Set while the log may still hold what an erasure blanked: commits since it was tried to empty it.
+    pub(crate) blanked: Option<u32>,
+    /// Whether something was erased since the database was built anew.
+    pub(crate) unscrubbed: bool,
     /// Whether the last commit failed for want of a usable database.
     pub(crate) failing: bool,
     /// Leases of an earlier process become due at this moment, with the first commit: a start must not need room.
@@ -109,6 +119,10 @@ impl WriterState {
         metrics::histogram!("wellorder_storage_commit_seconds").record(began.elapsed().as_secs_f64());
         metrics::histogram!("wellorder_storage_commit_commands").record(commands.len() as f64);
         self.report(&committed, proves);
+        if commands.iter().any(erases) {
+            (self.blanked, self.unscrubbed) = (Some(COMMITS_BETWEEN_TRIES), true);
+        }
+        self.forget_what_was_blanked();
         let went_well = committed.is_ok();
         drop(reply.send(committed));
         if went_well {
@@ -266,18 +280,48 @@ impl WriterState {
                 return self.serve(batch);
             }
         }
-        if self.dirty && self.guard.check(self.identity).is_ok_and(|found| found == Found::Same) {
-            let carried = self.conn.busy_timeout(Duration::ZERO).and_then(|()| {
-                self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-            });
-            let waits = self.conn.busy_timeout(self.busy_timeout);
-            self.dirty = !matches!(carried, Ok(0));
-            self.suspect |= carried.is_err() || waits.is_err();
+        if self.dirty && self.empty_log(Duration::ZERO) {
+            return;
+        }
+        if self.unscrubbed && self.ready().is_ok() {
+            scrub::pay(&self.conn, &self.guard, scrub::IDLE_BYTES_MAX);
+            (self.unscrubbed, self.dirty) = (false, true);
             return;
         }
         // Nothing to carry: sleep until there is something to do.
         if let Ok(batch) = queue.recv() {
             self.serve(batch);
+        }
+    }
+
+    /// Carries the log into the database and empties it, unless somebody reads in it for longer than `patience`; returns
+    /// whether it was tried.
+    fn empty_log(&mut self, patience: Duration) -> bool {
+        if !self.guard.check(self.identity).is_ok_and(|found| found == Found::Same) {
+            return false;
+        }
+        let carried = self.conn.busy_timeout(patience).and_then(|()| {
+            self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        });
+        let waits = self.conn.busy_timeout(self.busy_timeout);
+        self.dirty = !matches!(carried, Ok(0));
+        self.suspect |= carried.is_err() || waits.is_err();
+        if !self.dirty {
+            self.blanked = None;
+        }
+        true
+    }
+
+    /// Empties the log that holds what an erasure blanked. Before the reply to the erasure, unless somebody reads in the
+    /// log just then; else with a later commit, or when idle.
+    fn forget_what_was_blanked(&mut self) {
+        match &mut self.blanked {
+            Some(commits) if *commits >= COMMITS_BETWEEN_TRIES => {
+                *commits = 0;
+                self.empty_log(PATIENCE_WITH_READERS);
+            }
+            Some(commits) => *commits += 1,
+            None => {}
         }
     }
 
@@ -300,6 +344,10 @@ impl WriterState {
             self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();
         }
     }
+}
+
+fn erases(command: &Command) -> bool {
+    matches!(command, Command::Change(change) if change.kind == ChangeKind::Erase)
 }
 
 fn replaced() -> Fault {

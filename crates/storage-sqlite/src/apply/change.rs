@@ -4,6 +4,7 @@ use super::{Applied, Batch};
 use crate::error::fault;
 use crate::read;
 use crate::rows::place;
+use crate::scrub;
 use order_core::Fault;
 use order_core::command::{Change, ChangeKind, Changed, Reply};
 use order_core::decide;
@@ -24,6 +25,7 @@ impl Batch<'_> {
         if let Some(body) = &decision.body {
             if change.kind == ChangeKind::Erase {
                 self.blank_history(&order)?;
+                scrub::owe(self.conn).map_err(fault)?;
             }
             self.happen(&mut order, body, change.event_id, change.now)?;
         }
