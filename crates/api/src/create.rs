@@ -1,5 +1,6 @@
 //! `POST /v1/orders`.
 
+use crate::actions::order_json;
 use crate::object::{Object, Offences, typed};
 use crate::params::NoParams;
 use crate::prefer::Prefer;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Names the route in stored keys: never changes.
 const KEY_ROUTE: &str = "v1.orders";
 /// The source of orders that name none.
@@ -73,7 +74,7 @@ pub(crate) async fn create(
         Accepted::New(order) => {
             let waited = prefer.settled(&api.app, *order).await;
             let order = &waited.order;
-            let mut response = waited.told(answer(&api, StatusCode::CREATED, order));
+            let mut response = waited.told(answer(&api, &caller, StatusCode::CREATED, order));
             let location = HeaderValue::from_str(&format!("/v1/orders/{}", order.id));
             if let Ok(location) = location {
                 response.headers_mut().insert(header::LOCATION, location);
@@ -82,7 +83,7 @@ pub(crate) async fn create(
         }
         Accepted::Duplicate { order, differs } if differs.is_empty() => {
             let waited = prefer.settled(&api.app, *order).await;
-            let mut response = waited.told(answer(&api, StatusCode::OK, &waited.order));
+            let mut response = waited.told(answer(&api, &caller, StatusCode::OK, &waited.order));
             response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             Ok(response)
         }
@@ -98,14 +99,24 @@ pub(crate) fn duplicate_differs(order: &Order, differs: &[String]) -> Problem {
     problem.with("order_id", order.id.to_string()).with("pointers", pointers)
 }
 
-/// One order as `/v1` shows it, with its version as the entity tag.
-pub(crate) fn answer(api: &Api, status: StatusCode, order: &Order) -> Response {
-    let mut response = edge::respond::json(status, order.to_json(api.app.clock.now()));
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", order.version)) {
+/// One order as `/v1` shows it to the caller, with its version as the entity tag.
+pub(crate) fn answer(api: &Api, caller: &Caller, status: StatusCode, order: &Order) -> Response {
+    let json = order_json(order, api.app.clock.now(), caller.scopes);
+    tagged(edge::respond::json(status, json), order)
+}
+
+/// A reply about one order, with its version as the entity tag.
+pub(crate) fn tagged(mut response: Response, order: &Order) -> Response {
+    if let Some(tag) = entity_tag(order.version) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response.extensions_mut().insert(LoggedOrder(order.id));
     response
+}
+
+/// The entity tag of a version, which is strong: the same version is the same order.
+pub(crate) fn entity_tag(version: u64) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("\"{version}\"")).ok()
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Failure> {
@@ -175,7 +186,7 @@ pub(crate) fn is_source(text: &str) -> bool {
     (1..=SOURCE_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits)
 }
 
-fn currency(order: &Object<'_>, offences: &mut Offences) -> Option<String> {
+pub(crate) fn currency(order: &Object<'_>, offences: &mut Offences) -> Option<String> {
     let value = order.get("currency")?;
     let text = typed(value.as_str(), || order.at("currency"), "must be a string", offences)?;
     if text.len() != 3 || !text.bytes().all(|byte| byte.is_ascii_uppercase()) {
@@ -185,7 +196,7 @@ fn currency(order: &Object<'_>, offences: &mut Offences) -> Option<String> {
 }
 
 /// The lines; those with a problem are left out, which has been noted.
-fn read_lines(order: &Object<'_>, lines: &[Value], offences: &mut Offences) -> Vec<Line> {
+pub(crate) fn read_lines(order: &Object<'_>, lines: &[Value], offences: &mut Offences) -> Vec<Line> {
     let at = order.at("lines");
     let read = |(index, line)| read_line(line, &format!("{at}/{index}"), offences);
     lines.iter().enumerate().filter_map(read).collect()
@@ -220,7 +231,7 @@ fn quantity(line: &Object<'_>, value: &Value, offences: &mut Offences) -> Option
 }
 
 /// What the lines add up to, if there are any.
-fn sum(order: &Object<'_>, lines: &[Line], offences: &mut Offences) -> Option<Money> {
+pub(crate) fn sum(order: &Object<'_>, lines: &[Line], offences: &mut Offences) -> Option<Money> {
     let sum = lines.iter().map(Line::amount).try_fold(Money::ZERO, |sum, amount| sum.plus(amount?));
     if sum.is_none() {
         offences.refused(order.at("lines"), "too-many-digits", "must add up to at most 28 digits");

@@ -149,12 +149,6 @@ async fn answer(api: &Api, caller: &Caller, name: &str) -> Result<Response, Fail
 }
 
 fn show(api: &Api, caller: &Caller, row: &FollowerRow, heads: &[Head]) -> Value {
-    let fault = api.app.follower_faults.of(&row.name);
-    let state = match (row.paused, &fault) {
-        (true, _) => "paused",
-        (false, Some(_)) => "failing",
-        (false, None) => "running",
-    };
     let shards = row.cursor.positions.iter().zip(heads);
     let shards = shards.map(
         |(position, head)| json!({ "shard": head.shard.0, "position": position, "head": head.position }),
@@ -162,10 +156,19 @@ fn show(api: &Api, caller: &Caller, row: &FollowerRow, heads: &[Head]) -> Value 
     json!({
         "name": row.name,
         "sink": row.sink,
-        "state": state,
+        "state": state(api, row),
         "lag": lag(&row.cursor, heads),
         "cursor": Signer::new(api.app.storage.install(), &caller.tenant).journal(&row.cursor),
-        "last_error": fault,
+        "last_error": api.app.follower_faults.of(&row.name),
         "shards": shards.collect::<Vec<_>>(),
     })
+}
+
+/// The word for what a follower does.
+pub(crate) fn state(api: &Api, row: &FollowerRow) -> &'static str {
+    match (row.paused, api.app.follower_faults.of(&row.name)) {
+        (true, _) => "paused",
+        (false, Some(_)) => "failing",
+        (false, None) => "running",
+    }
 }

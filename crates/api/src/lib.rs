@@ -4,17 +4,23 @@
 //! * [`resume_redrives`] takes up the jobs that an earlier process left unfinished.
 //! * [`schema`] describes what goes over the wire; `problem` words every refusal (RFC 9457).
 
+mod actions;
 mod bulk;
 mod carry_out;
+mod changing;
 mod create;
 mod cursor;
+mod erase;
 mod events;
+mod facts;
 mod followers;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod health;
+mod if_match;
 mod index;
 mod list;
+mod merge_patch;
 mod meters;
 mod object;
 mod openapi;
@@ -23,8 +29,10 @@ mod params;
 mod prefer;
 mod problem;
 mod redrives;
+mod revise;
 pub mod schema;
 mod sse;
+mod timeline;
 
 pub use carry_out::resume_redrives;
 pub use problem::style;
@@ -35,6 +43,7 @@ use edge::{Gate, Guard, Mount, Need, Routes, Scope};
 use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::App;
+use order_core::state::ChangeName;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -128,22 +137,29 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const READ: Need = Need::Scope(Scope::OrdersRead);
     const FOLLOWERS: Need = Need::Scope(Scope::FollowersWrite);
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
-    Routes::new(gate)
+    let routes = Routes::new(gate)
         .route(Method::GET, "/orders", READ, list::list)
         .route(Method::POST, "/orders", Need::Scope(Scope::OrdersWrite), create::create)
         .route(Method::POST, "/orders/bulk", Need::Scope(Scope::OrdersWrite), bulk::bulk)
         .route(Method::GET, "/orders/{order_id}", READ, order::get)
         .route(Method::GET, "/orders/{order_id}/events", READ, order::events)
+        .route(Method::GET, "/orders/{order_id}/timeline", READ, timeline::timeline)
         .route(Method::GET, "/parked", READ, list::parked)
         .route(Method::GET, "/events", Need::Scope(Scope::EventsRead), events::feed)
-        .route(Method::POST, "/redrives", REDRIVE, redrives::start)
         .route(Method::GET, "/redrives/{redrive_id}", REDRIVE, redrives::get)
         .route(Method::GET, "/redrives/{redrive_id}/items", REDRIVE, redrives::items)
         .route(Method::GET, "/followers", Need::Scope(Scope::EventsRead), followers::list)
         .route(Method::GET, "/followers/{name}", Need::Scope(Scope::EventsRead), followers::get)
         .route(Method::POST, "/followers/{name}/pause", FOLLOWERS, followers::pause)
         .route(Method::POST, "/followers/{name}/resume", FOLLOWERS, followers::resume)
-        .route(Method::POST, "/followers/{name}/replay", FOLLOWERS, followers::replay)
+        .route(Method::POST, "/followers/{name}/replay", FOLLOWERS, followers::replay);
+    // What an order's `actions` name.
+    let routes = actions::route(routes, ChangeName::Revise, revise::revise);
+    let routes = actions::route(routes, ChangeName::Withdraw, facts::withdraw);
+    let routes = actions::route(routes, ChangeName::Ship, facts::ship);
+    let routes = actions::route(routes, ChangeName::Deliver, facts::deliver);
+    let routes = actions::route(routes, ChangeName::Redrive, redrives::start);
+    actions::route(routes, ChangeName::Erase, erase::erase)
 }
 
 fn ops_routes(serves_metrics: bool) -> Router<Arc<Api>> {

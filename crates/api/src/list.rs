@@ -1,6 +1,7 @@
 //! Lists of orders, newest first.
 
 use crate::Api;
+use crate::actions::order_json;
 use crate::create::{SOURCE_UNLESS_SAID, is_source};
 use crate::cursor::{Purpose, Signer};
 use crate::events::push_next;
@@ -144,7 +145,7 @@ fn answer(api: &Api, caller: &Caller, page: &OrderPage) -> Response {
         if index > 0 {
             json.push(',');
         }
-        json.push_str(&order.to_json(now));
+        json.push_str(&order_json(order, now, caller.scopes));
     }
     json.push_str("],\"next\":");
     let signer = Signer::new(api.app.storage.install(), &caller.tenant);

@@ -1,10 +1,10 @@
 //! Reads JSON objects strictly: every member is known, every problem is collected and named by its pointer.
 
 use crate::problem::{Failure, INVALID_BODY, Offence, Problem, VALUE_REFUSED};
-use order_core::Money;
 use order_core::ids::TEXT_BYTES_MAX;
 use order_core::json::push_pointer;
 use order_core::order::money::InvalidMoney;
+use order_core::{Money, Timestamp};
 use serde_json::{Map, Value};
 
 /// Most problems that one reply names.
@@ -97,6 +97,11 @@ impl<'v> Object<'v> {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether a member is there, `null` or not.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// Like [`Object::get`], for a member that must be there.
     pub(crate) fn required(&self, name: &str, offences: &mut Offences) -> Option<&'v Value> {
         let value = self.get(name);
@@ -131,6 +136,16 @@ impl<'v> Object<'v> {
     /// `true` or `false`, if it is there.
     pub(crate) fn flag(&self, name: &str, offences: &mut Offences) -> Option<bool> {
         typed(self.get(name)?.as_bool(), || self.at(name), "must be true or false", offences)
+    }
+
+    /// A moment (RFC 3339), if it is there.
+    pub(crate) fn time(&self, name: &str, offences: &mut Offences) -> Option<Timestamp> {
+        let text = typed(self.get(name)?.as_str(), || self.at(name), "must be a string", offences)?;
+        let parsed = Timestamp::parse(text);
+        if let Err(invalid) = &parsed {
+            offences.refused(self.at(name), "form", format!("is {invalid}"));
+        }
+        parsed.ok()
     }
 
     /// An array, if it is there.

@@ -1,12 +1,15 @@
 //! The OpenAPI document of this API. The operations are described beside their handlers.
 
 use crate::schema::Problem;
-use crate::{bulk, create, events, followers, health, list, meters, order, problem, redrives};
+use crate::{
+    bulk, create, erase, events, facts, followers, health, list, meters, order, problem, redrives, revise,
+    timeline,
+};
 use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
-use utoipa::openapi::{Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +20,7 @@ use utoipa::openapi::{Ref, RefOr, ResponseBuilder};
     ),
     paths(
         create::create, bulk::bulk, list::list, order::get, order::events, list::parked, events::feed,
+        revise::revise, facts::withdraw, facts::ship, facts::deliver, erase::erase, timeline::timeline,
         redrives::start, redrives::get, redrives::items,
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
         health::live, health::ready, meters::metrics,
@@ -36,7 +40,14 @@ const DESCRIPTION: &str = "Amounts are decimal strings; times are RFC 3339 in UT
      `type` is `urn:wellorder:problem:` and one of:";
 
 /// What clients send, and may not add to.
-const STRICT: [&str; 5] = ["NewOrder", "NewLine", "NewRedrive", "RedriveFilter", "Replay"];
+#[rustfmt::skip]
+const STRICT: [&str; 9] = [
+    "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
+    "Replay",
+];
+
+/// Operations whose body may be left out.
+const BODY_OPTIONAL: [&str; 2] = ["ship_order", "deliver_order"];
 
 /// The whole document.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
@@ -48,8 +59,12 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     }
     document.info.description = Some(description);
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        for operation in [&mut item.get, &mut item.post, &mut item.patch].into_iter().flatten() {
             refuse(operation);
+            let optional = operation.operation_id.as_deref().is_some_and(|id| BODY_OPTIONAL.contains(&id));
+            if let Some(RefOr::T(body)) = operation.request_body.as_mut().filter(|_| optional) {
+                body.required = Some(Required::False);
+            }
         }
     }
     if let Some(components) = &mut document.components {

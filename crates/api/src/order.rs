@@ -31,7 +31,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Failure> {
     let order_id = OrderId(order_id);
     let order = api.app.storage.order(&caller.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
-    Ok(answer(&api, StatusCode::OK, &order))
+    Ok(answer(&api, &caller, StatusCode::OK, &order))
 }
 
 /// Show an order's history.

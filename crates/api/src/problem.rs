@@ -1,8 +1,9 @@
 //! Every refusal of this API, in the form of RFC 9457.
 
+use crate::create::entity_tag;
 use axum::response::{IntoResponse, Response};
 use edge::{Refusal, Refused, RequestId, Worded};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use order_core::json::InvalidJson;
 use order_core::{Error, Fault, Rejection};
 use serde_json::{Map, Value, json};
@@ -45,6 +46,7 @@ kinds! {
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods";
     BODY_TIMEOUT = "body-timeout", 408, "The body did not arrive in time";
     ILLEGAL_CHANGE = "illegal-change", 409, "The order's state does not allow this change";
+    ALREADY_DIFFERS = "already-differs", 409, "It is so already, with other particulars";
     LEASE_LOST = "lease-lost", 409, "The lease is lost";
     CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
     EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
@@ -55,6 +57,7 @@ kinds! {
     VALUE_REFUSED = "value-refused", 422, "A value is refused";
     DUPLICATE_DIFFERS = "duplicate-differs", 422, "The order exists with other content";
     KEY_REUSED = "key-reused", 422, "The idempotency key was used for another request";
+    PRECONDITION_REQUIRED = "precondition-required", 428, "If-Match is needed";
     HEADERS_TOO_LARGE = "headers-too-large", 431, "The header fields are too many or too large";
     RATE_LIMITED = "rate-limited", 429, "Too many requests";
     INTERNAL = "internal", 500, "Internal server error";
@@ -107,11 +110,18 @@ pub(crate) struct Problem {
     detail: String,
     offences: Vec<Offence>,
     more: Map<String, Value>,
+    headers: HeaderMap,
 }
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), offences: Vec::new(), more: Map::new() }
+        Self {
+            kind,
+            detail: detail.into(),
+            offences: Vec::new(),
+            more: Map::new(),
+            headers: HeaderMap::new(),
+        }
     }
 
     pub(crate) fn offences(mut self, offences: Vec<Offence>) -> Self {
@@ -128,6 +138,21 @@ impl Problem {
     /// The status of the reply.
     pub(crate) fn status(&self) -> u16 {
         self.kind.status
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(mut self, (name, value): (HeaderName, HeaderValue)) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Names the version that the order has, in the body and as its entity tag.
+    pub(crate) fn version(self, version: u64) -> Self {
+        let problem = self.with("version", version);
+        match entity_tag(version) {
+            Some(tag) => problem.header((header::ETAG, tag)),
+            None => problem,
+        }
     }
 
     /// What is said of it, as a reply or as a part of one.
@@ -151,7 +176,9 @@ impl Problem {
     fn respond(&self, request_id: &RequestId) -> Response {
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = HeaderValue::from_static("application/problem+json");
-        edge::respond::with_type(status, content_type, self.to_json(request_id).to_string())
+        let mut response = edge::respond::with_type(status, content_type, body.to_string());
+        response.headers_mut().extend(self.headers.clone());
+        response
     }
 }
 
@@ -289,13 +316,17 @@ impl From<Rejection> for Problem {
             }
             Rejection::VersionMismatch { expected, actual } => {
                 Self::new(VERSION_MISMATCH, format!("The order has version {actual}, not {expected}"))
-                    .with("version", actual)
+                    .version(actual)
             }
             Rejection::IllegalChange { change, processing, fulfilment, withdrawn } => {
-                let withdrawn = if withdrawn { " and withdrawn" } else { "" };
+                let (is_withdrawn, withdrawn) = (withdrawn, if withdrawn { " and withdrawn" } else { "" });
                 let detail =
                     format!("{change} is not allowed: the order is {processing}, {fulfilment}{withdrawn}");
                 Self::new(ILLEGAL_CHANGE, detail)
+                    .with("change", change.word())
+                    .with("processing", processing.word())
+                    .with("fulfilment", fulfilment.word())
+                    .with("withdrawn", is_withdrawn)
             }
             Rejection::LeaseLost => said(LEASE_LOST, "The lease ran out or the work was replaced"),
             Rejection::FollowerUnknown => said(FOLLOWER_UNKNOWN, "There is no such follower"),

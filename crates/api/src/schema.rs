@@ -3,6 +3,14 @@
 
 #![allow(unused_qualifications, reason = "the derive writes paths out")]
 
+mod changes;
+mod timeline;
+
+pub use changes::{Action, ActionName, Erasure, NewDelivery, NewShipment, NewWithdrawal, OrderPatch};
+pub use timeline::{
+    AttemptOutcome, EndedAttempt, RunningAttempt, Timeline, TimelineEntry, TimelineFollower, TimelineNow,
+};
+
 use serde_json::{Map, Value};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
@@ -147,7 +155,14 @@ pub struct NewLine {
     "lines": [{"sku": "tea", "name": "Green tea", "quantity": 2, "unit_price": "9.95", "amount": "19.90"}],
     "total": "19.90", "attributes": {"gift": true}, "version": 1, "processing": "queued", "fulfilment": "unshipped",
     "withdrawn": false, "attempt": 0, "last_error": null, "accepted_at": "2026-11-20T10:00:00.123456Z",
-    "updated_at": "2026-11-20T10:00:00.123456Z", "processed_at": null
+    "updated_at": "2026-11-20T10:00:00.123456Z", "processed_at": null,
+    "actions": [
+        {"name": "revise", "method": "PATCH", "href": "/v1/orders/230e0945-205f-8eaa-8fef-55ebf134b616"},
+        {"name": "withdraw", "method": "POST", "href": "/v1/orders/230e0945-205f-8eaa-8fef-55ebf134b616/withdrawals"},
+        {"name": "ship", "method": "POST", "href": "/v1/orders/230e0945-205f-8eaa-8fef-55ebf134b616/shipments"},
+        {"name": "deliver", "method": "POST", "href": "/v1/orders/230e0945-205f-8eaa-8fef-55ebf134b616/deliveries"},
+        {"name": "erase", "method": "POST", "href": "/v1/orders/230e0945-205f-8eaa-8fef-55ebf134b616/erasures"}
+    ]
 }))]
 pub struct Order {
     /// Its id.
@@ -196,6 +211,8 @@ pub struct Order {
     /// When its work was done.
     #[schema(required, format = DateTime)]
     pub processed_at: Option<String>,
+    /// What may be done with it now, by whoever asked.
+    pub actions: Vec<Action>,
 }
 
 /// One item of an order.
@@ -448,10 +465,18 @@ pub struct Problem {
     pub order_id: Option<String>,
     /// `duplicate-differs`: JSON pointers of what differs.
     pub pointers: Option<Vec<String>>,
-    /// `version-mismatch`: the version that the order has.
+    /// `version-mismatch`, `already-differs`: the version that the order has.
     pub version: Option<u64>,
     /// Of a line of a bulk request: after how many seconds it may be sent again.
     pub retry_after: Option<u64>,
+    /// `illegal-change`: what was asked for.
+    pub change: Option<ActionName>,
+    /// `illegal-change`: how far the order's work is.
+    pub processing: Option<Processing>,
+    /// `illegal-change`: how far its goods are.
+    pub fulfilment: Option<Fulfilment>,
+    /// `illegal-change`: whether it is withdrawn.
+    pub withdrawn: Option<bool>,
 }
 
 /// One thing that is wrong with the input: at `pointer` in the body, or in `parameter` (then `pointer` is its name).

@@ -22,7 +22,8 @@ async fn an_order_is_taken_in_and_shown() {
     assert_eq!(said.status, 201, "{}", said.text);
     let order = said.json();
     let id = order["order_id"].as_str().unwrap();
-    assert_eq!(said.header("location"), Some(format!("/v1/orders/{id}").as_str()));
+    let path = format!("/v1/orders/{id}");
+    assert_eq!(said.header("location"), Some(path.as_str()));
     assert_eq!((said.header("etag"), said.header("content-type")), (Some("\"1\""), Some("application/json")));
     let expected = json!({
         "order_id": id, "number": order["number"], "source": "api", "reference": "A-1001", "customer": "c-42",
@@ -31,7 +32,14 @@ async fn an_order_is_taken_in_and_shown() {
         "total": "19.90", "attributes": {"gift": true}, "version": 1, "processing": "queued",
         "fulfilment": "unshipped", "withdrawn": false, "attempt": 0, "last_error": null,
         "accepted_at": "2025-02-22T10:00:00.000000Z", "updated_at": "2025-02-22T10:00:00.000000Z",
-        "processed_at": null
+        "processed_at": null,
+        "actions": [
+            {"name": "revise", "method": "PATCH", "href": path},
+            {"name": "withdraw", "method": "POST", "href": format!("{path}/withdrawals")},
+            {"name": "ship", "method": "POST", "href": format!("{path}/shipments")},
+            {"name": "deliver", "method": "POST", "href": format!("{path}/deliveries")},
+            {"name": "erase", "method": "POST", "href": format!("{path}/erasures")}
+        ]
     });
     assert_eq!(order.to_string(), expected.to_string());
     let shown = rig.get(&format!("/v1/orders/{id}")).await;

@@ -40,7 +40,7 @@ async fn every_operation_that_is_described_exists() {
         (&json!("wellorder"), &json!("Apache-2.0"))
     );
     let operations = operations(&document);
-    assert_eq!(operations.len(), 18);
+    assert_eq!(operations.len(), 24);
     let mut ids = BTreeSet::new();
     for (method, path) in operations {
         let operation = &document["paths"][&path][&method];
@@ -85,6 +85,12 @@ async fn replies_have_the_members_that_are_described() {
     for (schema, reply) in [
         ("Order", rig.get(&format!("/v1/orders/{id}")).await.json()),
         ("OrderList", rig.get("/v1/orders").await.json()),
+        ("Timeline", rig.get(&format!("/v1/orders/{id}/timeline")).await.json()),
+        ("Problem", rig.post(&format!("/v1/orders/{id}/deliveries"), r#"{"delivered_at": 1}"#).await.json()),
+        ("Order", rig.post(&format!("/v1/orders/{id}/withdrawals"), r#"{"reason": "x"}"#).await.json()),
+        ("Problem", rig.post(&format!("/v1/orders/{id}/shipments"), "{}").await.json()),
+        ("Problem", rig.post(&format!("/v1/orders/{id}/withdrawals"), r#"{"reason": "y"}"#).await.json()),
+        ("Erasure", rig.post(&format!("/v1/orders/{id}/erasures"), "{}").await.json()),
         ("EventList", rig.get("/v1/events").await.json()),
         ("FollowerList", rig.get("/v1/followers").await.json()),
         ("Redrive", job.json()),
@@ -101,14 +107,9 @@ async fn replies_have_the_members_that_are_described() {
 
 /// Holds a value against a schema: types, members, enumerations; as much as is used here.
 fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
-    if let Some(name) = schema["$ref"].as_str() {
-        let name = name.strip_prefix("#/components/schemas/").unwrap();
-        let schema = &document["components"]["schemas"][name];
-        assert!(schema.is_object(), "{name} is not described");
-        return fits(document, schema, value, at);
-    }
+    let schema = resolved(document, schema);
     if let Some(choices) = schema["oneOf"].as_array() {
-        let fitting = choices.iter().filter(|choice| has_type(choice, value));
+        let fitting = choices.iter().filter(|choice| has_type(resolved(document, choice), value));
         return match fitting.collect::<Vec<_>>().as_slice() {
             [one] => fits(document, one, value, at),
             _ => panic!("{at}: {value} fits not one of {choices:?}"),
@@ -130,6 +131,15 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
     for item in value.as_array().unwrap_or(&Vec::new()) {
         fits(document, &schema["items"], item, &format!("{at}/*"));
     }
+}
+
+/// What a reference stands for.
+fn resolved<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
+    let Some(name) = schema["$ref"].as_str() else { return schema };
+    let name = name.strip_prefix("#/components/schemas/").unwrap();
+    let schema = &document["components"]["schemas"][name];
+    assert!(schema.is_object(), "{name} is not described");
+    schema
 }
 
 fn has_type(schema: &Value, value: &Value) -> bool {
@@ -154,13 +164,47 @@ fn has_type(schema: &Value, value: &Value) -> bool {
 async fn what_clients_send_is_described_as_strict() {
     let rig = rig();
     let document = document(&rig).await;
-    for name in ["NewOrder", "NewLine", "NewRedrive", "RedriveFilter", "Replay"] {
+    for name in [
+        "NewOrder",
+        "NewLine",
+        "OrderPatch",
+        "NewWithdrawal",
+        "NewShipment",
+        "NewDelivery",
+        "NewRedrive",
+        "RedriveFilter",
+        "Replay",
+    ] {
         assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
     }
     assert_eq!(document["components"]["schemas"]["NewOrder"].get("required"), None);
+    for (what, required) in [("withdrawals", true), ("shipments", false), ("deliveries", false)] {
+        let path = format!("/v1/orders/{{order_id}}/{what}");
+        assert_eq!(document["paths"][path]["post"]["requestBody"]["required"], required, "{what}");
+    }
     let example = &document["components"]["schemas"]["NewOrder"]["example"];
     let order = rig.order(&example.to_string()).await;
     fits(&document, &json!({ "$ref": "#/components/schemas/Order" }), &order, "Order");
+    // What an order is shown as is true but for ids and times.
+    let shown = &document["components"]["schemas"]["Order"]["example"];
+    assert_eq!(
+        shown.as_object().unwrap().keys().collect::<Vec<_>>(),
+        order.as_object().unwrap().keys().collect::<Vec<_>>()
+    );
+    assert_eq!(shown["actions"], order["actions"]);
+    let timeline = &document["components"]["schemas"]["Timeline"]["example"];
+    fits(&document, &json!({ "$ref": "#/components/schemas/Timeline" }), timeline, "Timeline");
+    let example = |name: &str| document["components"]["schemas"][name]["example"].to_string();
+    let path = format!("/v1/orders/{}", order["order_id"].as_str().unwrap());
+    let headers = [("content-type", "application/merge-patch+json"), ("if-match", "*")];
+    let said = rig.ask("PATCH", &path, &headers, &example("OrderPatch")).await;
+    assert_eq!((said.status, &said.json()["total"]), (200, &json!("29.85")), "{}", said.text);
+    for (what, name) in
+        [("shipments", "NewShipment"), ("deliveries", "NewDelivery"), ("withdrawals", "NewWithdrawal")]
+    {
+        let said = rig.post(&format!("{path}/{what}"), &example(name)).await;
+        assert_eq!((said.status, said.header("idempotent-replayed")), (200, None), "{}", said.text);
+    }
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ fn field() -> impl Strategy<Value = String> {
         4 => prop::sample::select(vec![
             "reference", "source", "customer", "currency", "lines", "total", "attributes", "sku", "name", "quantity",
             "unit_price", "filter", "reason", "dry_run", "order_ids", "all", "error_contains", "from",
+            "shipped_at", "tracking_number", "delivered_at",
         ]).prop_map(str::to_owned),
         1 => any::<String>(),
     ]
@@ -63,6 +64,33 @@ proptest! {
             if let Ok(uri) = format!("/v1/{path}").parse::<http::Uri>() {
                 let said = rig.get(&uri.to_string()).await;
                 assert!(said.status < 500, "{uri}: {}", said.text);
+            }
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nonsense_about_an_order_changes_it_or_is_refused(body in body(), if_match in "[ -~]{0,12}", query in "[a-z=&]{0,8}") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let rig = Rig::new();
+            let order = rig.order(r#"{"lines": [{"sku": "a", "quantity": 1, "unit_price": 1}]}"#).await;
+            let path = format!("/v1/orders/{}", order["order_id"].as_str().unwrap());
+            for (method, what) in
+                [("PATCH", ""), ("POST", "/shipments"), ("POST", "/deliveries"), ("POST", "/withdrawals"), ("POST", "/erasures")]
+            {
+                for (if_match, query) in [("*", ""), (if_match.as_str(), query.as_str())] {
+                    let before = rig.get(&path).await.json();
+                    let headers = [("content-type", "application/json"), ("if-match", if_match)];
+                    let target = format!("{path}{what}?{query}");
+                    let said = rig.ask(method, &target, &headers, &body.to_string()).await;
+                    assert!(said.status < 500, "{method} {target} {body}: {}", said.text);
+                    let after = rig.get(&path).await.json();
+                    assert!(said.status == 200 || after == before, "{method} {target} {body}: {}", said.text);
+                }
             }
         });
     }

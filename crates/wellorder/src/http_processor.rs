@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Characters of an answer that are kept as the reason of a failure.
 const REASON_CHARACTERS: usize = 200;
 
-/// Posts the order, as `/v1` shows it, and goes by the status of the answer.
+/// Posts the order, as `/v1` shows it but for its `actions`, and goes by the status of the answer.
 pub(crate) struct HttpProcessor {
     pub(crate) client: ProcessorClient,
     pub(crate) clock: Arc<dyn Clock>,

@@ -109,7 +109,7 @@ pub fn facts(named: &Named<'_>, content: &Content) -> String {
 }
 
 impl Order {
-    /// The order as `/v1` shows it at `now`: one JSON object.
+    /// The order as `/v1` shows it at `now`, but for its `actions`, which depend on who asks: one JSON object.
     pub fn to_json(&self, now: Timestamp) -> String {
         let named = Named {
             order_id: self.id,

@@ -11,6 +11,7 @@ mod audit;
 mod bad_input;
 mod bad_requests;
 mod bulk;
+mod changes;
 mod cli;
 mod cli_orders;
 mod config;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use testkit::http::Reply;
 
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "order_id",
     "number",
     "source",
@@ -25,6 +25,7 @@ const ORDER: [&str; 18] = [
     "accepted_at",
     "updated_at",
     "processed_at",
+    "actions",
 ];
 
 fn documented() -> Value {

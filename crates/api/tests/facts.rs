@@ -1,0 +1,198 @@
+//! Withdrawals, shipments, deliveries and erasures.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod rig;
+
+use rig::{Rig, Said};
+use serde_json::{Value, json};
+
+async fn tell(rig: &Rig, order: &Value, what: &str, body: &Value) -> Said {
+    rig.clock.tick();
+    rig.post(&path(order, what), &body.to_string()).await
+}
+
+fn path(order: &Value, what: &str) -> String {
+    format!("/v1/orders/{}/{what}", order["order_id"].as_str().unwrap())
+}
+
+async fn new_order(rig: &Rig) -> Value {
+    rig.order(r#"{"customer": "Ada", "total": "1.00", "attributes": {"note": "for Ada"}}"#).await
+}
+
+async fn last_event(rig: &Rig, order: &Value) -> Value {
+    let events = rig.get(&path(order, "events")).await.json()["events"].clone();
+    events.as_array().unwrap().last().unwrap().clone()
+}
+
+/// What was answered: status, whether it is a repetition, the entity tag.
+fn answered(said: &Said) -> (u16, bool, &str) {
+    (said.status, said.header("idempotent-replayed") == Some("true"), said.header("etag").unwrap_or("none"))
+}
+
+#[tokio::test]
+async fn a_withdrawal_ends_the_work_and_is_told_once() {
+    let rig = Rig::new();
+    let order = new_order(&rig).await;
+    let body = json!({"reason": "changed their mind"});
+    let said = tell(&rig, &order, "withdrawals", &body).await;
+    assert_eq!(answered(&said), (200, false, "\"2\""), "{}", said.text);
+    let withdrawn = said.json();
+    assert_eq!(
+        json!([withdrawn["withdrawn"], withdrawn["processing"], withdrawn["processed_at"]]),
+        json!([true, "done", null])
+    );
+    let event = last_event(&rig, &order).await;
+    assert_eq!(event["type"], "order.withdrawn");
+    assert_eq!(event["data"], json!({"reason": "changed their mind", "by": "local", "requeued": false}));
+    let again = tell(&rig, &order, "withdrawals", &body).await;
+    assert_eq!((answered(&again), again.json()), ((200, true, "\"2\""), withdrawn));
+    let other = tell(&rig, &order, "withdrawals", &json!({"reason": "a mistake"})).await;
+    assert_eq!((other.status, other.problem().as_str()), (409, "already-differs"));
+    assert_eq!((other.errors(), other.header("etag")), (vec!["/reason differs".to_owned()], Some("\"2\"")));
+    for what in ["shipments", "deliveries"] {
+        let said = tell(&rig, &order, what, &json!({})).await;
+        assert_eq!((said.status, said.problem().as_str()), (409, "illegal-change"), "{what}");
+        assert_eq!(said.json()["withdrawn"], true, "{what}");
+    }
+    assert_eq!(last_event(&rig, &order).await["version"], 2);
+}
+
+#[tokio::test]
+async fn a_shipment_is_told_once_and_completed_never() {
+    let rig = Rig::new();
+    let order = new_order(&rig).await;
+    let body = json!({"shipped_at": "2026-11-20T17:30:00+01:00", "tracking_number": "T-1"});
+    let said = tell(&rig, &order, "shipments", &body).await;
+    assert_eq!(answered(&said), (200, false, "\"2\""), "{}", said.text);
+    assert_eq!(said.json()["fulfilment"], "shipped");
+    let data = last_event(&rig, &order).await["data"].clone();
+    assert_eq!(data, json!({"shipped_at": "2026-11-20T16:30:00.000000Z", "tracking_number": "T-1"}));
+    for same in [
+        &body,
+        &json!({}),
+        &json!({"tracking_number": "T-1"}),
+        &json!({"shipped_at": "2026-11-20T16:30:00Z"}),
+    ] {
+        let again = tell(&rig, &order, "shipments", same).await;
+        assert_eq!(answered(&again), (200, true, "\"2\""), "{same}: {}", again.text);
+    }
+    let other = json!({"shipped_at": "2026-11-20T16:30:01Z", "tracking_number": "T-2"});
+    let said = tell(&rig, &order, "shipments", &other).await;
+    assert_eq!((said.status, said.problem().as_str()), (409, "already-differs"));
+    assert_eq!(said.errors(), ["/shipped_at differs", "/tracking_number differs"]);
+
+    let bare = new_order(&rig).await;
+    let path = path(&bare, "shipments");
+    let said = rig.ask("POST", &path, &[("idempotency-key", "not needed")], "").await;
+    assert_eq!(answered(&said), (200, false, "\"2\""), "no body at all, and a key: {}", said.text);
+    assert_eq!(
+        last_event(&rig, &bare).await["data"]["shipped_at"],
+        last_event(&rig, &bare).await["occurred_at"]
+    );
+    let said = tell(&rig, &bare, "shipments", &json!({"tracking_number": "late"})).await;
+    assert_eq!(
+        (said.status, said.errors()),
+        (409, vec!["/tracking_number differs".to_owned()]),
+        "nothing is kept of it"
+    );
+}
+
+#[tokio::test]
+async fn facts_come_in_any_order_and_each_once() {
+    let rig = Rig::new();
+    let order = new_order(&rig).await;
+    let delivered = json!({"delivered_at": "2026-11-21T09:00:00Z"});
+    assert_eq!(tell(&rig, &order, "deliveries", &delivered).await.json()["fulfilment"], "delivered");
+    let late = tell(&rig, &order, "shipments", &json!({"tracking_number": "T-1"})).await;
+    assert_eq!((answered(&late), &late.json()["fulfilment"]), ((200, false, "\"3\""), &json!("delivered")));
+    assert_eq!(answered(&tell(&rig, &order, "shipments", &json!({})).await), (200, true, "\"3\""));
+    assert_eq!(answered(&tell(&rig, &order, "deliveries", &delivered).await), (200, true, "\"3\""));
+    assert_eq!(answered(&tell(&rig, &order, "deliveries", &json!({})).await), (200, true, "\"3\""));
+    let said = tell(&rig, &order, "deliveries", &json!({"delivered_at": "2026-11-21T09:00:01Z"})).await;
+    assert_eq!((said.status, said.errors()), (409, vec!["/delivered_at differs".to_owned()]));
+    assert_eq!(tell(&rig, &order, "withdrawals", &json!({"reason": "sent back"})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_version_may_be_insisted_on() {
+    let rig = Rig::new();
+    for (what, body) in
+        [("shipments", "{}"), ("deliveries", "{}"), ("withdrawals", r#"{"reason": "x"}"#), ("erasures", "{}")]
+    {
+        let order = new_order(&rig).await;
+        let json = ("content-type", "application/json");
+        let said = rig.ask("POST", &path(&order, what), &[json, ("if-match", "\"2\"")], body).await;
+        assert_eq!((said.status, said.problem().as_str()), (412, "version-mismatch"), "{what}");
+        assert_eq!((said.header("etag"), &said.json()["version"]), (Some("\"1\""), &json!(1)), "{what}");
+        for (good, tag) in
+            [("\"9\", \"1\"", "\"2\""), ("*", if what == "erasures" { "\"3\"" } else { "\"2\"" })]
+        {
+            let said = rig.ask("POST", &path(&order, what), &[json, ("if-match", good)], body).await;
+            assert_eq!((said.status, said.header("etag")), (200, Some(tag)), "{what} {good}: {}", said.text);
+        }
+        let said = rig.ask("POST", &path(&order, what), &[json, ("if-match", "1")], body).await;
+        assert_eq!((said.status, said.errors()), (400, vec!["/If-Match form".to_owned()]), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_malformed_changes_nothing() {
+    let rig = Rig::new();
+    let order = new_order(&rig).await;
+    for (what, body, status, error) in [
+        ("withdrawals", json!({}), 422, "/reason missing"),
+        ("withdrawals", json!({"reason": ""}), 422, "/reason empty"),
+        ("withdrawals", json!({"reason": "x".repeat(1_001)}), 422, "/reason too-long"),
+        ("withdrawals", json!({"reason": 1}), 400, "/reason wrong-type"),
+        ("withdrawals", json!({"reason": "x", "by": "me"}), 400, "/by unknown-field"),
+        ("shipments", json!({"shipped_at": "yesterday"}), 422, "/shipped_at form"),
+        ("shipments", json!({"shipped_at": 1}), 400, "/shipped_at wrong-type"),
+        ("shipments", json!({"tracking_number": ""}), 422, "/tracking_number empty"),
+        ("shipments", json!([]), 400, " wrong-type"),
+        ("deliveries", json!({"delivered_at": "1969-12-31T23:59:59Z"}), 422, "/delivered_at form"),
+        ("deliveries", json!({"shipped_at": null}), 400, "/shipped_at unknown-field"),
+        ("erasures", json!({"reason": "x"}), 400, "/reason unknown-field"),
+    ] {
+        let said = tell(&rig, &order, what, &body).await;
+        assert_eq!((said.status, said.errors()), (status, vec![error.to_owned()]), "{what} {body}");
+    }
+    for what in ["withdrawals", "shipments", "deliveries", "erasures"] {
+        let said = rig.ask("POST", &path(&order, what), &[("content-type", "text/plain")], "{}").await;
+        assert_eq!((said.status, said.problem().as_str()), (415, "media-type-unsupported"), "{what}");
+        let nobody = json!({"order_id": "00000000-0000-4000-8000-000000000000"});
+        let body = if what == "withdrawals" { json!({"reason": "x"}) } else { json!({}) };
+        let said = tell(&rig, &nobody, what, &body).await;
+        assert_eq!((said.status, said.problem().as_str()), (404, "order-unknown"), "{what}");
+        let said = rig.post(&format!("{}?force=true", path(&order, what)), &body.to_string()).await;
+        assert_eq!(
+            (said.status, said.errors()),
+            (400, vec!["/force unknown-parameter".to_owned()]),
+            "{what}"
+        );
+    }
+    assert_eq!(last_event(&rig, &order).await["version"], 1);
+}
+
+#[tokio::test]
+async fn an_erasure_says_what_was_blanked() {
+    let rig = Rig::new();
+    let order = new_order(&rig).await;
+    tell(&rig, &order, "shipments", &json!({"tracking_number": "Ada-7"})).await;
+    tell(&rig, &order, "withdrawals", &json!({"reason": "Ada moved"})).await;
+    let said = tell(&rig, &order, "erasures", &json!({})).await;
+    assert_eq!(answered(&said), (200, false, "\"4\""), "{}", said.text);
+    let erased = said.json();
+    let pointers = erased["pointers"].as_array().unwrap();
+    for pointer in ["/customer", "/attributes", "/lines/*/name", "/last_error", "/tracking_number"] {
+        assert!(pointers.contains(&pointer.into()), "{pointer}: {pointers:?}");
+    }
+    let shown = rig.get(path(&order, "").trim_end_matches('/')).await.json();
+    assert_eq!(erased["order"], shown);
+    assert_eq!(json!([erased["order"]["customer"], erased["order"]["attributes"]]), json!([null, {}]));
+    assert_eq!((&erased["order"]["total"], &erased["order"]["version"]), (&json!("1.00"), &json!(4)));
+    let events = rig.get(&path(&order, "events")).await.text;
+    assert!(!events.contains("Ada"), "{events}");
+    assert_eq!(last_event(&rig, &order).await["data"]["pointers"], erased["pointers"]);
+    let again = tell(&rig, &order, "withdrawals", &json!({"reason": "Ada moved"})).await;
+    assert_eq!(answered(&again), (200, true, "\"4\""), "what the reason was is not known any more");
+}
