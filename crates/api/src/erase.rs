@@ -31,7 +31,7 @@ use std::sync::Arc;
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
         ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#),
+            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
     ),
     responses((status = 200, description = "What was blanked, and the order as it is now", body = crate::schema::Erasure,
         headers(("ETag" = String, description = "The order's version"))))

@@ -34,7 +34,7 @@ const EVENTS_MAX: u32 = 1_000;
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
         ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#),
+            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
     ),
     request_body = crate::schema::NewWithdrawal,
     responses((status = 200, description = "The order, which is withdrawn", body = crate::schema::Order, headers(
@@ -70,7 +70,7 @@ pub(crate) async fn withdraw(
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
         ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#),
+            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
     ),
     request_body(content = crate::schema::NewShipment, description = "May be left out"),
     responses((status = 200, description = "The order, which is on its way", body = crate::schema::Order, headers(
@@ -112,7 +112,7 @@ pub(crate) async fn ship(
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
         ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#),
+            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
     ),
     request_body(content = crate::schema::NewDelivery, description = "May be left out"),
     responses((status = 200, description = "The order, which has arrived", body = crate::schema::Order, headers(

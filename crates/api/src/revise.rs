@@ -36,7 +36,7 @@ const FIELDS: [&str; 5] = ["customer", "currency", "lines", "total", "attributes
         ("order_id" = String, Path, description = "The order", format = "uuid"),
         ("If-Match" = String, Header, description = "The `ETag` of the order that you looked at; several, apart by commas; or \
             `*` for any version. Without it: 428. With none that the order has: 412, with the version that it has",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#),
+            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
         ("requeue" = Option<bool>, Query, description = "Whether an order that is done or parked is processed again; `false` \
             unless said"),
     ),
