@@ -9,6 +9,7 @@ mod carry_out;
 mod create;
 mod cursor;
 mod events;
+mod exposition;
 mod followers;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -22,6 +23,7 @@ mod order;
 mod params;
 mod prefer;
 mod problem;
+mod process_stats;
 mod redrives;
 pub mod schema;
 mod sse;

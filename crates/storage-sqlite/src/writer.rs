@@ -272,6 +272,9 @@ impl WriterState {
             });
             let waits = self.conn.busy_timeout(self.busy_timeout);
             self.dirty = !matches!(carried, Ok(0));
+            if !self.dirty {
+                self.checkpoints.emptied();
+            }
             self.suspect |= carried.is_err() || waits.is_err();
             return;
         }

@@ -7,8 +7,8 @@ use crate::demo::{self, Demo};
 use crate::folder::Folder;
 use crate::output::Output;
 use crate::shutdown::{Signals, Stop};
-use crate::system::SystemIds;
-use crate::{banner, serve, telemetry, wire_up};
+use crate::system::{SystemClock, SystemIds};
+use crate::{banner, otlp, serve, telemetry, wire_up};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::journal::Cursor;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Idempotency keys that one sweep deletes.
@@ -52,12 +53,14 @@ pub(crate) async fn dev(
         None => None,
     };
     let (storage, opened) = wire_up::open_storage(&settings, &folder)?;
-    let app = wire_up::app(&settings, storage);
+    let (clock, ids) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
+    let (tracer, exporting) = otlp::start(&settings.telemetry, clock, ids)?;
+    let app = wire_up::app(&settings, storage, tracer.clone());
 
     let stop = Stop::new();
     let mut tasks = JoinSet::new();
     background(&settings, &app, &metrics, &stop, &mut tasks)?;
-    let guard = serve::guard(&settings.limits, true);
+    let guard = serve::guard(&settings.limits, true, tracer);
     let router = serve::main_router(&settings, &app, &guard, &metrics);
     let address = listener.local_addr().context("the listener has no address")?;
     let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -99,8 +102,12 @@ pub(crate) async fn dev(
         () = broken(&app, &mut tasks) => return Err(anyhow::anyhow!("a part of the server died; see the log").into()),
     }
     out.note("stopping: what runs may end");
+    let deadline = Instant::now() + drain;
     stop.stop();
     while tasks.join_next().await.is_some() {}
+    if let Some(exporting) = exporting {
+        exporting.finish(deadline).await;
+    }
     close(app).await;
     drop(ephemeral);
     Ok(Exit::Ok)

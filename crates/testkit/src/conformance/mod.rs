@@ -9,6 +9,7 @@ pub mod reads;
 pub mod redrives;
 pub mod rig;
 pub mod round_trip;
+pub mod traces;
 pub mod work;
 
 pub use rig::{Fixture, Rig, released};
@@ -106,6 +107,10 @@ macro_rules! conformance {
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
             }
+            traces {
+                the_trace_of_a_request_travels_with_its_events_and_its_work,
+                work_that_is_made_anew_is_of_the_trace_that_made_it,
+            }
             history {
                 the_audit_is_clean_after_a_random_history,
                 a_restart_changes_nothing,
@@ -140,6 +145,7 @@ mod tests {
             include_str!("reads.rs"),
             include_str!("redrives.rs"),
             include_str!("round_trip.rs"),
+            include_str!("traces.rs"),
             include_str!("work.rs"),
         ];
         let mut cases = 0;
