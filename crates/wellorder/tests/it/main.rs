@@ -32,6 +32,7 @@ mod processor;
 mod redrives;
 mod roles;
 mod shutdown;
+mod traces;
 mod v1;
 mod waits;
 
