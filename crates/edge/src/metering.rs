@@ -56,6 +56,8 @@ impl Metering {
             "wellorder_http_stalled_total",
             "Connections that were closed because the client took nothing of a reply for too long"
         );
+        // There from the start: a rate needs a zero to rise from.
+        metrics::counter!("wellorder_http_stalled_total").increment(0);
         metrics::describe_gauge!(
             "wellorder_http_requests_in_flight",
             "HTTP requests that have no reply yet, by mount"

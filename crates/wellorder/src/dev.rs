@@ -5,10 +5,11 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::{NdjsonSink, Role, Settings};
 use crate::demo::{self, Demo};
 use crate::folder::Folder;
+use crate::otlp::{self, Exporting};
 use crate::output::Output;
 use crate::shutdown::{Signals, Stop};
-use crate::system::{SystemClock, SystemIds};
-use crate::{banner, otlp, serve, telemetry, wire_up};
+use crate::system::SystemIds;
+use crate::{banner, serve, telemetry, wire_up};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::journal::Cursor;
@@ -53,8 +54,7 @@ pub(crate) async fn dev(
         None => None,
     };
     let (storage, opened) = wire_up::open_storage(&settings, &folder)?;
-    let (clock, ids) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
-    let (tracer, exporting) = otlp::start(&settings.telemetry, clock, ids)?;
+    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
     let app = wire_up::app(&settings, storage, tracer.clone());
 
     let stop = Stop::new();
@@ -102,15 +102,20 @@ pub(crate) async fn dev(
         () = broken(&app, &mut tasks) => return Err(anyhow::anyhow!("a part of the server died; see the log").into()),
     }
     out.note("stopping: what runs may end");
+    end(&stop, tasks, exporting, drain).await;
+    close(app).await;
+    drop(ephemeral);
+    Ok(Exit::Ok)
+}
+
+/// Stops everything and waits until it has ended; then nothing makes spans any more, and the last ones are sent.
+async fn end(stop: &Stop, mut tasks: JoinSet<()>, exporting: Option<Exporting>, drain: Duration) {
     let deadline = Instant::now() + drain;
     stop.stop();
     while tasks.join_next().await.is_some() {}
     if let Some(exporting) = exporting {
         exporting.finish(deadline).await;
     }
-    close(app).await;
-    drop(ephemeral);
-    Ok(Exit::Ok)
 }
 
 /// Lets go of the storage and waits until it is closed, so that the database is one whole file at rest. A connection

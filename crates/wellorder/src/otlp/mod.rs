@@ -6,11 +6,11 @@
 mod encode;
 
 use crate::config::Telemetry;
+use crate::system::{SystemClock, SystemIds};
 use anyhow::Context;
 use encode::Resource;
 use metrics::Counter;
 use order_core::trace::{Recorded, Tracer};
-use order_core::{Clock, Ids};
 use outbound::{CollectorClient, Timeouts, collector_headers};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,14 +50,11 @@ impl Exporting {
 ///
 /// # Errors
 /// When the collector's address or headers cannot be used.
-pub(crate) fn start(
-    telemetry: &Telemetry,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-) -> anyhow::Result<(Tracer, Option<Exporting>)> {
+pub(crate) fn start(telemetry: &Telemetry) -> anyhow::Result<(Tracer, Option<Exporting>)> {
     let Some(endpoint) = &telemetry.otlp_endpoint else { return Ok((Tracer::off(), None)) };
     let headers = collector_headers(&telemetry.otlp_headers).context("telemetry.otlp_headers")?;
     let client = CollectorClient::new(endpoint, headers, TIMEOUTS).context("telemetry.otlp_endpoint")?;
+    let (clock, ids) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
     let (tracer, spans) = Tracer::on(clock, ids, telemetry.sample_ratio);
     let (finish, finishing) = watch::channel(false);
     let exporter = Exporter {

@@ -26,6 +26,7 @@ mod images;
 #[cfg(feature = "killpoints")]
 mod kill_points;
 mod logs;
+mod metrics;
 mod oscarps;
 mod parspec;
 mod processor;

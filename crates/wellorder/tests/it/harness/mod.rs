@@ -5,6 +5,7 @@
 
 pub(crate) mod collector;
 mod lines;
+pub(crate) mod promql;
 mod receiver;
 mod server;
 
