@@ -143,7 +143,7 @@ impl Exporter {
                 self.batch.clear();
                 return;
             };
-            let wait = asked.map_or(pause, |asked| asked.max(pause)).min(AGAIN_MAX);
+            let wait = asked.map_or(pause, |asked| asked.max(pause));
             // Cut short at the end, which the next turn sees.
             drop(timeout(wait, finishing.wait_for(|finish| *finish)).await);
             pause = (pause * 2).min(AGAIN_MAX);

@@ -1,7 +1,7 @@
 //! Traces: from a request over its commit and its tries to every sink, and to a collector.
 
 use crate::harness::collector::{Collector, hex, text};
-use crate::harness::{Answer, Builder, Receiver, Server};
+use crate::harness::{Answer, Builder, Receiver, Server, eventually};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
@@ -213,6 +213,35 @@ async fn a_collector_that_is_away_holds_nobody_up_and_is_told_of_once() {
     let said = ended.stderr.matches("cannot send spans").count();
     assert!((1..=2).contains(&said), "once each time: {}", ended.stderr);
     assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_collector_that_refuses_is_told_of_once_and_its_spans_are_counted() {
+    let collector = Collector::refusing(401).await;
+    let server = traced(Server::builder(), &collector).api_alone().start().await;
+    server.get("/v1/orders").await;
+    server.stderr().until("the collector refuses spans").await;
+    server.get("/v1/orders").await;
+    let refused = |page: &str| page.lines().any(|line| line == "wellorder_spans_refused_total 2");
+    eventually("both are counted", async || refused(server.get("/metrics").await.text()).then_some(())).await;
+    let ended = server.terminate().await;
+    assert_eq!(ended.stderr.matches("the collector refuses spans").count(), 1, "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_keeps_no_process_from_ending() {
+    // It takes connections, and that is all.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::builder()
+        .env("WELLORDER_TELEMETRY_OTLP_ENDPOINT", &format!("http://{}", listener.local_addr().unwrap()))
+        .env("WELLORDER_SHUTDOWN_DRAIN_MS", "100")
+        .api_alone()
+        .start()
+        .await;
+    post(&server, None).await;
+    let ended = server.terminate().await;
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(ended.stderr.contains("could not send all spans"), "{}", ended.stderr);
 }
 
 #[tokio::test]

@@ -36,15 +36,26 @@ impl Collector {
         Self::start_at(([127, 0, 0, 1], 0).into()).await
     }
 
+    /// Takes nothing and answers everything with this status.
+    pub(crate) async fn refusing(status: u16) -> Self {
+        let answer = StatusCode::from_u16(status).unwrap();
+        Self::serve(([127, 0, 0, 1], 0).into(), Router::new().route("/v1/traces", post(async move || answer)))
+            .await
+    }
+
     /// A collector at this address.
     pub(crate) async fn start_at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
         let taken = Arc::<Mutex<Taken>>::default();
         let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&taken));
+        Self { taken, ..Self::serve(address, router).await }
+    }
+
+    async fn serve(address: SocketAddr, router: Router) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, taken, _serving: serving }
+        Self { address, taken: Arc::default(), _serving: serving }
     }
 
     pub(crate) fn url(&self) -> String {
