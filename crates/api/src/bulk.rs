@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::try_unfold;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use order_core::intake::Accepted;
-use order_core::{Error, Fault, TenantId, json};
+use order_core::{Error, Fault, TenantId, json, trace};
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -75,7 +75,8 @@ pub(crate) async fn bulk(
     let (ours, theirs) = duplex(ANSWERS_BYTES_MAX);
     let bulk = Bulk::new(api, caller.tenant, request_id);
     let mut task = JoinSet::new();
-    task.spawn(bulk.run(lines, ours, seat).in_current_span());
+    let running = bulk.run(lines, ours, seat).in_current_span();
+    task.spawn(trace::within(trace::current(), running));
     let content_type = HeaderValue::from_static("application/x-ndjson");
     Ok(edge::respond::with_type(StatusCode::OK, content_type, answers(theirs, task)))
 }

@@ -2,6 +2,7 @@
 
 use order_core::ids::RedriveId;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::trace;
 use order_core::{App, Error, Fault, TenantId};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -23,11 +24,13 @@ pub(crate) async fn start(
 ) -> Result<Redrive, Error> {
     let app = Arc::clone(app);
     // In a task of its own, so that a client who goes away meanwhile does not leave a job that nobody carries out.
-    let starting = tokio::spawn(async move {
+    let at = trace::current();
+    let starting = tokio::spawn(trace::within(at, async move {
         let started = app.start_redrive(tenant, filter, reason, by).await;
         match &started {
             Ok(redrive) => {
-                tokio::spawn(carry_out(Arc::downgrade(&app), redrive.redrive_id, tokio::time::sleep));
+                let carried = carry_out(Arc::downgrade(&app), redrive.redrive_id, tokio::time::sleep);
+                tokio::spawn(trace::within(at, carried));
             }
             // It may be recorded all the same, and then nobody knows its id.
             Err(Error::Fault(Fault::OutcomeUnknown)) => {
@@ -36,7 +39,7 @@ pub(crate) async fn start(
             Err(_) => {}
         }
         started
-    });
+    }));
     starting.await.map_err(Fault::internal)?
 }
 

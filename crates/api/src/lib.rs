@@ -12,6 +12,7 @@ mod create;
 mod cursor;
 mod erase;
 mod events;
+mod exposition;
 mod facts;
 mod followers;
 #[cfg(feature = "fuzzing")]
@@ -28,6 +29,7 @@ mod order;
 mod params;
 mod prefer;
 mod problem;
+mod process_stats;
 mod redrives;
 mod revise;
 pub mod schema;

@@ -1,13 +1,14 @@
 //! `/metrics`: what was counted on the way, and the state of the whole at this moment. Every label is bounded.
 
 use crate::create::SOURCE_UNLESS_SAID;
-use crate::{Api, CONTRACTS};
+use crate::exposition::Page;
+use crate::{Api, CONTRACTS, process_stats};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use order_core::follow::lag;
-use order_core::{Fault, SourceId, TenantId};
-use std::fmt::{Display, Write};
+use order_core::query::Backlog;
+use order_core::{Fault, SourceId, TenantId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,31 +26,29 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     process(&api, &mut page);
     // What cannot be read now is left out: the scrape itself must work when the storage does not.
     let read = storage(&api, &mut page).await;
-    page.family("wellorder_storage_up", "gauge", "Whether the storage can be read (1) or not (0)");
-    page.sample("wellorder_storage_up", &[], u8::from(read.is_ok()));
+    let help = "Whether the storage can be read (1) or not (0)";
+    page.one("wellorder_storage_up", "gauge", help, u8::from(read.is_ok()));
+    process_stats::show(&mut page);
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     edge::respond::with_type(StatusCode::OK, content_type, text)
 }
 
 fn process(api: &Api, page: &mut Page<'_>) {
-    page.family("wellorder_lane_queue_depth", "gauge", "Commands that wait for a commit");
-    page.sample("wellorder_lane_queue_depth", &[], api.app.lanes.queued());
-    page.family(
-        "wellorder_lane_queue_bytes",
-        "gauge",
-        "Memory that commands hold until they are committed, roughly",
-    );
-    page.sample("wellorder_lane_queue_bytes", &[], api.app.lanes.queued_bytes());
-    page.family("wellorder_waiters", "gauge", "Requests that wait for the end of an order's processing");
-    page.sample("wellorder_waiters", &[], api.app.tail.waits().count());
+    page.family("wellorder_build_info", "gauge", "Always 1; the version is in its label");
+    page.sample("wellorder_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let lanes = &api.app.lanes;
+    page.one("wellorder_lane_queue_depth", "gauge", "Commands that wait for a commit", lanes.queued());
+    let help = "Memory that commands hold until they are committed, roughly";
+    page.one("wellorder_lane_queue_bytes", "gauge", help, lanes.queued_bytes());
+    let help = "How long the command of a commit that waited longest waited for it to begin";
+    page.histogram("wellorder_lane_wait_seconds", help, &lanes.waits().read());
+    let help = "Requests that wait for the end of an order's processing";
+    page.one("wellorder_waiters", "gauge", help, api.app.tail.waits().count());
     let stats = &api.app.worker_stats;
-    page.family("wellorder_worker_running", "gauge", "Orders in work in this process");
-    page.sample("wellorder_worker_running", &[], stats.running.load(Ordering::Relaxed));
-    page.family(
-        "wellorder_worker_attempts_total",
-        "counter",
-        "Tries of the worker of this process, by how they ended",
-    );
+    let running = stats.running.load(Ordering::Relaxed);
+    page.one("wellorder_worker_running", "gauge", "Orders in work in this process", running);
+    let help = "Tries of the worker of this process, by how they ended";
+    page.family("wellorder_worker_attempts_total", "counter", help);
     let outcomes = [
         ("done", &stats.done),
         ("failed", &stats.failed),
@@ -58,23 +57,30 @@ fn process(api: &Api, page: &mut Page<'_>) {
         ("lapsed", &stats.lapsed),
     ];
     for (outcome, count) in outcomes {
-        page.sample(
-            "wellorder_worker_attempts_total",
-            &[("outcome", outcome)],
-            count.load(Ordering::Relaxed),
-        );
+        let count = count.load(Ordering::Relaxed);
+        page.sample("wellorder_worker_attempts_total", &[("outcome", outcome)], count);
     }
+    let help = "Spans that were dropped because too many waited for the collector";
+    page.one("wellorder_spans_dropped_total", "counter", help, api.app.tracer.dropped());
 }
 
 async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
     let storage = &api.app.storage;
     let followers = storage.followers().await?;
     let heads = storage.heads().await?;
-    page.family("wellorder_journal_events", "gauge", "Events in the journal since the beginning");
-    page.sample("wellorder_journal_events", &[], heads.iter().map(|head| head.position).sum::<u64>());
+    let now = api.app.clock.now();
+    let backlog = storage.backlog(now).await?;
+    let events = heads.iter().map(|head| head.position).sum::<u64>();
+    page.one("wellorder_journal_events", "gauge", "Events in the journal since the beginning", events);
     page.family("wellorder_follower_lag_events", "gauge", "Events that a follower has yet to carry on");
     for row in &followers {
         page.sample("wellorder_follower_lag_events", &[("follower", &row.name)], lag(&row.cursor, &heads));
+    }
+    let help = "How long ago the oldest event happened that a follower has yet to carry on";
+    page.family("wellorder_follower_lag_seconds", "gauge", help);
+    for (name, since) in &backlog.followers {
+        let age = since.map_or(0.0, |since| now.since(since).as_secs_f64());
+        page.sample("wellorder_follower_lag_seconds", &[("follower", name)], age);
     }
     page.family("wellorder_follower_failing", "gauge", "Whether a follower's sink takes nothing (1)");
     for row in &followers {
@@ -85,12 +91,27 @@ async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
     for row in &followers {
         page.sample("wellorder_follower_paused", &[("follower", &row.name)], u8::from(row.paused));
     }
+    work(&backlog, now, page);
     orders(api, page).await?;
     if let Some(bytes) = storage.free_bytes().await {
-        page.family("wellorder_storage_free_bytes", "gauge", "Free bytes where the data lies");
-        page.sample("wellorder_storage_free_bytes", &[], bytes);
+        page.one("wellorder_storage_free_bytes", "gauge", "Free bytes where the data lies", bytes);
+    }
+    if let Some(pages) = backlog.log_pages {
+        page.one("wellorder_storage_log_pages", "gauge", "Pages in the log of the database", pages);
     }
     Ok(())
+}
+
+fn work(backlog: &Backlog, now: Timestamp, page: &mut Page<'_>) {
+    let help = "Work that is not finished: due, due later, or leased";
+    page.one("wellorder_work_open", "gauge", help, backlog.open);
+    let help = "Work that a worker could take now, counted up to 10000";
+    page.one("wellorder_work_due", "gauge", help, backlog.due);
+    let age = backlog.due_since.map_or(0.0, |since| now.since(since).as_secs_f64());
+    page.one("wellorder_work_due_age_seconds", "gauge", "How long the oldest due work has been due", age);
+    page.one("wellorder_work_leased", "gauge", "Work under a live lease", backlog.leased);
+    page.one("wellorder_work_parked", "gauge", "Orders that wait for an operator", backlog.parked);
+    page.one("wellorder_redrives_open", "gauge", "Redrive jobs that are not finished", backlog.redrives);
 }
 
 /// Orders of the sources that are known by name; clients name others as they like, and labels must stay few.
@@ -114,29 +135,4 @@ async fn orders(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// Text in the form of Prometheus. Labels here need no escaping: names of followers, sources and states are plain.
-struct Page<'t>(&'t mut String);
-
-impl Page<'_> {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.line(format_args!("{name}"));
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let open = if index == 0 { '{' } else { ',' };
-            self.line(format_args!("{open}{label}=\"{text}\""));
-        }
-        let close = if labels.is_empty() { "" } else { "}" };
-        self.line(format_args!("{close} {value}\n"));
-    }
-
-    fn line(&mut self, text: std::fmt::Arguments<'_>) {
-        // Writing to a `String` cannot fail.
-        let written = self.0.write_fmt(text);
-        debug_assert!(written.is_ok());
-    }
 }

@@ -221,6 +221,14 @@ pub(crate) fn describe() {
         "Readers of the feed that were cut off: `slow` ones fell behind, `stalled` ones took nothing"
     );
     metrics::describe_counter!("wellorder_bulk_lines_total", "Lines of bulk requests, by how they ended");
+    // There from the start: a rate needs a zero to rise from.
+    metrics::gauge!("wellorder_feed_readers").increment(0.0);
+    for reason in ["slow", "stalled"] {
+        metrics::counter!("wellorder_feed_readers_cut_total", "reason" => reason).increment(0);
+    }
+    for outcome in ["accepted", "replayed", "refused", "failed"] {
+        metrics::counter!("wellorder_bulk_lines_total", "outcome" => outcome).increment(0);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What every mount and every connection is held to.
 
 use order_core::json::JsonLimits;
+use order_core::trace::Tracer;
 use order_core::{Clock, Ids};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,11 +64,19 @@ pub struct Guard {
     pub clock: Arc<dyn Clock>,
     /// For request ids.
     pub ids: Arc<dyn Ids>,
+    /// Makes the spans of requests.
+    pub tracer: Tracer,
 }
 
 impl Guard {
-    /// A guard with these limits.
+    /// A guard with these limits, that makes no spans.
     pub fn new(limits: Limits, loopback_only: bool, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { limits, loopback_only, clock, ids }
+        Self { limits, loopback_only, clock, ids, tracer: Tracer::off() }
+    }
+
+    /// The same, with spans of requests.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 }

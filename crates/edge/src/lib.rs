@@ -24,6 +24,7 @@ mod request_id;
 pub mod respond;
 mod serve;
 mod socket;
+mod traceparent;
 
 pub use access::{Caller, Declared, Gate, Need, Open, Routes, Scope, Scopes};
 pub use body::{Json, RawBody, content_type_is_json};

@@ -2,7 +2,7 @@
 
 use axum::extract::MatchedPath;
 use http::{Method, StatusCode};
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -15,6 +15,23 @@ pub(crate) struct Metering {
     mount: &'static str,
     /// Looking a meter up by its labels costs more than the request may: they are kept, by route.
     routes: RwLock<HashMap<Box<str>, Vec<Meter>>>,
+    in_flight: Gauge,
+}
+
+/// Something that is there until it is dropped, counted by a gauge.
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn by(gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 struct Meter {
@@ -39,7 +56,24 @@ impl Metering {
             "wellorder_http_stalled_total",
             "Connections that were closed because the client took nothing of a reply for too long"
         );
-        Self { mount, routes: RwLock::default() }
+        // There from the start: a rate needs a zero to rise from.
+        metrics::counter!("wellorder_http_stalled_total").increment(0);
+        metrics::describe_gauge!(
+            "wellorder_http_requests_in_flight",
+            "HTTP requests that have no reply yet, by mount"
+        );
+        let in_flight = metrics::gauge!("wellorder_http_requests_in_flight", "mount" => mount);
+        in_flight.set(0.0);
+        Self { mount, routes: RwLock::default(), in_flight }
+    }
+
+    pub(crate) fn mount(&self) -> &'static str {
+        self.mount
+    }
+
+    /// A request is there until the result is dropped.
+    pub(crate) fn begin(&self) -> Counted {
+        Counted::by(self.in_flight.clone())
     }
 
     /// Counts one request.

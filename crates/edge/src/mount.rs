@@ -5,6 +5,7 @@ use crate::guard::Guard;
 use crate::metering::{Metering, method_label, route_label};
 use crate::refusal::{Refusal, Refused, RequestId, Style, Worded};
 use crate::request_id::{self, X_REQUEST_ID};
+use crate::traceparent;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
@@ -12,6 +13,7 @@ use axum::routing::Route;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use order_core::trace::{self, Attribute, Span, SpanName};
 use order_core::{Fault, OrderId, fault_point};
 use std::any::Any;
 use std::convert::Infallible;
@@ -21,6 +23,9 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::Instrument;
+
+/// The name of the mount of health and metrics.
+const OPS: &str = "ops";
 
 /// How one API is mounted.
 #[derive(Debug, Clone, Copy)]
@@ -101,9 +106,19 @@ impl Shared {
         let method = method_label(request.method());
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let route_name = route_label(matched.as_ref());
-        let span =
-            tracing::info_span!("request", request_id = request_id.0.as_str(), method, route = route_name);
-        let answered = self.answer(route, request, &request_id).instrument(span.clone()).await;
+        let _in_flight = self.metering.begin();
+        let mut traced = self.begin_span(request.headers());
+        let at = traced.context();
+        let trace_id = at.map(|at| tracing::field::display(at.trace_id_hex()));
+        let span = tracing::info_span!(
+            "request",
+            request_id = request_id.0.as_str(),
+            method,
+            route = route_name,
+            trace_id
+        );
+        let answering = self.answer(route, request, &request_id);
+        let answered = trace::within(at, answering).instrument(span.clone()).await;
         let (mut response, refusal) = self.styled(answered, &request_id);
         finish(response.headers_mut(), id_header);
         if method != "GET" && response.status().is_success() {
@@ -113,7 +128,18 @@ impl Shared {
         let took = began.elapsed();
         self.metering.record(route_name, method, response.status(), took);
         span.in_scope(|| log(&response, refusal.as_ref(), took));
+        tell(&mut traced, method, route_name, &response);
         response
+    }
+
+    /// The span of a request. Health and metrics are asked for all the time: they begin no traces of their own.
+    fn begin_span(&self, headers: &HeaderMap) -> Span {
+        let (tracer, parent) = (&self.guard.tracer, traceparent::of(headers));
+        if self.metering.mount() == OPS {
+            tracer.child(SpanName::Request, parent)
+        } else {
+            tracer.begin(SpanName::Request, parent)
+        }
     }
 
     /// Checks the request and lets its handler answer it, in time and without taking the process down.
@@ -177,6 +203,19 @@ fn finish(headers: &mut HeaderMap, request_id: HeaderValue) {
     headers.insert(X_REQUEST_ID, request_id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// Says in its span what came of a request.
+fn tell(span: &mut Span, method: &'static str, route: &str, response: &Response) {
+    span.say(|| Attribute::Method(method));
+    span.say(|| Attribute::Route(route.to_owned()));
+    span.say(|| Attribute::Status(response.status().as_u16()));
+    if let Some(order) = response.extensions().get::<LoggedOrder>() {
+        span.say(|| Attribute::OrderId(order.0));
+    }
+    if response.status().is_server_error() {
+        span.fail();
+    }
 }
 
 /// One line a request, inside its span: what failed on our side as a warning, the rest for debugging. Never the path or the

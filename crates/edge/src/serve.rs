@@ -3,6 +3,7 @@
 use crate::check::Doomed;
 use crate::framing::Verdict;
 use crate::guard::{Guard, Limits};
+use crate::metering::Counted;
 use crate::refusal::Refusal;
 use crate::socket::Socket;
 use axum::Router;
@@ -47,6 +48,7 @@ pub async fn serve(
         Connection { http: http(&guard.limits), router: router.with_state(()), guard, stop: stop.clone() };
     let room =
         Arc::new(Semaphore::new(connection.guard.limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+    metrics::describe_gauge!("wellorder_http_connections", "Connections that are open");
     let mut running = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -123,6 +125,7 @@ struct Connection {
 
 impl Connection {
     async fn run(mut self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let _open = Counted::by(metrics::gauge!("wellorder_http_connections"));
         if stream.set_nodelay(true).is_err() {
             // It is gone already.
             return;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use axum::routing::get;
 use edge::{Guard, Limits, Mount, Refusal, RequestId};
+use futures_util::FutureExt;
 use http::Request;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::sync::Arc;
@@ -92,4 +93,27 @@ fn what_cannot_be_parsed_is_counted_once_by_what_is_at_the_root() {
         r#"wellorder_http_requests_total{mount="test",method="other",route="unmatched",status="400"} 2"#;
     assert_eq!(lines, [line]);
     assert!(!text.to_lowercase().contains("canary"), "{text}");
+}
+
+#[test]
+fn a_request_is_in_flight_until_it_is_answered_or_given_up() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let count = |at: &str| {
+        let line = format!("wellorder_http_requests_in_flight{{mount=\"test\"}} {at}\n");
+        assert!(handle.render().contains(&line), "{line} in {}", handle.render());
+    };
+    metrics::with_local_recorder(&recorder, || {
+        blocking(async {
+            let routes = Router::new().route("/never", get(async || std::future::pending::<()>().await));
+            let guard = Guard::new(Limits::default(), false, ManualClock::new(), SeededIds::new(1));
+            let router = edge::mount(routes, Mount { name: "test", style }, Arc::new(guard));
+            count("0");
+            let mut asking = Box::pin(ask(&router, "GET", "/never"));
+            assert!(asking.as_mut().now_or_never().is_none());
+            count("1");
+            drop(asking);
+            count("0");
+        });
+    });
 }

@@ -10,6 +10,7 @@ use crate::lane::{LanePolicy, Lanes, Wakes};
 use crate::ports::Storage;
 use crate::process::WorkerStats;
 use crate::tail::Tail;
+use crate::trace::{self, Tracer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -34,6 +35,8 @@ pub struct App {
     pub tail: Tail,
     /// Whether the process is about to end: whoever waits is answered at once, streams come to their end.
     pub stopping: watch::Sender<bool>,
+    /// Makes the spans of this process.
+    pub tracer: Tracer,
 }
 
 /// How long an idempotency key is kept at least.
@@ -47,8 +50,19 @@ impl App {
         ids: Arc<dyn Ids>,
         lanes: LanePolicy,
     ) -> Arc<Self> {
+        Self::traced(storage, clock, ids, lanes, Tracer::off())
+    }
+
+    /// The same, with spans of what happens.
+    pub fn traced(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        lanes: LanePolicy,
+        tracer: Tracer,
+    ) -> Arc<Self> {
         let wakes = Wakes::default();
-        let lanes = Lanes::start(&storage, lanes, &wakes);
+        let lanes = Lanes::start(&storage, lanes, &wakes, tracer.clone());
         let stopping = watch::Sender::new(false);
         let tail = Tail::start(&storage, &wakes, stopping.subscribe());
         Arc::new(Self {
@@ -61,6 +75,7 @@ impl App {
             wakes,
             follower_faults: FollowerFaults::default(),
             worker_stats: Arc::default(),
+            tracer,
         })
     }
 
@@ -95,7 +110,8 @@ impl App {
         let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v7(now)));
         let digest = digest(&intake.content);
         let event_id = EventId(self.ids.uuid_v7(now));
-        Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now }))
+        let trace = trace::current();
+        Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now, trace }))
     }
 
     /// Makes a follower if it is not there.

@@ -5,6 +5,7 @@ use crate::command::{Change, ChangeKind, Changed, Command, Reply, StartRedrive, 
 use crate::error::Error;
 use crate::ids::{EventId, OrderId, RedriveId, SourceId, TenantId};
 use crate::redrive::{Redrive, RedriveFilter};
+use crate::trace;
 
 /// Orders that one step of a redrive job takes.
 pub const REDRIVE_STEP: usize = 200;
@@ -32,7 +33,8 @@ impl App {
         let now = self.clock.now();
         let Target { tenant, source, order_id, expected_version } = target;
         let event_id = EventId(self.ids.uuid_v7(now));
-        let change = Change { tenant, source, order_id, expected_version, event_id, now, kind };
+        let trace = trace::current();
+        let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace };
         match self.lanes.submit(Command::Change(Box::new(change))).await? {
             Reply::Changed(changed) => Ok(changed),
             other => Err(unexpected("change", &other)),
@@ -66,7 +68,8 @@ impl App {
     pub async fn step_redrive(&self, redrive_id: RedriveId) -> Result<Redrive, Error> {
         let now = self.clock.now();
         let event_ids = (0..REDRIVE_STEP).map(|_| EventId(self.ids.uuid_v7(now))).collect();
-        match self.lanes.submit(Command::StepRedrive(StepRedrive { redrive_id, event_ids, now })).await? {
+        let step = StepRedrive { redrive_id, event_ids, now, trace: trace::current() };
+        match self.lanes.submit(Command::StepRedrive(step)).await? {
             Reply::Redrive(redrive) => Ok(*redrive),
             other => Err(unexpected("step of a redrive", &other)),
         }

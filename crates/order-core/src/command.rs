@@ -8,6 +8,7 @@ use crate::lease::{Leased, Outcome};
 use crate::order::state::ChangeName;
 use crate::order::{Content, Order};
 use crate::redrive::{Redrive, RedriveFilter};
+use crate::trace::TraceContext;
 use std::time::Duration;
 
 /// One write. Ids and times are fixed before it is sent, so that its outcome can be found out later.
@@ -40,6 +41,25 @@ pub enum Command {
     },
     /// Change nothing that anybody reads, but find out whether a commit is possible.
     Probe,
+}
+
+impl Command {
+    /// Where in a trace it was given, for those that leave an event or make work.
+    pub fn trace(&self) -> Option<TraceContext> {
+        match self {
+            Self::Accept(accept) => accept.trace,
+            Self::Change(change) => change.trace,
+            Self::Settle(settle) => settle.trace,
+            Self::StepRedrive(step) => step.trace,
+            Self::Claim(_)
+            | Self::Heartbeat(_)
+            | Self::Advance(_)
+            | Self::Follower(_)
+            | Self::StartRedrive(_)
+            | Self::Sweep { .. }
+            | Self::Probe => None,
+        }
+    }
 }
 
 /// What a command came to.
@@ -79,6 +99,8 @@ pub struct Accept {
     pub event_id: EventId,
     /// When it came in.
     pub now: Timestamp,
+    /// Where in a trace that was; its event and its work keep it.
+    pub trace: Option<TraceContext>,
 }
 
 /// See [`Command::Change`].
@@ -98,6 +120,8 @@ pub struct Change {
     pub now: Timestamp,
     /// What.
     pub kind: ChangeKind,
+    /// Where in a trace that was; its event and the work that it makes keep it.
+    pub trace: Option<TraceContext>,
 }
 
 /// What to change.
@@ -218,6 +242,8 @@ pub struct Settle {
     pub event_id: EventId,
     /// When.
     pub now: Timestamp,
+    /// Where in a trace that was; its event keeps it, the work keeps its own.
+    pub trace: Option<TraceContext>,
 }
 
 /// See [`Command::Advance`]: all of it or nothing, and only from where the follower is.
@@ -288,4 +314,6 @@ pub struct StepRedrive {
     pub event_ids: Vec<EventId>,
     /// When.
     pub now: Timestamp,
+    /// Where in a trace that was; the orders' events and work keep it.
+    pub trace: Option<TraceContext>,
 }

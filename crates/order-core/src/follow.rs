@@ -2,7 +2,7 @@
 //! cursor passes; never the other way round. A sink that fails too often is left alone but for probes.
 
 use crate::app::App;
-use crate::breaker::{Breaker, BreakerPolicy};
+use crate::breaker::{Breaker, BreakerPolicy, Call};
 use crate::command::{Advance, Command};
 use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
@@ -10,8 +10,9 @@ use crate::ids::Shard;
 use crate::journal::{Cursor, Event, Head};
 use crate::ports::{Sink, Storage};
 use crate::query::FollowerRow;
+use crate::trace::{Attribute, Span, SpanName};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -130,34 +131,60 @@ impl Follower {
         if events.len() > 1 && fault_point::planted("cursor-past-gap") {
             events.pop();
         }
-        if let Some(wait) = self.deliver(&events).await? {
-            return Ok(Progress::Held(wait));
+        let call = match self.breaker().ask(self.app.clock.now()) {
+            Ok(call) => call,
+            Err(wait) => return Ok(Progress::Held(wait)),
+        };
+        let mut spans = self.spans(&events);
+        let carried = self.deliver(call, &events, moves, row.cursor.epoch).await;
+        if matches!(carried, Err(Error::Fault(_))) {
+            spans.iter_mut().for_each(Span::fail);
         }
-        fault_point::pass("follower.after_send");
-        let now = self.app.clock.now();
-        let advance = Advance { follower: self.name.clone(), epoch: row.cursor.epoch, moves, now };
-        let advanced = self.app.lanes.submit(Command::Advance(advance)).await;
-        fault_point::pass("follower.after_cursor");
-        match advanced {
+        match carried {
             Ok(_) => Ok(Progress::Carried(events.len())),
             Err(Error::Rejection(_)) => Ok(Progress::Moved),
             Err(fault) => Err(fault),
         }
     }
 
-    /// Gives `events` to the sink, unless it failed too often: then says when to come again.
-    async fn deliver(&self, events: &[Event]) -> Result<Option<Duration>, Fault> {
-        let breaker = || self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let call = match breaker().ask(self.app.clock.now()) {
-            Ok(call) => call,
-            Err(wait) => return Ok(Some(wait)),
-        };
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delivers, then moves the cursor.
+    async fn deliver(
+        &self,
+        call: Call,
+        events: &[Event],
+        moves: Vec<(Shard, u64, u64)>,
+        epoch: u32,
+    ) -> Result<(), Error> {
         let delivered = self.sink.deliver(events).await;
-        breaker().ended(call, delivered.is_ok(), self.app.clock.now());
-        delivered.map(|()| None).map_err(|fault| Fault::Unavailable {
+        self.breaker().ended(call, delivered.is_ok(), self.app.clock.now());
+        delivered.map_err(|fault| Fault::Unavailable {
             why: format!("sink {}: {fault}", self.sink.kind()),
             retry_after: self.policy.retry_min,
-        })
+        })?;
+        fault_point::pass("follower.after_send");
+        let advance = Advance { follower: self.name.clone(), epoch, moves, now: self.app.clock.now() };
+        let advanced = self.app.lanes.submit(Command::Advance(advance)).await;
+        fault_point::pass("follower.after_cursor");
+        advanced.map(drop)
+    }
+
+    /// A span for each event whose trace is recorded, in that trace: whoever looks at an order finds where it went.
+    fn spans(&self, events: &[Event]) -> Vec<Span> {
+        let begin = |event: &Event| {
+            let mut span = self.app.tracer.child(SpanName::Deliver, event.trace);
+            span.recorded()?;
+            span.say(|| Attribute::OrderId(event.order_id));
+            span.say(|| Attribute::EventType(event.kind.as_str().to_owned()));
+            span.say(|| Attribute::Follower(self.name.clone()));
+            span.say(|| Attribute::Sink(self.sink.kind()));
+            span.say(|| Attribute::BatchSize(events.len()));
+            Some(span)
+        };
+        events.iter().filter_map(begin).collect()
     }
 
     /// Follows until `stop` says so.

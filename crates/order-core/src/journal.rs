@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::error::Rejection;
 use crate::ids::{EventId, OrderId, Shard, SourceId, TenantId};
 use crate::order::event::EventType;
+use crate::trace::TraceContext;
 
 /// A past-tense fact of one order, as it lies in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Event {
     pub data: String,
     /// When it happened.
     pub occurred_at: Timestamp,
+    /// Where in a trace it happened. Not on the wire.
+    pub trace: Option<TraceContext>,
 }
 
 impl Event {

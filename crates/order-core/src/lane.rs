@@ -4,10 +4,13 @@
 use crate::command::{Command, Reply};
 use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
+use crate::meter::Histogram;
 use crate::ports::{Committed, Storage};
+use crate::trace::{self, Attribute, Span, SpanName, TraceContext, Tracer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 /// How much a lane takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,14 @@ impl Default for Wakes {
 
 struct Envelope {
     command: Command,
+    caller: Caller,
+}
+
+/// Who waits for a command.
+struct Caller {
     reply: oneshot::Sender<Result<Reply, Error>>,
+    queued_at: Instant,
+    span: Span,
     held: Held,
 }
 
@@ -85,6 +95,8 @@ impl Drop for Room {
 pub struct Lanes {
     lanes: Arc<[LaneHandle]>,
     shards: u16,
+    tracer: Tracer,
+    waits: Arc<Histogram>,
 }
 
 struct LaneHandle {
@@ -102,7 +114,8 @@ struct LaneHandle {
 
 impl Lanes {
     /// Starts the lanes of `storage` on the present runtime. They end when the last `Lanes` is dropped.
-    pub fn start(storage: &Arc<dyn Storage>, policy: LanePolicy, wakes: &Wakes) -> Self {
+    pub fn start(storage: &Arc<dyn Storage>, policy: LanePolicy, wakes: &Wakes, tracer: Tracer) -> Self {
+        let waits = Arc::<Histogram>::default();
         let lanes = (0..storage.lanes().max(1))
             .map(|index| {
                 let (urgent, urgent_queue) = mpsc::channel(policy.queue_max);
@@ -119,6 +132,8 @@ impl Lanes {
                     intake: intake_queue,
                     bulk: bulk_queue,
                     last: 0,
+                    tracer: tracer.clone(),
+                    waits: Arc::clone(&waits),
                 };
                 tokio::spawn(lane.run());
                 let bulk_kib_max = u32::try_from(policy.queue_bytes / 2 / 1024).unwrap_or(u32::MAX).max(1);
@@ -133,7 +148,7 @@ impl Lanes {
                 }
             })
             .collect();
-        Self { lanes, shards: storage.install().shards }
+        Self { lanes, shards: storage.install().shards, tracer, waits }
     }
 
     /// Queues a command and waits for its commit. Once queued it is carried out even when the caller goes away.
@@ -149,7 +164,7 @@ impl Lanes {
         // it than work was claimed.
         let bytes_max = if urgent { usize::MAX } else { lane.bytes_max };
         let room = Room::take(&lane.held, command.footprint(), bytes_max).ok_or(Fault::Overloaded)?;
-        let envelope = Envelope { command, reply, held: Held::Room { _room: room } };
+        let envelope = self.envelope(command, reply, Held::Room { _room: room });
         if urgent {
             lane.urgent.send(envelope).await.map_err(|_| Fault::ShuttingDown)?;
         } else {
@@ -175,8 +190,18 @@ impl Lanes {
         let kib = u32::try_from(command.footprint().div_ceil(1024)).unwrap_or(u32::MAX);
         let room = Arc::clone(&lane.bulk_room).acquire_many_owned(kib.min(lane.bulk_kib_max)).await;
         let held = Held::Bulk { _room: room.map_err(|_| Fault::ShuttingDown)? };
-        lane.bulk.send(Envelope { command, reply, held }).await.map_err(|_| Fault::ShuttingDown)?;
+        lane.bulk.send(self.envelope(command, reply, held)).await.map_err(|_| Fault::ShuttingDown)?;
         Ok(async move { answer.await.unwrap_or_else(|_| Err(Fault::ShuttingDown.into())) })
+    }
+
+    fn envelope(
+        &self,
+        command: Command,
+        reply: oneshot::Sender<Result<Reply, Error>>,
+        held: Held,
+    ) -> Envelope {
+        let span = self.tracer.child(SpanName::LaneCommit, trace::current());
+        Envelope { command, caller: Caller { reply, queued_at: Instant::now(), span, held } }
     }
 
     /// Waits until a lane has ended, which none does by itself while somebody holds these: it panicked.
@@ -196,6 +221,12 @@ impl Lanes {
     pub fn queued_bytes(&self) -> usize {
         let bulk = |lane: &LaneHandle| lane.bulk_kib_max as usize - lane.bulk_room.available_permits();
         self.lanes.iter().map(|lane| lane.held.load(Ordering::Relaxed) + bulk(lane) * 1024).sum()
+    }
+
+    /// How long commands waited before their commit began: of each commit, the one that waited longest. Those of callers
+    /// that send many are left out, they wait on purpose.
+    pub fn waits(&self) -> &Histogram {
+        &self.waits
     }
 
     fn lane_of(&self, command: &Command) -> usize {
@@ -243,13 +274,16 @@ struct Lane {
     bulk: mpsc::Receiver<Envelope>,
     /// How many commands the last batch held, those of bulk callers aside.
     last: usize,
+    tracer: Tracer,
+    waits: Arc<Histogram>,
 }
 
 impl Lane {
     async fn run(mut self) {
         while let Some(batch) = self.next_batch().await {
             let (commands, callers): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|one| (one.command, (one.reply, one.held))).unzip();
+                batch.into_iter().map(|envelope| (envelope.command, envelope.caller)).unzip();
+            self.meter(&callers);
             if !self.carry_out(commands.into(), callers).await {
                 tracing::error!("the storage has ended; so does its lane");
                 return;
@@ -289,37 +323,52 @@ impl Lane {
         (waiting + self.last).div_ceil(2).clamp(1, most)
     }
 
+    fn meter(&self, callers: &[Caller]) {
+        let others = callers.iter().filter(|caller| !matches!(caller.held, Held::Bulk { .. }));
+        if let Some(earliest) = others.map(|caller| caller.queued_at).min() {
+            self.waits.record(earliest.elapsed());
+        }
+    }
+
     /// Commits and answers; `false` when the storage takes no more for good.
-    async fn carry_out(
-        &self,
-        commands: Arc<[Command]>,
-        callers: Vec<(oneshot::Sender<Result<Reply, Error>>, Held)>,
-    ) -> bool {
+    async fn carry_out(&self, commands: Arc<[Command]>, mut callers: Vec<Caller>) -> bool {
         let accepts = commands.iter().any(|command| matches!(command, Command::Accept(_)));
         if accepts {
             fault_point::pass("api.before_commit");
         }
-        let outcomes = self.commit(commands).await;
+        let traces = traces(&mut callers);
+        let outcomes = self.commit(commands, &traces).await;
         if accepts {
             fault_point::pass("api.after_commit");
         }
         let ended = outcomes.iter().any(|outcome| matches!(outcome, Err(Error::Fault(Fault::ShuttingDown))));
-        for ((reply, held), outcome) in callers.into_iter().zip(outcomes) {
+        for (mut caller, outcome) in callers.into_iter().zip(outcomes) {
+            if matches!(outcome, Err(Error::Fault(_))) {
+                caller.span.fail();
+            }
             // Whoever was answered may ask again at once.
-            drop(held);
+            drop(caller.held);
+            // Ended before the caller goes on, so that it lies within the caller's own.
+            drop(caller.span);
             // The caller may be gone; the command was carried out all the same.
-            drop(reply.send(outcome));
+            drop(caller.reply.send(outcome));
         }
         !ended
     }
 
     /// Commits the batch. When the database refuses the values of some command, or a row that one needs does not read,
     /// halves are tried, so that it fails alone.
-    async fn commit(&self, commands: Arc<[Command]>) -> Vec<Result<Reply, Error>> {
+    async fn commit(&self, commands: Arc<[Command]>, traces: &[TraceContext]) -> Vec<Result<Reply, Error>> {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut parts = vec![commands];
         while let Some(part) = parts.pop() {
-            match self.storage.commit(self.index, Arc::clone(&part)).await {
+            let mut span = self.span(traces, part.len());
+            let committed = self.storage.commit(self.index, Arc::clone(&part)).await;
+            if committed.is_err() {
+                span.fail();
+            }
+            drop(span);
+            match committed {
                 Ok(committed) => {
                     self.wake(&committed);
                     outcomes
@@ -336,6 +385,14 @@ impl Lane {
         outcomes
     }
 
+    /// The span of a commit: in the trace of its first command that has one, linked to the others.
+    fn span(&self, traces: &[TraceContext], commands: usize) -> Span {
+        let mut span = self.tracer.child(SpanName::StorageCommit, traces.first().copied());
+        span.say(|| Attribute::BatchSize(commands));
+        traces.iter().skip(1).for_each(|other| span.link(*other));
+        span
+    }
+
     fn wake(&self, committed: &Committed) {
         if committed.work_due {
             self.wakes.work.notify_one();
@@ -344,6 +401,17 @@ impl Lane {
             self.wakes.journal.send_modify(|commits| *commits += 1);
         }
     }
+}
+
+/// Where the commands of a batch are in their traces, those that are recorded. Says to each how many there are.
+fn traces(callers: &mut [Caller]) -> Vec<TraceContext> {
+    let count = callers.len();
+    let mut traces = Vec::new();
+    for span in callers.iter_mut().map(|caller| &mut caller.span) {
+        span.say(|| Attribute::BatchSize(count));
+        traces.extend(span.recorded());
+    }
+    traces
 }
 
 fn fill(batch: &mut Vec<Envelope>, queue: &mut mpsc::Receiver<Envelope>, up_to: usize) {

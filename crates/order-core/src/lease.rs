@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::ids::{EventId, LeaseToken, OrderId, Shard};
 use crate::order::Order;
+use crate::trace::TraceContext;
 use std::time::Duration;
 
 /// A claimable row: someone must do this once `due_at` has come. Claiming moves `due_at` to the end of the lease.
@@ -20,6 +21,8 @@ pub struct Work {
     pub token: Option<LeaseToken>,
     /// When the lease began.
     pub claimed_at: Option<Timestamp>,
+    /// Where in a trace the work was made.
+    pub trace: Option<TraceContext>,
 }
 
 /// A piece of work in the hands of a worker.
@@ -41,6 +44,8 @@ pub struct Leased {
     pub until: Timestamp,
     /// The idempotency key of the outside effect: stable over retries, lapses and redrives.
     pub effect_key: EventId,
+    /// Where in a trace the work was made.
+    pub trace: Option<TraceContext>,
 }
 
 /// How a piece of work ended; decided in one function for each kind.

@@ -11,6 +11,7 @@
 //! * [`process`] claims work under a [`lease`], runs a [`ports::Processor`] and settles.
 //! * [`follow`] carries the [`journal`] to a [`ports::Sink`], cursor behind it.
 //! * [`tail`] reads on at the end of the journal, once for all who [`wait`] for an order and all who read the feed [`live`].
+//! * [`trace`] remembers which request all of that goes back to.
 //! * [`app::App`] is what the edges (HTTP, command line) hold.
 
 pub mod app;
@@ -31,12 +32,14 @@ pub mod json;
 pub mod lane;
 pub mod lease;
 pub mod live;
+pub mod meter;
 pub mod order;
 pub mod ports;
 pub mod process;
 pub mod query;
 pub mod redrive;
 pub mod tail;
+pub mod trace;
 pub mod wait;
 
 pub use app::App;

@@ -7,7 +7,8 @@ use crate::journal::{Event, Head, Mark};
 use crate::lease::Leased;
 use crate::order::Order;
 use crate::query::{
-    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact, WorkFact,
+    Backlog, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact,
+    WorkFact,
 };
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
@@ -95,6 +96,9 @@ pub trait Storage: Send + Sync {
         source: &SourceId,
         now: crate::Timestamp,
     ) -> Result<Tally, Fault>;
+
+    /// How much waits, and since when.
+    async fn backlog(&self, now: crate::Timestamp) -> Result<Backlog, Fault>;
 
     /// A redrive job.
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault>;

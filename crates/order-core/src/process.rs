@@ -8,6 +8,7 @@ use crate::fault_point;
 use crate::ids::{EventId, LeaseToken, OrderId};
 use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::ports::{Processed, Processor};
+use crate::trace::{self, Attribute, Span, SpanName};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -235,8 +236,16 @@ impl Worker {
         }
     }
 
-    /// One try, from the processor to its settlement.
+    /// One try, from the processor to its settlement, in the trace that its work was made in.
     async fn attempt(&self, leased: Leased) {
+        let mut span = self.app.tracer.begin(SpanName::Process, leased.trace);
+        span.say(|| Attribute::OrderId(leased.order.id));
+        span.say(|| Attribute::Attempt(leased.attempt));
+        span.say(|| Attribute::Processor(self.processor.name()));
+        trace::within(span.context(), self.try_once(leased, &mut span)).await;
+    }
+
+    async fn try_once(&self, leased: Leased, span: &mut Span) {
         let (token, order_id) = (leased.token, leased.order.id);
         let stop = Arc::new(Notify::new());
         self.held().insert(token, (order_id, Arc::clone(&stop)));
@@ -249,9 +258,9 @@ impl Worker {
         match processed {
             Some(processed) => {
                 fault_point::pass("worker.after_effect");
-                self.settle(&leased, processed).await;
+                self.settle(&leased, processed, span).await;
             }
-            None => self.lost(order_id),
+            None => self.lost(order_id, span),
         }
         self.held().remove(&token);
         self.stats.running.fetch_sub(1, Ordering::Relaxed);
@@ -261,7 +270,7 @@ impl Worker {
     async fn isolated(&self, leased: &Leased) -> Processed {
         let (processor, leased) = (Arc::clone(&self.processor), leased.clone());
         let mut task = JoinSet::new();
-        task.spawn(async move { processor.process(&leased).await });
+        task.spawn(trace::within(trace::current(), async move { processor.process(&leased).await }));
         match task.join_next().await {
             Some(Ok(processed)) => processed,
             Some(Err(_)) | None => {
@@ -270,7 +279,7 @@ impl Worker {
         }
     }
 
-    async fn settle(&self, leased: &Leased, processed: Processed) {
+    async fn settle(&self, leased: &Leased, processed: Processed, span: &mut Span) {
         let mut pause = SETTLE_AGAIN_MIN;
         loop {
             let now = self.app.clock.now();
@@ -278,14 +287,16 @@ impl Worker {
                 outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
             let settled = self.submit_settle(leased.order.id, leased.token, outcome.clone(), now).await;
             match settled {
-                Ok(()) => return self.count(&outcome),
+                Ok(()) => return self.count(&outcome, span),
                 Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
-                    return self.lost(leased.order.id);
+                    return self.lost(leased.order.id, span);
                 }
                 // Storage is away: the result is worth keeping, and the token fences it however late it comes.
                 Err(error) => {
                     if pause == SETTLE_AGAIN_MIN {
-                        tracing::warn!(order_id = %leased.order.id, %error, "cannot settle yet; trying again");
+                        let order_id = leased.order.id;
+                        let trace_id = span.context().map(|at| tracing::field::display(at.trace_id_hex()));
+                        tracing::warn!(%order_id, trace_id, %error, "cannot settle yet; trying again");
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(SETTLE_AGAIN_MAX);
@@ -302,23 +313,30 @@ impl Worker {
         now: Timestamp,
     ) -> Result<(), Error> {
         let event_id = EventId(self.app.ids.uuid_v7(now));
-        let settle = Settle { order_id, token, outcome, event_id, now };
+        let settle = Settle { order_id, token, outcome, event_id, now, trace: trace::current() };
         self.app.lanes.submit(Command::Settle(Box::new(settle))).await.map(drop)
     }
 
-    fn count(&self, outcome: &Outcome) {
-        let counter = match outcome {
-            Outcome::Done => &self.stats.done,
-            Outcome::Retry { .. } => &self.stats.failed,
-            Outcome::Park { .. } => &self.stats.parked,
+    fn count(&self, outcome: &Outcome, span: &mut Span) {
+        let (counter, word) = match outcome {
+            Outcome::Done => (&self.stats.done, "done"),
+            Outcome::Retry { .. } => (&self.stats.failed, "failed"),
+            Outcome::Park { .. } => (&self.stats.parked, "parked"),
             Outcome::Release { .. } => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        span.say(|| Attribute::Outcome(word));
+        if *outcome != Outcome::Done {
+            span.fail();
+        }
     }
 
-    fn lost(&self, order_id: OrderId) {
+    fn lost(&self, order_id: OrderId, span: &mut Span) {
         self.stats.lease_lost.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(%order_id, "lost the lease; the result of this try is dropped");
+        span.say(|| Attribute::Outcome("lease_lost"));
+        span.fail();
+        let trace_id = span.context().map(|context| tracing::field::display(context.trace_id_hex()));
+        tracing::warn!(%order_id, trace_id, "lost the lease; the result of this try is dropped");
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<LeaseToken, (OrderId, Arc<Notify>)>> {

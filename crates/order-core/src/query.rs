@@ -105,6 +105,31 @@ pub struct FollowerRow {
     pub updated_at: Timestamp,
 }
 
+/// Due work that is counted at most.
+pub const DUE_COUNT_MAX: u64 = 10_000;
+
+/// How much waits, and since when; for metrics. Read in one snapshot, at a cost that does not grow with the number of
+/// orders.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Work that is not finished: due, due later, or leased.
+    pub open: u64,
+    /// Work that a worker could take now, counted up to [`DUE_COUNT_MAX`].
+    pub due: u64,
+    /// Since when the oldest of it is due.
+    pub due_since: Option<Timestamp>,
+    /// Work in the hands of a worker under a live lease.
+    pub leased: u64,
+    /// Orders that wait for an operator.
+    pub parked: u64,
+    /// Redrive jobs that are not finished.
+    pub redrives: u64,
+    /// By follower: when the oldest event happened that lies behind its cursor; `None` when none does.
+    pub followers: Vec<(String, Option<Timestamp>)>,
+    /// Pages in the log of the database, where it has one.
+    pub log_pages: Option<u64>,
+}
+
 /// One order with all that belongs to it, read in one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderDossier {

@@ -5,9 +5,11 @@
 //! * [`ApiClient`] speaks our own HTTP API; the command line uses it.
 //! * [`ProcessorClient`] posts an order to the user's URL and says what came of it; [`PostOutcome::verdict`] holds
 //!   the one rule of what is done, tried again, or parked.
+//! * [`CollectorClient`] sends spans to an OpenTelemetry collector.
 
 mod api_client;
 mod client;
+mod collector;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod processor;
@@ -19,6 +21,7 @@ mod test_server;
 
 pub use api_client::{ApiAnswer, ApiClient};
 pub use client::{BuildError, NoAnswer, Timeouts};
+pub use collector::{CollectorAnswer, CollectorClient, collector_headers};
 pub use processor::{PostOutcome, ProcessorClient, Verdict};
 pub use reqwest::{Method, StatusCode, Url, header::HeaderMap};
 pub use retry_after::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};

@@ -52,6 +52,7 @@ CREATE INDEX orders_parked ON orders (number) WHERE processing = 'parked';
 -- Append-only, and kept in the order of its places: `place` is the shard in the upper bits and the position in the lower
 -- 48, so no index is needed to follow it. `prev_position` chains the events of one order: its history is read by walking
 -- back from `orders.last_position`, and intake is spared an index with random keys (see the decision records).
+-- `trace` is the place in a trace that the event happened at: 25 bytes, one when there is none.
 CREATE TABLE journal (
     place         INTEGER PRIMARY KEY,
     shard         INTEGER NOT NULL AS (place >> 48),
@@ -67,7 +68,8 @@ CREATE TABLE journal (
     type          TEXT    NOT NULL,
     data_version  INTEGER NOT NULL,
     data          TEXT    NOT NULL,
-    occurred_at   INTEGER NOT NULL
+    occurred_at   INTEGER NOT NULL,
+    trace         BLOB
 ) STRICT;
 
 -- Below its floor nothing of a shard is kept.
@@ -76,7 +78,8 @@ CREATE TABLE journal_heads (
     floor INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Open work; `number` is the order's. A lease is a due time: `due_at` is its end while `token` is set.
+-- Open work; `number` is the order's. A lease is a due time: `due_at` is its end while `token` is set. `trace` is the
+-- place in a trace that the work was made at.
 CREATE TABLE work (
     number     INTEGER PRIMARY KEY,
     order_id   BLOB    NOT NULL,
@@ -84,7 +87,8 @@ CREATE TABLE work (
     attempt    INTEGER NOT NULL,
     lapses     INTEGER NOT NULL,
     token      BLOB,
-    claimed_at INTEGER
+    claimed_at INTEGER,
+    trace      BLOB
 ) STRICT;
 
 CREATE INDEX work_due ON work (due_at);

@@ -2,7 +2,7 @@
 
 use crate::ids::OrderIds;
 use crate::read::chain;
-use crate::rows::{self, ORDER_COLUMNS, collect, last_place, place, uuid};
+use crate::rows::{self, ORDER_COLUMNS, collect, last_place, place, trace, uuid};
 use order_core::clock::Timestamp;
 use order_core::ids::{LeaseToken, OrderId, Shard};
 use order_core::lease::Work;
@@ -66,7 +66,7 @@ pub(crate) fn journal_facts(
 pub(crate) fn work_facts(conn: &Connection, after: i64, limit: u32) -> rusqlite::Result<Vec<WorkFact>> {
     let mut statement = conn.prepare_cached(
         "SELECT w.number, w.order_id, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at, \
-         CASE WHEN o.order_id = w.order_id THEN o.processing = 'queued' END \
+         CASE WHEN o.order_id = w.order_id THEN o.processing = 'queued' END, w.trace \
          FROM work w LEFT JOIN orders o USING (number) WHERE w.number > ?1 ORDER BY w.number LIMIT ?2",
     )?;
     collect(&mut statement, params![after, limit], |row| {
@@ -81,6 +81,7 @@ pub(crate) fn work_facts(conn: &Connection, after: i64, limit: u32) -> rusqlite:
                 lapses: row.get(4)?,
                 token: token.map(|token| LeaseToken(uuid::Uuid::from_bytes(token))),
                 claimed_at: claimed_at.map(Timestamp::from_micros),
+                trace: trace(row, 8)?,
             },
             wanted: row.get(7)?,
         })

@@ -69,6 +69,16 @@ impl Checkpoints {
         Ok(Self { pages: Arc::default(), seen: 0, due: PAGES, before: 0, shared, jobs, thread })
     }
 
+    /// How many pages the log holds, for whoever wants to know.
+    pub(crate) fn pages(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.pages)
+    }
+
+    /// The log was emptied; the next commit begins it anew.
+    pub(crate) fn emptied(&self) {
+        self.pages.store(0, Ordering::Relaxed);
+    }
+
     /// Counts the pages of the log as `conn`, the writer's, commits them; SQLite then leaves carrying them to us.
     pub(crate) fn watch(&self, conn: &mut Connection) -> rusqlite::Result<()> {
         let pages = Arc::clone(&self.pages);

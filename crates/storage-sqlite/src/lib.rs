@@ -5,6 +5,7 @@
 
 mod apply;
 mod auditing;
+mod backlog;
 mod checkpoint;
 mod connect;
 mod error;
@@ -35,12 +36,14 @@ use order_core::journal::{Event, Head, Mark};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact, WorkFact,
+    Backlog, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact,
+    WorkFact,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::Readers;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use writer::{Writer, WriterState};
 
@@ -61,6 +64,8 @@ pub struct SqliteStorage {
     guard: Arc<Guard>,
     ids: Arc<OrderIds>,
     readers: Readers,
+    /// Pages of the log, as of the last commit; `None` when opened for reading alone.
+    log_pages: Option<Arc<AtomicU32>>,
     /// `None` when opened for reading alone.
     writer: Option<Writer>,
 }
@@ -96,6 +101,7 @@ impl SqliteStorage {
         let checkpoints = Checkpoints::start(&options.path, &guard)
             .map_err(|error| unavailable(format!("cannot start the thread for checkpoints: {error}")))?;
         checkpoints.watch(&mut conn).map_err(fault)?;
+        let log_pages = Some(checkpoints.pages());
         let writer = Writer::start(WriterState {
             conn,
             checkpoints,
@@ -114,7 +120,8 @@ impl SqliteStorage {
             expire_leases: Some(now),
         })?;
         let readers = readers(options, &guard, &install);
-        Ok((Self { install, guard, ids, readers, writer: Some(writer) }, Opened { migrated, leases_expired }))
+        let writer = Some(writer);
+        Ok((Self { install, guard, ids, readers, log_pages, writer }, Opened { migrated, leases_expired }))
     }
 
     /// Opens a database for reading alone, beside whoever writes it. Every commit is refused.
@@ -136,7 +143,7 @@ impl SqliteStorage {
         }
         let ids = Arc::new(OrderIds::following(&conn).map_err(fault)?);
         let readers = readers(options, &guard, &install);
-        Ok(Self { install: Arc::new(install), guard, ids, readers, writer: None })
+        Ok(Self { install: Arc::new(install), guard, ids, readers, log_pages: None, writer: None })
     }
 }
 
@@ -245,6 +252,13 @@ impl Storage for SqliteStorage {
     async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {
         let (tenant, source) = (tenant.clone(), source.clone());
         self.readers.with(move |conn| read::tally(conn, &tenant, &source, now)).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, Fault> {
+        let shards = self.install.shards;
+        let read = self.readers.with(move |conn| backlog::backlog(conn, shards, now)).await?;
+        let pages = self.log_pages.as_ref().map(|pages| u64::from(pages.load(Ordering::Relaxed)));
+        Ok(Backlog { log_pages: pages, ..read })
     }
 
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {

@@ -8,6 +8,7 @@ use order_core::order::event::{EventType, parse_lines};
 use order_core::order::money::Money;
 use order_core::order::state::{Fulfilment, Processing};
 use order_core::order::{Content, LeaseView, Order};
+use order_core::trace::{self, TraceContext};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Row, Statement, ToSql};
 use uuid::Uuid;
@@ -16,11 +17,11 @@ use uuid::Uuid;
 pub(crate) const ORDER_COLUMNS: &str = "o.number, o.order_id, o.tenant, o.source, o.reference, o.digest, o.customer, \
      o.currency, o.lines, o.total, o.attributes, o.version, o.processing, o.fulfilment, o.withdrawn, o.attempt, \
      o.last_error, o.accepted_at, o.updated_at, o.started_at, o.processed_at, o.shipped_at, o.tracking_number, \
-     o.delivered_at, o.cause, o.last_position, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at";
+     o.delivered_at, o.cause, o.last_position, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at, w.trace";
 
 /// The columns that [`event`] reads.
 pub(crate) const EVENT_COLUMNS: &str = "event_id, tenant, source, order_id, version, shard, position, prev_position, \
-     epoch, type, data_version, data, occurred_at";
+     epoch, type, data_version, data, occurred_at, trace";
 
 /// Bits of a place in the journal that hold the position; the shard lies above them.
 const POSITION_BITS: u32 = 48;
@@ -95,6 +96,11 @@ where
     Ok(row.get::<_, Text<T>>(index)?.0)
 }
 
+/// The place in a trace in column `index`. One that does not read is none: it is of no use, and nothing depends on it.
+pub(crate) fn trace(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<TraceContext>> {
+    Ok(row.get_ref(index)?.as_blob_or_null()?.and_then(TraceContext::from_bytes))
+}
+
 /// The id in column `index`.
 pub(crate) fn uuid(row: &Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
     Ok(row.get::<_, Bytes16>(index)?.0)
@@ -163,6 +169,7 @@ fn work(row: &Row<'_>, order_id: OrderId) -> rusqlite::Result<Option<Work>> {
         lapses: row.get(28)?,
         token: token.map(|token| LeaseToken(token.0)),
         claimed_at: time(row, 30)?,
+        trace: trace(row, 31)?,
     }))
 }
 
@@ -182,6 +189,7 @@ pub(crate) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
         data_version: row.get(10)?,
         data: row.get(11)?,
         occurred_at: row.get::<_, Time>(12)?.0,
+        trace: trace(row, 13)?,
     })
 }
 
@@ -197,6 +205,11 @@ pub(crate) fn collect<T>(
 /// An id as it is kept.
 pub(crate) fn blob(id: &Uuid) -> &[u8] {
     id.as_bytes()
+}
+
+/// A place in a trace as it is kept.
+pub(crate) fn trace_bytes(context: Option<TraceContext>) -> Option<[u8; trace::BYTES]> {
+    context.map(TraceContext::to_bytes)
 }
 
 /// A time as it is kept.

@@ -307,6 +307,7 @@ impl WriterState {
         self.dirty = !matches!(carried, Ok(0));
         self.suspect |= carried.is_err() || waits.is_err();
         if !self.dirty {
+            self.checkpoints.emptied();
             self.blanked = None;
         }
         true

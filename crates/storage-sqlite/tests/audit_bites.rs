@@ -124,7 +124,7 @@ async fn a_missing_event_is_found() {
 #[tokio::test]
 async fn an_event_that_nobody_accounts_for_is_found() {
     let copy = "INSERT INTO journal SELECT (SELECT max(place) + 1 FROM journal j2 WHERE j2.shard = j.shard), \
-         zeroblob(16), tenant, source, order_id, number, version, prev_position, epoch, type, data_version, data, occurred_at \
+         zeroblob(16), tenant, source, order_id, number, version, prev_position, epoch, type, data_version, data, occurred_at, trace \
          FROM journal j WHERE version = 1 LIMIT 1";
     bites("events", copy).await;
     bites("events", "DELETE FROM orders WHERE reference = 'a'").await;

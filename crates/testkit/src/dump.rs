@@ -6,7 +6,7 @@ use order_core::journal::{Event, Head};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::ports::Storage;
-use order_core::query::{FollowerRow, OrderDossier, OrderQuery, Tally, TallyFact};
+use order_core::query::{Backlog, FollowerRow, OrderDossier, OrderQuery, Tally, TallyFact};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
 use std::collections::BTreeSet;
@@ -27,6 +27,7 @@ pub struct Dump {
     tally_facts: Vec<TallyFact>,
     redrives: Vec<(Option<Redrive>, Vec<RedriveItem>)>,
     open_redrives: BTreeSet<RedriveId>,
+    backlog: Backlog,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,8 @@ impl Dump {
             tally_facts: storage.tally_facts().await.expect("tallies"),
             redrives: Vec::new(),
             open_redrives: storage.open_redrives().await.expect("redrives").into_iter().collect(),
+            // How long a log is, is a storage's own affair.
+            backlog: Backlog { log_pages: None, ..storage.backlog(now).await.expect("a backlog") },
         };
         // A tally of nothing may be kept or not.
         dump.tally_facts.retain(|fact| fact.kept != Tally::default() || fact.counted != Tally::default());

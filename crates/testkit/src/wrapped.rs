@@ -11,7 +11,8 @@ use order_core::journal::{Event, Head, Mark};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact, WorkFact,
+    Backlog, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact,
+    WorkFact,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use std::sync::Arc;
@@ -169,6 +170,10 @@ impl Storage for Wrapped {
 
     async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {
         self.inner.tally(tenant, source, now).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, Fault> {
+        self.inner.backlog(now).await
     }
 
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {

@@ -5,6 +5,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::{NdjsonSink, Role, Settings};
 use crate::demo::{self, Demo};
 use crate::folder::Folder;
+use crate::otlp::{self, Exporting};
 use crate::output::Output;
 use crate::shutdown::{Signals, Stop};
 use crate::system::SystemIds;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Idempotency keys that one sweep deletes.
@@ -52,12 +54,13 @@ pub(crate) async fn dev(
         None => None,
     };
     let (storage, opened) = wire_up::open_storage(&settings, &folder)?;
-    let app = wire_up::app(&settings, storage);
+    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
+    let app = wire_up::app(&settings, storage, tracer.clone());
 
     let stop = Stop::new();
     let mut tasks = JoinSet::new();
     background(&settings, &app, &metrics, &stop, &mut tasks)?;
-    let guard = serve::guard(&settings.limits, true);
+    let guard = serve::guard(&settings.limits, true, tracer);
     let router = serve::main_router(&settings, &app, &guard, &metrics);
     let address = listener.local_addr().context("the listener has no address")?;
     let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -99,11 +102,20 @@ pub(crate) async fn dev(
         () = broken(&app, &mut tasks) => return Err(anyhow::anyhow!("a part of the server died; see the log").into()),
     }
     out.note("stopping: what runs may end");
-    stop.stop();
-    while tasks.join_next().await.is_some() {}
+    end(&stop, tasks, exporting, drain).await;
     close(app).await;
     drop(ephemeral);
     Ok(Exit::Ok)
+}
+
+/// Stops everything and waits until it has ended; then nothing makes spans any more, and the last ones are sent.
+async fn end(stop: &Stop, mut tasks: JoinSet<()>, exporting: Option<Exporting>, drain: Duration) {
+    let deadline = Instant::now() + drain;
+    stop.stop();
+    while tasks.join_next().await.is_some() {}
+    if let Some(exporting) = exporting {
+        exporting.finish(deadline).await;
+    }
 }
 
 /// Lets go of the storage and waits until it is closed, so that the database is one whole file at rest. A connection

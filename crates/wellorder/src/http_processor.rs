@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use order_core::Clock;
 use order_core::lease::Leased;
 use order_core::ports::{Processed, Processor};
+use order_core::trace;
 use outbound::{ProcessorClient, Verdict};
 use std::sync::Arc;
 
@@ -23,11 +24,12 @@ impl Processor for HttpProcessor {
     }
 
     async fn process(&self, work: &Leased) -> Processed {
-        let headers = [
+        let mut headers = vec![
             ("Idempotency-Key", work.effect_key.to_string()),
             ("Wellorder-Order-Id", work.order.id.to_string()),
             ("Wellorder-Attempt", work.attempt.to_string()),
         ];
+        headers.extend(trace::current().map(|context| ("traceparent", context.to_string())));
         let body = work.order.to_json(self.clock.now()).into_bytes();
         let outcome = self.client.post(body, &headers).await;
         match outcome.verdict() {

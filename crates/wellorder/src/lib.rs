@@ -13,6 +13,7 @@ mod http_processor;
 #[cfg(feature = "killpoints")]
 mod killpoint;
 mod local;
+mod otlp;
 mod output;
 mod run;
 mod serve;

@@ -7,6 +7,7 @@ use crate::output::Output;
 use crate::{cli, serve, wire_up};
 use axum::Router;
 use order_core::audit;
+use order_core::trace::Tracer;
 use std::sync::Arc;
 use storage_sqlite::SqliteStorage;
 
@@ -17,7 +18,7 @@ use storage_sqlite::SqliteStorage;
 pub(crate) async fn offline(settings: &Settings) -> anyhow::Result<Router> {
     let folder = Folder::lock(&settings.data)?;
     let (storage, _) = wire_up::open_storage(settings, &folder)?;
-    let app = wire_up::app(settings, storage);
+    let app = wire_up::app(settings, storage, Tracer::off());
     // Held until the process ends, like the writer behind it.
     std::mem::forget(folder);
     Ok(serve::offline_router(settings, &app))
@@ -58,7 +59,7 @@ pub(crate) async fn audit(settings: &Settings, out: &mut Output<'_>) -> Result<E
     }
     let storage =
         SqliteStorage::open_read_only(&wire_up::options(settings, path)).map_err(anyhow::Error::from)?;
-    let app = wire_up::app(settings, Arc::new(storage));
+    let app = wire_up::app(settings, Arc::new(storage), Tracer::off());
     let report = audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     Ok(cli::audit::show(&report.map_err(anyhow::Error::from)?, out)?)
 }

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
 use order_core::ports::Storage;
+use order_core::trace::Tracer;
 use order_core::{App, TenantId};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(crate) const CONTRACTS: [&str; 2] = [contracts::oscarps::NAME, contracts::pa
 const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
 
 /// The guard of all mounts.
-pub(crate) fn guard(limits: &Limits, loopback_only: bool) -> Arc<Guard> {
+pub(crate) fn guard(limits: &Limits, loopback_only: bool, tracer: Tracer) -> Arc<Guard> {
     let limits = edge::Limits {
         body_bytes_max: limits.body_bytes,
         bulk_bytes_max: limits.bulk_bytes,
@@ -36,7 +37,8 @@ pub(crate) fn guard(limits: &Limits, loopback_only: bool) -> Arc<Guard> {
         connections_max: limits.connections_max,
         json: JsonLimits { depth_max: limits.json_depth, items_max: limits.json_items },
     };
-    Arc::new(Guard::new(limits, loopback_only, Arc::new(SystemClock::default()), Arc::new(SystemIds)))
+    let (clock, ids) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
+    Arc::new(Guard::new(limits, loopback_only, clock, ids).traced(tracer))
 }
 
 fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>) -> Option<Router> {
@@ -93,7 +95,7 @@ pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &Prometheu
 
 /// Our API over `storage`, without a server: for commands on a folder that no server holds.
 pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
-    let guard = guard(&settings.limits, false);
+    let guard = guard(&settings.limits, false, Tracer::off());
     let options = api::Options {
         gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
         metrics: None,

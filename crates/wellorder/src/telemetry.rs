@@ -1,4 +1,4 @@
-//! Logs and metrics of the process.
+//! Logs and metrics of the process; its traces are in [`crate::otlp`].
 //!
 //! Logs go to standard error, one event a line. The ids of the request and the order are fields of spans
 //! (`request_id`, `order_id`) and so stand in every event inside. What is never logged: bodies, secrets, the query of an
@@ -104,7 +104,31 @@ impl<W: io::Write> io::Write for OneLine<W> {
 /// # Errors
 /// Something measures already.
 pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
-    builder()?.install_recorder().context("measuring was started twice")
+    let handle = builder()?.install_recorder().context("measuring was started twice")?;
+    declare();
+    Ok(handle)
+}
+
+/// Says what is measured where it happens. Counters are there from the start: a rate needs a zero to rise from.
+fn declare() {
+    let counters = [
+        (
+            "wellorder_storage_commit_faults_total",
+            "Commits that failed because the storage could not be used",
+        ),
+        ("wellorder_spans_sent_total", "Spans that a collector took"),
+        ("wellorder_spans_refused_total", "Spans that a collector refused for good"),
+    ];
+    for (name, help) in counters {
+        metrics::describe_counter!(name, help);
+        metrics::counter!(name).increment(0);
+    }
+    metrics::describe_histogram!(
+        "wellorder_storage_commit_seconds",
+        metrics::Unit::Seconds,
+        "Time of a commit, its flush to disk included"
+    );
+    metrics::describe_histogram!("wellorder_storage_commit_commands", "Commands in a commit");
 }
 
 fn builder() -> anyhow::Result<PrometheusBuilder> {

@@ -13,6 +13,7 @@ use order_core::lane::LanePolicy;
 use order_core::lease::{Backoff, LeasePolicy};
 use order_core::ports::{Processor, Sink, Storage};
 use order_core::process::{Worker, WorkerPolicy};
+use order_core::trace::Tracer;
 use order_core::{App, Clock, Ids};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,11 +55,11 @@ pub(crate) fn open_storage(
 }
 
 /// The use cases over a storage.
-pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>) -> Arc<App> {
+pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>, tracer: Tracer) -> Arc<App> {
     let lane = &settings.lane;
     let lanes =
         LanePolicy { queue_max: lane.queue_max, queue_bytes: lane.queue_bytes, batch_max: lane.batch_max };
-    App::start(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes)
+    App::traced(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes, tracer)
 }
 
 /// The worker that the settings ask for.

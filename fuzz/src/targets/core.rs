@@ -8,6 +8,7 @@ use order_core::journal::Event;
 use order_core::json::{InvalidJson, JsonLimits, parse};
 use order_core::order::Content;
 use order_core::order::money::{DIGITS_MAX, InvalidMoney};
+use order_core::trace::TraceContext;
 use order_core::{EventId, Money, Order, OrderId, Reference, Shard, SourceId, TenantId, Timestamp};
 use serde_json::{Number, Value};
 use uuid::Uuid;
@@ -211,6 +212,40 @@ pub(super) fn timestamp(data: &[u8]) -> Seen {
     accepted((text.len().min(40), moment.micros() % 1_000 == 0))
 }
 
+pub(super) const TRACEPARENT: &[&str] = &[
+    "00-",
+    "cc-",
+    "ff-",
+    "-",
+    "-01",
+    "-03",
+    "-ff",
+    "0000000000000000",
+    "4bf92f3577b34da6a3ce929d0e0e4736",
+    "00f067aa0ba902b7",
+    "4BF92F35",
+    "\u{e9}",
+];
+
+/// What is a place in a trace names no zeros, and reads back from the header that it is sent on with and from the bytes
+/// that it is kept as.
+pub(super) fn traceparent(data: &[u8]) -> Seen {
+    let back = |place: TraceContext| {
+        assert!(place.trace_id() != [0; 16] && place.span_id() != [0; 8], "zeros");
+        assert_eq!(TraceContext::from_bytes(&place.to_bytes()), Some(place));
+        let header = place.to_string();
+        assert_eq!((header.len(), TraceContext::parse(&header)), (55, Some(place)));
+    };
+    TraceContext::from_bytes(data).into_iter().for_each(back);
+    let text = text(data);
+    let Some(place) = TraceContext::parse(&text) else {
+        return refused((magnitude(text.len()), text.matches('-').count().min(5)));
+    };
+    back(place);
+    assert_eq!(place.trace_id_hex().to_string(), text[3..35]);
+    accepted((place.flags(), text.len() == 55, text.starts_with("00")))
+}
+
 pub(super) const EVENT: &[&str] = &[
     "order.accepted\n",
     "order.revised\n",
@@ -288,6 +323,7 @@ fn row(kind: EventType, version: u64, data: &str) -> Event {
         data_version: 1,
         data: data.to_owned(),
         occurred_at: Timestamp::from_micros(1_000_000),
+        trace: None,
     }
 }
 

@@ -84,6 +84,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "money", words: core::MONEY, check: core::money },
     Target { name: "ids", words: core::IDS, check: core::ids },
     Target { name: "timestamp", words: core::TIMESTAMP, check: core::timestamp },
+    Target { name: "traceparent", words: core::TRACEPARENT, check: core::traceparent },
     Target { name: "event", words: core::EVENT, check: core::event },
     Target { name: "v1_order", words: bodies::V1_ORDER, check: bodies::v1_order },
     Target { name: "v1_redrive", words: bodies::V1_REDRIVE, check: bodies::v1_redrive },

@@ -34,6 +34,8 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
         map::DUPLICATES_DIFFERING,
         "Duplicates that differ from the order that is there, by contract"
     );
+    // There from the start: a rate needs a zero to rise from.
+    metrics::counter!(map::DUPLICATES_DIFFERING, "contract" => NAME).increment(0);
     let routes = Router::new()
         .route("/orders", post(create_order))
         .route("/orders/{orderId}", get(get_order))

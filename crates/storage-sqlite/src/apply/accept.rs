@@ -2,7 +2,7 @@
 
 use super::{Applied, Batch};
 use crate::error::fault;
-use crate::rows::{blob, uuid};
+use crate::rows::{blob, trace_bytes, uuid};
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Reply};
 use order_core::decide;
@@ -106,9 +106,14 @@ impl Batch<'_> {
     fn insert_work(&self, order: &Order) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
-                "INSERT INTO work (number, order_id, due_at, attempt, lapses) VALUES (?1, ?2, ?3, 0, 0)",
+                "INSERT INTO work (number, order_id, due_at, attempt, lapses, trace) VALUES (?1, ?2, ?3, 0, 0, ?4)",
             )?
-            .execute(params![order.number, blob(&order.id.0), order.accepted_at.micros()])?;
+            .execute(params![
+                order.number,
+                blob(&order.id.0),
+                order.accepted_at.micros(),
+                trace_bytes(self.trace)
+            ])?;
         Ok(())
     }
 

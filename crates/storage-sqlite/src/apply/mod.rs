@@ -23,6 +23,7 @@ use order_core::order::state::Processing;
 use order_core::order::{Order, render};
 use order_core::ports::Committed;
 use order_core::query::Install;
+use order_core::trace::TraceContext;
 use order_core::{Error, Fault, Rejection};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, HashMap};
@@ -47,6 +48,8 @@ pub(crate) struct Batch<'c> {
     /// The number that was given out last, once known.
     number: Option<i64>,
     tallies: BTreeMap<(String, String), TallyChange>,
+    /// Where in a trace the present command was given.
+    trace: Option<TraceContext>,
     journal_grew: bool,
     work_due: bool,
 }
@@ -100,6 +103,7 @@ pub(crate) fn apply(
         positions: BTreeMap::new(),
         number: None,
         tallies: BTreeMap::new(),
+        trace: None,
         journal_grew: false,
         work_due: false,
     };
@@ -142,6 +146,7 @@ pub(crate) fn load_number(conn: &Connection, number: i64) -> rusqlite::Result<Op
 
 impl Batch<'_> {
     fn command(&mut self, command: &Command) -> Applied {
+        self.trace = command.trace();
         match command {
             Command::Accept(accept) => self.accept(accept),
             Command::Change(change) => self.change(change),
@@ -237,7 +242,8 @@ impl Batch<'_> {
         self.conn
             .prepare_cached(
                 "INSERT INTO journal (place, event_id, tenant, source, order_id, number, version, prev_position, epoch, \
-                 type, data_version, data, occurred_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+                 type, data_version, data, occurred_at, trace) \
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -254,6 +260,7 @@ impl Batch<'_> {
                     DATA_VERSION,
                     body.to_json(order),
                     place.occurred_at.micros(),
+                    rows::trace_bytes(self.trace),
                 ])
             })
             .map_err(fault)?;
@@ -334,9 +341,13 @@ impl Batch<'_> {
                 self.work_due = true;
                 self.conn
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO work (number, order_id, due_at, attempt, lapses) VALUES (?1, ?2, ?3, 0, 0)",
+                        "INSERT OR REPLACE INTO work (number, order_id, due_at, attempt, lapses, trace) \
+                         VALUES (?1, ?2, ?3, 0, 0, ?4)",
                     )
-                    .and_then(|mut statement| statement.execute(params![order.number, blob(&order.id.0), now.micros()]))
+                    .and_then(|mut statement| {
+                        let trace = rows::trace_bytes(self.trace);
+                        statement.execute(params![order.number, blob(&order.id.0), now.micros(), trace])
+                    })
             }
             WorkEffect::Due { at, attempt, settled } => {
                 self.work_due |= at <= now;

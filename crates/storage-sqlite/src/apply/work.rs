@@ -45,10 +45,13 @@ impl Batch<'_> {
             claimed.lapsed += u32::from(work.token.is_some());
             match decide::claim(&work, claim.now, claim.lease, claim.lapses_max) {
                 ClaimDecision::Lease { lapses, attempt, until } => {
-                    let leased = self.lease(order, lapses, attempt, *token, claim.now, until)?;
+                    let (token, trace) = (*token, work.trace);
+                    let leased =
+                        Leased { trace, ..self.lease(order, lapses, attempt, token, claim.now, until)? };
                     claimed.leased.push(leased);
                 }
                 ClaimDecision::Park(body) => {
+                    self.trace = work.trace;
                     self.happen(&mut order, &body, *event_id, claim.now)?;
                     self.work_effect(&mut order, WorkEffect::Drop, claim.now)?;
                     claimed.parked += 1;
@@ -98,7 +101,7 @@ impl Batch<'_> {
             .map_err(fault)?;
         order.lease = Some(LeaseView { attempt, began_at: now, until, token });
         let (shard, effect_key) = (self.shard(order.id), order.cause);
-        Ok(Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key })
+        Ok(Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key, trace: None })
     }
 
     pub(super) fn heartbeat(&self, heartbeat: &Heartbeat) -> Applied {

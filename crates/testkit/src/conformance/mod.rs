@@ -1,6 +1,7 @@
 //! The suite that every storage must pass. See [`crate::conformance!`] for how a storage is put through it.
 
 pub mod accept;
+pub mod backlog;
 pub mod follow;
 pub mod history;
 pub mod journal;
@@ -9,6 +10,7 @@ pub mod reads;
 pub mod redrives;
 pub mod rig;
 pub mod round_trip;
+pub mod traces;
 pub mod work;
 
 pub use rig::{Fixture, Rig, released};
@@ -109,6 +111,14 @@ macro_rules! conformance {
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
             }
+            backlog {
+                the_backlog_tells_what_is_due_leased_and_parked,
+                the_backlog_tells_how_far_behind_followers_are,
+            }
+            traces {
+                the_trace_of_a_request_travels_with_its_events_and_its_work,
+                work_that_is_made_anew_is_of_the_trace_that_made_it,
+            }
             history {
                 the_audit_is_clean_after_a_random_history,
                 a_restart_changes_nothing,
@@ -136,6 +146,7 @@ mod tests {
         let list = include_str!("mod.rs");
         let files = [
             include_str!("accept.rs"),
+            include_str!("backlog.rs"),
             include_str!("follow.rs"),
             include_str!("history.rs"),
             include_str!("journal.rs"),
@@ -143,6 +154,7 @@ mod tests {
             include_str!("reads.rs"),
             include_str!("redrives.rs"),
             include_str!("round_trip.rs"),
+            include_str!("traces.rs"),
             include_str!("work.rs"),
         ];
         let mut cases = 0;

@@ -18,6 +18,7 @@ use order_core::lease::{Leased, Outcome};
 use order_core::order::Order;
 use order_core::ports::Storage;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::trace;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,6 +237,7 @@ impl Rig {
             event_id: self.event_id(),
             now: self.now(),
             kind,
+            trace: trace::current(),
         }
     }
 
@@ -275,7 +277,7 @@ impl Rig {
     /// The command of [`Rig::settle`].
     pub fn settle_command(&self, order_id: OrderId, token: LeaseToken, outcome: Outcome) -> Command {
         let (event_id, now) = (self.event_id(), self.now());
-        Command::Settle(Box::new(Settle { order_id, token, outcome, event_id, now }))
+        Command::Settle(Box::new(Settle { order_id, token, outcome, event_id, now, trace: trace::current() }))
     }
 
     /// Extends leases to one lease from now; returns the tokens that hold nothing.
@@ -316,7 +318,7 @@ impl Rig {
     /// One step of a redrive job, of at most `count` orders.
     pub async fn step_redrive(&self, redrive_id: RedriveId, count: usize) -> Result<Redrive, Rejection> {
         let event_ids = (0..count).map(|_| self.event_id()).collect();
-        let step = StepRedrive { redrive_id, event_ids, now: self.now() };
+        let step = StepRedrive { redrive_id, event_ids, now: self.now(), trace: trace::current() };
         match self.submit(Command::StepRedrive(step)).await? {
             Reply::Redrive(redrive) => Ok(*redrive),
             other => panic!("a step of a redrive was answered {other:?}"),

@@ -25,6 +25,7 @@ impl State {
     }
 
     fn apply(&mut self, command: &Command) -> Result<Reply, Rejection> {
+        self.trace = command.trace();
         match command {
             Command::Accept(accept) => self.accept(accept).map(Reply::Accepted),
             Command::Change(change) => self.change(change).map(Reply::Changed),
@@ -112,8 +113,15 @@ impl State {
                 self.work.remove(&order_id);
             }
             WorkEffect::Fresh => {
-                let work =
-                    Work { order_id, due_at: now, attempt: 0, lapses: 0, token: None, claimed_at: None };
+                let work = Work {
+                    order_id,
+                    due_at: now,
+                    attempt: 0,
+                    lapses: 0,
+                    token: None,
+                    claimed_at: None,
+                    trace: self.trace,
+                };
                 let key = self.orders[&order_id].number;
                 self.work.insert(order_id, WorkRow { key, work });
                 self.work_due = true;
@@ -146,6 +154,7 @@ impl State {
             claimed.lapsed += u32::from(work.token.is_some());
             match decide::claim(&work, claim.now, claim.lease, claim.lapses_max) {
                 ClaimDecision::Park(body) => {
+                    self.trace = work.trace;
                     self.happen(order_id, &body, *event_id, claim.now);
                     self.work.remove(&order_id);
                     claimed.parked += 1;
@@ -171,9 +180,10 @@ impl State {
         let work = &mut self.work.get_mut(&order_id).expect("due work has a row").work;
         (work.lapses, work.due_at) = (lapses, until);
         (work.token, work.claimed_at) = (Some(token), Some(now));
+        let trace = work.trace;
         let order = self.order(order_id).expect("work has an order");
         let (shard, effect_key) = (order_id.shard(self.shards), order.cause);
-        Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key }
+        Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key, trace }
     }
 
     fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Vec<LeaseToken> {

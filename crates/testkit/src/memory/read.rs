@@ -8,12 +8,12 @@ use order_core::command::Command;
 use order_core::decide::must_have_work;
 use order_core::error::Fault;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head, Mark};
+use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Tally, TallyFact,
-    WorkFact,
+    Backlog, DUE_COUNT_MAX, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, SCAN_MAX,
+    Tally, TallyFact, WorkFact,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
@@ -112,6 +112,31 @@ impl Storage for MemoryStorage {
             }
         }
         Ok(tally)
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, Fault> {
+        let state = self.reading()?;
+        let work = || state.work.values().map(|row| &row.work);
+        let due = || work().filter(|work| work.due_at <= now);
+        let behind = |cursor: &Cursor| {
+            let oldest = cursor.positions.iter().enumerate().filter_map(|(shard, position)| {
+                let shard = Shard(u16::try_from(shard).expect("a shard"));
+                let end = Bound::Included((shard, u64::MAX));
+                state.journal.range((Bound::Excluded((shard, *position)), end)).next()
+            });
+            oldest.map(|(_, event)| event.occurred_at).min()
+        };
+        let count = |found: usize| u64::try_from(found).unwrap_or(u64::MAX);
+        Ok(Backlog {
+            open: count(work().count()),
+            due: count(due().count()).min(DUE_COUNT_MAX),
+            due_since: due().map(|work| work.due_at).min(),
+            leased: count(work().filter(|work| work.token.is_some() && work.due_at > now).count()),
+            parked: count(state.orders.values().filter(|o| o.processing == Processing::Parked).count()),
+            redrives: count(state.redrives.values().filter(|job| !job.finished).count()),
+            followers: state.followers.values().map(|row| (row.name.clone(), behind(&row.cursor))).collect(),
+            log_pages: None,
+        })
     }
 
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {

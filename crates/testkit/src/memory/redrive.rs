@@ -94,7 +94,9 @@ impl State {
         if result == "redriven" {
             let kind = ChangeKind::Redrive { reason: job.reason.clone(), by: job.by.clone() };
             let (tenant, source) = (job.tenant.clone(), job.filter.source.clone());
-            let change = Change { tenant, source, order_id, expected_version: None, event_id, now, kind };
+            let trace = self.trace;
+            let change =
+                Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace };
             self.change(&change).expect("a parked order can be redriven");
             job.redriven += 1;
         } else {

@@ -9,6 +9,7 @@ use order_core::order::event::DATA_VERSION;
 use order_core::order::{LeaseView, Order};
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
+use order_core::trace::TraceContext;
 use std::collections::BTreeMap;
 
 /// Everything that a database holds. Orders lie here without their lease.
@@ -27,6 +28,8 @@ pub(super) struct State {
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
     /// What the present batch came to.
+    /// Where in a trace the present command was given.
+    pub(super) trace: Option<TraceContext>,
     pub(super) journal_grew: bool,
     pub(super) work_due: bool,
 }
@@ -60,6 +63,7 @@ impl State {
             followers: BTreeMap::new(),
             redrives: BTreeMap::new(),
             redrive_items: BTreeMap::new(),
+            trace: None,
             journal_grew: false,
             work_due: false,
         }
@@ -104,6 +108,7 @@ impl State {
             data_version: DATA_VERSION,
             data: body.to_json(&order),
             occurred_at: place.occurred_at,
+            trace: self.trace,
         };
         if matches!(body, EventBody::Erased { .. }) {
             self.blank_events(&order);

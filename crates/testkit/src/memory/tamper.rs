@@ -61,7 +61,15 @@ impl MemoryStorage {
             Tamper::DropWork => drop(state.work.remove(&order_id)),
             Tamper::AddWork => {
                 let (key, due_at) = (state.orders[&order_id].number, state.orders[&order_id].updated_at);
-                let work = Work { order_id, due_at, attempt: 0, lapses: 0, token: None, claimed_at: None };
+                let work = Work {
+                    order_id,
+                    due_at,
+                    attempt: 0,
+                    lapses: 0,
+                    token: None,
+                    claimed_at: None,
+                    trace: None,
+                };
                 let row = super::state::WorkRow { key, work };
                 state.work.insert(order_id, row);
             }

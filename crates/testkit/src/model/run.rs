@@ -22,6 +22,7 @@ use order_core::lease::Outcome;
 use order_core::order::Content;
 use order_core::ports::Storage;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::trace::{self, TraceContext};
 use proptest::sample::Index;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +114,7 @@ impl Run {
                 self.reopen().await?;
             }
             other => {
-                let command = self.command(other).await;
+                let command = trace::within(self.trace(), self.command(other)).await;
                 self.batch.extend(command);
                 // A batch must not span lanes, so with several each command is a batch.
                 if self.tested.storage().lanes() > 1 {
@@ -126,7 +127,7 @@ impl Run {
 
     /// The command that `op` stands for now; none when what it is about is not there yet.
     async fn command(&mut self, op: &Op) -> Option<Command> {
-        let now = self.clock.now();
+        let (now, trace) = (self.clock.now(), trace::current());
         Some(match op {
             Op::Accept { tenant, source, reference, content: sent, key } => {
                 let intake = Self::intake(*tenant, *source, *reference, *sent, *key);
@@ -142,6 +143,7 @@ impl Run {
                     event_id: self.event_id(),
                     now,
                     kind: self.kind(kind),
+                    trace,
                 }))
             }
             Op::Claim { count, lapses_max } => Command::Claim(Claim {
@@ -160,7 +162,7 @@ impl Run {
                 let token =
                     mixed.and_then(|other| pick(&self.leases, &other)).map_or(token, |(_, token)| token);
                 let (outcome, event_id) = (self.outcome(end), self.event_id());
-                Command::Settle(Box::new(Settle { order_id, token, outcome, event_id, now }))
+                Command::Settle(Box::new(Settle { order_id, token, outcome, event_id, now, trace }))
             }
             Op::Follower { name, action } => {
                 let action = self.action(action).await;
@@ -181,7 +183,7 @@ impl Run {
             Op::StepRedrive { job, count } => {
                 let (_, redrive_id) = pick(&self.jobs, job)?;
                 let event_ids = (0..*count).map(|_| self.event_id()).collect();
-                Command::StepRedrive(StepRedrive { redrive_id, event_ids, now })
+                Command::StepRedrive(StepRedrive { redrive_id, event_ids, now, trace })
             }
             Op::Sweep { age_ms, limit } => {
                 let before = now.micros() - i64::from(*age_ms) * 1_000;
@@ -193,6 +195,14 @@ impl Run {
             Op::Probe => Command::Probe,
             Op::Pass { .. } | Op::Reopen => return None,
         })
+    }
+
+    /// Somewhere in a trace, or nowhere.
+    fn trace(&self) -> Option<TraceContext> {
+        let chance = self.ids.uuid_v4();
+        let mut bytes = [1; trace::BYTES];
+        bytes[..16].copy_from_slice(chance.as_bytes());
+        chance.as_bytes()[0].is_multiple_of(2).then(|| TraceContext::from_bytes(&bytes)).flatten()
     }
 
     fn intake(tenant: u8, from: u8, reference: Option<u8>, sent: u8, key: Option<u8>) -> Intake {

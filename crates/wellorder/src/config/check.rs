@@ -45,6 +45,9 @@ pub(super) fn together(
         let what = format!("is not set, and {} is http", beside("processor"));
         add(&["http_processor.url", "processor"], &what, "set it to the URL that takes orders");
     }
+    if outbound::collector_headers(&settings.telemetry.otlp_headers).is_none() {
+        add(&["telemetry.otlp_headers"], "is no list of headers", "write name=value,name=value");
+    }
     let worker = &settings.worker;
     if worker.heartbeat >= worker.lease {
         let what = format!("is not below {}", beside("worker.lease_ms"));

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) ops: Option<SocketAddr>,
     /// Logs.
     pub(crate) log: Log,
+    /// Traces.
+    pub(crate) telemetry: Telemetry,
     /// Number of shards; fixed when the data folder is made.
     pub(crate) shards: u16,
     /// Who does the work of an order.
@@ -73,6 +75,7 @@ impl Settings {
             roles: Vec::new(),
             ops: None,
             log: Log::default(),
+            telemetry: Telemetry::default(),
             shards: 0,
             processor: ProcessorKind::default(),
             simulate: Simulate::default(),
@@ -94,6 +97,19 @@ impl Settings {
 pub(crate) struct Log {
     pub(crate) level: LogLevel,
     pub(crate) format: LogFormat,
+}
+
+/// Traces, as an OpenTelemetry collector gets them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Telemetry {
+    /// The collector's base address; none: no traces are made. May hold a password.
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Headers for it, `name=value` apart by commas. May hold a key.
+    pub(crate) otlp_headers: String,
+    /// What this process is called there.
+    pub(crate) service_name: String,
+    /// Which part of the traces that begin here is recorded, 0.0–1.0.
+    pub(crate) sample_ratio: f64,
 }
 
 /// The least important message that is logged.

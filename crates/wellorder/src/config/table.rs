@@ -149,6 +149,35 @@ pub(super) static SETTINGS: &[Setting] = &[
         "form of the logs; text on a terminal, else json",
     ),
     Setting::new(
+        "telemetry.otlp_endpoint",
+        Is(""),
+        MaybeUrl { set: |s, v| s.telemetry.otlp_endpoint = v },
+        "OpenTelemetry collector that gets traces (OTLP over HTTP); empty is off",
+    )
+    .or(&["OTEL_EXPORTER_OTLP_ENDPOINT"])
+    .secret(),
+    Setting::new(
+        "telemetry.otlp_headers",
+        Is(""),
+        Text { set: |s, v| v.clone_into(&mut s.telemetry.otlp_headers) },
+        "headers for the collector, name=value apart by commas",
+    )
+    .or(&["OTEL_EXPORTER_OTLP_HEADERS"])
+    .secret(),
+    Setting::new(
+        "telemetry.service_name",
+        Is("wellorder"),
+        Text { set: |s, v| v.clone_into(&mut s.telemetry.service_name) },
+        "what this process is called in traces",
+    )
+    .or(&["OTEL_SERVICE_NAME"]),
+    Setting::new(
+        "telemetry.sample_ratio",
+        Is("1.0"),
+        Part { set: |s, v| s.telemetry.sample_ratio = v },
+        "part of the traces that begin here that is recorded",
+    ),
+    Setting::new(
         "shards",
         Is("1"),
         Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },

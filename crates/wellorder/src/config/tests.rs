@@ -73,6 +73,10 @@ fn the_defaults() {
     ops = 
     log.level = info
     log.format = json
+    telemetry.otlp_endpoint = 
+    telemetry.otlp_headers = 
+    telemetry.service_name = wellorder
+    telemetry.sample_ratio = 1.0
     shards = 1
     processor = simulate
     simulate.delay_ms = 2000
@@ -136,7 +140,9 @@ fn every_setting_fills_its_field() {
             "http_processor.url" => "http://h/",
             "processor" => continue, // needs the URL; `settings_must_fit_one_another` has it
             "ndjson.path" => "-",
-            "simulate.fail_rate" => "0.5",
+            "telemetry.otlp_endpoint" => "http://h/",
+            "telemetry.otlp_headers" => "a=b",
+            "simulate.fail_rate" | "telemetry.sample_ratio" => "0.5",
             "worker.backoff_cap_ms" => "1000",
             "lane.queue_max" => "512",
             "worker.lease_ms" => "10001",

@@ -27,12 +27,14 @@ mod images;
 #[cfg(feature = "killpoints")]
 mod kill_points;
 mod logs;
+mod metrics;
 mod oscarps;
 mod parspec;
 mod processor;
 mod redrives;
 mod roles;
 mod shutdown;
+mod traces;
 mod v1;
 mod waits;
 

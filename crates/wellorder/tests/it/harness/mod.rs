@@ -3,7 +3,9 @@
 //! Nothing here waits for time to pass. [`eventually`] asks again until what is waited for is so; that it gives up after
 //! [`PATIENCE`] asserts no speed.
 
+pub(crate) mod collector;
 mod lines;
+pub(crate) mod promql;
 mod receiver;
 mod server;
 

@@ -26,6 +26,11 @@ impl Call {
         found.map_or_else(|| panic!("no header {name}: {self:?}"), |(_, value)| value.as_str())
     }
 
+    /// The value of a header that may be missing.
+    pub(crate) fn find(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
     /// The number of the attempt that it is.
     pub(crate) fn attempt(&self) -> &str {
         self.header("wellorder-attempt")

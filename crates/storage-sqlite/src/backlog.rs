@@ -1,0 +1,65 @@
+//! How much waits: for metrics, which are asked for every few seconds, whatever the database holds.
+
+use crate::read;
+use crate::rows::{last_place, place};
+use order_core::clock::Timestamp;
+use order_core::ids::Shard;
+use order_core::journal::Cursor;
+use order_core::query::{Backlog, DUE_COUNT_MAX};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Tallies that are added up; beyond so many pairs of tenant and source, the rest is left out.
+const TALLIES_MAX: u32 = 50_000;
+
+/// Everything but the log, in one snapshot.
+pub(crate) fn backlog(conn: &Connection, shards: u16, now: Timestamp) -> rusqlite::Result<Backlog> {
+    let snapshot = conn.unchecked_transaction()?;
+    let (open, parked) = snapshot
+        .prepare_cached(
+            "SELECT coalesce(sum(queued), 0), coalesce(sum(parked), 0) \
+             FROM (SELECT queued, parked FROM tallies LIMIT ?1)",
+        )?
+        .query_row([TALLIES_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (due, due_since) = snapshot
+        .prepare_cached(
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM work WHERE due_at <= ?1 LIMIT ?2)), \
+             (SELECT min(due_at) FROM work)",
+        )?
+        .query_row(params![now.micros(), DUE_COUNT_MAX], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?))
+        })?;
+    let leased = snapshot
+        .prepare_cached("SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > ?1")?
+        .query_row([now.micros()], |row| row.get(0))?;
+    let redrives = snapshot
+        .prepare_cached("SELECT count(*) FROM redrives WHERE finished = 0")?
+        .query_row([], |row| row.get(0))?;
+    let mut followers = Vec::new();
+    for row in read::followers(&snapshot, shards)? {
+        followers.push((row.name, behind_since(&snapshot, &row.cursor)?));
+    }
+    Ok(Backlog {
+        open,
+        due,
+        due_since: due_since.map(Timestamp::from_micros).filter(|due_at| *due_at <= now),
+        leased,
+        parked,
+        redrives,
+        followers,
+        log_pages: None,
+    })
+}
+
+/// When the oldest event behind a cursor happened: the first one of each shard is looked at.
+fn behind_since(conn: &Connection, cursor: &Cursor) -> rusqlite::Result<Option<Timestamp>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT occurred_at FROM journal WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT 1",
+    )?;
+    let mut since: Option<i64> = None;
+    for (shard, position) in (0..).map(Shard).zip(&cursor.positions) {
+        let ends = params![place(shard, *position), last_place(shard)];
+        let found: Option<i64> = statement.query_row(ends, |row| row.get(0)).optional()?;
+        since = since.into_iter().chain(found).min();
+    }
+    Ok(since.map(Timestamp::from_micros))
+}
