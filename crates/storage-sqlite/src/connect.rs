@@ -13,9 +13,8 @@ const CACHE_KIB: i32 = 16_384;
 /// Statements that a connection keeps prepared.
 const STATEMENTS_MAX: usize = 64;
 
-/// The writer's connection; makes the file, readable by its owner alone, if there is none.
+/// The writer's connection to a file that is there.
 pub(crate) fn writer(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
-    create(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     common(&conn, busy_timeout)?;
@@ -67,11 +66,18 @@ fn common(conn: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
     conn.pragma_update(None, "temp_store", "MEMORY")
 }
 
-fn create(path: &Path) -> rusqlite::Result<()> {
+/// Makes the file, readable by its owner alone, if there is none. A file that is there is not opened: closing it again
+/// would drop every lock that this process holds on it (POSIX), and with the locks what keeps other programs from taking
+/// the log for a dead one.
+pub(crate) fn create_if_missing(path: &Path) -> rusqlite::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     // SQLite gives the log and the shared memory the rights of the database file.
-    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    made.map(drop).map_err(|error| {
+    let made = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+    let made = made.map(drop).or_else(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Ok(()),
+        _ => Err(error),
+    });
+    made.map_err(|error| {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
         rusqlite::Error::SqliteFailure(code, Some(format!("{}: {error}", path.display())))
     })

@@ -71,7 +71,10 @@ impl OrderIds {
         let merged: Option<i64> = conn
             .query_row("SELECT value FROM meta WHERE key = 'ids_merged'", [], |row| row.get(0))
             .optional()?;
-        let newest = merged.unwrap_or(0);
+        let last: i64 =
+            conn.query_row("SELECT coalesce(max(number), 0) FROM orders", [], |row| row.get(0))?;
+        // More than there are: somebody changed the file. All are read, rather than any taken for merged that is not.
+        let newest = merged.filter(|merged| *merged <= last).unwrap_or(0);
         *self.write() = Entries { newest, ..Entries::default() };
         self.read_on(conn)
     }

@@ -86,6 +86,7 @@ impl SqliteStorage {
     /// # Errors
     /// When the file cannot be used, belongs to a newer version, or has another number of shards.
     pub fn open(options: &Options, seed: &Seed, now: Timestamp) -> Result<(Self, Opened), Fault> {
+        connect::create_if_missing(&options.path).map_err(fault)?;
         let mut conn = connect::writer(&options.path, options.busy_timeout).map_err(fault)?;
         let migrated = migrate::migrate(&mut conn, &options.path, now)?;
         if meta::load(&conn)?.is_none() {

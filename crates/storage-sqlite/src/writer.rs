@@ -151,7 +151,8 @@ impl WriterState {
 
     fn transaction(&mut self, commands: &[Command]) -> Result<Committed, Fault> {
         self.ready()?;
-        let done = self.begin().and_then(|()| self.apply(commands));
+        self.begin()?;
+        let done = self.apply(commands);
         let (Done { committed, accepted }, slice) = self.finish(done)?;
         self.ids.enter(accepted);
         self.ids.merged(&slice);
@@ -190,7 +191,16 @@ impl WriterState {
         // Once it is known that the database cannot be had, nobody is kept waiting to hear it again.
         let patience =
             if self.failing { PATIENCE_WHILE_FAILING.min(self.busy_timeout) } else { self.busy_timeout };
-        self.conn.busy_timeout(patience).and_then(|()| self.statement("BEGIN IMMEDIATE")).map_err(fault)
+        let begun = self.conn.busy_timeout(patience).and_then(|()| self.statement("BEGIN IMMEDIATE"));
+        begun.map_err(|error| {
+            // Somebody else writes: nothing is wrong with the connection.
+            let locked = matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            );
+            self.suspect |= !locked;
+            fault(error)
+        })
     }
 
     fn end(&mut self) -> Result<(), Fault> {
@@ -262,7 +272,8 @@ impl WriterState {
     fn merge(&mut self) -> Result<bool, Fault> {
         let Some(slice) = self.ids.idle_slice() else { return Ok(true) };
         self.ready()?;
-        let written = self.begin().and_then(|()| slice.write(&self.conn).map_err(fault));
+        self.begin()?;
+        let written = slice.write(&self.conn).map_err(fault);
         self.finish(written)?;
         self.ids.merged(&slice);
         self.dirty = true;
@@ -279,6 +290,13 @@ impl WriterState {
             if let Ok(batch) = queue.try_recv() {
                 return self.serve(batch);
             }
+        }
+        // Nothing but this keeps what the open log alone holds, until somebody commits.
+        if self.guard.check(self.identity).is_ok_and(|found| found == Found::LogGone) {
+            if let Err(fault) = self.rescue() {
+                tracing::error!(%fault, "cannot save what the deleted log holds yet");
+            }
+            return;
         }
         if self.dirty && self.empty_log(Duration::ZERO) {
             return;

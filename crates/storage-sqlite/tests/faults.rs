@@ -69,6 +69,38 @@ fn unavailable(outcome: Result<Committed, Fault>) -> String {
     }
 }
 
+/// Locks that this process holds on a file, as the kernel lists them.
+fn locks_held(path: &Path) -> usize {
+    use std::os::unix::fs::MetadataExt;
+    let inode = format!(":{}", std::fs::metadata(path).unwrap().ino());
+    let process = std::process::id().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let ours = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.iter().any(|field| field.ends_with(&inode)) && fields.contains(&process.as_str())
+    };
+    locks.lines().filter(ours).count()
+}
+
+/// Another program that finds no lock takes the log for a dead one and deletes it.
+#[tokio::test]
+async fn the_locks_on_the_database_are_held_whatever_went_wrong() {
+    let database = Database::new();
+    assert!(is_new(database.accept("a").await));
+    assert!(locks_held(&database.path()) > 0);
+    let other = rusqlite::Connection::open(database.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    unavailable(database.accept("b").await);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(is_new(database.accept("b").await));
+    drop(other);
+    assert!(locks_held(&database.path()) > 0, "after somebody else wrote");
+    std::fs::remove_file(database.folder.path().join("a.db-wal")).unwrap();
+    let _ = database.accept("c").await;
+    assert!(is_new(database.accept("d").await));
+    assert!(locks_held(&database.path()) > 0, "after the log was deleted");
+}
+
 #[tokio::test]
 async fn a_locked_database_is_unavailable_until_it_is_let_go() {
     let database = Database::new();
