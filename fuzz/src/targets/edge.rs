@@ -97,7 +97,7 @@ pub(super) fn lines(data: &[u8]) -> Seen {
     }
     assert_eq!(read, expected);
     assert_eq!(end.is_some(), data.len() > LINES_BYTES_MAX, "{end:?}");
-    let long = read.iter().any(|line| *line == Line::TooLong);
+    let long = read.contains(&Line::TooLong);
     let seen = (magnitude(read.len()), long, read.contains(&Line::Blank));
     if end.is_some() || long { refused(seen) } else { accepted(seen) }
 }
