@@ -3,10 +3,10 @@
 use crate::cursor::{Purpose, Signer};
 use crate::params::Params;
 use crate::problem::Failure;
-use crate::{create, params, redrives};
+use crate::{create, params, prefer, redrives};
 use axum::extract::Query;
 use edge::RequestId;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use order_core::intake::Intake;
 use order_core::journal::Cursor;
 use order_core::query::Install;
@@ -46,6 +46,11 @@ pub fn parameters(pairs: Vec<(String, String)>) -> Result<(u32, Option<String>),
     let read = (reader.limit(50, 200), reader.text("customer"));
     reader.settle().map_err(shown)?;
     Ok(read)
+}
+
+/// The seconds that the headers `Prefer` ask to wait.
+pub fn wait(headers: &HeaderMap) -> Option<u64> {
+    prefer::wait(headers)
 }
 
 /// A UUID in the form that is shown.

@@ -68,7 +68,7 @@ impl Waited {
 }
 
 /// The first preference `wait`, as all say; what is not understood is ignored.
-fn wait(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn wait(headers: &HeaderMap) -> Option<u64> {
     let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
     let (_, value) = lines
         .flat_map(|line| line.split(','))

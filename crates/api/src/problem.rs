@@ -174,6 +174,7 @@ impl Problem {
     }
 
     fn respond(&self, request_id: &RequestId) -> Response {
+        let body = self.to_json(request_id);
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response =

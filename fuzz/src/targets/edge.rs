@@ -1,7 +1,10 @@
 //! What the edge looks at before a request reaches its API. Where another parser reads the same, ours must agree.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 
+use ::edge::{Limits, Line, Lines, Refusal};
+use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
@@ -69,6 +72,70 @@ fn is_plain_length(headers: &[httparse::Header<'_>]) -> bool {
     lengths.into_iter().all(|header| {
         let digits = header.value.iter().all(u8::is_ascii_digit);
         digits && (1..=18).contains(&header.value.len())
+    })
+}
+
+pub(super) const LINES: &[&str] =
+    &["\n", "\r\n", "\r", "\n\n", " ", "\t", "{}", "0123456789", "0123456789\n", "0123456789\r\n"];
+
+/// Tighter than the product's, so that short inputs reach them.
+const LINE_BYTES_MAX: usize = 10;
+const LINES_BYTES_MAX: usize = 200;
+
+/// Whatever the pieces in which a body comes, its lines are the same: those that are there, within their limits.
+pub(super) fn lines(data: &[u8]) -> Seen {
+    let whole = read_lines(data, data.len().max(1));
+    for size in [1, 2, 3, 7, 64] {
+        assert_eq!(read_lines(data, size), whole, "in pieces of {size}");
+    }
+    let (read, end) = whole;
+    let kept = &data[..data.len().min(LINES_BYTES_MAX)];
+    // Behind the last line break is a line only when something is there; a body that is cut has no such line.
+    let mut expected: Vec<_> = kept.split(|byte| *byte == b'\n').map(expected_line).collect();
+    if kept.ends_with(b"\n") || kept.is_empty() || end.is_some() {
+        expected.pop();
+    }
+    assert_eq!(read, expected);
+    assert_eq!(end.is_some(), data.len() > LINES_BYTES_MAX, "{end:?}");
+    let long = read.contains(&Line::TooLong);
+    let seen = (magnitude(read.len()), long, read.contains(&Line::Blank));
+    if end.is_some() || long { refused(seen) } else { accepted(seen) }
+}
+
+fn expected_line(line: &[u8]) -> Line {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.trim_ascii() {
+        _ if line.len() > LINE_BYTES_MAX => Line::TooLong,
+        b"" => Line::Blank,
+        _ => Line::Text(line.to_vec().into()),
+    }
+}
+
+/// All lines of a body that comes in pieces of this size, and how it ended early.
+fn read_lines(data: &[u8], size: usize) -> (Vec<Line>, Option<String>) {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    }
+    let limits =
+        Limits { body_bytes_max: LINE_BYTES_MAX, bulk_bytes_max: LINES_BYTES_MAX, ..Limits::default() };
+    let pieces: Vec<_> = data.chunks(size).map(|piece| Ok::<_, Infallible>(piece.to_vec())).collect();
+    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    let mut lines = Lines::new(body, limits).expect("nothing is announced");
+    let mut read = Vec::new();
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            loop {
+                match lines.next().await {
+                    Some(Ok(line)) => read.push(line),
+                    Some(Err(refusal @ Refusal::BodyTooLarge { .. })) => {
+                        return (read, Some(format!("{refusal:?}")));
+                    }
+                    Some(Err(other)) => panic!("{other:?}"),
+                    None => return (read, None),
+                }
+            }
+        })
     })
 }
 

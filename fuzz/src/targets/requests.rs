@@ -1,6 +1,6 @@
 //! What clients send beside the body, and what others answer to us.
 
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use order_core::journal::Cursor;
 use outbound::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};
 
@@ -120,4 +120,40 @@ pub(super) fn retry_after(data: &[u8]) -> Seen {
             refused(magnitude(data.len()))
         }
     }
+}
+
+pub(super) const PREFER: &[&str] = &[
+    "wait=",
+    "wait=10",
+    "WAIT = \"5\"",
+    "respond-async",
+    ",",
+    ";",
+    "=",
+    "\"",
+    "\n",
+    "99999999999999999999",
+    "0",
+    "51",
+    "+1",
+    " ",
+];
+
+/// Lines of the header `Prefer`. A wait is granted within its bounds, to one who says so with digits.
+pub(super) fn prefer(data: &[u8]) -> Seen {
+    let mut headers = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        let Ok(value) = HeaderValue::from_bytes(line) else {
+            return refused("no header");
+        };
+        headers.append("prefer", value);
+    }
+    let Some(seconds) = api::fuzzing::wait(&headers) else {
+        return refused(magnitude(data.len()));
+    };
+    assert!((1..=50).contains(&seconds), "{seconds} seconds");
+    let said = text(data).to_ascii_lowercase();
+    assert!(said.contains("wait"), "nobody asked to wait");
+    assert!(seconds == 50 || said.contains(&seconds.to_string()), "{seconds} seconds of {said}");
+    accepted((magnitude(usize::try_from(seconds).unwrap()), headers.len().min(4)))
 }

@@ -162,6 +162,7 @@ fn ask(
     command.args(["--max-examples", &examples(cases).to_string(), "--seed", &seed.to_string()]);
     command.args(["--report", "json,ndjson"]);
     command.arg("--report-json-path").arg(&summary).arg("--report-ndjson-path").arg(&events);
+    command.env("SCHEMATHESIS_HOOKS", workspace::root().join("xtask/schemathesis/hooks.py"));
     // It keeps files of its own where it runs; hashes in Python are salted unless told otherwise.
     command.current_dir(folder).env("PYTHONHASHSEED", "0");
     let output = fs::File::create(&printed)?;
