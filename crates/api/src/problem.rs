@@ -176,7 +176,8 @@ impl Problem {
     fn respond(&self, request_id: &RequestId) -> Response {
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = HeaderValue::from_static("application/problem+json");
-        let mut response = edge::respond::with_type(status, content_type, self.to_json(request_id).to_string());
+        let mut response =
+            edge::respond::with_type(status, content_type, self.to_json(request_id).to_string());
         response.headers_mut().extend(self.headers.clone());
         response
     }
