@@ -177,8 +177,7 @@ impl Problem {
         let body = self.to_json(request_id);
         let status = StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = HeaderValue::from_static("application/problem+json");
-        let mut response =
-            edge::respond::with_type(status, content_type, self.to_json(request_id).to_string());
+        let mut response = edge::respond::with_type(status, content_type, body.to_string());
         response.headers_mut().extend(self.headers.clone());
         response
     }
