@@ -43,11 +43,14 @@ kinds! {
     ORDER_UNKNOWN = "order-unknown", 404, "No such order";
     FOLLOWER_UNKNOWN = "follower-unknown", 404, "No such follower";
     REDRIVE_UNKNOWN = "redrive-unknown", 404, "No such redrive";
+    API_KEY_UNKNOWN = "api-key-unknown", 404, "No such API key";
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods";
     BODY_TIMEOUT = "body-timeout", 408, "The body did not arrive in time";
     ILLEGAL_CHANGE = "illegal-change", 409, "The order's state does not allow this change";
     ALREADY_DIFFERS = "already-differs", 409, "It is so already, with other particulars";
     LEASE_LOST = "lease-lost", 409, "The lease is lost";
+    API_KEY_ENDED = "api-key-ended", 409, "The API key is revoked or expired";
+    API_KEYS_TOO_MANY = "api-keys-too-many", 409, "The tenant has as many API keys as it may";
     CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
     EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
     VERSION_MISMATCH = "version-mismatch", 412, "The order has another version";
@@ -332,6 +335,9 @@ impl From<Rejection> for Problem {
             Rejection::LeaseLost => said(LEASE_LOST, "The lease ran out or the work was replaced"),
             Rejection::FollowerUnknown => said(FOLLOWER_UNKNOWN, "There is no such follower"),
             Rejection::RedriveUnknown => said(REDRIVE_UNKNOWN, "There is no such redrive"),
+            Rejection::ApiKeyUnknown => said(API_KEY_UNKNOWN, "There is no such API key"),
+            Rejection::ApiKeyEnded => said(API_KEY_ENDED, "The API key is revoked or expired: make another"),
+            Rejection::ApiKeysTooMany => said(API_KEYS_TOO_MANY, "Revoke API keys that nobody needs"),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
             Rejection::EpochChanged => {
                 said(EPOCH_CHANGED, "The database was restored since: begin anew and compare by version")
@@ -436,6 +442,9 @@ mod tests {
             (Rejection::LeaseLost, LEASE_LOST),
             (Rejection::FollowerUnknown, FOLLOWER_UNKNOWN),
             (Rejection::RedriveUnknown, REDRIVE_UNKNOWN),
+            (Rejection::ApiKeyUnknown, API_KEY_UNKNOWN),
+            (Rejection::ApiKeyEnded, API_KEY_ENDED),
+            (Rejection::ApiKeysTooMany, API_KEYS_TOO_MANY),
             (Rejection::CursorInvalid, CURSOR_INVALID),
             (Rejection::EpochChanged, EPOCH_CHANGED),
             (Rejection::CursorExpired, CURSOR_EXPIRED),

@@ -36,12 +36,15 @@ impl From<Rejection> for Denied {
         match rejection {
             Rejection::OrderUnknown => Self::OrderUnknown,
             Rejection::KeyReused { differs, .. } => Self::KeyReused(differs),
-            // No contract sends versions, changes, leases, followers, redrives or cursors to the core.
+            // No contract sends versions, changes, leases, followers, redrives, API keys or cursors to the core.
             Rejection::VersionMismatch { .. }
             | Rejection::IllegalChange { .. }
             | Rejection::LeaseLost
             | Rejection::FollowerUnknown
             | Rejection::RedriveUnknown
+            | Rejection::ApiKeyUnknown
+            | Rejection::ApiKeyEnded
+            | Rejection::ApiKeysTooMany
             | Rejection::CursorInvalid
             | Rejection::EpochChanged
             | Rejection::CursorExpired => {

@@ -1,5 +1,6 @@
 //! What can be asked of storage. Every write is a command; a lane commits many of them as one transaction.
 
+use crate::api_key::{ApiKey, ApiKeyCommand};
 use crate::clock::Timestamp;
 use crate::ids::{EventId, LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
 use crate::intake::{Accepted, Intake};
@@ -32,6 +33,8 @@ pub enum Command {
     StartRedrive(Box<StartRedrive>),
     /// Redrive the next orders of a job.
     StepRedrive(StepRedrive),
+    /// Make, rotate, revoke or touch an API key.
+    ApiKey(Box<ApiKeyCommand>),
     /// Delete idempotency keys that are older than `before`, at most `limit`.
     Sweep {
         /// Keys first used before this moment go.
@@ -80,6 +83,8 @@ pub enum Reply {
     Settled(Box<Order>),
     /// To [`Command::StartRedrive`] and [`Command::StepRedrive`].
     Redrive(Box<Redrive>),
+    /// To [`Command::ApiKey`]: the key as it is now.
+    ApiKey(Box<ApiKey>),
     /// To [`Command::Sweep`]: how many keys went.
     Swept(u32),
     /// To the rest.

@@ -60,6 +60,15 @@ pub enum Rejection {
     /// No such redrive job.
     #[error("no such redrive")]
     RedriveUnknown,
+    /// No such API key for this tenant.
+    #[error("no such API key")]
+    ApiKeyUnknown,
+    /// The API key is revoked or expired.
+    #[error("the API key has ended")]
+    ApiKeyEnded,
+    /// The tenant has as many live API keys as it may.
+    #[error("too many API keys")]
+    ApiKeysTooMany,
     /// The cursor was not made here, or was changed.
     #[error("the cursor is not valid")]
     CursorInvalid,

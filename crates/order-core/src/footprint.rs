@@ -1,6 +1,7 @@
 //! Roughly how much memory a command holds, so that what waits can be bounded by bytes. Lengths are added up; nothing
 //! is written out.
 
+use crate::api_key::ApiKeyAction;
 use crate::command::{ChangeKind, Command};
 use crate::intake::Intake;
 use crate::lease::Outcome;
@@ -31,6 +32,13 @@ impl Command {
                     + start.by.len()
             }
             Self::StepRedrive(step) => size_of_val(&*step.event_ids),
+            Self::ApiKey(command) => {
+                let said = match &command.action {
+                    ApiKeyAction::Create(new, _) => new.name.len() + new.scopes.len() + new.by.len(),
+                    ApiKeyAction::Rotate { .. } | ApiKeyAction::Revoke | ApiKeyAction::Touch => 0,
+                };
+                size_of_val(&**command) + said
+            }
             Self::Sweep { .. } | Self::Probe => 0,
         };
         size_of::<Self>() + held

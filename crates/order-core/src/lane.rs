@@ -241,6 +241,7 @@ impl Lanes {
             | Command::Follower(_)
             | Command::StartRedrive(_)
             | Command::StepRedrive(_)
+            | Command::ApiKey(_)
             | Command::Sweep { .. }
             | Command::Probe => return 0,
         };
@@ -260,6 +261,7 @@ fn is_urgent(command: &Command) -> bool {
         | Command::Change(_)
         | Command::Follower(_)
         | Command::StartRedrive(_)
+        | Command::ApiKey(_)
         | Command::Sweep { .. } => false,
     }
 }

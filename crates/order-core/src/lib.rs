@@ -14,6 +14,7 @@
 //! * [`trace`] remembers which request all of that goes back to.
 //! * [`app::App`] is what the edges (HTTP, command line) hold.
 
+pub mod api_key;
 pub mod app;
 pub mod audit;
 pub mod breaker;
@@ -42,6 +43,7 @@ pub mod tail;
 pub mod trace;
 pub mod wait;
 
+pub use api_key::{ApiKey, ApiKeyId, Pepper};
 pub use app::App;
 pub use clock::{Clock, Timestamp};
 pub use error::{Error, Fault, Rejection};

@@ -1,5 +1,6 @@
 //! The traits that adapters implement. A trait exists only where two real adapters exist.
 
+use crate::api_key::{ApiKey, ApiKeyId};
 use crate::command::{Command, Reply};
 use crate::error::{Fault, Rejection};
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -100,6 +101,9 @@ pub trait Storage: Send + Sync {
     /// How much waits, and since when.
     async fn backlog(&self, now: crate::Timestamp) -> Result<Backlog, Fault>;
 
+    /// Counts of all tenants' orders, one for each of `sources`, in one snapshot.
+    async fn tallies(&self, sources: &[SourceId], now: crate::Timestamp) -> Result<Vec<Tally>, Fault>;
+
     /// A redrive job.
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault>;
 
@@ -113,6 +117,20 @@ pub trait Storage: Send + Sync {
 
     /// The redrive jobs that are not finished.
     async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault>;
+
+    /// One API key, whoever owns it: a login does not know the tenant yet.
+    async fn api_key(&self, key_id: ApiKeyId) -> Result<Option<ApiKey>, Fault>;
+
+    /// The API keys of a tenant with numbers below `before`, the newest first, at most `limit`.
+    async fn api_keys(
+        &self,
+        tenant: &TenantId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ApiKey>, Fault>;
+
+    /// How many API keys of all tenants are neither revoked nor expired.
+    async fn live_api_keys(&self, now: crate::Timestamp) -> Result<u64, Fault>;
 
     /// For audits: orders of one shard behind number `after` in the order of their numbers, each in one snapshot with
     /// its events.

@@ -22,6 +22,8 @@ pub struct Install {
     pub epoch: u32,
     /// The key that signs cursors.
     pub cursor_key: [u8; 32],
+    /// What API keys are hashed with, unless the settings say otherwise.
+    pub key_pepper: [u8; 32],
     /// The newest migration that was applied.
     pub schema_version: u32,
 }

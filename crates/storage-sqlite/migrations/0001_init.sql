@@ -159,3 +159,23 @@ CREATE TABLE redrive_items (
     result     TEXT    NOT NULL,
     PRIMARY KEY (redrive_id, item)
 ) STRICT, WITHOUT ROWID;
+
+-- Of a key's secret only its HMAC is here. Keys that ended stay, so that what they did can be told.
+CREATE TABLE api_keys (
+    number         INTEGER PRIMARY KEY,
+    key_id         BLOB    NOT NULL UNIQUE,
+    tenant         TEXT    NOT NULL,
+    name           TEXT    NOT NULL,
+    scopes         TEXT    NOT NULL,
+    hash           BLOB    NOT NULL,
+    previous_hash  BLOB,
+    previous_until INTEGER,
+    created_at     INTEGER NOT NULL,
+    created_by     TEXT    NOT NULL,
+    expires_at     INTEGER,
+    rotated_at     INTEGER,
+    last_used_at   INTEGER,
+    revoked_at     INTEGER
+) STRICT;
+
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant, number);

@@ -3,6 +3,7 @@
 //! [`SqliteStorage::open`] opens or installs a database; the folder that holds it must be locked by the caller, for
 //! the leases of whoever used it before are made due.
 
+mod api_keys;
 mod apply;
 mod auditing;
 mod backlog;
@@ -29,6 +30,7 @@ use error::{fault, unavailable};
 use guard::Guard;
 use ids::OrderIds;
 use order_core::Fault;
+use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -262,6 +264,11 @@ impl Storage for SqliteStorage {
         Ok(Backlog { log_pages: pages, ..read })
     }
 
+    async fn tallies(&self, sources: &[SourceId], now: Timestamp) -> Result<Vec<Tally>, Fault> {
+        let sources = sources.to_vec();
+        self.readers.with(move |conn| read::tallies(conn, &sources, now)).await
+    }
+
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
         let found = self.readers.with(move |conn| read::redrive(conn, redrive_id)).await?;
         Ok(found.filter(|redrive| redrive.tenant == *tenant))
@@ -278,6 +285,24 @@ impl Storage for SqliteStorage {
 
     async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault> {
         self.readers.with(read::open_redrives).await
+    }
+
+    async fn api_key(&self, key_id: ApiKeyId) -> Result<Option<ApiKey>, Fault> {
+        self.readers.with(move |conn| api_keys::by_id(conn, key_id)).await
+    }
+
+    async fn api_keys(
+        &self,
+        tenant: &TenantId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ApiKey>, Fault> {
+        let tenant = tenant.clone();
+        self.readers.with(move |conn| api_keys::of_tenant(conn, &tenant, before, limit)).await
+    }
+
+    async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
+        self.readers.with(move |conn| api_keys::live(conn, None, now)).await
     }
 
     async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {

@@ -15,6 +15,8 @@ pub struct Seed {
     pub installation_id: Uuid,
     /// The key that signs cursors: 32 unguessable bytes.
     pub cursor_key: [u8; 32],
+    /// What API keys are hashed with: 32 unguessable bytes.
+    pub key_pepper: [u8; 32],
     /// How many shards it has for ever.
     pub shards: u16,
 }
@@ -33,12 +35,13 @@ pub(crate) fn load(conn: &Connection) -> Result<Option<Install>, Fault> {
 
 fn read(conn: &Connection, schema_version: u32) -> rusqlite::Result<Option<Install>> {
     let Some(id) = get::<[u8; 16]>(conn, "installation_id")? else { return Ok(None) };
-    let (Some(shards), Some(epoch), Some(cursor_key)) =
-        (get(conn, "shards")?, get(conn, "epoch")?, get(conn, "cursor_key")?)
+    let (Some(shards), Some(epoch), Some(cursor_key), Some(key_pepper)) =
+        (get(conn, "shards")?, get(conn, "epoch")?, get(conn, "cursor_key")?, get(conn, "key_pepper")?)
     else {
         return Ok(None);
     };
-    Ok(Some(Install { installation_id: Uuid::from_bytes(id), shards, epoch, cursor_key, schema_version }))
+    let installation_id = Uuid::from_bytes(id);
+    Ok(Some(Install { installation_id, shards, epoch, cursor_key, key_pepper, schema_version }))
 }
 
 /// Writes a new database's identity, once.
@@ -51,6 +54,7 @@ pub(crate) fn install(conn: &mut Connection, seed: &Seed) -> rusqlite::Result<()
     put("shards", &seed.shards)?;
     put("epoch", &1)?;
     put("cursor_key", &seed.cursor_key)?;
+    put("key_pepper", &seed.key_pepper)?;
     for shard in 0..seed.shards {
         tx.execute("INSERT OR IGNORE INTO journal_heads (shard) VALUES (?1)", [shard])?;
     }

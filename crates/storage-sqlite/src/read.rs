@@ -176,18 +176,37 @@ pub(crate) fn tally(
               AND o.tenant = ?1 AND o.source = ?2) \
              FROM tallies WHERE tenant = ?1 AND source = ?2",
         )?
-        .query_row(params![tenant.as_str(), source.as_str(), now.micros()], |row| {
-            Ok(Tally {
-                orders: row.get(0)?,
-                queued: row.get(1)?,
-                processed: row.get(2)?,
-                parked: row.get(3)?,
-                processing_micros: row.get(4)?,
-                running: row.get(5)?,
-            })
-        })
+        .query_row(params![tenant.as_str(), source.as_str(), now.micros()], tally_row)
         .optional()?;
     Ok(tally.unwrap_or_default())
+}
+
+fn tally_row(row: &Row<'_>) -> rusqlite::Result<Tally> {
+    Ok(Tally {
+        orders: row.get(0)?,
+        queued: row.get(1)?,
+        processed: row.get(2)?,
+        parked: row.get(3)?,
+        processing_micros: row.get(4)?,
+        running: row.get(5)?,
+    })
+}
+
+/// Counts of all tenants' orders, source by source, in one snapshot.
+pub(crate) fn tallies(
+    conn: &Connection,
+    sources: &[SourceId],
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Tally>> {
+    let snapshot = conn.unchecked_transaction()?;
+    let mut kept = snapshot.prepare_cached(
+        "SELECT coalesce(sum(orders), 0), coalesce(sum(queued), 0), coalesce(sum(processed), 0), \
+         coalesce(sum(parked), 0), coalesce(sum(processing_micros), 0), \
+         (SELECT count(*) FROM work w JOIN orders o USING (number) WHERE w.token IS NOT NULL AND w.due_at > ?2 \
+          AND o.source = ?1) \
+         FROM tallies WHERE source = ?1",
+    )?;
+    sources.iter().map(|source| kept.query_row(params![source.as_str(), now.micros()], tally_row)).collect()
 }
 
 /// One redrive job.

@@ -44,7 +44,7 @@ async fn sound() -> Sound {
     let (clock, ids) = (ManualClock::new(), SeededIds::new(5));
     let options =
         Options { path: folder.path().join("a.db"), busy_timeout: Duration::from_secs(5), free_bytes_min: 0 };
-    let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], shards: 4 };
+    let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 4 };
     let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let app = App::start(storage, clock, ids, LanePolicy::default());
@@ -139,7 +139,8 @@ async fn an_order_that_its_id_does_not_lead_to_is_found() {
         let (clock, ids) = (ManualClock::new(), SeededIds::new(5));
         let options =
             Options { path: folder.path().join("a.db"), busy_timeout: Duration::ZERO, free_bytes_min: 0 };
-        let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], shards: 4 };
+        let seed =
+            Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 4 };
         let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();
         let accept = |reference| accept(intake(reference), &*ids, clock.now());
         storage.commit(0, Arc::from([accept("a"), accept("b")])).await.unwrap();

@@ -51,7 +51,7 @@ impl Database {
 
 fn open(path: &Path, free_bytes_min: u64, installation_id: uuid::Uuid) -> Result<SqliteStorage, Fault> {
     let options = Options { path: path.to_owned(), busy_timeout: Duration::ZERO, free_bytes_min };
-    let seed = Seed { installation_id, cursor_key: [1; 32], shards: 16 };
+    let seed = Seed { installation_id, cursor_key: [1; 32], key_pepper: [2; 32], shards: 16 };
     SqliteStorage::open(&options, &seed, Timestamp::from_micros(NOW)).map(|(storage, _)| storage)
 }
 
@@ -251,7 +251,12 @@ async fn a_database_with_other_shards_or_no_database_at_all_is_refused_with_the_
     let path = folder.path().join("a.db");
     drop(open(&path, 0, uuid::Uuid::from_u128(1)).unwrap());
     let options = Options { path: path.clone(), busy_timeout: Duration::ZERO, free_bytes_min: 0 };
-    let seed = Seed { installation_id: uuid::Uuid::from_u128(2), cursor_key: [1; 32], shards: 8 };
+    let seed = Seed {
+        installation_id: uuid::Uuid::from_u128(2),
+        cursor_key: [1; 32],
+        key_pepper: [2; 32],
+        shards: 8,
+    };
     let refused = SqliteStorage::open(&options, &seed, Timestamp::from_micros(NOW)).err().unwrap();
     assert!(refused.to_string().contains("set shards = 16"), "{refused}");
     std::fs::write(&path, "this is no database, though it is long enough to look like a header of one")

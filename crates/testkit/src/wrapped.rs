@@ -2,6 +2,7 @@
 
 use crate::MemoryStorage;
 use async_trait::async_trait;
+use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Command, Reply};
 use order_core::error::Fault;
@@ -176,6 +177,10 @@ impl Storage for Wrapped {
         self.inner.backlog(now).await
     }
 
+    async fn tallies(&self, sources: &[SourceId], now: Timestamp) -> Result<Vec<Tally>, Fault> {
+        self.inner.tallies(sources, now).await
+    }
+
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
         self.inner.redrive(tenant, redrive_id).await
     }
@@ -191,6 +196,23 @@ impl Storage for Wrapped {
 
     async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault> {
         self.inner.open_redrives().await
+    }
+
+    async fn api_key(&self, key_id: ApiKeyId) -> Result<Option<ApiKey>, Fault> {
+        self.inner.api_key(key_id).await
+    }
+
+    async fn api_keys(
+        &self,
+        tenant: &TenantId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ApiKey>, Fault> {
+        self.inner.api_keys(tenant, before, limit).await
+    }
+
+    async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
+        self.inner.live_api_keys(now).await
     }
 
     async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {

@@ -7,6 +7,7 @@ use crate::simulate::Simulate;
 use crate::sink_ndjson::{FileSink, StdoutSink};
 use crate::system::{SystemClock, SystemIds};
 use anyhow::Context;
+use order_core::api_key::chance;
 use order_core::breaker::BreakerPolicy;
 use order_core::follow::{Follower, FollowerPolicy};
 use order_core::lane::LanePolicy;
@@ -44,10 +45,8 @@ pub(crate) fn open_storage(
     folder: &Folder,
 ) -> anyhow::Result<(Arc<dyn Storage>, Opened)> {
     let ids = SystemIds;
-    let mut cursor_key = [0; 32];
-    cursor_key[..16].copy_from_slice(ids.uuid_v4().as_bytes());
-    cursor_key[16..].copy_from_slice(ids.uuid_v4().as_bytes());
-    let seed = Seed { installation_id: ids.uuid_v4(), cursor_key, shards: settings.shards };
+    let (cursor_key, key_pepper) = (chance(&ids), chance(&ids));
+    let seed = Seed { installation_id: ids.uuid_v4(), cursor_key, key_pepper, shards: settings.shards };
     let options = options(settings, folder.database());
     let opened = SqliteStorage::open(&options, &seed, SystemClock::default().now());
     let (storage, opened) = opened.with_context(|| format!("cannot open {}", options.path.display()))?;

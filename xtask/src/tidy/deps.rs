@@ -57,7 +57,7 @@ const HELD_BY: &[(&str, &[&str])] = &[
 ];
 
 /// Plumbing shared by the crates that speak HTTP inward; an adapter of anything else does not see it.
-const PLUMBING: (&str, &[&str]) = ("edge", &["api", "contracts", "console"]);
+const PLUMBING: (&str, &[&str]) = ("edge", &["api", "auth", "contracts", "console"]);
 
 struct Dependency {
     name: String,

@@ -1,6 +1,7 @@
 //! One batch of commands as one transaction. The core decides (`order_core::decide`); here rows are loaded and written.
 
 mod accept;
+mod api_key;
 mod change;
 mod follow;
 mod redrive;
@@ -157,6 +158,7 @@ impl Batch<'_> {
             Command::Follower(follower) => self.follower(follower),
             Command::StartRedrive(start) => self.start_redrive(start),
             Command::StepRedrive(step) => self.step_redrive(step),
+            Command::ApiKey(command) => self.api_key(command),
             Command::Sweep { before, limit } => self.sweep(*before, *limit),
             Command::Probe => self.probe(),
         }

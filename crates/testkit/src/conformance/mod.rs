@@ -1,6 +1,7 @@
 //! The suite that every storage must pass. See [`crate::conformance!`] for how a storage is put through it.
 
 pub mod accept;
+pub mod api_keys;
 pub mod backlog;
 pub mod follow;
 pub mod history;
@@ -44,6 +45,16 @@ macro_rules! conformance {
                 a_key_is_recorded_for_equal_duplicates_only,
                 keys_are_scoped_by_tenant_and_route,
                 a_sweep_takes_the_oldest_keys,
+            }
+            api_keys {
+                an_api_key_is_kept_as_it_was_made,
+                a_rotated_api_key_opens_with_both_secrets_for_a_while,
+                a_revoked_api_key_has_ended_for_ever,
+                an_expired_api_key_has_ended,
+                another_tenants_api_key_is_unknown,
+                api_keys_are_listed_the_newest_first,
+                a_touch_notes_the_latest_use,
+                a_tenant_has_room_for_so_many_api_keys,
             }
             work {
                 claims_take_what_is_due_in_the_order_of_its_due_time,
@@ -147,6 +158,7 @@ mod tests {
         let files = [
             include_str!("accept.rs"),
             include_str!("backlog.rs"),
+            include_str!("api_keys.rs"),
             include_str!("follow.rs"),
             include_str!("history.rs"),
             include_str!("journal.rs"),

@@ -278,6 +278,15 @@ pub async fn the_tally_is_what_counting_gives(rig: Rig) {
                 assert_eq!(tally, counted, "{owner}/{from} after {step} steps of 10 s");
             }
         }
+        let sources = ["api", "nowhere", "shop"].map(source);
+        let over_all = rig.storage().tallies(&sources, rig.now()).await.expect("tallies");
+        for (from, tally) in sources.iter().zip(over_all) {
+            let mut counted = Tally::default();
+            for order in orders.iter().filter(|it| it.source == *from) {
+                count(&mut counted, order, order.processing_at(rig.now()));
+            }
+            assert_eq!(tally, counted, "{from} of all tenants after {step} steps of 10 s");
+        }
         rig.clock.advance(LEASE / 3);
     }
     rig.assert_sound().await;

@@ -38,6 +38,7 @@ impl State {
             Command::StepRedrive(step) => {
                 self.step_redrive(step).map(|redrive| Reply::Redrive(Box::new(redrive)))
             }
+            Command::ApiKey(command) => self.api_key(command).map(|key| Reply::ApiKey(Box::new(key))),
             Command::Sweep { before, limit } => Ok(Reply::Swept(self.sweep(*before, *limit))),
             Command::Probe => Ok(Reply::Done),
         }

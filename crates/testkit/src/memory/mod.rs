@@ -1,6 +1,7 @@
 //! A storage in memory: the simplest thing that does what the trait `Storage` promises, written without a look at any
 //! SQL. Tests of the edges run on it, and other storages are compared with it.
 
+mod api_key;
 mod apply;
 mod fixture;
 mod read;
@@ -55,6 +56,7 @@ impl MemoryStorage {
             shards,
             epoch: 1,
             cursor_key: [7; 32],
+            key_pepper: [8; 32],
             schema_version: 1,
         };
         let state = Arc::new(Mutex::new(State::new(shards, install.epoch)));

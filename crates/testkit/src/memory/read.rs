@@ -3,6 +3,7 @@
 use super::MemoryStorage;
 use super::state::State;
 use async_trait::async_trait;
+use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::decide::must_have_work;
@@ -139,6 +140,19 @@ impl Storage for MemoryStorage {
         })
     }
 
+    async fn tallies(&self, sources: &[SourceId], now: Timestamp) -> Result<Vec<Tally>, Fault> {
+        let state = self.reading()?;
+        let mut tallies = vec![Tally::default(); sources.len()];
+        for order_id in state.orders.keys() {
+            let order = state.order(*order_id).expect("the key of an order");
+            for (tally, _) in tallies.iter_mut().zip(sources).filter(|(_, source)| order.source == **source) {
+                count(tally, &order);
+                tally.running += u64::from(order.processing_at(now) == Processing::Running);
+            }
+        }
+        Ok(tallies)
+    }
+
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
         let job = self.reading()?.redrives.get(&redrive_id).cloned();
         Ok(job.filter(|job| job.tenant == *tenant))
@@ -158,6 +172,25 @@ impl Storage for MemoryStorage {
     async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault> {
         let state = self.reading()?;
         Ok(state.redrives.values().filter(|job| !job.finished).map(|job| job.redrive_id).collect())
+    }
+
+    async fn api_key(&self, key_id: ApiKeyId) -> Result<Option<ApiKey>, Fault> {
+        Ok(self.reading()?.api_keys.get(&key_id).cloned())
+    }
+
+    async fn api_keys(
+        &self,
+        tenant: &TenantId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ApiKey>, Fault> {
+        let mut keys = self.reading()?.api_keys(tenant, before);
+        keys.truncate(rows(limit));
+        Ok(keys)
+    }
+
+    async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
+        Ok(self.reading()?.live_api_keys(None, now))
     }
 
     async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {

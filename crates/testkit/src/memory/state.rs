@@ -1,5 +1,6 @@
 //! The tables.
 
+use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::event::{EventBody, Place, blanked};
 use order_core::ids::{EventId, OrderId, RedriveId, Shard, TenantId};
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub(super) followers: BTreeMap<String, FollowerRow>,
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
+    pub(super) api_keys: BTreeMap<ApiKeyId, ApiKey>,
     /// What the present batch came to.
     /// Where in a trace the present command was given.
     pub(super) trace: Option<TraceContext>,
@@ -64,6 +66,7 @@ impl State {
             redrives: BTreeMap::new(),
             redrive_items: BTreeMap::new(),
             trace: None,
+            api_keys: BTreeMap::new(),
             journal_grew: false,
             work_due: false,
         }

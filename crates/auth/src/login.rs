@@ -1,0 +1,71 @@
+//! The gate of a server.
+
+use crate::bad::{Bad, Denied};
+use crate::keys::ApiKeys;
+use crate::tokens::Tokens;
+use async_trait::async_trait;
+use edge::{Caller, Gate, Refusal};
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use order_core::api_key::PREFIX;
+use std::sync::Arc;
+
+/// Counts credentials that were not good, by why.
+const REFUSED: &str = "wellorder_logins_refused_total";
+
+/// Reads `Authorization: Bearer …`: an API key, or a token of an issuer. Clones share what they know.
+#[derive(Clone)]
+pub struct Login {
+    keys: Arc<ApiKeys>,
+    tokens: Arc<Tokens>,
+    nobody: Option<Caller>,
+}
+
+impl Login {
+    /// A login that everybody needs.
+    pub fn new(keys: ApiKeys, tokens: Tokens) -> Self {
+        metrics::describe_counter!(REFUSED, "Credentials that were not good, by why");
+        Self { keys: Arc::new(keys), tokens: Arc::new(tokens), nobody: None }
+    }
+
+    /// The same, but who brings no credential at all is `caller`. A credential that is not good is refused all the
+    /// same: whoever sends one means to be somebody.
+    #[must_use]
+    pub fn or(&self, caller: Caller) -> Self {
+        Self { nobody: Some(caller), ..self.clone() }
+    }
+
+    async fn caller(&self, head: &Parts) -> Result<Caller, Denied> {
+        let mut given = head.headers.get_all(AUTHORIZATION).iter();
+        let credential = match (given.next(), given.next()) {
+            (None, _) => return Ok(self.nobody.clone().ok_or(Bad::Absent)?),
+            (Some(only), None) => only.to_str().ok().and_then(bearer).ok_or(Bad::Scheme)?,
+            (Some(_), Some(_)) => return Err(Bad::Scheme.into()),
+        };
+        if credential.starts_with(PREFIX) {
+            self.keys.check(credential).await
+        } else {
+            self.tokens.check(credential).await
+        }
+    }
+}
+
+#[async_trait]
+impl Gate for Login {
+    async fn admit(&self, head: &Parts) -> Result<Caller, Refusal> {
+        let admitted = self.caller(head).await;
+        if let Err(Denied::Bad(bad)) = &admitted {
+            metrics::counter!(REFUSED, "why" => bad.word()).increment(1);
+            tracing::debug!(why = bad.word(), "a credential was refused");
+        }
+        Ok(admitted?)
+    }
+}
+
+/// The credential of `Bearer CREDENTIAL` (RFC 6750 §2.1; the scheme in any case, RFC 9110 §11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, credential) = value.split_once(' ')?;
+    let credential = credential.trim_start_matches(' ');
+    let fits = !credential.is_empty() && credential.bytes().all(|byte| byte.is_ascii_graphic());
+    (scheme.eq_ignore_ascii_case("bearer") && fits).then_some(credential)
+}
