@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     Orders,
     /// A page of a redrive's results.
     RedriveItems,
+    /// A page of API keys.
+    ApiKeys,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Self::Journal => "journal",
             Self::Orders => "orders",
             Self::RedriveItems => "redrive-items",
+            Self::ApiKeys => "api-keys",
         }
     }
 }

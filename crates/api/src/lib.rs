@@ -5,6 +5,7 @@
 //! * [`schema`] describes what goes over the wire; `problem` words every refusal (RFC 9457).
 
 mod actions;
+mod api_keys;
 mod bulk;
 mod carry_out;
 mod changing;
@@ -41,11 +42,11 @@ pub use problem::style;
 
 use axum::Router;
 use axum::routing::get;
-use edge::{Gate, Guard, Mount, Need, Routes, Scope};
+use edge::{Declared, Gate, Guard, Mount, Need, Routes, Scope};
 use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
-use order_core::App;
 use order_core::state::ChangeName;
+use order_core::{App, Pepper};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -58,6 +59,8 @@ pub(crate) const CONTRACTS: [&str; 6] =
 pub struct Options {
     /// Says who calls.
     pub gate: Arc<dyn Gate>,
+    /// What API keys are hashed with; the gate knows the same.
+    pub pepper: Pepper,
     /// Where `/metrics` comes from.
     pub metrics: Option<PrometheusHandle>,
     /// Whether a contract has the root of the port: then the index, `/docs` and the answer for unknown paths are its own.
@@ -86,6 +89,7 @@ impl Default for Streams {
 /// What the handlers share.
 pub(crate) struct Api {
     pub(crate) app: Arc<App>,
+    pub(crate) pepper: Pepper,
     pub(crate) metrics: Option<PrometheusHandle>,
     /// Room for readers of the feed.
     pub(crate) readers: Arc<Semaphore>,
@@ -94,9 +98,15 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    fn new(app: Arc<App>, metrics: Option<PrometheusHandle>, streams: Streams) -> Arc<Self> {
+    fn new(app: Arc<App>, pepper: Pepper, metrics: Option<PrometheusHandle>, streams: Streams) -> Arc<Self> {
         let room = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { app, metrics, readers: room(streams.readers_max), bulks: room(streams.bulks_max) })
+        Arc::new(Self {
+            app,
+            pepper,
+            metrics,
+            readers: room(streams.readers_max),
+            bulks: room(streams.bulks_max),
+        })
     }
 }
 
@@ -104,24 +114,26 @@ impl Api {
 pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
     sse::describe();
-    let api = Api::new(app, metrics, options.streams);
+    let api = Api::new(app, options.pepper, metrics, options.streams);
+    let routes = v1_routes(options.gate);
+    let document = openapi::document(routes.declared());
     let v1 = edge::mount(
-        v1_routes(options.gate).into_router().with_state(Arc::clone(&api)),
+        routes.into_router().with_state(Arc::clone(&api)),
         Mount { name: "v1", style },
         Arc::clone(&guard),
     );
     let beside = ops_routes(api.metrics.is_some()).with_state(api).merge(edge::docs(
         "/v1/docs",
-        openapi::document(),
+        document.clone(),
         "/v1/openapi.json",
     ));
     let mount = Mount { name: "ops", style };
     let beside = if options.root_taken {
         // No contract takes this path.
-        let described = edge::description(openapi::document(), "/openapi.json");
+        let described = edge::description(document, "/openapi.json");
         edge::mount_routes(beside.merge(described), mount, guard)
     } else {
-        let docs = edge::docs("/docs", openapi::document(), "/openapi.json");
+        let docs = edge::docs("/docs", document, "/openapi.json");
         edge::mount(beside.merge(docs).merge(index::routes()), mount, guard)
     };
     Router::new().nest("/v1", v1).merge(beside)
@@ -130,13 +142,20 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
 /// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own.
 pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHandle>) -> Router {
     let serves_metrics = metrics.is_some();
-    let api = Api::new(app, metrics, Streams::default());
+    // Nobody logs in here, so nothing is hashed.
+    let api = Api::new(app, Pepper::new([0; 32]), metrics, Streams::default());
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
+}
+
+/// What each route of `/v1` needs; paths without the prefix.
+pub fn declared() -> Vec<Declared> {
+    v1_routes(Arc::new(edge::Open::new(order_core::TenantId::default_tenant()))).declared().to_vec()
 }
 
 /// Every route of `/v1`, with what it needs.
 fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const READ: Need = Need::Scope(Scope::OrdersRead);
+    const KEYS: Need = Need::Scope(Scope::KeysAdmin);
     const FOLLOWERS: Need = Need::Scope(Scope::FollowersWrite);
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
     let routes = Routes::new(gate)
@@ -154,7 +173,12 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::GET, "/followers/{name}", Need::Scope(Scope::EventsRead), followers::get)
         .route(Method::POST, "/followers/{name}/pause", FOLLOWERS, followers::pause)
         .route(Method::POST, "/followers/{name}/resume", FOLLOWERS, followers::resume)
-        .route(Method::POST, "/followers/{name}/replay", FOLLOWERS, followers::replay);
+        .route(Method::POST, "/followers/{name}/replay", FOLLOWERS, followers::replay)
+        .route(Method::POST, "/keys", KEYS, api_keys::create)
+        .route(Method::GET, "/keys", KEYS, api_keys::list)
+        .route(Method::GET, "/keys/{key_id}", KEYS, api_keys::get)
+        .route(Method::POST, "/keys/{key_id}/rotate", KEYS, api_keys::rotate)
+        .route(Method::DELETE, "/keys/{key_id}", KEYS, api_keys::revoke);
     // What an order's `actions` name.
     let routes = actions::route(routes, ChangeName::Revise, revise::revise);
     let routes = actions::route(routes, ChangeName::Withdraw, facts::withdraw);

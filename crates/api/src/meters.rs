@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use order_core::follow::lag;
 use order_core::query::Backlog;
-use order_core::{Fault, SourceId, TenantId, Timestamp};
+use order_core::{Fault, SourceId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -114,13 +114,15 @@ fn work(backlog: &Backlog, now: Timestamp, page: &mut Page<'_>) {
     page.one("wellorder_redrives_open", "gauge", "Redrive jobs that are not finished", backlog.redrives);
 }
 
-/// Orders of the sources that are known by name; clients name others as they like, and labels must stay few.
+/// Orders of all tenants by source, of the sources that are known by name; clients name others as they like, and labels
+/// must stay few.
 async fn orders(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
     let now = api.app.clock.now();
     page.family("wellorder_orders", "gauge", "Orders by source and processing state");
-    for name in std::iter::once(SOURCE_UNLESS_SAID).chain(CONTRACTS) {
-        let source = SourceId::new(name).map_err(Fault::internal)?;
-        let tally = api.app.storage.tally(&TenantId::default_tenant(), &source, now).await?;
+    let names = || std::iter::once(SOURCE_UNLESS_SAID).chain(CONTRACTS);
+    let sources = names().map(SourceId::new).collect::<Result<Vec<_>, _>>().map_err(Fault::internal)?;
+    let tallies = api.app.storage.tallies(&sources, now).await?;
+    for (name, tally) in names().zip(tallies) {
         if tally.orders == 0 {
             continue;
         }

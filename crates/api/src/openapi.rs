@@ -2,13 +2,16 @@
 
 use crate::schema::Problem;
 use crate::{
-    bulk, create, erase, events, facts, followers, health, list, meters, order, problem, redrives, revise,
-    timeline,
+    api_keys, bulk, create, erase, events, facts, followers, health, list, meters, order, problem, redrives,
+    revise, timeline,
 };
+use edge::{Declared, Need};
+use http::Method;
 use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 #[derive(OpenApi)]
@@ -23,12 +26,14 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
         revise::revise, facts::withdraw, facts::ship, facts::deliver, erase::erase, timeline::timeline,
         redrives::start, redrives::get, redrives::items,
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
+        api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
         health::live, health::ready, meters::metrics,
     ),
     components(schemas(Problem)),
     tags(
         (name = "orders", description = "Orders: taken in once, worked on, shown"),
         (name = "events", description = "The journal: everything that happened, in order"),
+        (name = "keys", description = "API keys: who may call, and do what"),
         (name = "operations", description = "Followers, parked orders, health"),
     )
 )]
@@ -39,18 +44,25 @@ const DESCRIPTION: &str = "Amounts are decimal strings; times are RFC 3339 in UT
      totals: follow `next`. Every reply has `X-Request-Id`. Every refusal is `application/problem+json` (RFC 9457); its \
      `type` is `urn:wellorder:problem:` and one of:";
 
+/// How to log in.
+const LOGIN: &str = "An API key (`wo_…`) or a JSON Web Token of an issuer that the server knows. Each operation names \
+     the scope that it needs; a credential without it gets 403, none or a bad one 401. `wellorder dev` needs none.";
+
 /// What clients send, and may not add to.
 #[rustfmt::skip]
-const STRICT: [&str; 9] = [
+const STRICT: [&str; 11] = [
     "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
-    "Replay",
+    "Replay", "NewKey", "Rotation",
 ];
 
 /// Operations whose body may be left out.
 const BODY_OPTIONAL: [&str; 2] = ["ship_order", "deliver_order"];
 
-/// The whole document.
-pub(crate) fn document() -> utoipa::openapi::OpenApi {
+/// The name of the way to log in.
+const BEARER: &str = "bearer";
+
+/// The whole document, with what each route of `/v1` needs.
+pub(crate) fn document(declared: &[Declared]) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     let mut description = DESCRIPTION.to_owned();
     description.push('\n');
@@ -58,16 +70,31 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
         description.push_str(&format!("\n* `{}` ({}): {}", kind.name, kind.status, kind.title));
     }
     document.info.description = Some(description);
-    for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.patch].into_iter().flatten() {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PUT, &mut item.put),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
             refuse(operation);
             let optional = operation.operation_id.as_deref().is_some_and(|id| BODY_OPTIONAL.contains(&id));
             if let Some(RefOr::T(body)) = operation.request_body.as_mut().filter(|_| optional) {
                 body.required = Some(Required::False);
             }
+            let is =
+                |route: &&Declared| route.method == method && path.strip_prefix("/v1") == Some(route.path);
+            if let Some(Need::Scope(scope)) = declared.iter().find(is).map(|route| route.need) {
+                operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope.name()])]);
+            }
         }
     }
     if let Some(components) = &mut document.components {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(LOGIN)).build();
+        components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
         for name in STRICT {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
                 object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));

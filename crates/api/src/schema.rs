@@ -4,6 +4,7 @@
 #![allow(unused_qualifications, reason = "the derive writes paths out")]
 
 mod changes;
+pub mod keys;
 mod timeline;
 
 pub use changes::{Action, ActionName, Erasure, NewDelivery, NewShipment, NewWithdrawal, OrderPatch};

@@ -40,7 +40,7 @@ async fn every_operation_that_is_described_exists() {
         (&json!("wellorder"), &json!("Apache-2.0"))
     );
     let operations = operations(&document);
-    assert_eq!(operations.len(), 24);
+    assert_eq!(operations.len(), 29);
     let mut ids = BTreeSet::new();
     for (method, path) in operations {
         let operation = &document["paths"][&path][&method];
@@ -49,7 +49,11 @@ async fn every_operation_that_is_described_exists() {
         let refused =
             &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
         assert_eq!(refused, "#/components/schemas/Problem", "{path}");
-        let asked = path.replace("{order_id}", "x").replace("{redrive_id}", "x").replace("{name}", "x");
+        let asked = path
+            .replace("{order_id}", "x")
+            .replace("{redrive_id}", "x")
+            .replace("{name}", "x")
+            .replace("{key_id}", "x");
         let said = rig.ask(&method.to_uppercase(), &asked, &[], "").await;
         assert_ne!(said.status, 405, "{method} {path}");
         assert!(said.status != 404 || said.problem() != "route-unknown", "{method} {path}");
@@ -98,6 +102,8 @@ async fn replies_have_the_members_that_are_described() {
         ("DryRun", rig.post("/v1/redrives", r#"{"filter": {"all": true}, "dry_run": true}"#).await.json()),
         ("Problem", rig.get("/v1/orders?limit=0").await.json()),
         ("Problem", rig.post("/v1/orders", "{}").await.json()),
+        ("Key", rig.post("/v1/keys", r#"{"name": "x", "scopes": ["events:read"]}"#).await.json()),
+        ("KeyList", rig.get("/v1/keys").await.json()),
         ("Ready", rig.get("/readyz?verbose").await.json()),
         ("Alive", rig.get("/livez").await.json()),
     ] {
@@ -174,6 +180,8 @@ async fn what_clients_send_is_described_as_strict() {
         "NewRedrive",
         "RedriveFilter",
         "Replay",
+        "NewKey",
+        "Rotation",
     ] {
         assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
     }
@@ -230,5 +238,19 @@ async fn parameters_are_described_with_their_forms() {
     for path in ["/v1/orders", "/v1/parked"] {
         assert_eq!(schema(path, "get", "source")["pattern"], "^[a-z0-9-]{1,64}$");
         assert_eq!(schema(path, "get", "customer")["minLength"], 1);
+    }
+}
+
+/// Every route of `/v1` that asks for a scope says so, and names it as keys and tokens do.
+#[tokio::test]
+async fn what_each_operation_needs_is_described() {
+    let document = document(&rig()).await;
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    for route in api::declared() {
+        let operation =
+            &document["paths"][format!("/v1{}", route.path)][route.method.as_str().to_lowercase()];
+        assert!(operation.is_object(), "{} {} is not described", route.method, route.path);
+        let edge::Need::Scope(scope) = route.need else { continue };
+        assert_eq!(operation["security"], json!([{ "bearer": [scope.name()] }]), "{}", route.path);
     }
 }

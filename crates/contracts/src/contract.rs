@@ -2,44 +2,64 @@
 
 use crate::refuse::Denied;
 use axum::Router;
-use edge::{Guard, Mount};
+use axum::extract::FromRequestParts;
+use edge::{Caller, Guard, Mount, Refused, Routes};
+use http::request::Parts;
 use order_core::intake::{Accepted, Intake};
 use order_core::query::Tally;
 use order_core::{App, Order, OrderId, SourceId, TenantId, Timestamp};
 use std::sync::Arc;
 use utoipa::openapi::OpenApi;
 
-/// What the handlers of one mounted contract share. It shows the orders of its own tenant and source only.
+/// What is known of a mounted contract before anybody calls.
 #[derive(Clone)]
+pub(crate) struct Mounted {
+    app: Arc<App>,
+    source: SourceId,
+}
+
+/// A contract as one caller sees it: the orders of the caller's tenant and of the contract's source, and no others.
 pub(crate) struct Contract {
     app: Arc<App>,
     pub(crate) tenant: TenantId,
     pub(crate) source: SourceId,
 }
 
-impl Contract {
-    /// The contract `name` for the orders of `tenant`.
-    pub(crate) fn new(app: Arc<App>, tenant: TenantId, name: &'static str) -> Self {
+impl FromRequestParts<Mounted> for Contract {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, mounted: &Mounted) -> Result<Self, Refused> {
+        let Caller { tenant, .. } = Caller::from_request_parts(parts, mounted).await?;
+        let Mounted { app, source } = mounted.clone();
+        Ok(Self { app, tenant, source })
+    }
+}
+
+impl Mounted {
+    /// The contract `name`.
+    pub(crate) fn new(app: Arc<App>, name: &'static str) -> Self {
         #[expect(
             clippy::expect_used,
             reason = "the name is a constant of its module, checked by that module's tests"
         )]
         let source = SourceId::new(name).expect("a contract's name is a valid source");
-        Self { app, tenant, source }
+        Self { app, source }
     }
 
     /// Its routes with its description, as `mount` says.
     pub(crate) fn mounted(
         self,
-        routes: Router<Self>,
+        routes: Routes<Self>,
         docs: OpenApi,
         mount: Mount,
         guard: Arc<Guard>,
     ) -> Router {
-        let router = routes.with_state(self).merge(edge::docs("/docs", docs, "/docs/json"));
+        let router = routes.into_router().with_state(self).merge(edge::docs("/docs", docs, "/docs/json"));
         edge::mount(router, mount, guard)
     }
+}
 
+impl Contract {
     /// What time it is.
     pub(crate) fn now(&self) -> Timestamp {
         self.app.clock.now()

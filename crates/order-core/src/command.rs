@@ -59,6 +59,7 @@ impl Command {
             | Self::Advance(_)
             | Self::Follower(_)
             | Self::StartRedrive(_)
+            | Self::ApiKey(_)
             | Self::Sweep { .. }
             | Self::Probe => None,
         }

@@ -88,6 +88,18 @@ impl Rig {
         Self::built(storage, port, |_| {}, tenant)
     }
 
+    /// The same installation with another gate: what another caller sees.
+    pub(crate) fn seen_by(&self, gate: Arc<dyn edge::Gate>) -> Self {
+        let pepper = order_core::Pepper::new([5; 32]);
+        let (metrics, root_taken, serves_metrics) = (None, false, false);
+        let streams = api::Streams::default();
+        let options = Options { gate, pepper, metrics, root_taken, serves_metrics, streams };
+        let guard = Arc::new(Guard::new(Limits::default(), false, self.clock.clone(), SeededIds::new(2)));
+        let router = api::router(Arc::clone(&self.app), guard, options);
+        let (storage, clock, app) = (self.storage.clone(), self.clock.clone(), Arc::clone(&self.app));
+        Self { storage, clock, app, router }
+    }
+
     /// With something around the storage.
     pub(crate) fn behind(wrap: impl FnOnce(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
         let storage = MemoryStorage::new();
@@ -112,7 +124,9 @@ impl Rig {
         let app = App::start(port, clock.clone(), ids.clone(), LanePolicy::default());
         let gate = Arc::new(edge::Open::new(tenant));
         let streams = api::Streams::default();
-        let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false, streams };
+        let pepper = order_core::Pepper::new([5; 32]);
+        let (metrics, root_taken, serves_metrics) = (None, false, false);
+        let mut options = Options { gate, pepper, metrics, root_taken, serves_metrics, streams };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));
         let router = api::router(Arc::clone(&app), guard, options);
@@ -137,6 +151,10 @@ impl Rig {
 
     pub(crate) async fn get(&self, path: &str) -> Said {
         self.ask("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Said {
+        self.ask("DELETE", path, &[], "").await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &str) -> Said {

@@ -11,15 +11,14 @@ mod map;
 mod refuse;
 mod wire;
 
-use crate::contract::Contract;
+use crate::contract::{Contract, Mounted};
 use crate::reply;
 use axum::Router;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::{get, post};
-use edge::{Guard, Json, Mount};
-use http::StatusCode;
+use edge::{Declared, Gate, Guard, Json, Mount, Need, Routes, Scope};
+use http::{Method, StatusCode};
 use order_core::{App, TenantId};
 use refuse::No;
 use std::sync::Arc;
@@ -28,20 +27,28 @@ use utoipa::OpenApi;
 /// The contract's name: its prefix, its source, its label in metrics.
 pub const NAME: &str = "oscarps";
 
-/// The contract under its documented paths, for the orders of `tenant`.
-pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
+/// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
+pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
     metrics::describe_counter!(
         map::DUPLICATES_DIFFERING,
         "Duplicates that differ from the order that is there, by contract"
     );
     // There from the start: a rate needs a zero to rise from.
     metrics::counter!(map::DUPLICATES_DIFFERING, "contract" => NAME).increment(0);
-    let routes = Router::new()
-        .route("/orders", post(create_order))
-        .route("/orders/{orderId}", get(get_order))
-        .route("/health", get(health));
     let mount = Mount { name: NAME, style: refuse::style };
-    Contract::new(app, tenant, NAME).mounted(routes, Docs::openapi(), mount, guard)
+    Mounted::new(app, NAME).mounted(routes(gate), Docs::openapi(), mount, guard)
+}
+
+/// What each route needs.
+pub fn declared() -> Vec<Declared> {
+    routes(Arc::new(edge::Open::new(TenantId::default_tenant()))).declared().to_vec()
+}
+
+fn routes(gate: Arc<dyn Gate>) -> Routes<Mounted> {
+    Routes::new(gate)
+        .route(Method::POST, "/orders", Need::Scope(Scope::OrdersWrite), create_order)
+        .route(Method::GET, "/orders/{orderId}", Need::Scope(Scope::OrdersRead), get_order)
+        .route(Method::GET, "/health", Need::Nothing, health)
 }
 
 /// Create an order
@@ -60,6 +67,8 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
             there: JSON pointers of the fields that do, apart by commas, such as `/customer,/total`"),
         )),
         (status = 400, description = "The body is refused; all fields at fault are named", body = wire::InvalidBody),
+        (status = 401, description = "No credential, or no good one", body = wire::Message),
+        (status = 403, description = "The credential may not do this", body = wire::Message),
         (status = 413, description = "The body is too large", body = wire::Message),
         (status = 415, description = "The content type is not `application/json`", body = wire::Message),
         (status = 500, description = "A defect of ours", body = wire::Message),
@@ -67,7 +76,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
             headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
-async fn create_order(State(contract): State<Contract>, Json(body): Json) -> Result<Response, No> {
+async fn create_order(contract: Contract, Json(body): Json) -> Result<Response, No> {
     let order = wire::CreateOrder::read(&body)?;
     let accepted = contract.accept(map::intake(&contract, order)).await?;
     Ok(map::accepted(&accepted, contract.now()))
@@ -82,6 +91,8 @@ async fn create_order(State(contract): State<Contract>, Json(body): Json) -> Res
     responses(
         (status = 200, description = "The order as it is now", body = wire::Row),
         (status = 400, description = "The path is not percent-encoded UTF-8", body = wire::Message),
+        (status = 401, description = "No credential, or no good one", body = wire::Message),
+        (status = 403, description = "The credential may not do this", body = wire::Message),
         (status = 404, description = "No such order", body = wire::Message),
         (status = 500, description = "A defect of ours", body = wire::Message),
         (status = 503, description = "Temporarily unavailable", body = wire::Message,
@@ -89,7 +100,7 @@ async fn create_order(State(contract): State<Contract>, Json(body): Json) -> Res
     ),
 )]
 async fn get_order(
-    State(contract): State<Contract>,
+    contract: Contract,
     order_id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, No> {
     // A path that is no UTF-8 names no order either.

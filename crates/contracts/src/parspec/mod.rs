@@ -11,15 +11,14 @@ mod map;
 mod refuse;
 mod wire;
 
-use crate::contract::Contract;
+use crate::contract::{Contract, Mounted};
 use crate::reply;
 use axum::Router;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::{get, post};
-use edge::{Guard, Json, Mount};
-use http::{HeaderMap, StatusCode};
+use edge::{Declared, Gate, Guard, Json, Mount, Need, Routes, Scope};
+use http::{HeaderMap, Method, StatusCode};
 use order_core::{App, TenantId};
 use refuse::No;
 use std::sync::Arc;
@@ -28,14 +27,22 @@ use utoipa::OpenApi;
 /// The contract's name: its prefix, its source, its label in metrics.
 pub const NAME: &str = "parspec";
 
-/// The contract under its documented paths, for the orders of `tenant`.
-pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
-    let routes = Router::new()
-        .route("/orders", post(create_order))
-        .route("/orders/{id}", get(get_order))
-        .route("/metrics", get(get_metrics));
+/// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
+pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
     let mount = Mount { name: NAME, style: refuse::style };
-    Contract::new(app, tenant, NAME).mounted(routes, Docs::openapi(), mount, guard)
+    Mounted::new(app, NAME).mounted(routes(gate), Docs::openapi(), mount, guard)
+}
+
+/// What each route needs.
+pub fn declared() -> Vec<Declared> {
+    routes(Arc::new(edge::Open::new(TenantId::default_tenant()))).declared().to_vec()
+}
+
+fn routes(gate: Arc<dyn Gate>) -> Routes<Mounted> {
+    Routes::new(gate)
+        .route(Method::POST, "/orders", Need::Scope(Scope::OrdersWrite), create_order)
+        .route(Method::GET, "/orders/{id}", Need::Scope(Scope::OrdersRead), get_order)
+        .route(Method::GET, "/metrics", Need::Scope(Scope::OrdersRead), get_metrics)
 }
 
 /// Create an order
@@ -55,6 +62,8 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
             ("Idempotent-Replayed" = String, description = "Always `true`"),
         )),
         (status = 400, description = "A field is missing or refused, or the body is no JSON", body = wire::Refused),
+        (status = 401, description = "No credential, or no good one", body = wire::Refused),
+        (status = 403, description = "The credential may not do this", body = wire::Refused),
         (status = 413, description = "The body is too large", body = wire::Refused),
         (status = 415, description = "The content type is not `application/json`", body = wire::Refused),
         (status = 422, description = "The `Idempotency-Key` was used for another body", body = wire::Refused),
@@ -63,11 +72,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, tenant: TenantId) -> Router {
             headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
-async fn create_order(
-    State(contract): State<Contract>,
-    headers: HeaderMap,
-    Json(body): Json,
-) -> Result<Response, No> {
+async fn create_order(contract: Contract, headers: HeaderMap, Json(body): Json) -> Result<Response, No> {
     let key = wire::idempotency_key(&headers)?;
     let order = wire::CreateOrder::read(body)?;
     let accepted = contract.accept(map::intake(&contract, order, key)).await?;
@@ -83,16 +88,15 @@ async fn create_order(
     responses(
         (status = 200, description = "The order as it is now", body = wire::OrderReply),
         (status = 400, description = "The id is no number", body = wire::Refused),
+        (status = 401, description = "No credential, or no good one", body = wire::Refused),
+        (status = 403, description = "The credential may not do this", body = wire::Refused),
         (status = 404, description = "No such order", body = wire::Refused),
         (status = 500, description = "A defect of ours", body = wire::Refused),
         (status = 503, description = "Temporarily unavailable", body = wire::Refused,
             headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
-async fn get_order(
-    State(contract): State<Contract>,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Response, No> {
+async fn get_order(contract: Contract, id: Result<Path<String>, PathRejection>) -> Result<Response, No> {
     let Path(id) = id.map_err(|_| No::IdInvalid)?;
     let number = wire::order_number(&id)?.ok_or(No::OrderUnknown)?;
     let order = contract.order_by_number(number).await?;
@@ -106,12 +110,14 @@ async fn get_order(
     tag = "metrics",
     responses(
         (status = 200, description = "Counts, exact at one moment", body = wire::Metrics),
+        (status = 401, description = "No credential, or no good one", body = wire::Refused),
+        (status = 403, description = "The credential may not do this", body = wire::Refused),
         (status = 500, description = "A defect of ours", body = wire::Refused),
         (status = 503, description = "Temporarily unavailable", body = wire::Refused,
             headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
-async fn get_metrics(State(contract): State<Contract>) -> Result<Response, No> {
+async fn get_metrics(contract: Contract) -> Result<Response, No> {
     Ok(reply::json(StatusCode::OK, &map::metrics(&contract.tally().await?)))
 }
 

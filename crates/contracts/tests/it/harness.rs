@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use contracts::{oscarps, parspec};
-use edge::{Guard, Limits};
+use edge::{Gate, Guard, Limits};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -43,15 +43,15 @@ impl Fixture {
         let (storage, clock) = (MemoryStorage::new(), ManualClock::new());
         let app = App::start(storage.port(), clock.clone(), SeededIds::new(1), LanePolicy::default());
         let guard = Arc::new(Guard::new(Limits::default(), true, clock.clone(), SeededIds::new(2)));
-        let tenant = TenantId::default_tenant();
+        let gate: Arc<dyn Gate> = Arc::new(edge::Open::new(TenantId::default_tenant()));
         let processor = ScriptedProcessor::new();
         let backoff = Backoff { base: Duration::from_secs(1), cap: BACKOFF };
         let lease = LeasePolicy { lease: LEASE, attempts_max: 3, backoff, ..LeasePolicy::default() };
         let policy = WorkerPolicy { lease, ..WorkerPolicy::default() };
         Self {
             worker: Worker::new(app.clone(), processor.clone(), policy),
-            oscarps: Client::new(oscarps::router(app.clone(), guard.clone(), tenant.clone())),
-            parspec: Client::new(parspec::router(app.clone(), guard, tenant)),
+            oscarps: Client::new(oscarps::router(app.clone(), guard.clone(), gate.clone())),
+            parspec: Client::new(parspec::router(app.clone(), guard, gate)),
             app,
             storage,
             clock,
