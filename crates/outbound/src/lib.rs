@@ -3,6 +3,7 @@
 //! followed, no cookie kept, a connect and a total timeout, and a bound on what is read of an answer.
 //!
 //! * [`ApiClient`] speaks our own HTTP API; the command line uses it.
+//! * [`DocumentClient`] gets one document at a fixed address: the published keys of an issuer of tokens.
 //! * [`ProcessorClient`] posts an order to the user's URL and says what came of it; [`PostOutcome::verdict`] holds
 //!   the one rule of what is done, tried again, or parked.
 //! * [`CollectorClient`] sends spans to an OpenTelemetry collector.
@@ -10,6 +11,7 @@
 mod api_client;
 mod client;
 mod collector;
+mod document;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod processor;
@@ -22,6 +24,7 @@ mod test_server;
 pub use api_client::{ApiAnswer, ApiClient};
 pub use client::{BuildError, NoAnswer, Timeouts};
 pub use collector::{CollectorAnswer, CollectorClient, collector_headers};
+pub use document::DocumentClient;
 pub use processor::{PostOutcome, ProcessorClient, Verdict};
 pub use reqwest::{Method, StatusCode, Url, header::HeaderMap};
 pub use retry_after::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};

@@ -1,6 +1,6 @@
 //! What a start prints: what runs where, where the data lies, what to try next.
 
-use crate::config::{NdjsonSink, ProcessorKind, Role, Settings};
+use crate::config::{Mode, NdjsonSink, ProcessorKind, Role, Settings};
 use crate::output::Output;
 use crate::serve;
 use serde_json::json;
@@ -10,6 +10,7 @@ use storage_sqlite::Opened;
 
 /// What was started.
 pub(crate) struct Started<'a> {
+    pub(crate) mode: Mode,
     pub(crate) settings: &'a Settings,
     pub(crate) address: SocketAddr,
     pub(crate) ops_address: Option<SocketAddr>,
@@ -35,8 +36,9 @@ pub(crate) fn show(started: &Started<'_>, out: &mut Output<'_>) -> io::Result<()
 }
 
 fn as_json(started: &Started<'_>) -> serde_json::Value {
-    let Started { settings, address, ops_address, ephemeral, opened } = started;
+    let Started { mode, settings, address, ops_address, ephemeral, opened } = started;
     json!({
+        "mode": mode_name(*mode),
         "address": address.to_string(),
         "ops": ops_address.map(|address| address.to_string()),
         "pid": std::process::id(),
@@ -49,10 +51,11 @@ fn as_json(started: &Started<'_>) -> serde_json::Value {
 }
 
 fn rows(started: &Started<'_>) -> Vec<(&'static str, String)> {
-    let Started { settings, address, ephemeral, .. } = started;
+    let Started { mode, settings, address, ephemeral, .. } = started;
     let url = format!("http://{address}");
-    let mut rows = vec![("", format!("wellorder {} (dev) on {url}", env!("CARGO_PKG_VERSION")))];
-    rows.push(("login", "none: loopback only. Do not forward this port.".to_owned()));
+    let version = env!("CARGO_PKG_VERSION");
+    let mut rows = vec![("", format!("wellorder {version} ({}) on {url}", mode_name(*mode)))];
+    rows.push(("login", login(started)));
     if settings.has_role(Role::Api) {
         rows.push(("api", format!("{url}/v1   docs {url}/v1/docs")));
         for name in serve::CONTRACTS {
@@ -87,6 +90,31 @@ fn rows(started: &Started<'_>) -> Vec<(&'static str, String)> {
     rows
 }
 
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Dev => "dev",
+        Mode::Serve => "serve",
+        Mode::Client => "client",
+    }
+}
+
+fn login(started: &Started<'_>) -> String {
+    let Started { mode, settings, .. } = started;
+    if *mode == Mode::Dev {
+        return "none: loopback only. Do not forward this port.".to_owned();
+    }
+    let mut ways = vec!["API keys"];
+    if settings.auth.jwt_secret.text().is_some() {
+        ways.push("tokens by secret (HS256)");
+    }
+    if settings.auth.jwks_url.is_some() {
+        ways.push("tokens by published keys");
+    }
+    let public: Vec<&str> = settings.public.iter().copied().collect();
+    let public = if public.is_empty() { String::new() } else { format!("; none for {}", public.join(", ")) };
+    format!("{}{public}", ways.join(", "))
+}
+
 fn worker(settings: &Settings) -> String {
     if !settings.has_role(Role::Worker) {
         return "not in this process".to_owned();
@@ -94,6 +122,7 @@ fn worker(settings: &Settings) -> String {
     let processor = match settings.processor {
         ProcessorKind::Simulate => format!("simulate ({} ms an order)", settings.simulate.delay.as_millis()),
         ProcessorKind::Http => "http (http_processor.url)".to_owned(),
+        ProcessorKind::Pull => return "none here: other programs lease the work".to_owned(),
     };
     let worker = &settings.worker;
     format!("{processor}, {} at once, {} attempts, then parked", worker.batch_size, worker.max_attempts)
@@ -126,6 +155,12 @@ fn next(started: &Started<'_>, url: &str) -> Vec<String> {
     } else {
         format!(" --data {data}")
     };
+    if started.mode != Mode::Dev {
+        return vec![
+            format!(r#"curl -s {url}/v1/orders -H "Authorization: Bearer $KEY""#),
+            format!("WELLORDER_CLIENT_KEY=$KEY wellorder orders list{named}"),
+        ];
+    }
     vec![
         format!(
             r#"curl -s {url}/v1/orders -H 'Content-Type: application/json' -d '{{"reference":"A-1001","total":"19.90"}}'"#

@@ -17,17 +17,20 @@ mod fake;
 mod followers;
 mod health;
 mod json;
+mod keys;
 pub(crate) mod lock;
 mod orders;
 mod redrive;
+pub(crate) mod token;
 
 use std::{io, path::Path};
 
 use axum::Router;
 use clap::CommandFactory as _;
+use order_core::Timestamp;
 
 use self::{
-    args::{Cli, ClientCommand, FollowersCommand, OrdersCommand},
+    args::{Cli, ClientCommand, FollowersCommand, KeysCommand, OrdersCommand},
     connect::Folder,
     failure::{Exit, Failure},
 };
@@ -41,17 +44,19 @@ use crate::{
 /// # Errors
 /// Everything that is wrong with them.
 pub(crate) fn settle(cli: &Cli, environment: Environment) -> Result<Config, Problems> {
-    config::load(&Inputs::gather(cli.flags(), environment, cli.global.config.as_deref())?)
+    let inputs = Inputs::gather(cli.mode(), cli.flags(), environment, cli.global.config.as_deref())?;
+    config::load(&inputs)
 }
 
 /// Runs a command that speaks the API. `offline` opens the data folder and hands out the API over it, for when no
-/// server runs on the folder.
+/// server runs on the folder. `now` is the time.
 ///
 /// # Errors
 /// What went wrong, with the exit code that says so.
 pub(crate) async fn client<F>(
     command: &ClientCommand,
     settings: &Settings,
+    now: Timestamp,
     out: &mut Output<'_>,
     offline: F,
 ) -> Result<Exit, Failure>
@@ -59,11 +64,16 @@ where
     F: AsyncFn(&Settings) -> anyhow::Result<Router>,
 {
     let folder = match command {
-        ClientCommand::Orders { command: OrdersCommand::Create(_), .. } => Folder::MayBeMade,
+        ClientCommand::Orders { command: OrdersCommand::Create(_), .. }
+        | ClientCommand::Keys { command: KeysCommand::Create { .. }, .. } => Folder::MayBeMade,
         _ => Folder::MustBe,
     };
     let api = connect::connect(settings, command.url(), folder, offline).await?;
     let api = api.as_ref();
+    if api.is_server() && command.tenant().is_some() {
+        let what = "a server takes the tenant from the credential";
+        return Err(Failure::here(Exit::Usage, what, "leave --tenant out, or stop the server"));
+    }
     match command {
         ClientCommand::Orders { command, .. } => match command {
             OrdersCommand::Create(args) => create::create(api, args, out).await,
@@ -72,6 +82,7 @@ where
             OrdersCommand::Redrive(args) => redrive::redrive(api, args, redrive::POLL, out).await,
         },
         ClientCommand::Events { command, .. } => events::tail(api, command, events::POLL, out).await,
+        ClientCommand::Keys { command, .. } => keys::run(api, command, now, out).await,
         ClientCommand::Followers { command, .. } => {
             followers::run(api, command.as_ref().unwrap_or(&FollowersCommand::List), out).await
         }

@@ -26,9 +26,9 @@ mod table;
 mod tests;
 
 pub(crate) use problem::{Problem, Problems};
-pub(crate) use resolve::{Config, load};
+pub(crate) use resolve::{Config, Origin, load};
 pub(crate) use settings::{
-    FollowerStart, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings, Telemetry,
+    FollowerStart, Hidden, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings, Telemetry,
 };
 pub(crate) use show::{as_json, as_rows};
-pub(crate) use sources::{Environment, Flag, Inputs};
+pub(crate) use sources::{Environment, Flag, Inputs, Mode};

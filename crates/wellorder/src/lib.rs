@@ -1,8 +1,10 @@
 //! The order backend in one binary: what the program is made of. `main.rs` only calls [`run`].
 //!
 //! * `config` settles what it is told; `cli` are the commands that end by themselves.
-//! * `dev` runs the server: `wire_up` builds it, `serve` listens, `shutdown` stops it.
+//! * `dev` and `serve_command` start the `server`: `wire_up` builds it, `access` says who may call, `serve` listens,
+//!   `shutdown` stops it.
 
+mod access;
 mod banner;
 mod cli;
 mod config;
@@ -17,6 +19,9 @@ mod otlp;
 mod output;
 mod run;
 mod serve;
+mod serve_check;
+mod serve_command;
+mod server;
 mod shutdown;
 mod simulate;
 mod sink_ndjson;

@@ -6,22 +6,22 @@ use crate::folder::{DATABASE_FILE, Folder};
 use crate::output::Output;
 use crate::{cli, serve, wire_up};
 use axum::Router;
-use order_core::audit;
 use order_core::trace::Tracer;
+use order_core::{TenantId, audit};
 use std::sync::Arc;
 use storage_sqlite::SqliteStorage;
 
-/// The API over a data folder that no server holds; the folder stays locked while this process lives.
+/// The API over a data folder that no server holds, as `tenant`; the folder stays locked while this process lives.
 ///
 /// # Errors
 /// When the folder or its database cannot be used.
-pub(crate) async fn offline(settings: &Settings) -> anyhow::Result<Router> {
+pub(crate) async fn offline(settings: &Settings, tenant: TenantId) -> anyhow::Result<Router> {
     let folder = Folder::lock(&settings.data)?;
     let (storage, _) = wire_up::open_storage(settings, &folder)?;
     let app = wire_up::app(settings, storage, Tracer::off());
     // Held until the process ends, like the writer behind it.
     std::mem::forget(folder);
-    Ok(serve::offline_router(settings, &app))
+    Ok(serve::offline_router(settings, &app, tenant))
 }
 
 /// `migrate`.

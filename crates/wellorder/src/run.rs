@@ -1,12 +1,14 @@
 //! From the command line to an exit code.
 
-use crate::cli::args::{Cli, Command, ConfigCommand};
+use crate::cli::args::{Cli, ClientCommand, Command, ConfigCommand};
 use crate::cli::failure::{self, Exit, Failure};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Settings};
 use crate::output::Output;
-use crate::{cli, dev, local};
+use crate::system::SystemClock;
+use crate::{cli, dev, local, serve_command};
 use anyhow::Context;
 use clap::Parser;
+use order_core::{Clock, TenantId};
 use std::process::ExitCode;
 
 /// Runs the program with the process's arguments and environment. Exit codes: 0 ok, 1 fault, 2 usage or settings,
@@ -54,15 +56,29 @@ fn in_runtime(command: &Command, config: Config, out: &mut Output<'_>) -> Result
 
 async fn dispatch(command: &Command, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match command {
-        Command::Dev(args) => dev::dev(args, config.settings, out).await,
-        Command::Client(command) => cli::client(command, &config.settings, out, local::offline).await,
+        Command::Dev(args) => dev::dev(args, config, out).await,
+        Command::Serve(args) => serve_command::serve(args, config, out).await,
+        Command::Client(command) => {
+            let tenant = tenant(command)?;
+            let offline = async |settings: &Settings| local::offline(settings, tenant.clone()).await;
+            cli::client(command, &config.settings, SystemClock::default().now(), out, offline).await
+        }
+        Command::Token(args) => cli::token::token(args, &config.settings, SystemClock::default().now(), out),
         Command::Audit => local::audit(&config.settings, out).await,
         Command::Doctor => local::doctor(&config, out).await,
-        Command::Config { command: ConfigCommand::Show } => Ok(cli::config_show(&config, out)?),
+        Command::Config { command: ConfigCommand::Show { .. } } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,
         Command::Completions { shell } => Ok(cli::completions(*shell, out)?),
         Command::Healthcheck { server } => {
             cli::healthcheck(server.url.as_deref(), &config.settings, out).await
         }
     }
+}
+
+fn tenant(command: &ClientCommand) -> Result<TenantId, Failure> {
+    let name = command.tenant().map(TenantId::new);
+    let tenant = name.transpose().map_err(|error| {
+        Failure::here(Exit::Usage, format!("the tenant {error}"), "name another with --tenant")
+    })?;
+    Ok(tenant.unwrap_or_else(TenantId::default_tenant))
 }

@@ -1,5 +1,6 @@
 //! The routers of a server, and a bare server for benchmarks.
 
+use crate::access::{self, Access};
 use crate::config::{Limits, Role, Settings};
 use crate::system::{SystemClock, SystemIds};
 use anyhow::Context;
@@ -10,7 +11,7 @@ use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
 use order_core::ports::Storage;
 use order_core::trace::Tracer;
-use order_core::{App, TenantId};
+use order_core::{App, Pepper, TenantId};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +42,11 @@ pub(crate) fn guard(limits: &Limits, loopback_only: bool, tracer: Tracer) -> Arc
     Arc::new(Guard::new(limits, loopback_only, clock, ids).traced(tracer))
 }
 
-fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>) -> Option<Router> {
-    let (app, guard, tenant) = (Arc::clone(app), Arc::clone(guard), TenantId::default_tenant());
+fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>, access: &Access) -> Option<Router> {
+    let (app, guard, gate) = (Arc::clone(app), Arc::clone(guard), access.gate_of(name));
     match name {
-        contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, tenant)),
-        contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, tenant)),
+        contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, gate)),
+        contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, gate)),
         _ => None,
     }
 }
@@ -61,13 +62,15 @@ pub(crate) fn main_router(
     app: &Arc<App>,
     guard: &Arc<Guard>,
     metrics: &PrometheusHandle,
+    access: &Access,
 ) -> Router {
     let mounted = settings.mounted.as_deref();
     if !settings.has_role(Role::Api) {
         return ops_router(app, guard, metrics);
     }
     let options = api::Options {
-        gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
+        gate: access.gate(),
+        pepper: access.pepper.clone(),
         metrics: Some(metrics.clone()),
         root_taken: mounted.is_some(),
         serves_metrics: metrics_are_ours(mounted),
@@ -78,11 +81,11 @@ pub(crate) fn main_router(
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
-        if let Some(contract) = contract(name, app, guard) {
+        if let Some(contract) = contract(name, app, guard, access) {
             router = router.nest(&format!("/{name}"), contract);
         }
     }
-    match mounted.and_then(|name| contract(name, app, guard)) {
+    match mounted.and_then(|name| contract(name, app, guard, access)) {
         Some(contract) => router.merge(contract),
         None => router,
     }
@@ -94,10 +97,11 @@ pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &Prometheu
 }
 
 /// Our API over `storage`, without a server: for commands on a folder that no server holds.
-pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
+pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: TenantId) -> Router {
     let guard = guard(&settings.limits, false, Tracer::off());
     let options = api::Options {
-        gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
+        gate: Arc::new(edge::Open::new(tenant)),
+        pepper: access::pepper(settings, app),
         metrics: None,
         root_taken: false,
         serves_metrics: false,
@@ -128,6 +132,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
     let guard = Arc::new(Guard::new(limits, true, Arc::new(SystemClock::default()), Arc::new(SystemIds)));
     let options = api::Options {
         gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
+        pepper: Pepper::new(app.storage.install().key_pepper),
         metrics: None,
         root_taken: false,
         serves_metrics: false,

@@ -61,11 +61,11 @@ pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>, tracer: Tracer
     App::traced(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes, tracer)
 }
 
-/// The worker that the settings ask for.
+/// The worker that the settings ask for; none where other programs lease the work.
 ///
 /// # Errors
 /// When the processor's address cannot be used.
-pub(crate) fn worker(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Worker> {
+pub(crate) fn worker(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Worker>> {
     let processor: Arc<dyn Processor> = match settings.processor {
         ProcessorKind::Simulate => Arc::new(Simulate {
             delay: settings.simulate.delay,
@@ -73,6 +73,7 @@ pub(crate) fn worker(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Work
             ids: Arc::clone(&app.ids),
         }),
         ProcessorKind::Http => Arc::new(http_processor(settings, app)?),
+        ProcessorKind::Pull => return Ok(None),
     };
     let worker = &settings.worker;
     let policy = WorkerPolicy {
@@ -86,7 +87,7 @@ pub(crate) fn worker(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Work
         batch_size: worker.batch_size,
         poll: worker.poll_interval,
     };
-    Ok(Worker::new(Arc::clone(app), processor, policy))
+    Ok(Some(Worker::new(Arc::clone(app), processor, policy)))
 }
 
 fn http_processor(settings: &Settings, app: &App) -> anyhow::Result<HttpProcessor> {

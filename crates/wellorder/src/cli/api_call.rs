@@ -11,6 +11,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::failure::{Exit, Failure};
+use crate::config::Hidden;
 
 /// The longest answer that is taken.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -101,14 +102,15 @@ impl dyn ApiCall + '_ {
 pub(crate) struct HttpCall {
     client: ApiClient,
     server: String,
+    key: Hidden,
 }
 
 impl HttpCall {
-    /// `url` as `--url` or the lock file names it.
+    /// `url` as `--url` or the lock file names it; `key` is what to log in with, if anything.
     ///
     /// # Errors
     /// It is no `http` or `https` URL.
-    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(url: &str, key: &Hidden) -> Result<Self, Failure> {
         let client = ApiClient::new(url, Timeouts::default()).map_err(|error| match error {
             BuildError::Address => Failure::here(
                 Exit::Usage,
@@ -119,7 +121,7 @@ impl HttpCall {
         })?;
         // Name and password, if any, are nobody's business in a message.
         let server = url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned();
-        Ok(Self { client, server })
+        Ok(Self { client, server, key: key.clone() })
     }
 }
 
@@ -127,7 +129,9 @@ impl HttpCall {
 impl ApiCall for HttpCall {
     async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
         let Call { method, path_and_query, body, headers } = call;
-        match self.client.call(method, path_and_query, body, headers).await {
+        let mut headers = headers.to_vec();
+        headers.extend(self.key.text().map(|key| ("authorization", format!("Bearer {key}"))));
+        match self.client.call(method, path_and_query, body, &headers).await {
             Ok(answer) => Ok(ApiReply { status: answer.status, headers: answer.headers, body: answer.body }),
             Err(no_answer) => Err(Unreachable { server: self.server.clone(), why: no_answer.why }),
         }
@@ -235,9 +239,12 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_unreachable_and_names_no_password() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let api = HttpCall::new(&format!("http://me:secret@127.0.0.1:{port}")).unwrap();
+        let api = HttpCall::new(&format!("http://me:secret@127.0.0.1:{port}"), &Hidden::default()).unwrap();
         let Unreachable { server, .. } = api.call(Method::GET, "/readyz", None, &[]).await.unwrap_err();
         assert_eq!(server, format!("127.0.0.1:{port}"));
-        assert_eq!(HttpCall::new("nonsense").err().map(|failure| failure.exit()), Some(Exit::Usage));
+        assert_eq!(
+            HttpCall::new("nonsense", &Hidden::default()).err().map(|failure| failure.exit()),
+            Some(Exit::Usage)
+        );
     }
 }

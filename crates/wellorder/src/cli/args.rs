@@ -1,12 +1,12 @@
 //! What can be said on the command line.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use serde_json::{Value, json};
 
-use crate::config::Flag;
+use crate::config::{Flag, Mode};
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 fault, 2 usage or settings, 3 not found, 4 refused, 5 unreachable, \
 6 findings.\nSettings come from flags, environment (WELLORDER_…), .env, wellorder.toml; `wellorder config show` tells \
@@ -40,6 +40,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run everything on this machine, on loopback, without a login
     Dev(DevArgs),
+    /// Serve others: with a login, or not at all
+    Serve(ServeArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Prove that the data is sound; exit code 6 when it is not
@@ -51,6 +53,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Make a token from the secret of the settings, to try things out
+    Token(TokenArgs),
     /// Bring the data folder to this version, with a backup copy
     Migrate,
     /// Print a completion script
@@ -82,6 +86,16 @@ pub(crate) enum ClientCommand {
         #[command(subcommand)]
         command: EventsCommand,
     },
+    /// API keys: who may call, and do what
+    Keys {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Whose keys, on a data folder that no server holds [default: default]
+        #[arg(long, global = true, value_name = "NAME")]
+        tenant: Option<String>,
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// See and steer who follows the events
     Followers {
         #[command(flatten)]
@@ -94,9 +108,18 @@ pub(crate) enum ClientCommand {
 impl ClientCommand {
     pub(crate) fn url(&self) -> Option<&str> {
         match self {
-            Self::Orders { server, .. } | Self::Events { server, .. } | Self::Followers { server, .. } => {
-                server.url.as_deref()
-            }
+            Self::Orders { server, .. }
+            | Self::Events { server, .. }
+            | Self::Keys { server, .. }
+            | Self::Followers { server, .. } => server.url.as_deref(),
+        }
+    }
+
+    /// Whose data it is about, where nobody logs in.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Keys { tenant, .. } => tenant.as_deref(),
+            Self::Orders { .. } | Self::Events { .. } | Self::Followers { .. } => None,
         }
     }
 }
@@ -131,10 +154,94 @@ pub(crate) struct DevArgs {
     pub(crate) ops: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address that serves HTTP
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Serve this contract at the root of the port
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) contract: Option<String>,
+    /// What this process does: api, worker, relay, sync or all; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) role: Vec<String>,
+    /// Second address, for health and metrics alone
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ops: Option<String>,
+    /// Bring the data folder to this version first, with a backup copy
+    #[arg(long)]
+    pub(crate) migrate: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Every setting with its value and where it came from; secrets are hidden
-    Show,
+    Show {
+        /// The defaults of dev or of serve
+        #[arg(long = "for", value_name = "COMMAND", default_value = "dev")]
+        command: Server,
+    },
+}
+
+/// The commands that run a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    Dev,
+    Serve,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key; it is shown this once
+    Create {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// What it may do, such as orders:read; may be repeated
+        #[arg(long, required = true)]
+        scope: Vec<String>,
+        /// When it ends, such as 90d from now [default: never]
+        #[arg(long, value_name = "SPAN", value_parser = super::keys::span)]
+        expires_in: Option<Duration>,
+    },
+    /// List keys, the newest first, ended ones too
+    List {
+        /// Keys on a page, 1 to 200
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        /// Where the page before ended
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Give a key another secret; it is shown this once
+    Rotate {
+        /// The key's id
+        id: String,
+        /// How long the present secret keeps working [default: 1d]
+        #[arg(long, value_name = "SPAN", value_parser = super::keys::span)]
+        grace: Option<Duration>,
+    },
+    /// End a key for ever
+    Revoke {
+        /// The key's id
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Who uses it
+    #[arg(long, default_value = "operator")]
+    pub(crate) subject: String,
+    /// Whose orders it opens
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+    /// What it may do, such as orders:read; may be repeated
+    #[arg(long, required = true)]
+    pub(crate) scope: Vec<String>,
+    /// How long it is good for
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = super::keys::span)]
+    pub(crate) lifetime: Duration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -330,14 +437,28 @@ impl Cli {
             flags.extend(value.map(|value| Flag { path, flag, value: value.clone() }));
         };
         add("data", "--data", self.global.data.as_ref());
-        if let Command::Dev(dev) = &self.command {
-            add("as", "--as", dev.contract.as_ref());
-            add("listen", "--listen", dev.listen.as_ref());
-            add("ops", "--ops", dev.ops.as_ref());
-            let roles = dev.role.join(",");
-            add("role", "--role", (!roles.is_empty()).then_some(&roles));
-        }
+        let (contract, listen, ops, roles) = match &self.command {
+            Command::Dev(dev) => (&dev.contract, &dev.listen, &dev.ops, dev.role.join(",")),
+            Command::Serve(serve) => (&serve.contract, &serve.listen, &serve.ops, serve.role.join(",")),
+            _ => return flags,
+        };
+        add("as", "--as", contract.as_ref());
+        add("listen", "--listen", listen.as_ref());
+        add("ops", "--ops", ops.as_ref());
+        add("role", "--role", (!roles.is_empty()).then_some(&roles));
         flags
+    }
+
+    /// What the settings are for.
+    pub(crate) fn mode(&self) -> Mode {
+        match &self.command {
+            Command::Dev(_) | Command::Config { command: ConfigCommand::Show { command: Server::Dev } } => {
+                Mode::Dev
+            }
+            Command::Serve(_)
+            | Command::Config { command: ConfigCommand::Show { command: Server::Serve } } => Mode::Serve,
+            _ => Mode::Client,
+        }
     }
 }
 
@@ -383,6 +504,13 @@ mod tests {
             "wellorder audit --json",
             "wellorder doctor",
             "wellorder config show",
+            "wellorder config show --for serve --json",
+            "wellorder serve --listen 127.0.0.1:3000 --as parspec --role api --role relay --ops 9090 --migrate --data d",
+            "wellorder keys create --name shop --scope orders:read --scope orders:write --expires-in 90d --tenant acme",
+            "wellorder keys list --limit 10 --cursor c --url http://h",
+            "wellorder keys rotate 0123456789abcdef --grace 1h",
+            "wellorder keys --tenant acme revoke 0123456789abcdef",
+            "wellorder token --subject me --tenant acme --scope orders:read --lifetime 15m",
             "wellorder migrate",
             "wellorder completions bash",
             "wellorder healthcheck --url http://127.0.0.1:3000",
@@ -396,6 +524,15 @@ mod tests {
         for line in [
             "wellorder",
             "wellorder serve-all",
+            "wellorder serve --demo",
+            "wellorder serve --ephemeral",
+            "wellorder keys create --name shop",
+            "wellorder keys create --scope orders:read",
+            "wellorder keys create --name x --scope y --expires-in soon",
+            "wellorder keys revoke",
+            "wellorder token",
+            "wellorder token --scope x --lifetime 1",
+            "wellorder config show --for ever",
             "wellorder dev --ephemeral --data d",
             "wellorder orders create",
             "wellorder orders create --customer c",

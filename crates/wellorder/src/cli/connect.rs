@@ -32,10 +32,10 @@ where
     F: AsyncFn(&Settings) -> anyhow::Result<Router>,
 {
     if let Some(url) = url {
-        return Ok(Box::new(HttpCall::new(url)?));
+        return Ok(Box::new(HttpCall::new(url, &settings.client_key)?));
     }
     match look(settings)? {
-        Lock::Held(Some(holder)) => Ok(Box::new(HttpCall::new(&holder.url())?)),
+        Lock::Held(Some(holder)) => Ok(Box::new(HttpCall::new(&holder.url(), &settings.client_key)?)),
         Lock::Held(None) => Err(starting(settings)),
         Lock::NoFolder if folder == Folder::MustBe => {
             let what = format!("there is no data folder {}", shown(&settings.data));
@@ -60,7 +60,7 @@ pub(super) fn server(settings: &Settings, url: Option<&str>) -> Result<Box<dyn A
         (None, Lock::Held(None)) => return Err(starting(settings)),
         (None, Lock::NoFolder | Lock::Free) => format!("http://{}", settings.listen),
     };
-    Ok(Box::new(HttpCall::new(&url)?))
+    Ok(Box::new(HttpCall::new(&url, &settings.client_key)?))
 }
 
 fn look(settings: &Settings) -> Result<Lock, Failure> {

@@ -20,7 +20,7 @@ use super::{
     shown,
 };
 use crate::{
-    config::{Config, Settings},
+    config::{Config, Hidden, Settings},
     folder::DATABASE_FILE,
     output::{Output, Style, escape},
 };
@@ -241,7 +241,7 @@ fn port(name: &'static str, address: SocketAddr, holder: Option<&Holder>) -> Che
 
 async fn readiness(holder: &Holder) -> Check {
     const NAME: &str = "readiness";
-    let api = match HttpCall::new(&holder.url()) {
+    let api = match HttpCall::new(&holder.url(), &Hidden::default()) {
         Ok(api) => api,
         Err(_) => {
             return fail(NAME, "the lock names no address", "stop the server and start it again");

@@ -6,11 +6,13 @@ use super::{
     problem::Problems,
     resolve::{Origin, Resolved, origin_of},
     settings::{ProcessorKind, Settings},
+    sources::Mode,
 };
 
 /// Adds what does not fit together. What is wrong with the settings in `failed` was told already and they stand at
 /// their defaults here: comparing those would tell of problems that nobody has.
 pub(super) fn together(
+    mode: Mode,
     settings: &Settings,
     resolved: &[Resolved],
     failed: &BTreeSet<&str>,
@@ -31,10 +33,10 @@ pub(super) fn together(
     };
     let not_local = |address: &SocketAddr| !address.ip().is_loopback();
     let outside = "is not a loopback address, and nobody logs in here";
-    if not_local(&settings.listen) {
+    if mode == Mode::Dev && not_local(&settings.listen) {
         add(&["listen"], outside, "use 127.0.0.1 or [::1]");
     }
-    if settings.ops.as_ref().is_some_and(not_local) {
+    if mode == Mode::Dev && settings.ops.as_ref().is_some_and(not_local) {
         add(&["ops"], outside, "use 127.0.0.1 or [::1]");
     }
     if settings.listen.port() != 0 && settings.ops == Some(settings.listen) {
@@ -47,6 +49,34 @@ pub(super) fn together(
     }
     if outbound::collector_headers(&settings.telemetry.otlp_headers).is_none() {
         add(&["telemetry.otlp_headers"], "is no list of headers", "write name=value,name=value");
+    }
+    let auth = &settings.auth;
+    let pinned = [
+        ("auth.jwks_issuer", &auth.jwks_issuer, "set it to the iss of its tokens"),
+        ("auth.jwks_audience", &auth.jwks_audience, "set it to the aud that its tokens have for this server"),
+    ];
+    for (path, value, fix) in pinned {
+        if auth.jwks_url.is_some() && value.is_none() {
+            let what = format!(
+                "is not set, and {} is: its tokens would be taken whoever they are for",
+                beside("auth.jwks_url")
+            );
+            add(&[path, "auth.jwks_url"], &what, fix);
+        }
+        if auth.jwks_url.is_none() && value.is_some() {
+            add(
+                &[path, "auth.jwks_url"],
+                "says something about an issuer without auth.jwks_url",
+                "set that too, or remove this",
+            );
+        }
+    }
+    if auth.jwks_url.as_deref().is_some_and(|url| !url.starts_with("https://")) {
+        add(
+            &["auth.jwks_url"],
+            "is no https:// URL: anybody on the way could put in keys of their own",
+            "use https",
+        );
     }
     let worker = &settings.worker;
     if worker.heartbeat >= worker.lease {

@@ -21,7 +21,9 @@ pub(super) enum Written {
     Text(String),
     /// A whole number or one with a point.
     Number(String),
-    /// A boolean, a date, an array of other things, a list of tables, or a table without keys.
+    /// `true` or `false`.
+    Switch(bool),
+    /// A date, an array of other things, a list of tables, or a table without keys.
     Other,
 }
 
@@ -61,6 +63,7 @@ fn written(item: &Item) -> Written {
         Some(Value::String(text)) => Written::Text(text.value().clone()),
         Some(Value::Integer(number)) => Written::Number(number.value().to_string()),
         Some(Value::Float(number)) => Written::Number(number.value().to_string()),
+        Some(Value::Boolean(switch)) => Written::Switch(*switch.value()),
         Some(Value::Array(array)) => {
             let words: Option<Vec<&str>> = array.iter().map(Value::as_str).collect();
             words.map_or(Written::Other, |words| Written::Text(words.join(",")))

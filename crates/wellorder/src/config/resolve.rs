@@ -8,7 +8,7 @@ use super::{
     file::{self, Entry, Written},
     problem::Problems,
     settings::Settings,
-    shape::Bad,
+    shape::{Bad, Kind},
     sources::Inputs,
     suggest,
     table::{Default, SETTINGS, Setting},
@@ -61,7 +61,6 @@ pub(crate) struct Config {
 
 impl Config {
     /// Where the value of the setting with this path came from.
-    #[cfg(test)]
     pub(crate) fn origin(&self, path: &str) -> Origin {
         origin_of(&self.resolved, path)
     }
@@ -105,7 +104,7 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
     }
     resolved.sort_by_key(|(place, _)| *place);
     let resolved: Vec<Resolved> = resolved.into_iter().map(|(_, one)| one).collect();
-    check::together(&settings, &resolved, &failed, &mut problems);
+    check::together(inputs.mode, &settings, &resolved, &failed, &mut problems);
     if problems.0.is_empty() { Ok(Config { settings, resolved }) } else { Err(problems.in_order()) }
 }
 
@@ -205,14 +204,15 @@ impl<'a> Layers<'a> {
         problems: &mut Problems,
     ) -> Option<Candidate> {
         let origin = Origin::File { file: self.file_name.to_owned(), line: entry.line };
-        let (value, is_number) = match &entry.value {
-            Written::Text(text) => (Some(text), false),
-            Written::Number(text) => (Some(text), true),
-            Written::Other => (None, false),
+        let written = match &entry.value {
+            Written::Text(text) => Some((text.clone(), Kind::Text)),
+            Written::Number(text) => Some((text.clone(), Kind::Number)),
+            Written::Switch(switch) => Some((switch.to_string(), Kind::Switch)),
+            Written::Other => None,
         };
-        match value {
-            Some(value) if is_number == setting.shape.is_number() => {
-                Some(Candidate { value: value.clone(), origin, key: setting.path.to_owned() })
+        match written {
+            Some((value, kind)) if kind == setting.shape.kind() => {
+                Some(Candidate { value, origin, key: setting.path.to_owned() })
             }
             _ => {
                 let fix = format!("write {}", setting.shape.in_toml());

@@ -1,6 +1,6 @@
 //! The settings as types. Every field is filled from the table; nothing here has a default of its own.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// All settings of a process.
 #[derive(Clone, Debug)]
@@ -15,6 +15,12 @@ pub(crate) struct Settings {
     pub(crate) roles: Vec<Role>,
     /// A second address for health and metrics.
     pub(crate) ops: Option<SocketAddr>,
+    /// Who may call.
+    pub(crate) auth: Auth,
+    /// Contracts that ask for no login.
+    pub(crate) public: BTreeSet<&'static str>,
+    /// What client commands log in with.
+    pub(crate) client_key: Hidden,
     /// Logs.
     pub(crate) log: Log,
     /// Traces.
@@ -74,6 +80,9 @@ impl Settings {
             mounted: None,
             roles: Vec::new(),
             ops: None,
+            auth: Auth::default(),
+            public: BTreeSet::new(),
+            client_key: Hidden::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             shards: 0,
@@ -90,6 +99,52 @@ impl Settings {
             shutdown_drain: Duration::ZERO,
         }
     }
+}
+
+/// A text that is never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Hidden(String);
+
+impl Hidden {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The text, unless it is empty.
+    pub(crate) fn text(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "(hidden, {} bytes)", self.0.len())
+    }
+}
+
+/// Who may call: issuers of tokens, and how API keys are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Auth {
+    /// Shared with an issuer of tokens (HS256).
+    pub(crate) jwt_secret: Hidden,
+    /// What that issuer is called; checked where it is given.
+    pub(crate) jwt_issuer: Option<String>,
+    /// Whom its tokens are for; checked where it is given.
+    pub(crate) jwt_audience: Option<String>,
+    /// Where another issuer publishes its keys.
+    pub(crate) jwks_url: Option<String>,
+    /// What that issuer is called; there when the URL is.
+    pub(crate) jwks_issuer: Option<String>,
+    /// Whom its tokens are for; there when the URL is.
+    pub(crate) jwks_audience: Option<String>,
+    /// What it signs with; never empty.
+    pub(crate) jwks_algorithms: Vec<auth::Algorithm>,
+    /// The type that its tokens must have.
+    pub(crate) jwks_type: Option<String>,
+    /// Longest life of a token.
+    pub(crate) token_lifetime_max: Option<Duration>,
+    /// What API keys are hashed with; else a random one of the database.
+    pub(crate) key_pepper: Hidden,
 }
 
 /// Logs go to stderr.
@@ -141,6 +196,8 @@ pub(crate) enum ProcessorKind {
     Simulate,
     /// Posts the order to a URL.
     Http,
+    /// Other programs, which lease the work over HTTP.
+    Pull,
 }
 
 /// The simulated processor.

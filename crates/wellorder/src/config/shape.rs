@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::settings::Settings;
+use super::settings::{Hidden, Settings};
 
 /// How the text of a setting is read and which field it fills.
 pub(super) enum Shape {
@@ -30,8 +30,20 @@ pub(super) enum Shape {
     Folder { set: fn(&mut Settings, PathBuf) },
     /// Any text, empty included.
     Text { set: fn(&mut Settings, &str) },
+    /// A text that is never shown.
+    Secret { set: fn(&mut Settings, Hidden) },
+    /// `true` or `false`.
+    Switch { set: fn(&mut Settings, bool) },
     /// An `http` or `https` URL with a host, or empty for none.
     MaybeUrl { set: fn(&mut Settings, Option<String>) },
+}
+
+/// How a value is written in TOML and JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Switch,
 }
 
 /// Why a text is no value: what is wrong with it (the text itself is not repeated), and what would be right.
@@ -76,6 +88,12 @@ impl Shape {
             Self::Folder { set } if !text.is_empty() => set(settings, PathBuf::from(text)),
             Self::Folder { .. } => return Err(bad("is empty")),
             Self::Text { set } => set(settings, text),
+            Self::Secret { set } => set(settings, Hidden::new(text)),
+            Self::Switch { set } => match text {
+                "true" => set(settings, true),
+                "false" => set(settings, false),
+                _ => return Err(bad("is neither true nor false")),
+            },
             Self::MaybeUrl { set } if text.is_empty() => set(settings, None),
             Self::MaybeUrl { set } => match url_host(text) {
                 Some(_) => set(settings, Some(text.to_owned())),
@@ -98,6 +116,8 @@ impl Shape {
             Self::MaybeAddress { .. } => "IP:PORT such as 127.0.0.1:9090, or a port, or nothing".to_owned(),
             Self::Folder { .. } => "the path of a folder".to_owned(),
             Self::Text { .. } => "any text".to_owned(),
+            Self::Secret { .. } => "a text, or nothing".to_owned(),
+            Self::Switch { .. } => "true or false".to_owned(),
             Self::MaybeUrl { .. } => "an http:// or https:// URL".to_owned(),
         }
     }
@@ -107,14 +127,19 @@ impl Shape {
         match self {
             Self::Count { .. } | Self::Millis { .. } => "a number without quotes",
             Self::Part { .. } => "a number without quotes",
+            Self::Switch { .. } => "true or false without quotes",
             Self::Words { .. } => "a string, or an array of strings",
             _ => "a string in quotes",
         }
     }
 
-    /// Whether the value is a number in JSON.
-    pub(super) fn is_number(&self) -> bool {
-        matches!(self, Self::Count { .. } | Self::Millis { .. } | Self::Part { .. })
+    /// How the value is written in TOML and JSON.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Count { .. } | Self::Millis { .. } | Self::Part { .. } => Kind::Number,
+            Self::Switch { .. } => Kind::Switch,
+            _ => Kind::Text,
+        }
     }
 
     /// The value as it takes effect: an address whole, anything else as it was written.

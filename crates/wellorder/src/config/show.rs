@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::resolve::{Config, Origin, Resolved};
+use super::shape::Kind;
 
 impl Resolved {
     /// The value as it may be shown.
@@ -16,7 +17,8 @@ impl Resolved {
 
     fn as_json(&self) -> Value {
         let shown = self.shown();
-        let number = if self.setting.shape.is_number() { serde_json::from_str(&shown).ok() } else { None };
+        let plain = self.setting.shape.kind() != Kind::Text;
+        let number = if plain { serde_json::from_str(&shown).ok() } else { None };
         json!({
             "key": self.setting.path,
             "value": number.unwrap_or(Value::String(shown)),

@@ -61,9 +61,22 @@ pub(crate) struct Text {
     pub(crate) text: String,
 }
 
+/// What the settings are for: some have other defaults in each, and some would be wrong in one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Everything on this machine, without a login.
+    #[default]
+    Dev,
+    /// A server for others.
+    Serve,
+    /// A command that ends by itself.
+    Client,
+}
+
 /// Everything that settings are made from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
+    pub(crate) mode: Mode,
     pub(crate) flags: Vec<Flag>,
     pub(crate) environment: Environment,
     /// `.env` of the working directory.
@@ -76,17 +89,19 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     /// Reads the files besides `flags` and `environment`. `config` is the file that `--config` names: it must be
-    /// there, `wellorder.toml` and `.env` need not.
+    /// there, `wellorder.toml` and `.env` need not. A server for others has no `.env`: what lies about in a working
+    /// directory must not change it.
     ///
     /// # Errors
     /// Files that are there and cannot be read.
     pub(crate) fn gather(
+        mode: Mode,
         flags: Vec<Flag>,
         environment: Environment,
         config: Option<&Path>,
     ) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let dotenv = read(Path::new(".env"), false, &mut problems);
+        let dotenv = if mode == Mode::Serve { None } else { read(Path::new(".env"), false, &mut problems) };
         let file = match config {
             Some(path) => read(path, true, &mut problems),
             None => read(Path::new("wellorder.toml"), false, &mut problems),
@@ -94,7 +109,7 @@ impl Inputs {
         if !problems.0.is_empty() {
             return Err(problems);
         }
-        Ok(Self { flags, environment, dotenv, file, stderr_is_terminal: io::stderr().is_terminal() })
+        Ok(Self { mode, flags, environment, dotenv, file, stderr_is_terminal: io::stderr().is_terminal() })
     }
 }
 

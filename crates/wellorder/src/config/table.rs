@@ -3,9 +3,10 @@
 use super::{
     settings::{FollowerStart, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings},
     shape::Shape::{
-        self, Address, Count, Folder, MaybeAddress, MaybeUrl, MaybeWord, Millis, Part, Text, Word, Words,
+        self, Address, Count, Folder, MaybeAddress, MaybeUrl, MaybeWord, Millis, Part, Secret, Switch, Text,
+        Word, Words,
     },
-    sources::Inputs,
+    sources::{Inputs, Mode},
 };
 
 /// One setting.
@@ -59,6 +60,10 @@ const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0];
 
 const ROLES: &[&str] = &["api", "worker", "relay", "sync", "all"];
 const ROLE_VALUES: [Role; 5] = [Role::Api, Role::Worker, Role::Relay, Role::Sync, Role::All];
+const PROCESSORS: &[&str] = &["simulate", "http", "pull"];
+const PROCESSOR_VALUES: [ProcessorKind; 3] =
+    [ProcessorKind::Simulate, ProcessorKind::Http, ProcessorKind::Pull];
+const ALGORITHMS: &[&str] = &["RS256", "PS256", "ES256", "EdDSA"];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const LEVEL_VALUES: [LogLevel; 5] =
     [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
@@ -91,6 +96,27 @@ fn log_format_default(_: &Settings, inputs: &Inputs) -> String {
 
 fn ndjson_path_default(settings: &Settings, _: &Inputs) -> String {
     settings.data.join("events.ndjson").display().to_string()
+}
+
+fn processor_default(_: &Settings, inputs: &Inputs) -> String {
+    if inputs.mode == Mode::Serve { "pull" } else { "simulate" }.to_owned()
+}
+
+fn max_attempts_default(_: &Settings, inputs: &Inputs) -> String {
+    if inputs.mode == Mode::Serve { "20" } else { "3" }.to_owned()
+}
+
+/// A text that may be left out.
+fn maybe(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+fn make_public(settings: &mut Settings, name: &'static str, public: bool) {
+    if public {
+        settings.public.insert(name);
+    } else {
+        settings.public.remove(name);
+    }
 }
 
 fn set_ndjson_path(settings: &mut Settings, text: &str) {
@@ -132,6 +158,99 @@ pub(super) static SETTINGS: &[Setting] = &[
         MaybeAddress { set: |s, v| s.ops = v },
         "second address, for health and metrics alone",
     ),
+    Setting::new(
+        "auth.jwt_secret",
+        Is(""),
+        Secret { set: |s, v| s.auth.jwt_secret = v },
+        "secret shared with an issuer of tokens (HS256), at least 32 random bytes",
+    )
+    .or(&["JWT_SECRET"])
+    .secret(),
+    Setting::new(
+        "auth.jwt_issuer",
+        Is(""),
+        Text { set: |s, v| s.auth.jwt_issuer = maybe(v) },
+        "iss that its tokens must have",
+    ),
+    Setting::new(
+        "auth.jwt_audience",
+        Is(""),
+        Text { set: |s, v| s.auth.jwt_audience = maybe(v) },
+        "aud that its tokens must have",
+    ),
+    Setting::new(
+        "auth.jwks_url",
+        Is(""),
+        MaybeUrl { set: |s, v| s.auth.jwks_url = v },
+        "where an issuer of tokens publishes its keys",
+    )
+    .secret(),
+    Setting::new(
+        "auth.jwks_issuer",
+        Is(""),
+        Text { set: |s, v| s.auth.jwks_issuer = maybe(v) },
+        "iss that its tokens must have",
+    ),
+    Setting::new(
+        "auth.jwks_audience",
+        Is(""),
+        Text { set: |s, v| s.auth.jwks_audience = maybe(v) },
+        "aud that its tokens must have",
+    ),
+    Setting::new(
+        "auth.jwks_algorithms",
+        Is("RS256,ES256"),
+        Words {
+            words: ALGORITHMS,
+            set: |s, places| {
+                s.auth.jwks_algorithms =
+                    places.into_iter().map(|place| auth::Algorithm::PUBLIC[place]).collect();
+            },
+        },
+        "what it signs with; nothing else is taken",
+    ),
+    Setting::new(
+        "auth.jwks_type",
+        Is(""),
+        Text { set: |s, v| s.auth.jwks_type = maybe(v) },
+        "typ that its tokens must have, such as at+jwt",
+    ),
+    Setting::new(
+        "auth.token_lifetime_max_ms",
+        Is("0"),
+        Millis {
+            min: 0,
+            max: 3650 * DAY_MS,
+            set: |s, v| s.auth.token_lifetime_max = Some(v).filter(|v| !v.is_zero()),
+        },
+        "longest life of a token; 0 is a day for published keys, and no bound for the secret",
+    ),
+    Setting::new(
+        "auth.key_pepper",
+        Is(""),
+        Secret { set: |s, v| s.auth.key_pepper = v },
+        "what API keys are hashed with, else a random one in the database; changing it ends every key",
+    )
+    .secret(),
+    Setting::new(
+        "contracts.oscarps.public",
+        Is("false"),
+        Switch { set: |s, v| make_public(s, "oscarps", v) },
+        "whether the contract asks for no login in serve",
+    ),
+    Setting::new(
+        "contracts.parspec.public",
+        Is("false"),
+        Switch { set: |s, v| make_public(s, "parspec", v) },
+        "whether the contract asks for no login in serve",
+    ),
+    Setting::new(
+        "client.key",
+        Is(""),
+        Secret { set: |s, v| s.client_key = v },
+        "API key or token that client commands send",
+    )
+    .secret(),
     Setting::new(
         "log.level",
         Is("info"),
@@ -185,12 +304,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "processor",
-        Is("simulate"),
-        Word {
-            words: &["simulate", "http"],
-            set: |s, place| s.processor = [ProcessorKind::Simulate, ProcessorKind::Http][place],
-        },
-        "who does the work of an order",
+        Follows(processor_default),
+        Word { words: PROCESSORS, set: |s, place| s.processor = PROCESSOR_VALUES[place] },
+        "who does the work of an order; pull in serve, else simulate",
     ),
     Setting::new(
         "simulate.delay_ms",
@@ -233,9 +349,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     .or(&["WORKER_BATCH_SIZE"]),
     Setting::new(
         "worker.max_attempts",
-        Is("3"),
+        Follows(max_attempts_default),
         Count { min: 1, max: 1000, set: |s, v| s.worker.max_attempts = number(v) },
-        "attempts before an order is parked",
+        "attempts before an order is parked; 20 in serve, else 3",
     )
     .or(&["WORKER_MAX_ATTEMPTS"]),
     Setting::new(

@@ -71,6 +71,19 @@ fn the_defaults() {
     as = 
     role = all
     ops = 
+    auth.jwt_secret = 
+    auth.jwt_issuer = 
+    auth.jwt_audience = 
+    auth.jwks_url = 
+    auth.jwks_issuer = 
+    auth.jwks_audience = 
+    auth.jwks_algorithms = RS256,ES256
+    auth.jwks_type = 
+    auth.token_lifetime_max_ms = 0
+    auth.key_pepper = 
+    contracts.oscarps.public = false
+    contracts.parspec.public = false
+    client.key = 
     log.level = info
     log.format = json
     telemetry.otlp_endpoint = 
@@ -137,6 +150,10 @@ fn every_setting_fills_its_field() {
             "log.level" => "trace",
             "log.format" => "text",
             "follower.start" => "now",
+            // Each needs the others; `an_issuer_with_published_keys_is_pinned` has them.
+            "auth.jwks_url" | "auth.jwks_issuer" | "auth.jwks_audience" => continue,
+            "auth.jwks_algorithms" => "PS256",
+            "contracts.oscarps.public" | "contracts.parspec.public" => "true",
             "http_processor.url" => "http://h/",
             "processor" => continue, // needs the URL; `settings_must_fit_one_another` has it
             "ndjson.path" => "-",
@@ -248,6 +265,7 @@ fn lists_and_words() {
 #[test]
 fn everything_wrong_is_told_at_once() {
     let inputs = Inputs {
+        mode: Mode::Dev,
         flags: vec![flag("listen", "--listen", "somewhere")],
         environment: Environment::from([
             ("HOME", "/root"),
@@ -267,8 +285,8 @@ fn everything_wrong_is_told_at_once() {
     the settings have 16 problems:
       --listen: `somewhere` is no address; use IP:PORT such as 127.0.0.1:3000, or a port
       environment: WELLORDER_LISTN is no setting; did you mean WELLORDER_LISTEN?
-      environment: WORKER_MAX_ATTEMPTS `0` is out of range; use a whole number from 1 to 1000, or set WELLORDER_WORKER_MAX_ATTEMPTS
       environment: WELLORDER_WORKER_LEASE_MS `soon` is no whole number; use whole milliseconds from 100 to 3600000
+      environment: WORKER_MAX_ATTEMPTS `0` is out of range; use a whole number from 1 to 1000, or set WELLORDER_WORKER_MAX_ATTEMPTS
       .env:1: WELLORDER_DATA is empty; use the path of a folder
       .env:3: PORT is given a second time; keep one of them
       .env:4: this line is no variable; write NAME=value, or NAME='a value'
@@ -429,4 +447,68 @@ fn an_address_is_shown_whole() {
     let rows = as_rows(&config);
     let [_, value, origin] = rows.iter().find(|row| row[0] == "ops").unwrap();
     assert_eq!((value.as_str(), origin.as_str()), ("127.0.0.1:9090", "--ops"));
+}
+
+#[test]
+fn an_issuer_with_published_keys_is_pinned() {
+    let whole = "[auth]\njwks_url = \"https://id.example/keys\"\njwks_issuer = \"https://id.example\"\njwks_audience = \"orders\"";
+    let auth = load_ok(&toml(whole)).settings.auth;
+    assert_eq!(auth.jwks_url.as_deref(), Some("https://id.example/keys"));
+    assert_eq!(
+        (auth.jwks_issuer.as_deref(), auth.jwks_audience.as_deref()),
+        (Some("https://id.example"), Some("orders"))
+    );
+    let said = problems(&toml("[auth]\njwks_url = \"http://id.example/keys\""));
+    for part in
+        ["auth.jwks_issuer is not set", "auth.jwks_audience is not set", "auth.jwks_url is no https:// URL"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(problems(&toml("[auth]\njwks_issuer = \"x\"")).contains("without auth.jwks_url"));
+    assert!(problems(&toml("[auth]\njwks_algorithms = \"HS256\"")).contains("is not known"));
+}
+
+/// What a server for others has otherwise than one on a developer's machine.
+#[test]
+fn serve_has_defaults_of_its_own() {
+    let mut inputs = env([("WELLORDER_LISTEN", "10.1.2.3:80")]);
+    assert!(problems(&inputs).contains("is not a loopback address"), "in dev");
+    inputs.mode = Mode::Serve;
+    let config = load_ok(&inputs);
+    assert_eq!(config.settings.processor, ProcessorKind::Pull);
+    assert_eq!(config.settings.worker.max_attempts, 20);
+    inputs.mode = Mode::Client;
+    let config = load_ok(&inputs);
+    assert_eq!(
+        (config.settings.processor, config.settings.worker.max_attempts),
+        (ProcessorKind::Simulate, 3)
+    );
+}
+
+#[test]
+fn secrets_are_hidden_wherever_settings_are_shown() {
+    let canary = "canary-7f3a";
+    let config = load_ok(&env([
+        ("JWT_SECRET", canary),
+        ("WELLORDER_AUTH_KEY_PEPPER", canary),
+        ("WELLORDER_CLIENT_KEY", canary),
+    ]));
+    assert!(!format!("{:?}", config.settings).contains(canary));
+    assert!(!as_json(&config).to_string().contains(canary));
+    assert!(!format!("{:?}", as_rows(&config)).contains(canary));
+    assert_eq!(config.settings.auth.jwt_secret.text(), Some(canary));
+    let said =
+        problems(&env([("JWT_SECRET", canary), ("WELLORDER_AUTH_JWKS_URL", &format!("ftp://{canary}"))]));
+    assert!(said.contains("WELLORDER_AUTH_JWKS_URL") && !said.contains(canary), "{said}");
+}
+
+#[test]
+fn a_switch_is_true_or_false() {
+    let public = |inputs: &Inputs| load_ok(inputs).settings.public.into_iter().collect::<Vec<_>>();
+    assert_eq!(public(&toml("[contracts.oscarps]\npublic = true")), ["oscarps"]);
+    assert_eq!(public(&env([("WELLORDER_CONTRACTS_PARSPEC_PUBLIC", "true")])), ["parspec"]);
+    assert!(problems(&toml("[contracts.oscarps]\npublic = \"true\"")).contains("has the wrong type"));
+    assert!(
+        problems(&env([("WELLORDER_CONTRACTS_OSCARPS_PUBLIC", "yes")])).contains("is neither true nor false")
+    );
 }

@@ -1,0 +1,80 @@
+//! What a server for others must have before it serves anybody. Everything that is missing is told at once.
+
+use crate::config::{Config, Origin, Problems, Role, Settings};
+use crate::folder::DATABASE_FILE;
+use crate::wire_up;
+use auth::weakness;
+use order_core::Clock;
+use order_core::ports::Storage;
+use storage_sqlite::SqliteStorage;
+
+/// Finds what is missing. The folder must be locked by the caller.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn missing(config: &Config, migrates: bool, clock: &dyn Clock) -> anyhow::Result<Problems> {
+    let settings = &config.settings;
+    let mut problems = Problems::default();
+    if config.origin("listen") == Origin::Default {
+        let fix = "say where it serves: --listen 127.0.0.1:3000, or listen in wellorder.toml";
+        problems.add("--listen", "", "is not given: a server for others does not guess its address", fix);
+    }
+    transport(settings, &mut problems);
+    secrets(settings, &mut problems);
+    let keys = api_keys(settings, migrates, clock, &mut problems).await?;
+    let auth = &settings.auth;
+    let has_login = auth.jwt_secret.text().is_some() || auth.jwks_url.is_some() || keys > 0;
+    if settings.has_role(Role::Api) && !has_login {
+        let fix = "make an API key (`wellorder keys create --name NAME --scope orders:read --scope orders:write` with \
+                   the same --data), or set auth.jwt_secret, or auth.jwks_url with auth.jwks_issuer and \
+                   auth.jwks_audience";
+        problems.add("login", "", "there is none: nobody could be told from anybody", fix);
+    }
+    Ok(problems)
+}
+
+/// How requests get here. Credentials and orders must not be readable on the way: plain HTTP stays on this machine.
+fn transport(settings: &Settings, problems: &mut Problems) {
+    if !settings.listen.ip().is_loopback() {
+        let what = format!("{} is not a loopback address, and HTTP is plain here", settings.listen);
+        let fix = "listen on 127.0.0.1 or [::1], behind a proxy on this machine that speaks TLS";
+        problems.add("--listen", "", what, fix);
+    }
+}
+
+/// Secrets that anybody can guess are none.
+fn secrets(settings: &Settings, problems: &mut Problems) {
+    let auth = &settings.auth;
+    let make = "make one with `openssl rand -base64 48`";
+    for (path, secret) in [("auth.jwt_secret", &auth.jwt_secret), ("auth.key_pepper", &auth.key_pepper)] {
+        if let Some(weak) = secret.text().and_then(weakness) {
+            problems.add("secrets", path, weak, make);
+        }
+    }
+}
+
+/// How many API keys could log in. A database that must be migrated first is a problem, unless it may be; then, and when
+/// there is none yet, nobody knows of a key.
+async fn api_keys(
+    settings: &Settings,
+    migrates: bool,
+    clock: &dyn Clock,
+    problems: &mut Problems,
+) -> anyhow::Result<u64> {
+    let path = settings.data.join(DATABASE_FILE);
+    if !path.exists() {
+        return Ok(0);
+    }
+    let options = wire_up::options(settings, path);
+    let version = storage_sqlite::schema_version(&options)?;
+    let newest = storage_sqlite::MIGRATIONS.last().map_or(0, |migration| migration.number);
+    if version > 0 && version < newest && !migrates {
+        let what = format!("has schema {version}, this program needs {newest}");
+        let fix = "run `wellorder migrate`, or start with --migrate; either makes a copy first";
+        problems.add("the database", "", what, fix);
+    }
+    if version != newest {
+        return Ok(0);
+    }
+    Ok(SqliteStorage::open_read_only(&options)?.live_api_keys(clock.now()).await?)
+}

@@ -1,0 +1,246 @@
+//! A server: what its roles ask for, until a signal. `dev` and `serve_command` say how it is started.
+
+use crate::access::Access;
+use crate::cli::failure::{Exit, Failure};
+use crate::config::{Mode, NdjsonSink, Role, Settings};
+use crate::demo::{self, Demo};
+use crate::folder::Folder;
+use crate::otlp::{self, Exporting};
+use crate::output::Output;
+use crate::shutdown::{Signals, Stop};
+use crate::{banner, serve, telemetry, wire_up};
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use order_core::journal::Cursor;
+use order_core::App;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Idempotency keys that one sweep deletes.
+const SWEEP: u32 = 1_000;
+/// Between two looks for keys that were kept long enough.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two tries to take up redrives while the storage takes no writes.
+const RESUME_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest wait for the storage to be let go at the end.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// What is to be run.
+pub(crate) struct Start {
+    pub(crate) mode: Mode,
+    pub(crate) settings: Settings,
+    /// The data folder, which is ours.
+    pub(crate) folder: Folder,
+    /// Whether orders are made up and shown.
+    pub(crate) demo: bool,
+    /// Whether the data folder goes when the process ends.
+    pub(crate) ephemeral: bool,
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+/// When something that is needed cannot be had: an address, the database.
+pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let Start { mode, settings, mut folder, demo, ephemeral } = start;
+    let metrics = telemetry::metrics()?;
+    let listener = serve::listen(settings.listen, "--listen").await?;
+    let ops = match settings.ops {
+        Some(address) => Some(serve::listen(address, "--ops").await?),
+        None => None,
+    };
+    let (storage, opened) = wire_up::open_storage(&settings, &folder)?;
+    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
+    let app = wire_up::app(&settings, storage, tracer.clone());
+    let access = Access::new(mode, &settings, &app)?;
+
+    let stop = Stop::new();
+    let mut tasks = JoinSet::new();
+    background(&settings, &app, &metrics, &stop, &mut tasks)?;
+    let guard = serve::guard(&settings.limits, mode == Mode::Dev, tracer);
+    let router = serve::main_router(&settings, &app, &guard, &metrics, &access);
+    drop(access);
+    let address = listener.local_addr().context("the listener has no address")?;
+    let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
+    folder.announce(address).context("cannot write the lock file")?;
+    let drain = settings.shutdown_drain;
+    if let Some(ops) = ops {
+        let router = serve::ops_router(&app, &guard, &metrics);
+        tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
+    }
+    tasks.spawn(served(edge::serve(listener, router.clone(), guard, stop.subscribe(), drain)));
+    banner::show(
+        &banner::Started {
+            mode,
+            settings: &settings,
+            address,
+            ops_address,
+            ephemeral,
+            opened: &opened,
+        },
+        out,
+    )?;
+    if demo {
+        if !out.json {
+            let heads = app.storage.heads().await.map_err(anyhow::Error::from)?;
+            let cursor = Cursor::at_heads(app.storage.install().epoch, &heads);
+            // Standard output belongs to the events when they are written there.
+            if settings.ndjson.sink == NdjsonSink::Stdout {
+                tasks.spawn(demo::show_events(Arc::clone(&app), cursor, io::stderr(), stop.subscribe()));
+            } else {
+                tasks.spawn(demo::show_events(Arc::clone(&app), cursor, io::stdout(), stop.subscribe()));
+            }
+        }
+        tasks.spawn(Demo { app: Arc::clone(&app), router }.run(stop.subscribe()));
+    } else {
+        drop(router);
+    }
+
+    tokio::select! {
+        () = signals.first() => {}
+        () = broken(&app, &mut tasks) => return Err(anyhow::anyhow!("a part of the server died; see the log").into()),
+    }
+    out.note("stopping: what runs may end");
+    end(&stop, tasks, exporting, drain).await;
+    close(app).await;
+    Ok(Exit::Ok)
+}
+
+/// Stops everything and waits until it has ended; then nothing makes spans any more, and the last ones are sent.
+async fn end(stop: &Stop, mut tasks: JoinSet<()>, exporting: Option<Exporting>, drain: Duration) {
+    let deadline = Instant::now() + drain;
+    stop.stop();
+    while tasks.join_next().await.is_some() {}
+    if let Some(exporting) = exporting {
+        exporting.finish(deadline).await;
+    }
+}
+
+/// Lets go of the storage and waits until it is closed, so that the database is one whole file at rest. A connection
+/// that was cut off may hold it a moment longer; then the log stays beside the file, and nothing is lost either.
+async fn close(app: Arc<App>) {
+    let storage = Arc::clone(&app.storage);
+    drop(app);
+    let let_go = async {
+        while Arc::strong_count(&storage) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if tokio::time::timeout(CLOSE, let_go).await.is_err() {
+        tracing::debug!("the storage is still in use; its log stays beside it");
+    }
+    // The last one to let go closes it, and returns when it is closed: had that been a task, the process could end in
+    // the middle of it.
+    drop(storage);
+}
+
+/// Waits until a part of the server dies. The process then ends too, for whoever supervises it to start another: that
+/// loses nothing, while living on without a part would look healthy.
+async fn broken(app: &App, tasks: &mut JoinSet<()>) {
+    loop {
+        tokio::select! {
+            () = app.lanes.ended() => {
+                tracing::error!("the lane of commits died");
+                return;
+            }
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a background task died");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn served(serving: impl Future<Output = usize>) {
+    let cut = serving.await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut off connections that did not end in time");
+    }
+}
+
+/// Starts what the roles ask for.
+fn background(
+    settings: &Settings,
+    app: &Arc<App>,
+    metrics: &PrometheusHandle,
+    stop: &Stop,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    if settings.has_role(Role::Worker)
+        && let Some(worker) = wire_up::worker(settings, app)?
+    {
+        tasks.spawn(worker.run(stop.subscribe(), settings.shutdown_drain));
+    }
+    if settings.has_role(Role::Relay)
+        && let Some(follower) = wire_up::ndjson_follower(settings, app)?
+    {
+        // A sink that hangs must not keep the process from ending: its cursor has not moved.
+        tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
+    }
+    if settings.has_role(Role::Api) {
+        let (app, mut stopped) = (Arc::clone(app), stop.subscribe());
+        tasks.spawn(async move {
+            while let Err(error) = api::resume_redrives(Arc::clone(&app)).await {
+                tracing::warn!(%error, "cannot take up unfinished redrives yet");
+                tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(RESUME_EVERY) => {}
+                }
+            }
+        });
+    }
+    tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
+    let (streaming, mut stopped) = (Arc::clone(app), stop.subscribe());
+    tasks.spawn(async move {
+        drop(stopped.wait_for(|stop| *stop).await);
+        streaming.stop();
+    });
+    let (cancelled, mut stopped) = (CancellationToken::new(), stop.subscribe());
+    tasks.spawn(telemetry::upkeep(metrics.clone(), cancelled.clone()));
+    tasks.spawn(async move {
+        drop(stopped.wait_for(|stop| *stop).await);
+        cancelled.cancel();
+    });
+    Ok(())
+}
+
+/// Runs `task`; once `stop` says so, for at most `drain` more.
+async fn cut_off(task: impl Future<Output = ()>, mut stop: watch::Receiver<bool>, drain: Duration) {
+    let late = async {
+        drop(stop.wait_for(|stop| *stop).await);
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        () = task => {}
+        () = late => tracing::warn!("cut off a follower that did not end in time; its events come again"),
+    }
+}
+
+/// Deletes idempotency keys that were kept long enough, in small batches.
+async fn sweep(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        while !*stop.borrow() {
+            match app.sweep(SWEEP).await {
+                Ok(swept) if swept == SWEEP => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot delete old idempotency keys");
+                    break;
+                }
+            }
+        }
+    }
+}
