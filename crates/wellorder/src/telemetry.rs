@@ -19,7 +19,7 @@ use crate::{
 
 /// Our own crates; everybody else's are heard from warnings on.
 const CRATES: &[&str] =
-    &["wellorder", "order_core", "storage_sqlite", "edge", "api", "contracts", "outbound"];
+    &["wellorder", "order_core", "storage_sqlite", "edge", "auth", "api", "contracts", "outbound"];
 
 /// How often histograms are folded, scraped or not; without this they grow with every observation.
 const UPKEEP: Duration = Duration::from_secs(5);

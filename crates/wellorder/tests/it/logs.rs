@@ -9,7 +9,6 @@ const CANARY: &str = "CANARY-7f2c";
 async fn talk(server: &Server) {
     let secrets = [
         ("content-type", "application/json"),
-        ("authorization", "Bearer CANARY-7f2c-token"),
         ("cookie", "session=CANARY-7f2c-cookie"),
         ("x-api-key", "CANARY-7f2c-key"),
         ("user-agent", "CANARY-7f2c-agent"),
@@ -31,6 +30,8 @@ async fn talk(server: &Server) {
         let reply = server.send("POST", path, &secrets, body.as_bytes()).await;
         assert!(reply.status < 500, "{path}: {}", reply.text());
     }
+    let bearer = [("authorization", "Bearer CANARY-7f2c-token")];
+    assert_eq!(server.send("GET", "/v1/orders", &bearer, b"").await.status, 401);
     let keyed = [("content-type", "application/json"), ("idempotency-key", "CANARY-7f2c-idem")];
     server.send("POST", "/v1/orders", &keyed, br#"{"total":"1"}"#).await;
     for path in [

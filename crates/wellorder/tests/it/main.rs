@@ -26,13 +26,16 @@ mod harness;
 mod images;
 #[cfg(feature = "killpoints")]
 mod kill_points;
+mod login;
 mod logs;
 mod metrics;
+mod matrix;
 mod oscarps;
 mod parspec;
 mod processor;
 mod redrives;
 mod roles;
+mod serve;
 mod shutdown;
 mod traces;
 mod v1;

@@ -12,6 +12,7 @@ use testkit::http::{Client, Connection, Reply};
 #[derive(Clone)]
 pub(crate) struct Builder {
     home: Arc<Home>,
+    command: &'static str,
     args: Vec<String>,
     variables: Vec<(String, String)>,
     json: bool,
@@ -21,10 +22,16 @@ pub(crate) struct Builder {
 impl Builder {
     /// A server on the data folder of `home`, fast enough for tests.
     pub(crate) fn on(home: Arc<Home>) -> Self {
-        Self { home, args: Vec::new(), variables: Vec::new(), json: true, keeps: true }
+        Self { home, command: "dev", args: Vec::new(), variables: Vec::new(), json: true, keeps: true }
             .env("WORKER_PROCESSING_DELAY_MS", "0")
             .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "10")
             .env("WELLORDER_FOLLOWER_POLL_MS", "20")
+    }
+
+    /// A server for others, not a developer's own.
+    pub(crate) fn serving(mut self) -> Self {
+        self.command = "serve";
+        self
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -70,7 +77,7 @@ impl Builder {
 
     /// Starts it and waits until it answers, or has ended.
     pub(crate) async fn try_start(self) -> Result<Server, Ended> {
-        let mut args = vec!["dev", "--listen", "127.0.0.1:0"];
+        let mut args = vec![self.command, "--listen", "127.0.0.1:0"];
         let data = self.home.data().display().to_string();
         if self.keeps {
             args.extend(["--data", &data]);
@@ -102,7 +109,7 @@ fn started(line: &str, json: bool) -> Option<Value> {
     if json {
         return serde_json::from_str(line).ok().filter(|value: &Value| value["address"].is_string());
     }
-    let (_, address) = line.split_once("(dev) on http://")?;
+    let (_, address) = line.split_once(") on http://")?;
     Some(json!({ "address": address.trim() }))
 }
 

@@ -1,0 +1,235 @@
+//! Who may do what, for every route there is: generated from what the routes declare, so that a new one cannot be
+//! forgotten.
+
+use crate::harness::{Home, Server};
+use crate::login::{Token, ask, serving, without};
+use edge::{Declared, Need, Scope};
+use serde_json::{Value, json};
+
+/// What a route is asked with.
+struct Sample {
+    /// The path with ids of the tenant `acme` in it.
+    path: String,
+    body: Option<String>,
+    /// What another tenant gets.
+    other: Other,
+}
+
+/// What another tenant gets for the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    /// That there is no such thing.
+    NotFound,
+    /// Its own: an empty list, a thing of its own made.
+    Own,
+    /// The same as everybody: it belongs to the installation, not to a tenant.
+    Shared,
+}
+
+/// Things of the tenant `acme`.
+struct Things {
+    order_id: String,
+    number: i64,
+    redrive_id: String,
+    key_id: String,
+}
+
+async fn things(server: &Server) -> Things {
+    let all = Token::all("acme").bearer();
+    let made = async |path: &str, body: &str| -> Value {
+        let reply = ask(server, "POST", path, Some(&all), Some(body)).await;
+        assert!((200..300).contains(&reply.status), "{path}: {}", reply.text());
+        reply.json()
+    };
+    made("/oscarps/orders", r#"{"orderId": "A-2", "customer": "c", "total": 1}"#).await;
+    let parspec = made("/parspec/orders", r#"{"userId": "u", "itemIds": ["a"], "totalAmount": 1}"#).await;
+    let order = made("/v1/orders", r#"{"reference": "A-1", "total": "1"}"#).await;
+    let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
+    let key = made("/v1/keys", r#"{"name": "k", "scopes": ["keys:admin"]}"#).await;
+    let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
+    Things {
+        order_id: text(&order, "order_id"),
+        number: parspec["order"]["id"].as_i64().unwrap(),
+        redrive_id: text(&redrive, "redrive_id"),
+        key_id: text(&key, "key_id"),
+    }
+}
+
+/// A request that succeeds for who may make it. A route without one here is a hole in the matrix.
+fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
+    let path = route
+        .path
+        .replace("{order_id}", &things.order_id)
+        .replace("{orderId}", "A-2")
+        .replace("{id}", &things.number.to_string())
+        .replace("{redrive_id}", &things.redrive_id)
+        .replace("{key_id}", &things.key_id)
+        .replace("{name}", "ndjson");
+    assert!(!path.contains('{'), "say what {path} is filled with");
+    let (body, other) = match (mount, route.method.as_str(), route.path) {
+        ("/oscarps", "POST", "/orders") => {
+            (Some(json!({ "orderId": "A-1", "customer": "c", "total": 1 })), Other::Own)
+        }
+        ("/parspec", "POST", "/orders") => {
+            (Some(json!({ "userId": "u", "itemIds": ["a"], "totalAmount": 1 })), Other::Own)
+        }
+        ("/v1", "POST", "/orders") => (Some(json!({ "reference": "A-1", "total": "1" })), Other::Own),
+        ("/v1", "POST", "/redrives") => {
+            (Some(json!({ "filter": { "all": true }, "reason": "x" })), Other::Own)
+        }
+        ("/v1", "POST", "/keys") => (Some(json!({ "name": "k", "scopes": ["keys:admin"] })), Other::Own),
+        ("/v1", "POST", "/followers/{name}/replay") => (Some(json!({ "from": "beginning" })), Other::Shared),
+        (_, _, path) if path.starts_with("/followers") => (None, Other::Shared),
+        ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys") | ("/parspec", "GET", "/metrics") => {
+            (None, Other::Own)
+        }
+        (_, "GET", path) if path.contains('{') => (None, Other::NotFound),
+        ("/v1", "POST", "/keys/{key_id}/rotate") | ("/v1", "DELETE", "/keys/{key_id}") => {
+            (None, Other::NotFound)
+        }
+        ("/oscarps", "GET", "/health") => (None, Other::Shared),
+        (mount, method, path) => {
+            panic!("say how {method} {mount}{path} is asked, and what another tenant gets")
+        }
+    };
+    Sample { path: format!("{mount}{path}"), body: body.map(|body| body.to_string()), other }
+}
+
+fn routes() -> Vec<(&'static str, Declared)> {
+    let mounts = [
+        ("/v1", api::declared()),
+        ("/oscarps", contracts::oscarps::declared()),
+        ("/parspec", contracts::parspec::declared()),
+    ];
+    mounts
+        .into_iter()
+        .flat_map(|(mount, routes)| routes.into_iter().map(move |route| (mount, route)))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_route_admits_exactly_who_may() {
+    let server = serving(&Home::new()).start().await;
+    server_is_ready(&server).await;
+    let things = things(&server).await;
+    let mut checked = 0;
+    // What ends things comes last.
+    let (ends, rest): (Vec<_>, Vec<_>) =
+        routes().into_iter().partition(|(_, route)| route.method == "DELETE");
+    for (mount, route) in rest.into_iter().chain(ends) {
+        let sample = sample(mount, &route, &things);
+        let (method, path, body) = (route.method.as_str(), sample.path.as_str(), sample.body.as_deref());
+        let Need::Scope(scope) = route.need else {
+            assert_eq!(ask(&server, method, path, None, body).await.status, 200, "{method} {path}");
+            continue;
+        };
+        let only = [scope].into_iter().collect();
+        let good = Token::of("acme", only);
+        let refused = [
+            ("none", None),
+            ("no token", Some("Bearer x.y.z".to_owned())),
+            ("another scheme", Some("Basic dTpw".to_owned())),
+            ("expired", Some(Token { ago: 3_600, ..good.clone() }.bearer())),
+            ("another audience", Some(Token { audience: "other", ..good.clone() }.bearer())),
+            ("another secret", Some(Token { secret: "another", ..good.clone() }.bearer())),
+            ("an API key of nobody", Some(format!("Bearer wo_0123456789abcdef_{}", "A".repeat(43)))),
+        ];
+        let mut bodies = Vec::new();
+        for (what, bearer) in refused {
+            let reply = ask(&server, method, path, bearer.as_deref(), body).await;
+            assert_eq!(reply.status, 401, "{method} {path} with {what}: {}", reply.text());
+            assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+            bodies.push(without_id(reply.json()));
+        }
+        bodies.dedup();
+        assert_eq!(bodies.len(), 1, "one body, whatever was wrong: {bodies:?}");
+        let lacking = Token::of("acme", without(scope)).bearer();
+        let reply = ask(&server, method, path, Some(&lacking), body).await;
+        assert_eq!(reply.status, 403, "{method} {path} without {scope}: {}", reply.text());
+        assert!(reply.text().contains(scope.name()), "{}", reply.text());
+        other_tenant(&server, &route, &sample, scope).await;
+        let reply = ask(&server, method, path, Some(&good.bearer()), body).await;
+        assert!((200..300).contains(&reply.status), "{method} {path}: {} {}", reply.status, reply.text());
+        checked += 1;
+    }
+    assert!(checked >= 20, "only {checked} routes");
+}
+
+/// Things of another tenant are not there, in the very words for what never was.
+async fn other_tenant(server: &Server, route: &Declared, sample: &Sample, scope: Scope) {
+    let other = Token::of("other", [scope].into_iter().collect()).bearer();
+    let (method, path, body) = (route.method.as_str(), sample.path.as_str(), sample.body.as_deref());
+    let reply = ask(server, method, path, Some(&other), body).await;
+    match sample.other {
+        Other::NotFound => {
+            assert_eq!(reply.status, 404, "{method} {path}: {}", reply.text());
+            let never = ask(server, method, &never_was(path), Some(&other), body).await;
+            assert_eq!(never.status, 404);
+            assert_eq!(without_id(never.json()), without_id(reply.json()));
+        }
+        Other::Own => {
+            assert!((200..300).contains(&reply.status), "{method} {path}: {}", reply.text());
+            if method == "POST" && path.ends_with("/orders") {
+                assert_eq!(reply.status, 201, "an order of its own: {}", reply.text());
+            }
+        }
+        Other::Shared => assert!((200..300).contains(&reply.status), "{method} {path}: {}", reply.text()),
+    }
+}
+
+/// The same path with another id.
+fn never_was(path: &str) -> String {
+    let parts = path.split('/').map(|part| match part {
+        "A-2" => "A-999".to_owned(),
+        id if id.len() == 36 => "00000000-0000-7000-8000-000000000000".to_owned(),
+        id if id.len() == 16 => "0000000000000000".to_owned(),
+        number if number.parse::<i64>().is_ok() => "999999".to_owned(),
+        part => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn without_id(mut body: Value) -> Value {
+    body.as_object_mut().unwrap().remove("request_id");
+    body
+}
+
+async fn server_is_ready(server: &Server) {
+    let all = Token::all("acme").bearer();
+    // The follower makes its row behind the start.
+    crate::harness::eventually("the follower", async || {
+        let reply = ask(server, "GET", "/v1/followers/ndjson", Some(&all), None).await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+}
+
+/// What one tenant put in is in no list, feed or count of another.
+#[tokio::test]
+async fn nothing_of_one_tenant_is_seen_by_another() {
+    let server = serving(&Home::new()).start().await;
+    let things = things(&server).await;
+    let other = Token::all("other").bearer();
+    for (path, list) in
+        [("/v1/orders", "orders"), ("/v1/parked", "orders"), ("/v1/events", "events"), ("/v1/keys", "keys")]
+    {
+        let page = ask(&server, "GET", path, Some(&other), None).await.json();
+        assert_eq!(page[list], json!([]), "{path}");
+    }
+    let metrics = ask(&server, "GET", "/parspec/metrics", Some(&other), None).await;
+    assert!(!metrics.text().contains('1'), "{}", metrics.text());
+    // A filter by what is another's finds nothing, and its redrive takes nothing.
+    let filtered = ask(&server, "GET", "/v1/orders?reference=A-1", Some(&other), None).await.json();
+    assert_eq!(filtered["orders"], json!([]));
+    let body = json!({ "filter": { "order_ids": [things.order_id] }, "reason": "x", "dry_run": true });
+    let dry = ask(&server, "POST", "/v1/redrives", Some(&other), Some(&body.to_string())).await.json();
+    assert_eq!(dry["matched"], 0);
+    // A cursor is good for its own tenant alone.
+    let all = Token::all("acme").bearer();
+    let feed = ask(&server, "GET", "/v1/events?limit=1", Some(&all), None).await.json();
+    let path = format!("/v1/events?after={}", feed["next"].as_str().unwrap());
+    assert_eq!(ask(&server, "GET", &path, Some(&other), None).await.status, 400);
+    // All of them are counted together, by source.
+    let counted = server.get("/metrics").await;
+    assert!(counted.text().contains(r#"wellorder_orders{source="oscarps",state="queued"} 1"#));
+}

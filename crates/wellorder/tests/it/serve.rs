@@ -1,0 +1,254 @@
+//! `serve`: starts with a login and nothing guessable, or says everything that is missing.
+
+use crate::harness::{Home, Server};
+use crate::login::{SECRET, Token, ask, offline_key, serving};
+use serde_json::{Value, json};
+
+/// The problems of a start that was refused, and its exit code.
+fn refused(home: &Home, variables: &[(&str, &str)], args: &[&str]) -> Vec<String> {
+    let ended = home.run_with(variables, &[&["serve"], args, &["--json"]].concat());
+    assert_eq!(ended.code(), 2, "{ended:?}");
+    let text = |problem: &Value, name: &str| problem[name].as_str().unwrap().to_owned();
+    let problems = ended.json()["problems"].as_array().unwrap().clone();
+    for problem in &problems {
+        assert!(!text(problem, "fix").is_empty(), "{problem}");
+    }
+    problems.iter().map(|p| format!("{} {} {}", text(p, "place"), text(p, "key"), text(p, "what"))).collect()
+}
+
+#[test]
+fn everything_that_is_missing_is_told_at_once() {
+    let home = Home::new();
+    let problems = refused(&home, &[], &[]);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("--listen  is not given"), "{problems:?}");
+    assert!(problems[1].starts_with("login  there is none"), "{problems:?}");
+    let weak = [("JWT_SECRET", "your-secret-key"), ("WELLORDER_AUTH_KEY_PEPPER", "changeme")];
+    let problems = refused(&home, &weak, &["--listen", "0.0.0.0:0"]);
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(problems[0].contains("0.0.0.0:0 is not a loopback address"), "{problems:?}");
+    assert!(problems[1].contains("auth.jwt_secret is one of the examples"), "{problems:?}");
+    assert!(problems[2].contains("auth.key_pepper is one of the examples"), "{problems:?}");
+    for text in ["your-secret-key", "changeme"] {
+        assert!(!problems.concat().contains(text), "{problems:?}");
+    }
+    assert!(!home.database().exists(), "nothing was begun");
+}
+
+#[test]
+fn weak_secrets_are_refused() {
+    for weak in
+        ["secret", "changeme", "k3Jx9vQ2mZ7pR5tW8yB4nC6dF1gH0sL", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+    {
+        let problems = refused(&Home::new(), &[("JWT_SECRET", weak)], &["--listen", "127.0.0.1:0"]);
+        assert_eq!(problems.len(), 1, "{weak}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_file_of_the_working_directory_opens_no_server() {
+    let home = Home::new();
+    std::fs::write(home.path().join(".env"), format!("JWT_SECRET={SECRET}\n")).unwrap();
+    assert_eq!(refused(&home, &[], &["--listen", "127.0.0.1:0"]).len(), 1);
+}
+
+/// The way to the first key: made on the folder before anything serves it.
+#[tokio::test]
+async fn the_first_key_is_made_before_the_start() {
+    let home = Home::new();
+    let key = offline_key(&home, "acme", &["orders:read", "orders:write", "keys:admin"]);
+    let server = home.server().serving().start().await;
+    assert_eq!(server.started["mode"], "serve");
+    let bearer = format!("Bearer {key}");
+    let order = ask(&server, "POST", "/v1/orders", Some(&bearer), Some(r#"{"total": "1"}"#)).await;
+    assert_eq!(order.status, 201, "{}", order.text());
+    assert_eq!(ask(&server, "GET", "/v1/orders", None, None).await.status, 401);
+    // The command line, with the key, asks the server that holds the folder.
+    let with = [("WELLORDER_CLIENT_KEY", key.as_str())];
+    let listed = home.run_with(&with, &["keys", "list", "--json"]).json();
+    assert_eq!(
+        (&listed["keys"][0]["name"], &listed["keys"][0]["created_by"]),
+        (&json!("first"), &json!("local"))
+    );
+    assert_eq!(home.run(&["keys", "list"]).code(), 4, "without a key");
+    let tenant = home.run_with(&with, &["keys", "list", "--tenant", "other"]);
+    assert_eq!(tenant.code(), 2, "the tenant is the key's: {tenant:?}");
+    // What it makes, rotates and revokes holds at once or within seconds.
+    let id = listed["keys"][0]["key_id"].as_str().unwrap();
+    let rotated = home.run_with(&with, &["keys", "rotate", id, "--grace", "0s"]);
+    let new = format!("Bearer {}", rotated.stdout.trim());
+    assert_eq!(ask(&server, "GET", "/v1/orders", Some(&new), None).await.status, 200);
+    crate::harness::eventually("the old secret to end", async || {
+        let reply = ask(&server, "GET", "/v1/orders", Some(&bearer), None).await;
+        (reply.status == 401).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_of_the_command_line_is_good_for_the_server() {
+    let home = Home::new();
+    let server = serving(&home).start().await;
+    let variables = [
+        ("JWT_SECRET", SECRET),
+        ("WELLORDER_AUTH_JWT_ISSUER", crate::login::ISSUER),
+        ("WELLORDER_AUTH_JWT_AUDIENCE", crate::login::AUDIENCE),
+    ];
+    let args = ["token", "--tenant", "acme", "--scope", "orders:write", "--scope", "orders:read", "--json"];
+    let made = home.run_with(&variables, &args);
+    let bearer = format!("Bearer {}", made.json()["token"].as_str().unwrap());
+    let order = ask(&server, "POST", "/v1/orders", Some(&bearer), Some(r#"{"total": "1"}"#)).await;
+    assert_eq!(order.status, 201, "{}", order.text());
+    assert_eq!(ask(&server, "GET", "/v1/events", Some(&bearer), None).await.status, 403);
+    for (variables, args) in [
+        (&[][..], &["token", "--scope", "orders:read"][..]),
+        (&variables[..], &["token", "--scope", "orders:all"]),
+    ] {
+        assert_eq!(home.run_with(variables, args).code(), 2, "{args:?}");
+    }
+    let weak = home.run_with(&[("JWT_SECRET", "secret")], &["token", "--scope", "orders:read"]);
+    assert!(weak.code() == 0 && weak.stderr.contains("warning"), "{weak:?}");
+}
+
+#[tokio::test]
+async fn a_contract_that_is_public_asks_for_no_login_and_the_rest_does() {
+    let server = serving(&Home::new()).env("WELLORDER_CONTRACTS_OSCARPS_PUBLIC", "true").start().await;
+    let body = r#"{"orderId": "A-1", "customer": "c", "total": 1}"#;
+    assert_eq!(ask(&server, "POST", "/oscarps/orders", None, Some(body)).await.status, 201);
+    assert_eq!(ask(&server, "GET", "/oscarps/orders/A-1", None, None).await.status, 200);
+    // A credential still says who it is, and a bad one is still bad.
+    let acme = Token::all("acme").bearer();
+    assert_eq!(ask(&server, "GET", "/oscarps/orders/A-1", Some(&acme), None).await.status, 404);
+    assert_eq!(ask(&server, "GET", "/oscarps/orders/A-1", Some("Bearer x"), None).await.status, 401);
+    for path in ["/parspec/metrics", "/v1/orders"] {
+        assert_eq!(ask(&server, "GET", path, None, None).await.status, 401, "{path}");
+    }
+    let default = Token::all("default").bearer();
+    let seen = ask(&server, "GET", "/v1/orders", Some(&default), None).await.json();
+    assert_eq!(seen["orders"][0]["source"], "oscarps");
+}
+
+#[tokio::test]
+async fn health_metrics_and_descriptions_need_no_login() {
+    let server = serving(&Home::new()).start().await;
+    for path in [
+        "/livez",
+        "/readyz?verbose",
+        "/metrics",
+        "/v1/openapi.json",
+        "/docs/",
+        "/oscarps/health",
+        "/oscarps/docs/json",
+    ] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+}
+
+/// A server for others is asked by the name that its clients know, not by loopback's alone.
+#[tokio::test]
+async fn any_host_is_served_and_work_is_left_to_others() {
+    let server = serving(&Home::new()).start().await;
+    let bearer = Token::all("acme").bearer();
+    let request = |method: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "{method} /v1/orders HTTP/1.1\r\nhost: orders.example\r\norigin: https://shop.example\r\nauthorization: {bearer}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+    };
+    let made = server.raw(request("POST", r#"{"total": "1"}"#).as_bytes()).await.unwrap();
+    assert_eq!(made.status, 201, "{}", made.text());
+    assert_eq!(made.header("access-control-allow-origin"), None);
+    assert_eq!(made.json()["processing"], "queued");
+    let shown = server.home().run(&["config", "show", "--for", "serve", "--json"]).json();
+    let value = |key: &str| {
+        let settings = shown["settings"].as_array().unwrap();
+        settings.iter().find(|setting| setting["key"] == key).unwrap()["value"].clone()
+    };
+    assert_eq!((value("processor"), value("worker.max_attempts")), (json!("pull"), json!(20)));
+}
+
+/// No login is needed on one's own machine; a credential that is not good is refused there too.
+#[tokio::test]
+async fn dev_takes_credentials_and_refuses_bad_ones() {
+    let server = Server::builder().env("JWT_SECRET", SECRET).start().await;
+    assert_eq!(server.started["mode"], "dev");
+    let key = server.post("/v1/keys", r#"{"name": "x", "scopes": ["orders:read"]}"#).await.json();
+    let bearer = format!("Bearer {}", key["key"].as_str().unwrap());
+    assert_eq!(ask(&server, "GET", "/v1/orders", Some(&bearer), None).await.status, 200);
+    assert_eq!(ask(&server, "GET", "/v1/keys", Some(&bearer), None).await.status, 403);
+    let token = Token::all("acme").bearer();
+    assert_eq!(ask(&server, "GET", "/oscarps/orders/A-1", Some(&token), None).await.status, 404);
+    for bad in ["Bearer x", "Basic dTpw", ""] {
+        assert_eq!(ask(&server, "GET", "/v1/orders", Some(bad), None).await.status, 401, "{bad:?}");
+    }
+    assert_eq!(ask(&server, "GET", "/v1/orders", None, None).await.status, 200);
+}
+
+/// No part of a credential or secret is in what the program prints, answers or keeps.
+#[tokio::test]
+async fn secrets_are_told_to_nobody() {
+    let home = Home::new();
+    let pepper = "pEppEr-9vQ2mZ7pR5tW8yB4nC6dF1gH0sLaPq";
+    let server = serving(&home)
+        .env("WELLORDER_AUTH_KEY_PEPPER", pepper)
+        .env("LOG_LEVEL", "trace")
+        .env("WELLORDER_AUTH_JWKS_URL", "https://name:jwksPassword9@127.0.0.1:9/keys?jwksQuery9")
+        .env("WELLORDER_AUTH_JWKS_ISSUER", "https://id.example")
+        .env("WELLORDER_AUTH_JWKS_AUDIENCE", "wellorder")
+        .start()
+        .await;
+    let good = Token::all("acme").bearer();
+    let body = r#"{"name": "k", "scopes": ["orders:read"]}"#;
+    let key = ask(&server, "POST", "/v1/keys", Some(&good), Some(body)).await.json();
+    let key = key["key"].as_str().unwrap().to_owned();
+    let mut replies = String::new();
+    let expired = Token { ago: 3_600, ..Token::all("acme") }.bearer();
+    let published = "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6ImtpZENhbmFyeTkifQ.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
+    for bearer in
+        [&good, &expired, &format!("Bearer {key}"), &format!("Bearer {key}x"), &published.to_owned()]
+    {
+        for path in ["/v1/orders", "/v1/keys", "/v1/nothing", "/v1/orders?after=x", "/oscarps/orders/1"] {
+            replies.push_str(ask(&server, "GET", path, Some(bearer), None).await.text());
+        }
+    }
+    let variables = [
+        ("JWT_SECRET", SECRET),
+        ("WELLORDER_AUTH_KEY_PEPPER", pepper),
+        ("WELLORDER_CLIENT_KEY", key.as_str()),
+    ];
+    for args in
+        [&["config", "show"][..], &["config", "show", "--json"], &["doctor", "--json"], &["keys", "list"]]
+    {
+        let ended = home.run_with(&variables, args);
+        replies.push_str(&ended.stdout);
+        replies.push_str(&ended.stderr);
+    }
+    let ended = server.terminate().await;
+    let secret_part = &key[20..];
+    let signature = |bearer: &str| bearer.rsplit('.').next().unwrap().to_owned();
+    let secrets = [
+        SECRET.to_owned(),
+        pepper.to_owned(),
+        secret_part.to_owned(),
+        signature(&good),
+        signature(&expired),
+        "jwksPassword9".to_owned(),
+        "jwksQuery9".to_owned(),
+        "kidCanary9".to_owned(),
+    ];
+    assert!(ended.stderr.contains("a credential was refused"), "the log was looked at");
+    for secret in &secrets {
+        for (place, text) in [("replies", &replies), ("stdout", &ended.stdout), ("stderr", &ended.stderr)] {
+            assert!(!text.contains(secret.as_str()), "{secret} is in {place}");
+        }
+    }
+    for entry in std::fs::read_dir(home.data()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        for secret in &secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} is in {}", path.display());
+        }
+    }
+}
