@@ -164,7 +164,7 @@ mod tests {
             shards: 3,
             epoch: 1,
             cursor_key: [key; 32],
-            key_pepper: [0; 32],
+            key_pepper: order_core::Pepper::new([0; 32]),
             schema_version: 1,
         }
     }

@@ -1,5 +1,5 @@
 //! The published keys of an issuer: fetched seldom, kept long enough, never trusted for too long.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod rig;
 

@@ -128,6 +128,12 @@ async fn claims_that_are_refused() {
     for (name, value, bad) in cases {
         assert_eq!(rig.bad(&rig.hs(&claims(&[(name, value)]))).await, Some(*bad), "{name}: {value}");
     }
+}
+
+/// Claims in which a name is given twice, or that are no object.
+#[tokio::test]
+async fn claims_that_are_no_plain_object_are_refused() {
+    let rig = Rig::new();
     let good = claims(&[]);
     let twice = |name: &str, value: &str| good.replacen('{', &format!("{{\"{name}\":{value},"), 1);
     for (claims, bad) in [

@@ -98,8 +98,14 @@ pub fn chance(ids: &dyn Ids) -> [u8; 32] {
 }
 
 /// What keys are hashed with. Whoever changes it makes every key worthless.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Pepper([u8; 32]);
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pepper(hidden)")
+    }
+}
 
 impl Pepper {
     /// From 32 unguessable bytes.

@@ -1,5 +1,6 @@
 //! What can be asked without changing anything.
 
+use crate::api_key::Pepper;
 use crate::clock::Timestamp;
 use crate::ids::{OrderId, Shard, SourceId, TenantId};
 use crate::journal::{Cursor, Event};
@@ -23,7 +24,7 @@ pub struct Install {
     /// The key that signs cursors.
     pub cursor_key: [u8; 32],
     /// What API keys are hashed with, unless the settings say otherwise.
-    pub key_pepper: [u8; 32],
+    pub key_pepper: Pepper,
     /// The newest migration that was applied.
     pub schema_version: u32,
 }

@@ -2,8 +2,8 @@
 
 use crate::error::fault;
 use crate::migrate;
-use order_core::Fault;
 use order_core::query::Install;
+use order_core::{Fault, Pepper};
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
@@ -41,6 +41,7 @@ fn read(conn: &Connection, schema_version: u32) -> rusqlite::Result<Option<Insta
         return Ok(None);
     };
     let installation_id = Uuid::from_bytes(id);
+    let key_pepper = Pepper::new(key_pepper);
     Ok(Some(Install { installation_id, shards, epoch, cursor_key, key_pepper, schema_version }))
 }
 

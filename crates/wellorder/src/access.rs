@@ -66,7 +66,7 @@ fn public() -> Caller {
 pub(crate) fn pepper(settings: &Settings, app: &App) -> Pepper {
     match settings.auth.key_pepper.text() {
         Some(text) => Pepper::from_text(text),
-        None => Pepper::new(app.storage.install().key_pepper),
+        None => app.storage.install().key_pepper.clone(),
     }
 }
 

@@ -11,7 +11,7 @@ use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
 use order_core::ports::Storage;
 use order_core::trace::Tracer;
-use order_core::{App, Pepper, TenantId};
+use order_core::{App, TenantId};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,7 +132,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
     let guard = Arc::new(Guard::new(limits, true, Arc::new(SystemClock::default()), Arc::new(SystemIds)));
     let options = api::Options {
         gate: Arc::new(edge::Open::new(TenantId::default_tenant())),
-        pepper: Pepper::new(app.storage.install().key_pepper),
+        pepper: app.storage.install().key_pepper.clone(),
         metrics: None,
         root_taken: false,
         serves_metrics: false,

@@ -116,7 +116,9 @@ pub(crate) fn hmac(secret: &[u8], text: &[u8]) -> Vec<u8> {
 
 /// What the address of the keys answers next, and how often it was asked.
 #[derive(Clone, Default)]
-pub(crate) struct Published(Arc<Mutex<(Option<Result<Vec<u8>, String>>, u32)>>);
+pub(crate) struct Published(Arc<Mutex<(Option<Answer>, u32)>>);
+
+type Answer = Result<Vec<u8>, String>;
 
 impl Published {
     pub(crate) fn new(set: Vec<u8>) -> Self {
@@ -126,7 +128,7 @@ impl Published {
     }
 
     /// From here on it answers so.
-    pub(crate) fn answer(&self, answer: Result<Vec<u8>, String>) {
+    pub(crate) fn answer(&self, answer: Answer) {
         self.0.lock().unwrap().0 = Some(answer);
     }
 

@@ -56,7 +56,7 @@ impl MemoryStorage {
             shards,
             epoch: 1,
             cursor_key: [7; 32],
-            key_pepper: [8; 32],
+            key_pepper: order_core::Pepper::new([8; 32]),
             schema_version: 1,
         };
         let state = Arc::new(Mutex::new(State::new(shards, install.epoch)));

@@ -50,6 +50,25 @@ pub(super) fn together(
     if outbound::collector_headers(&settings.telemetry.otlp_headers).is_none() {
         add(&["telemetry.otlp_headers"], "is no list of headers", "write name=value,name=value");
     }
+    published_keys(settings, beside("auth.jwks_url"), &mut add);
+    let worker = &settings.worker;
+    if worker.heartbeat >= worker.lease {
+        let what = format!("is not below {}", beside("worker.lease_ms"));
+        add(&["worker.heartbeat_ms", "worker.lease_ms"], &what, "use a third of it");
+    }
+    if worker.backoff_base > worker.backoff_cap {
+        let what = format!("is above {}", beside("worker.backoff_cap_ms"));
+        let paths = ["worker.backoff_base_ms", "worker.backoff_cap_ms"];
+        add(&paths, &what, "make it smaller, or the cap larger");
+    }
+    if settings.lane.batch_max > settings.lane.queue_max {
+        let what = format!("is above {}", beside("lane.queue_max"));
+        add(&["lane.batch_max", "lane.queue_max"], &what, "make it smaller, or the queue larger");
+    }
+}
+
+/// An issuer that publishes its keys is pinned in all that is known of it.
+fn published_keys(settings: &Settings, url: String, add: &mut impl FnMut(&[&str], &str, &str)) {
     let auth = &settings.auth;
     let pinned = [
         ("auth.jwks_issuer", &auth.jwks_issuer, "set it to the iss of its tokens"),
@@ -57,10 +76,7 @@ pub(super) fn together(
     ];
     for (path, value, fix) in pinned {
         if auth.jwks_url.is_some() && value.is_none() {
-            let what = format!(
-                "is not set, and {} is: its tokens would be taken whoever they are for",
-                beside("auth.jwks_url")
-            );
+            let what = format!("is not set, and {} is: its tokens would be taken whoever they are for", url);
             add(&[path, "auth.jwks_url"], &what, fix);
         }
         if auth.jwks_url.is_none() && value.is_some() {
@@ -77,19 +93,5 @@ pub(super) fn together(
             "is no https:// URL: anybody on the way could put in keys of their own",
             "use https",
         );
-    }
-    let worker = &settings.worker;
-    if worker.heartbeat >= worker.lease {
-        let what = format!("is not below {}", beside("worker.lease_ms"));
-        add(&["worker.heartbeat_ms", "worker.lease_ms"], &what, "use a third of it");
-    }
-    if worker.backoff_base > worker.backoff_cap {
-        let what = format!("is above {}", beside("worker.backoff_cap_ms"));
-        let paths = ["worker.backoff_base_ms", "worker.backoff_cap_ms"];
-        add(&paths, &what, "make it smaller, or the cap larger");
-    }
-    if settings.lane.batch_max > settings.lane.queue_max {
-        let what = format!("is above {}", beside("lane.queue_max"));
-        add(&["lane.batch_max", "lane.queue_max"], &what, "make it smaller, or the queue larger");
     }
 }

@@ -224,6 +224,10 @@ async fn secrets_are_told_to_nobody() {
         replies.push_str(&ended.stdout);
         replies.push_str(&ended.stderr);
     }
+    // Keys of the issuer cannot be had, so nobody knows whether its token is good; everybody else gets in.
+    let unknown = ask(&server, "GET", "/v1/orders", Some(published), None).await;
+    assert_eq!((unknown.status, unknown.header("retry-after")), (503, Some("30")), "{}", unknown.text());
+    assert_eq!(ask(&server, "GET", "/v1/orders", Some(&good), None).await.status, 200);
     let ended = server.terminate().await;
     let secret_part = &key[20..];
     let signature = |bearer: &str| bearer.rsplit('.').next().unwrap().to_owned();
