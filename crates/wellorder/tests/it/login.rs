@@ -72,7 +72,7 @@ pub(crate) fn without(scope: Scope) -> Scopes {
     Scopes::all().iter().filter(|other| *other != scope).collect()
 }
 
-/// Sends JSON (or nothing) with a credential (or none).
+/// Sends JSON (or lines of it, where those are taken; or nothing) with a credential (or none).
 pub(crate) async fn ask(
     server: &Server,
     method: &str,
@@ -82,7 +82,8 @@ pub(crate) async fn ask(
 ) -> Reply {
     let mut headers = Vec::new();
     headers.extend(bearer.map(|bearer| ("authorization", bearer)));
-    headers.extend(body.map(|_| ("content-type", "application/json")));
+    let content_type = if path.ends_with("/bulk") { "application/x-ndjson" } else { "application/json" };
+    headers.extend(body.map(|_| ("content-type", content_type)));
     server.send(method, path, &headers, body.unwrap_or_default().as_bytes()).await
 }
 

@@ -74,6 +74,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
             (Some(json!({ "userId": "u", "itemIds": ["a"], "totalAmount": 1 })), Other::Own)
         }
         ("/v1", "POST", "/orders") => (Some(json!({ "reference": "A-1", "total": "1" })), Other::Own),
+        ("/v1", "POST", "/orders/bulk") => (Some(json!({ "reference": "A-3", "total": "1" })), Other::Own),
         ("/v1", "POST", "/redrives") => {
             (Some(json!({ "filter": { "all": true }, "reason": "x" })), Other::Own)
         }
