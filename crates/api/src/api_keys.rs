@@ -1,13 +1,14 @@
 //! API keys of the caller's tenant. Nobody makes or takes over a key that may do what they themselves may not.
 
 use crate::Api;
+use crate::changing::MaybeJson;
 use crate::cursor::{Purpose, Signer};
 use crate::object::{Object, Offences, typed};
 use crate::params::{NoParams, Params};
 use crate::problem::Failure;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::response::Response;
-use edge::{Caller, Json, RawBody, Refusal, Refused, Scope, Scopes};
+use edge::{Caller, Json, Refusal, Refused, Scope, Scopes};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use order_core::api_key::{ApiKey, ApiKeyAction, ApiKeyId, GRACE_MAX, GRACE_UNLESS_SAID, KeyText, NewApiKey};
@@ -29,23 +30,6 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyId {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(text) = path.map_err(|_| Rejection::ApiKeyUnknown)?;
         Ok(Self(ApiKeyId::parse(&text).ok_or(Rejection::ApiKeyUnknown)?))
-    }
-}
-
-/// A JSON body that may be left out.
-pub(crate) struct MaybeJson(Option<Value>);
-
-impl<S: Send + Sync> FromRequest<S> for MaybeJson {
-    type Rejection = Refused;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
-        if request.headers().contains_key(header::CONTENT_TYPE) {
-            return Json::from_request(request, state).await.map(|Json(body)| Self(Some(body)));
-        }
-        match RawBody::from_request(request, state).await? {
-            RawBody(body) if body.is_empty() => Ok(Self(None)),
-            RawBody(_) => Err(Refusal::MediaTypeUnsupported.into()),
-        }
     }
 }
 
@@ -146,7 +130,7 @@ pub(crate) async fn rotate(
     _: NoParams,
     MaybeJson(body): MaybeJson,
 ) -> Result<Response, Failure> {
-    let grace = body.as_ref().map(read_grace).transpose()?.unwrap_or(GRACE_UNLESS_SAID);
+    let grace = read_grace(&body)?;
     let found = find(&api, &caller, key_id).await?;
     // Whoever gets the secret can do what the key may. Scopes of a key never change, so this holds when it is rotated.
     may_grant(&caller, Scopes::parse(&found.scopes))?;

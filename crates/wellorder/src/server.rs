@@ -11,8 +11,8 @@ use crate::shutdown::{Signals, Stop};
 use crate::{banner, serve, telemetry, wire_up};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
-use order_core::journal::Cursor;
 use order_core::App;
+use order_core::journal::Cursor;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,14 +77,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     }
     tasks.spawn(served(edge::serve(listener, router.clone(), guard, stop.subscribe(), drain)));
     banner::show(
-        &banner::Started {
-            mode,
-            settings: &settings,
-            address,
-            ops_address,
-            ephemeral,
-            opened: &opened,
-        },
+        &banner::Started { mode, settings: &settings, address, ops_address, ephemeral, opened: &opened },
         out,
     )?;
     if demo {

@@ -82,7 +82,13 @@ pub(crate) async fn ask(
 ) -> Reply {
     let mut headers = Vec::new();
     headers.extend(bearer.map(|bearer| ("authorization", bearer)));
-    let content_type = if path.ends_with("/bulk") { "application/x-ndjson" } else { "application/json" };
+    let content_type = match method {
+        "PATCH" => "application/merge-patch+json",
+        _ if path.ends_with("/bulk") => "application/x-ndjson",
+        _ => "application/json",
+    };
+    // Whatever version it has.
+    headers.extend((method == "PATCH").then_some(("if-match", "*")));
     headers.extend(body.map(|_| ("content-type", content_type)));
     server.send(method, path, &headers, body.unwrap_or_default().as_bytes()).await
 }

@@ -29,6 +29,8 @@ enum Other {
 /// Things of the tenant `acme`.
 struct Things {
     order_id: String,
+    /// Another, to be withdrawn and erased.
+    spare_id: String,
     number: i64,
     redrive_id: String,
     key_id: String,
@@ -44,11 +46,13 @@ async fn things(server: &Server) -> Things {
     made("/oscarps/orders", r#"{"orderId": "A-2", "customer": "c", "total": 1}"#).await;
     let parspec = made("/parspec/orders", r#"{"userId": "u", "itemIds": ["a"], "totalAmount": 1}"#).await;
     let order = made("/v1/orders", r#"{"reference": "A-1", "total": "1"}"#).await;
+    let spare = made("/v1/orders", r#"{"reference": "A-4", "total": "1"}"#).await;
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
     let key = made("/v1/keys", r#"{"name": "k", "scopes": ["keys:admin"]}"#).await;
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
     Things {
         order_id: text(&order, "order_id"),
+        spare_id: text(&spare, "order_id"),
         number: parspec["order"]["id"].as_i64().unwrap(),
         redrive_id: text(&redrive, "redrive_id"),
         key_id: text(&key, "key_id"),
@@ -57,9 +61,10 @@ async fn things(server: &Server) -> Things {
 
 /// A request that succeeds for who may make it. A route without one here is a hole in the matrix.
 fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
+    let ends = route.path.ends_with("/withdrawals") || route.path.ends_with("/erasures");
     let path = route
         .path
-        .replace("{order_id}", &things.order_id)
+        .replace("{order_id}", if ends { &things.spare_id } else { &things.order_id })
         .replace("{orderId}", "A-2")
         .replace("{id}", &things.number.to_string())
         .replace("{redrive_id}", &things.redrive_id)
@@ -75,6 +80,14 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         }
         ("/v1", "POST", "/orders") => (Some(json!({ "reference": "A-1", "total": "1" })), Other::Own),
         ("/v1", "POST", "/orders/bulk") => (Some(json!({ "reference": "A-3", "total": "1" })), Other::Own),
+        ("/v1", "PATCH", "/orders/{order_id}") => (Some(json!({ "customer": "c-2" })), Other::NotFound),
+        ("/v1", "POST", "/orders/{order_id}/withdrawals") => {
+            (Some(json!({ "reason": "x" })), Other::NotFound)
+        }
+        ("/v1", "POST", "/orders/{order_id}/shipments" | "/orders/{order_id}/deliveries") => {
+            (Some(json!({})), Other::NotFound)
+        }
+        ("/v1", "POST", "/orders/{order_id}/erasures") => (None, Other::NotFound),
         ("/v1", "POST", "/redrives") => {
             (Some(json!({ "filter": { "all": true }, "reason": "x" })), Other::Own)
         }
