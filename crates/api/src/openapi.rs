@@ -3,7 +3,7 @@
 use crate::schema::Problem;
 use crate::{
     bulk, create, erase, events, facts, followers, health, list, meters, order, problem, redrives, revise,
-    timeline,
+    timeline, work,
 };
 use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
@@ -22,6 +22,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
         create::create, bulk::bulk, list::list, order::get, order::events, list::parked, events::feed,
         revise::revise, facts::withdraw, facts::ship, facts::deliver, erase::erase, timeline::timeline,
         redrives::start, redrives::get, redrives::items,
+        work::claim, work::heartbeat, work::finish,
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
         health::live, health::ready, meters::metrics,
     ),
@@ -29,6 +30,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
     tags(
         (name = "orders", description = "Orders: taken in once, worked on, shown"),
         (name = "events", description = "The journal: everything that happened, in order"),
+        (name = "work", description = "Work for workers outside, under leases"),
         (name = "operations", description = "Followers, parked orders, health"),
     )
 )]
@@ -41,9 +43,9 @@ const DESCRIPTION: &str = "Amounts are decimal strings; times are RFC 3339 in UT
 
 /// What clients send, and may not add to.
 #[rustfmt::skip]
-const STRICT: [&str; 9] = [
+const STRICT: [&str; 13] = [
     "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
-    "Replay",
+    "Replay", "Claim", "Heartbeat", "WorkResult", "WorkResults",
 ];
 
 /// Operations whose body may be left out.

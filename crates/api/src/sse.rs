@@ -242,7 +242,8 @@ mod tests {
     use testkit::{ManualClock, MemoryStorage, SeededIds};
 
     async fn stream(app: &Arc<App>, whose: &str) -> Stream {
-        let api = Api::new(Arc::clone(app), None, Streams::default());
+        let api =
+            Api::new(Arc::clone(app), None, order_core::lease::LeasePolicy::default(), Streams::default());
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);
         Stream {

@@ -170,8 +170,10 @@ fn background(
     stop: &Stop,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
-    if settings.has_role(Role::Worker) {
-        tasks.spawn(wire_up::worker(settings, app)?.run(stop.subscribe(), settings.shutdown_drain));
+    if settings.has_role(Role::Worker)
+        && let Some(worker) = wire_up::worker(settings, app)?
+    {
+        tasks.spawn(worker.run(stop.subscribe(), settings.shutdown_drain));
     }
     if settings.has_role(Role::Relay)
         && let Some(follower) = wire_up::ndjson_follower(settings, app)?

@@ -2,12 +2,14 @@
 
 use crate::config::{Limits, Role, Settings};
 use crate::system::{SystemClock, SystemIds};
+use crate::wire_up;
 use anyhow::Context;
 use axum::Router;
 use edge::Guard;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
+use order_core::lease::LeasePolicy;
 use order_core::ports::Storage;
 use order_core::trace::Tracer;
 use order_core::{App, TenantId};
@@ -75,6 +77,7 @@ pub(crate) fn main_router(
             readers_max: settings.feed_readers_max,
             bulks_max: settings.limits.bulk_requests_max,
         },
+        lease: wire_up::lease_policy(settings),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
@@ -102,6 +105,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>) -> Router {
         root_taken: false,
         serves_metrics: false,
         streams: api::Streams::default(),
+        lease: wire_up::lease_policy(settings),
     };
     api::router(Arc::clone(app), guard, options)
 }
@@ -132,6 +136,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
         root_taken: false,
         serves_metrics: false,
         streams: api::Streams::default(),
+        lease: LeasePolicy::default(),
     };
     let router = api::router(app, Arc::clone(&guard), options);
     let listener = listen(address, "the argument").await?;

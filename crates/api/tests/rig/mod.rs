@@ -14,6 +14,7 @@ use edge::{Guard, Limits};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use order_core::lane::LanePolicy;
+use order_core::lease::LeasePolicy;
 use order_core::ports::Storage;
 use order_core::process::{Worker, WorkerPolicy};
 use order_core::{App, OrderId, TenantId};
@@ -111,8 +112,14 @@ impl Rig {
         let ids = SeededIds::new(1);
         let app = App::start(port, clock.clone(), ids.clone(), LanePolicy::default());
         let gate = Arc::new(edge::Open::new(tenant));
-        let streams = api::Streams::default();
-        let mut options = Options { gate, metrics: None, root_taken: false, serves_metrics: false, streams };
+        let mut options = Options {
+            gate,
+            metrics: None,
+            root_taken: false,
+            serves_metrics: false,
+            lease: LeasePolicy::default(),
+            streams: api::Streams::default(),
+        };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));
         let router = api::router(Arc::clone(&app), guard, options);

@@ -3,6 +3,7 @@
 
 mod apply;
 mod fixture;
+mod listing;
 mod read;
 mod redrive;
 mod state;

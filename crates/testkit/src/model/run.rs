@@ -147,6 +147,7 @@ impl Run {
                 }))
             }
             Op::Claim { count, lapses_max } => Command::Claim(Claim {
+                tenant: None,
                 tokens: (0..*count).map(|_| LeaseToken(self.ids.uuid_v4())).collect(),
                 event_ids: (0..*count).map(|_| self.event_id()).collect(),
                 now,

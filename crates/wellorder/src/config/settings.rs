@@ -141,6 +141,8 @@ pub(crate) enum ProcessorKind {
     Simulate,
     /// Posts the order to a URL.
     Http,
+    /// Nobody here: workers outside claim it over HTTP.
+    Pull,
 }
 
 /// The simulated processor.

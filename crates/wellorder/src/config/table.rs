@@ -187,8 +187,10 @@ pub(super) static SETTINGS: &[Setting] = &[
         "processor",
         Is("simulate"),
         Word {
-            words: &["simulate", "http"],
-            set: |s, place| s.processor = [ProcessorKind::Simulate, ProcessorKind::Http][place],
+            words: &["simulate", "http", "pull"],
+            set: |s, place| {
+                s.processor = [ProcessorKind::Simulate, ProcessorKind::Http, ProcessorKind::Pull][place];
+            },
         },
         "who does the work of an order",
     ),
