@@ -139,7 +139,7 @@ pub(crate) async fn finish(
 ) -> Result<Response, Failure> {
     let signer = Signer::new(api.app.storage.install(), &caller.tenant);
     let mut offences = Offences::default();
-    let Some(results) = body.get("work") else {
+    let Some(results) = body.get("results") else {
         let result = read_result(&body, "", &signer, &mut offences);
         offences.settle()?;
         let (held, processed) =
@@ -147,7 +147,7 @@ pub(crate) async fn finish(
         let order = api.app.finish(held, processed, &api.lease).await?;
         return Ok(create::answer(&api, &caller, StatusCode::OK, &order));
     };
-    Object::read(&body, "", &["work"], &mut offences);
+    Object::read(&body, "", &["results"], &mut offences);
     let results = read_results(results, &signer, &mut offences);
     offences.settle()?;
     let ended = api.app.finish_all(&results, &api.lease).await;
@@ -160,7 +160,7 @@ pub(crate) async fn finish(
     {
         return Err(error.into());
     }
-    Ok(edge::respond::json(StatusCode::OK, json!({ "work": shown }).to_string()))
+    Ok(edge::respond::json(StatusCode::OK, json!({ "results": shown }).to_string()))
 }
 
 fn show_end(api: &Api, signer: &Signer<'_>, held: &Held, ended: &Result<Order, Error>) -> Value {
@@ -220,14 +220,15 @@ fn read_token(token: &Value, at: String, signer: &Signer<'_>, offences: &mut Off
 }
 
 fn read_results(results: &Value, signer: &Signer<'_>, offences: &mut Offences) -> Vec<(Held, Processed)> {
-    let Some(results) = typed(results.as_array(), || "/work".to_owned(), "must be an array", offences) else {
+    let Some(results) = typed(results.as_array(), || "/results".to_owned(), "must be an array", offences)
+    else {
         return Vec::new();
     };
     if !is_batch(results.len()) {
-        offences.refused("/work", "range", format!("must be 1 to {WORK_MAX} results"));
+        offences.refused("/results", "range", format!("must be 1 to {WORK_MAX} results"));
         return Vec::new();
     }
-    let read = |(index, result)| read_result(result, &format!("/work/{index}"), signer, offences);
+    let read = |(index, result)| read_result(result, &format!("/results/{index}"), signer, offences);
     results.iter().enumerate().filter_map(read).collect()
 }
 

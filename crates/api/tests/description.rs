@@ -83,8 +83,9 @@ async fn replies_have_the_members_that_are_described() {
         fits(&document, &json!({ "$ref": "#/components/schemas/BulkAnswer" }), &answer, "BulkAnswer");
     }
     let claimed = rig.post("/v1/work/claim", "{}").await.json();
-    let token = claimed["work"][0]["token"].as_str().unwrap().to_owned();
-    let finish = json!({ "work": [{ "token": token, "outcome": "done" }] });
+    // Of the order that nothing else happens to here.
+    let token = claimed["work"][1]["token"].as_str().unwrap().to_owned();
+    let finish = json!({ "results": [{ "token": token, "outcome": "done" }] });
     for (schema, reply) in [
         ("Order", rig.get(&format!("/v1/orders/{id}")).await.json()),
         ("OrderList", rig.get("/v1/orders").await.json()),

@@ -126,7 +126,7 @@ async fn results_may_come_together() {
     }
     let work = claim(&rig, "{}").await;
     finish(&rig, &work[0], json!({"outcome": "done"})).await;
-    let results = json!({"work": [
+    let results = json!({"results": [
         {"token": work[0]["token"], "outcome": "done"},
         {"token": work[1]["token"], "outcome": "done"},
         {"token": work[2]["token"], "outcome": "park", "error": "never"},
@@ -134,11 +134,12 @@ async fn results_may_come_together() {
     let said = rig.post("/v1/work/finish", &results.to_string()).await;
     assert_eq!(said.status, 200, "{}", said.text);
     let ended = said.json();
-    let result = |index: usize| json!([ended["work"][index]["result"], ended["work"][index]["processing"]]);
+    let result =
+        |index: usize| json!([ended["results"][index]["result"], ended["results"][index]["processing"]]);
     assert_eq!(result(0), json!(["lease-lost", null]));
     assert_eq!(result(1), json!(["finished", "done"]));
     assert_eq!(result(2), json!(["finished", "parked"]));
-    assert_eq!(ended["work"][1]["order_id"], work[1]["order_id"]);
+    assert_eq!(ended["results"][1]["order_id"], work[1]["order_id"]);
 }
 
 #[tokio::test]
@@ -193,12 +194,12 @@ async fn bodies_are_strict() {
             422,
             &["/retry_after_seconds range"],
         ),
-        ("finish", json!({"work": []}), 422, &["/work range"]),
+        ("finish", json!({"results": []}), 422, &["/results range"]),
         (
             "finish",
-            json!({"work": [{"token": token, "outcome": "x"}], "a": 1}),
+            json!({"results": [{"token": token, "outcome": "x"}], "a": 1}),
             400,
-            &["/a unknown-field", "/work/0/outcome form"],
+            &["/a unknown-field", "/results/0/outcome form"],
         ),
     ] {
         let said = rig.post(&format!("/v1/work/{path}"), &body.to_string()).await;

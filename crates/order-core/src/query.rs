@@ -168,7 +168,7 @@ pub struct OrderDossier {
     pub events: Vec<Event>,
     /// Its work row.
     pub work: Option<Work>,
-    /// Whether a look-up by its id leads to it.
+    /// Whether look-ups by its id, its reference, its customer and its source lead to it.
     pub found: bool,
 }
 

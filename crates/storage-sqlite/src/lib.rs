@@ -318,8 +318,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
-        let ids = Arc::clone(&self.ids);
-        self.readers.with(move |conn| auditing::dossiers(conn, &ids, shard, after, limit)).await
+        let (ids, terms) = (Arc::clone(&self.ids), Arc::clone(&self.terms));
+        self.readers.with(move |conn| auditing::dossiers(conn, &ids, &terms, shard, after, limit)).await
     }
 
     async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {

@@ -103,7 +103,7 @@ pub enum WorkOutcome {
 pub struct WorkResults {
     /// How each ended.
     #[schema(min_items = 1, max_items = 100)]
-    pub work: Vec<WorkResult>,
+    pub results: Vec<WorkResult>,
 }
 
 /// One result, or several.
@@ -131,7 +131,7 @@ impl PartialSchema for Finish {
 #[derive(ToSchema)]
 pub struct EndedList {
     /// In the order in which they were given.
-    pub work: Vec<Ended>,
+    pub results: Vec<Ended>,
 }
 
 /// What became of one.

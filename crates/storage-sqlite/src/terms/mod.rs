@@ -173,6 +173,21 @@ impl Terms {
         }
     }
 
+    /// Whether every text of an order leads to it; for audits.
+    pub(crate) fn lead_to(&self, conn: &Connection, order: &Order) -> rusqlite::Result<bool> {
+        let mut loose = conn.prepare_cached("SELECT 1 FROM term_loose WHERE entry = ?1")?;
+        for entry in entry::of(order) {
+            // In this order: what left the memory is in a run.
+            let leads = !self.waiting(conn, &entry, &entry, 1)?.is_empty()
+                || loose.exists([&entry])?
+                || walk::run_holds(conn, run_of(conn, order.number)?, &entry)?;
+            if !leads {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Waiting entries that begin with `beginning`, from `from` on, at most `limit`, in order.
     fn waiting(
         &self,

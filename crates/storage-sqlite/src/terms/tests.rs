@@ -135,6 +135,26 @@ fn what_was_not_written_is_read_again() {
 }
 
 #[test]
+fn an_audit_sees_that_a_text_leads_nowhere() {
+    let mut bed = Bed::new();
+    bed.accept(RUN + 5);
+    while bed.write(5_000) {}
+    let sql = "UPDATE orders SET order_id = zeroblob(16), digest = zeroblob(32), cause = zeroblob(16)";
+    bed.conn.execute(sql, []).unwrap();
+    let order = |number| crate::apply::load_number(&bed.conn, number).unwrap().unwrap().0;
+    assert!(
+        [1, 77, RUN_ORDERS, RUN_ORDERS + 5]
+            .map(order)
+            .iter()
+            .all(|order| bed.terms.lead_to(&bed.conn, order).unwrap())
+    );
+    bed.conn.execute("DELETE FROM term_blocks", []).unwrap();
+    let found = [1, 77, RUN_ORDERS, RUN_ORDERS + 5]
+        .map(|number| bed.terms.lead_to(&bed.conn, &order(number)).unwrap());
+    assert_eq!(found, [false; 4]);
+}
+
+#[test]
 fn what_is_erased_is_nowhere() {
     let mut bed = Bed::new();
     bed.accept(RUN);

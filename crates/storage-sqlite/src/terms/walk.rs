@@ -116,6 +116,11 @@ fn loose(conn: &Connection, beginning: &[u8], from: &[u8], limit: usize) -> rusq
     Ok(entries)
 }
 
+/// Whether an entry is in a run.
+pub(super) fn run_holds(conn: &Connection, run: i64, entry: &[u8]) -> rusqlite::Result<bool> {
+    Ok(RunCursor::at(conn, run, entry)?.next(conn)?.is_some_and(|found| found == entry))
+}
+
 /// A place in a run.
 struct RunCursor {
     run: i64,
