@@ -4,11 +4,14 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
-use order_core::Rejection;
 use order_core::ids::TenantId;
 use order_core::journal::Cursor;
+use order_core::listing::{SearchField, SearchPlace};
+use order_core::pull::Held;
 use order_core::query::Install;
+use order_core::{LeaseToken, OrderId, Rejection};
 use sha2::Sha256;
+use uuid::Uuid;
 
 /// The form of cursors that this version makes.
 const VERSION: u8 = 1;
@@ -24,6 +27,12 @@ pub(crate) enum Purpose {
     Journal,
     /// A page of orders.
     Orders,
+    /// A page of a search.
+    Search,
+    /// How far a reader of changed orders has come.
+    Changes,
+    /// A piece of work in the hands of a worker outside.
+    Work,
     /// A page of a redrive's results.
     RedriveItems,
     /// A page of API keys.
@@ -35,36 +44,56 @@ impl Purpose {
         match self {
             Self::Journal => "journal",
             Self::Orders => "orders",
+            Self::Search => "search",
+            Self::Changes => "changes",
+            Self::Work => "work",
             Self::RedriveItems => "redrive-items",
             Self::ApiKeys => "api-keys",
         }
     }
 }
 
-/// Makes and reads the cursors of one tenant.
+/// Makes and reads the cursors of one tenant, and the tokens of its work.
 pub(crate) struct Signer<'a> {
     install: &'a Install,
     tenant: &'a TenantId,
+    filters: String,
 }
 
 impl<'a> Signer<'a> {
     pub(crate) fn new(install: &'a Install, tenant: &'a TenantId) -> Self {
-        Self { install, tenant }
+        Self { install, tenant, filters: String::new() }
+    }
+
+    /// A signer of cursors that are good with these filters alone.
+    #[must_use]
+    pub(crate) fn with_filters(self, filters: String) -> Self {
+        Self { filters, ..self }
     }
 
     /// A place in the journal.
     pub(crate) fn journal(&self, cursor: &Cursor) -> String {
+        self.positions(Purpose::Journal, cursor)
+    }
+
+    /// A place in every shard.
+    pub(crate) fn positions(&self, purpose: Purpose, cursor: &Cursor) -> String {
         let mut payload = Vec::with_capacity(8 + 3 * cursor.positions.len());
         push_varint(&mut payload, u64::from(cursor.epoch));
         for position in &cursor.positions {
             push_varint(&mut payload, *position);
         }
-        self.sign(Purpose::Journal, &payload)
+        self.sign(purpose, &payload)
     }
 
     /// Reads what [`Signer::journal`] made. Whether the journal can be read on from there is another question.
     pub(crate) fn read_journal(&self, text: &str) -> Result<Cursor, Rejection> {
-        let payload = self.verify(Purpose::Journal, text)?;
+        self.read_positions(Purpose::Journal, text)
+    }
+
+    /// Reads what [`Signer::positions`] made.
+    pub(crate) fn read_positions(&self, purpose: Purpose, text: &str) -> Result<Cursor, Rejection> {
+        let payload = self.verify(purpose, text)?;
         let mut numbers = read_varints(&payload).ok_or(Rejection::CursorInvalid)?.into_iter();
         let epoch =
             numbers.next().and_then(|epoch| u32::try_from(epoch).ok()).ok_or(Rejection::CursorInvalid)?;
@@ -85,6 +114,52 @@ impl<'a> Signer<'a> {
             Some([place]) => Ok(*place),
             _ => Err(Rejection::CursorInvalid),
         }
+    }
+
+    /// A place in a search.
+    pub(crate) fn search(&self, place: &SearchPlace) -> String {
+        let field = match place.field {
+            SearchField::Id => 0,
+            SearchField::Reference => 1,
+            SearchField::Customer => 2,
+        };
+        let mut payload = vec![field];
+        payload.extend_from_slice(&place.number.to_be_bytes());
+        payload.extend_from_slice(place.value.as_bytes());
+        self.sign(Purpose::Search, &payload)
+    }
+
+    /// Reads what [`Signer::search`] made.
+    pub(crate) fn read_search(&self, text: &str) -> Result<SearchPlace, Rejection> {
+        let payload = self.verify(Purpose::Search, text)?;
+        let (field, rest) = payload.split_first().ok_or(Rejection::CursorInvalid)?;
+        let field = match field {
+            0 => SearchField::Id,
+            1 => SearchField::Reference,
+            2 => SearchField::Customer,
+            _ => return Err(Rejection::CursorInvalid),
+        };
+        let (number, value) = rest.split_first_chunk().ok_or(Rejection::CursorInvalid)?;
+        let value = String::from_utf8(value.to_vec()).map_err(|_| Rejection::CursorInvalid)?;
+        Ok(SearchPlace { field, value, number: i64::from_be_bytes(*number) })
+    }
+
+    /// The token of a piece of work. Whoever has it may end the work; nobody can guess one, or use another tenant's.
+    pub(crate) fn work(&self, held: &Held) -> String {
+        let mut payload = held.order_id.0.as_bytes().to_vec();
+        payload.extend_from_slice(held.token.0.as_bytes());
+        payload.extend_from_slice(&held.attempt.to_be_bytes());
+        self.sign(Purpose::Work, &payload)
+    }
+
+    /// Reads what [`Signer::work`] made; `None` for anything else.
+    pub(crate) fn read_work(&self, text: &str) -> Option<Held> {
+        let payload = self.verify(Purpose::Work, text).ok()?;
+        let (order_id, rest) = payload.split_first_chunk()?;
+        let (token, rest) = rest.split_first_chunk()?;
+        let attempt = u32::from_be_bytes(rest.try_into().ok()?);
+        let (order_id, token) = (Uuid::from_bytes(*order_id), Uuid::from_bytes(*token));
+        Some(Held { order_id: OrderId(order_id), token: LeaseToken(token), attempt })
     }
 
     pub(crate) fn sign(&self, purpose: Purpose, payload: &[u8]) -> String {
@@ -116,7 +191,8 @@ impl<'a> Signer<'a> {
         let mut key = [0_u8; 64];
         key[..self.install.cursor_key.len()].copy_from_slice(&self.install.cursor_key);
         let mut mac = <Hmac<Sha256> as KeyInit>::new(&key.into());
-        for part in [purpose.name().as_bytes(), self.tenant.as_str().as_bytes(), payload] {
+        let bound = [purpose.name(), self.tenant.as_str(), self.filters.as_str()].map(str::as_bytes);
+        for part in bound.into_iter().chain([payload]) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
@@ -156,7 +232,6 @@ fn read_varints(bytes: &[u8]) -> Option<Vec<u64>> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use uuid::Uuid;
 
     fn install(key: u8) -> Install {
         Install {
@@ -181,6 +256,39 @@ mod tests {
             let text = signer.place(Purpose::Orders, place);
             assert_eq!(signer.read_place(Purpose::Orders, &text), Ok(place));
         }
+    }
+
+    #[test]
+    fn a_cursor_is_good_with_the_filters_that_it_was_made_with() {
+        let (install, tenant) = (install(1), TenantId::default_tenant());
+        let of = |filters: &str| Signer::new(&install, &tenant).with_filters(filters.to_owned());
+        let text = of("a").place(Purpose::Orders, 300);
+        assert_eq!(of("a").read_place(Purpose::Orders, &text), Ok(300));
+        assert_eq!(of("b").read_place(Purpose::Orders, &text), Err(Rejection::CursorInvalid));
+        assert_eq!(of("").read_place(Purpose::Orders, &text), Err(Rejection::CursorInvalid));
+    }
+
+    #[test]
+    fn places_of_searches_and_tokens_come_back_as_they_were() {
+        let (install, tenant) = (install(1), TenantId::default_tenant());
+        let signer = Signer::new(&install, &tenant);
+        for field in [SearchField::Id, SearchField::Reference, SearchField::Customer] {
+            for (value, number) in [("", i64::MIN), ("é-1", 17), ("x", i64::MAX)] {
+                let place = SearchPlace { field, value: value.to_owned(), number };
+                assert_eq!(signer.read_search(&signer.search(&place)), Ok(place));
+            }
+        }
+        let held = Held {
+            order_id: OrderId(Uuid::from_u128(1)),
+            token: LeaseToken(Uuid::from_u128(2)),
+            attempt: u32::MAX,
+        };
+        let token = signer.work(&held);
+        assert_eq!(signer.read_work(&token), Some(held));
+        let other = TenantId::new("other").unwrap();
+        assert_eq!(Signer::new(&install, &other).read_work(&token), None, "another tenant's");
+        assert_eq!(signer.read_work(&signer.place(Purpose::Orders, 1)), None, "a cursor");
+        assert_eq!(signer.read_work(""), None);
     }
 
     #[test]

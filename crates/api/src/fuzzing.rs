@@ -68,6 +68,7 @@ impl Default for Cursors {
             shards: 3,
             epoch: 1,
             cursor_key: [7; 32],
+            key_pepper: order_core::Pepper::new([7; 32]),
             schema_version: 1,
         };
         Self(install, TenantId::default_tenant())

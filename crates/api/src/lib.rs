@@ -36,6 +36,7 @@ mod revise;
 pub mod schema;
 mod sse;
 mod timeline;
+mod work;
 
 pub use carry_out::resume_redrives;
 pub use problem::style;
@@ -45,6 +46,7 @@ use axum::routing::get;
 use edge::{Declared, Gate, Guard, Mount, Need, Routes, Scope};
 use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
+use order_core::lease::LeasePolicy;
 use order_core::state::ChangeName;
 use order_core::{App, Pepper};
 use std::sync::Arc;
@@ -67,6 +69,8 @@ pub struct Options {
     pub root_taken: bool,
     /// Whether `/metrics` is served here.
     pub serves_metrics: bool,
+    /// How work is leased and retried that workers outside do.
+    pub lease: LeasePolicy,
     /// How many streams there may be.
     pub streams: Streams,
 }
@@ -91,6 +95,7 @@ pub(crate) struct Api {
     pub(crate) app: Arc<App>,
     pub(crate) pepper: Pepper,
     pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) lease: LeasePolicy,
     /// Room for readers of the feed.
     pub(crate) readers: Arc<Semaphore>,
     /// Room for bulk requests.
@@ -98,15 +103,16 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    fn new(app: Arc<App>, pepper: Pepper, metrics: Option<PrometheusHandle>, streams: Streams) -> Arc<Self> {
+    fn new(
+        app: Arc<App>,
+        pepper: Pepper,
+        metrics: Option<PrometheusHandle>,
+        lease: LeasePolicy,
+        streams: Streams,
+    ) -> Arc<Self> {
         let room = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self {
-            app,
-            pepper,
-            metrics,
-            readers: room(streams.readers_max),
-            bulks: room(streams.bulks_max),
-        })
+        let (readers, bulks) = (room(streams.readers_max), room(streams.bulks_max));
+        Arc::new(Self { app, pepper, metrics, lease, readers, bulks })
     }
 }
 
@@ -114,7 +120,7 @@ impl Api {
 pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
     sse::describe();
-    let api = Api::new(app, options.pepper, metrics, options.streams);
+    let api = Api::new(app, options.pepper, metrics, options.lease, options.streams);
     let routes = v1_routes(options.gate);
     let document = openapi::document(routes.declared());
     let v1 = edge::mount(
@@ -143,7 +149,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
 pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHandle>) -> Router {
     let serves_metrics = metrics.is_some();
     // Nobody logs in here, so nothing is hashed.
-    let api = Api::new(app, Pepper::new([0; 32]), metrics, Streams::default());
+    let api = Api::new(app, Pepper::new([0; 32]), metrics, LeasePolicy::default(), Streams::default());
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
 }
 
@@ -158,6 +164,7 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const KEYS: Need = Need::Scope(Scope::KeysAdmin);
     const FOLLOWERS: Need = Need::Scope(Scope::FollowersWrite);
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
+    const WORK: Need = Need::Scope(Scope::WorkClaim);
     let routes = Routes::new(gate)
         .route(Method::GET, "/orders", READ, list::list)
         .route(Method::POST, "/orders", Need::Scope(Scope::OrdersWrite), create::create)
@@ -166,6 +173,9 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::GET, "/orders/{order_id}/events", READ, order::events)
         .route(Method::GET, "/orders/{order_id}/timeline", READ, timeline::timeline)
         .route(Method::GET, "/parked", READ, list::parked)
+        .route(Method::POST, "/work/claim", WORK, work::claim)
+        .route(Method::POST, "/work/heartbeat", WORK, work::heartbeat)
+        .route(Method::POST, "/work/finish", WORK, work::finish)
         .route(Method::GET, "/events", Need::Scope(Scope::EventsRead), events::feed)
         .route(Method::GET, "/redrives/{redrive_id}", REDRIVE, redrives::get)
         .route(Method::GET, "/redrives/{redrive_id}/items", REDRIVE, redrives::items)

@@ -3,7 +3,7 @@
 use crate::schema::Problem;
 use crate::{
     api_keys, bulk, create, erase, events, facts, followers, health, list, meters, order, problem, redrives,
-    revise, timeline,
+    revise, timeline, work,
 };
 use edge::{Declared, Need};
 use http::Method;
@@ -25,6 +25,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
         create::create, bulk::bulk, list::list, order::get, order::events, list::parked, events::feed,
         revise::revise, facts::withdraw, facts::ship, facts::deliver, erase::erase, timeline::timeline,
         redrives::start, redrives::get, redrives::items,
+        work::claim, work::heartbeat, work::finish,
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
         api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
         health::live, health::ready, meters::metrics,
@@ -34,6 +35,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
         (name = "orders", description = "Orders: taken in once, worked on, shown"),
         (name = "events", description = "The journal: everything that happened, in order"),
         (name = "keys", description = "API keys: who may call, and do what"),
+        (name = "work", description = "Work for workers outside, under leases"),
         (name = "operations", description = "Followers, parked orders, health"),
     )
 )]
@@ -50,9 +52,9 @@ const LOGIN: &str = "An API key (`wo_…`) or a JSON Web Token of an issuer that
 
 /// What clients send, and may not add to.
 #[rustfmt::skip]
-const STRICT: [&str; 11] = [
+const STRICT: [&str; 15] = [
     "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
-    "Replay", "NewKey", "Rotation",
+    "Replay", "Claim", "Heartbeat", "WorkResult", "WorkResults", "NewKey", "Rotation",
 ];
 
 /// Operations whose body may be left out.

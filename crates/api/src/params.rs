@@ -5,7 +5,7 @@ use crate::problem::{Failure, INVALID_PARAMETER, Offence, Problem, cursor_refuse
 use axum::extract::{FromRequestParts, Query, RawPathParams};
 use http::request::Parts;
 use order_core::ids::check_text;
-use order_core::{Error, Fault};
+use order_core::{Error, Fault, Rejection, Timestamp};
 use std::convert::Infallible;
 use uuid::Uuid;
 
@@ -119,8 +119,30 @@ impl Reader {
 
     /// Where the page begins, from the parameter `after`.
     pub(crate) fn place(&self, signer: &Signer<'_>, purpose: Purpose) -> Result<Option<u64>, Failure> {
-        let place = self.get("after").map(|text| signer.read_place(purpose, text));
-        place.transpose().map_err(after_refused)
+        self.after(|text| signer.read_place(purpose, text))
+    }
+
+    /// The parameter `after`, if it is given, as `read` reads it.
+    pub(crate) fn after<T>(
+        &self,
+        read: impl FnOnce(&str) -> Result<T, Rejection>,
+    ) -> Result<Option<T>, Failure> {
+        self.get("after").map(read).transpose().map_err(after_refused)
+    }
+
+    /// The moment that a parameter names (RFC 3339).
+    pub(crate) fn moment(&mut self, name: &str) -> Option<Timestamp> {
+        self.parsed(name, "must be an RFC 3339 date-time such as 2026-11-20T10:00:00Z", |text| {
+            Timestamp::parse(text).ok()
+        })
+    }
+
+    /// What the parameters ask for, those aside that say where a page begins and how long it is.
+    pub(crate) fn filters(&self) -> String {
+        let place = |name: &str| matches!(name, "limit" | "after" | "updated_since");
+        let mut filters: Vec<_> = self.params.0.iter().filter(|(name, _)| !place(name)).collect();
+        filters.sort();
+        filters.into_iter().map(|(name, value)| format!("{name}={}:{value};", value.len())).collect()
     }
 
     /// Fails when anything was found.

@@ -43,6 +43,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Prefer {
 }
 
 impl Prefer {
+    /// Until when the answer may wait, if it may.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.wait.map(|seconds| (Instant::now() + Duration::from_secs(seconds)).min(self.latest))
+    }
+
+    /// The reply, which tells whether it would have waited.
+    pub(crate) fn told(&self, response: Response) -> Response {
+        told(self.wait, response)
+    }
+
     /// The order once its processing has ended, or as it is when the wait is over.
     pub(crate) async fn settled(&self, app: &App, order: Order) -> Waited {
         let Some(seconds) = self.wait else { return Waited { order, applied: None } };
@@ -57,14 +67,18 @@ impl Prefer {
 
 impl Waited {
     /// The reply, which tells whether it was waited for.
-    pub(crate) fn told(&self, mut response: Response) -> Response {
-        if let Some(seconds) = self.applied
-            && let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}"))
-        {
-            response.headers_mut().insert(PREFERENCE_APPLIED, applied);
-        }
-        response
+    pub(crate) fn told(&self, response: Response) -> Response {
+        told(self.applied, response)
     }
+}
+
+fn told(applied: Option<u64>, mut response: Response) -> Response {
+    if let Some(seconds) = applied
+        && let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}"))
+    {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    response
 }
 
 /// The first preference `wait`, as all say; what is not understood is ignored.

@@ -6,6 +6,7 @@
 mod changes;
 pub mod keys;
 mod timeline;
+pub mod work;
 
 pub use changes::{Action, ActionName, Erasure, NewDelivery, NewShipment, NewWithdrawal, OrderPatch};
 pub use timeline::{
@@ -232,14 +233,17 @@ pub struct Line {
     pub amount: Money,
 }
 
-/// A page of orders, newest first.
+/// A page of orders.
 #[derive(ToSchema)]
 pub struct OrderList {
     /// The orders; may be empty although a next page exists.
     pub orders: Vec<Order>,
-    /// Give it as `after` to get the next page; `null` when this was the last.
+    /// Give it as `after`, with the same filters, to get the next page; `null` when this was the last. With
+    /// `updated_since` it is always there: give it as `updated_since` to hear of what changes from now on.
     #[schema(required)]
     pub next: Option<String>,
+    /// With `updated_since`: whether nothing that has changed is left.
+    pub up_to_date: Option<bool>,
 }
 
 /// Something that happened to an order. Readers ignore types and fields that they do not know.

@@ -242,7 +242,9 @@ mod tests {
     use testkit::{ManualClock, MemoryStorage, SeededIds};
 
     async fn stream(app: &Arc<App>, whose: &str) -> Stream {
-        let api = Api::new(Arc::clone(app), order_core::Pepper::new([0; 32]), None, Streams::default());
+        let pepper = order_core::Pepper::new([0; 32]);
+        let lease = order_core::lease::LeasePolicy::default();
+        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default());
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);
         Stream {

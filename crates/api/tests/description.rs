@@ -40,7 +40,7 @@ async fn every_operation_that_is_described_exists() {
         (&json!("wellorder"), &json!("Apache-2.0"))
     );
     let operations = operations(&document);
-    assert_eq!(operations.len(), 29);
+    assert_eq!(operations.len(), 32);
     let mut ids = BTreeSet::new();
     for (method, path) in operations {
         let operation = &document["paths"][&path][&method];
@@ -86,6 +86,10 @@ async fn replies_have_the_members_that_are_described() {
     for answer in answers {
         fits(&document, &json!({ "$ref": "#/components/schemas/BulkAnswer" }), &answer, "BulkAnswer");
     }
+    let claimed = rig.post("/v1/work/claim", "{}").await.json();
+    // Of the order that nothing else happens to here.
+    let token = claimed["work"][1]["token"].as_str().unwrap().to_owned();
+    let finish = json!({ "results": [{ "token": token, "outcome": "done" }] });
     for (schema, reply) in [
         ("Order", rig.get(&format!("/v1/orders/{id}")).await.json()),
         ("OrderList", rig.get("/v1/orders").await.json()),
@@ -99,6 +103,10 @@ async fn replies_have_the_members_that_are_described() {
         ("FollowerList", rig.get("/v1/followers").await.json()),
         ("Redrive", job.json()),
         ("RedriveItemList", rig.get(&format!("{address}/items")).await.json()),
+        ("OrderList", rig.get("/v1/orders?updated_since=beginning").await.json()),
+        ("ClaimedWork", claimed),
+        ("Extended", rig.post("/v1/work/heartbeat", &json!({ "token": token }).to_string()).await.json()),
+        ("EndedList", rig.post("/v1/work/finish", &finish.to_string()).await.json()),
         ("DryRun", rig.post("/v1/redrives", r#"{"filter": {"all": true}, "dry_run": true}"#).await.json()),
         ("Problem", rig.get("/v1/orders?limit=0").await.json()),
         ("Problem", rig.post("/v1/orders", "{}").await.json()),
@@ -180,6 +188,10 @@ async fn what_clients_send_is_described_as_strict() {
         "NewRedrive",
         "RedriveFilter",
         "Replay",
+        "Claim",
+        "Heartbeat",
+        "WorkResult",
+        "WorkResults",
         "NewKey",
         "Rotation",
     ] {

@@ -49,6 +49,7 @@ async fn step(rig: &Rig, order: &Value, act: Act) {
 async fn claim_and_die(rig: &Rig, lapses_max: u32) {
     let ids = SeededIds::new(rig.clock.now().micros().unsigned_abs());
     let claim = Claim {
+        tenant: None,
         tokens: vec![LeaseToken(ids.uuid_v4())],
         event_ids: vec![EventId(ids.uuid_v7(rig.clock.now()))],
         now: rig.clock.now(),

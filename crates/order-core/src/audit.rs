@@ -15,6 +15,9 @@ const PAGE: u32 = 500;
 /// Findings that are listed; more are only counted.
 pub const FINDINGS_MAX: usize = 1_000;
 
+/// What is wrong with an order that is there and not found.
+const LOST: &str = "a look-up by its id, reference, customer or source does not lead to it";
+
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -95,7 +98,7 @@ async fn orders(
             check_identity(app.storage.install().shards, head.shard, &dossier.order, report);
             if !dossier.found {
                 let id = dossier.order.id.to_string();
-                report.add("ids", Some(head.shard), id, "a look-up by its id does not lead to it".to_owned());
+                report.add("ids", Some(head.shard), id, LOST.to_owned());
             }
             check_order(head, dossier, report);
         }

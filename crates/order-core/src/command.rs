@@ -199,6 +199,8 @@ pub struct Changed {
 /// See [`Command::Claim`].
 #[derive(Debug, Clone)]
 pub struct Claim {
+    /// Whose work; any when `None`.
+    pub tenant: Option<TenantId>,
     /// One fresh token for each piece of work that is wanted.
     pub tokens: Vec<LeaseToken>,
     /// One event id for each, for work that must be parked instead because its leases keep running out.
@@ -220,7 +222,7 @@ pub struct Claimed {
     pub parked: u32,
     /// How many had a lease that ran out.
     pub lapsed: u32,
-    /// When the next piece of work is due, if there is any that was not claimed.
+    /// When the next piece of work (of that tenant) is due, if there is any that was not claimed.
     pub next_due: Option<Timestamp>,
 }
 

@@ -4,8 +4,9 @@ use crate::api_key::{ApiKey, ApiKeyId};
 use crate::command::{Command, Reply};
 use crate::error::{Fault, Rejection};
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use crate::journal::{Event, Head, Mark};
+use crate::journal::{Cursor, Event, Head, Mark};
 use crate::lease::Leased;
+use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
 use crate::query::{
     Backlog, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact,
@@ -59,6 +60,19 @@ pub trait Storage: Send + Sync {
 
     /// A page of orders, newest first; scans at most [`crate::query::SCAN_MAX`] rows.
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault>;
+
+    /// A page of the orders that a text leads to; scans at most [`crate::query::SCAN_MAX`] rows.
+    async fn search(&self, search: &Search) -> Result<SearchPage, Fault>;
+
+    /// Orders that events behind `after` name, each once, as they are now; reads at most [`crate::query::SCAN_MAX`]
+    /// events. `query.before` is not looked at.
+    async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault>;
+
+    /// The place behind which the first event of each shard lies that happened at `moment` or later; before it, none did.
+    async fn place_of(&self, moment: crate::Timestamp) -> Result<Cursor, Fault>;
+
+    /// When the next work of a tenant is due, leased or not.
+    async fn next_due(&self, tenant: &TenantId) -> Result<Option<crate::Timestamp>, Fault>;
 
     /// How many parked orders a filter matches, counted up to [`crate::redrive::COUNT_MAX`].
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault>;

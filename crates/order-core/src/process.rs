@@ -2,10 +2,10 @@
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::command::{Claim, Claimed, Command, Heartbeat, Reply, Settle};
-use crate::error::{Error, Fault, Rejection};
+use crate::command::Claimed;
+use crate::error::{Error, Rejection};
 use crate::fault_point;
-use crate::ids::{EventId, LeaseToken, OrderId};
+use crate::ids::{LeaseToken, OrderId};
 use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::ports::{Processed, Processor};
 use crate::trace::{self, Attribute, Span, SpanName};
@@ -113,14 +113,11 @@ impl Worker {
         if held.is_empty() {
             return Ok(());
         }
-        let now = self.app.clock.now();
-        let heartbeat = Heartbeat { held, now, until: now.plus(self.policy.lease.lease) };
-        if let Reply::Extended { lost } = self.app.lanes.submit(Command::Heartbeat(heartbeat)).await? {
-            let held = self.held();
-            for token in lost {
-                if let Some((_, stop)) = held.get(&token) {
-                    stop.notify_one();
-                }
+        let (_, lost) = self.app.extend(held, self.policy.lease.lease).await?;
+        let held = self.held();
+        for token in lost {
+            if let Some((_, stop)) = held.get(&token) {
+                stop.notify_one();
             }
         }
         Ok(())
@@ -215,25 +212,14 @@ impl Worker {
 
     async fn give_back(self, order_id: OrderId, token: LeaseToken) {
         let now = self.app.clock.now();
-        if let Err(error) = self.submit_settle(order_id, token, Outcome::Release { at: now }, now).await {
+        if let Err(error) = self.app.settle(order_id, token, Outcome::Release { at: now }, now).await {
             tracing::warn!(%order_id, %error, "cannot give work back; its lease runs out by itself");
         }
     }
 
     async fn claim(&self, room: usize) -> Result<Claimed, Error> {
-        let now = self.app.clock.now();
-        let tokens = (0..room).map(|_| LeaseToken(self.app.ids.uuid_v4())).collect();
-        let event_ids = (0..room).map(|_| EventId(self.app.ids.uuid_v7(now))).collect();
         let policy = self.policy.lease;
-        let claim = Claim { tokens, event_ids, now, lease: policy.lease, lapses_max: policy.lapses_max };
-        match self.app.lanes.submit(Command::Claim(claim)).await? {
-            Reply::Claimed(claimed) => {
-                self.stats.lapsed.fetch_add(u64::from(claimed.lapsed), Ordering::Relaxed);
-                self.stats.parked.fetch_add(u64::from(claimed.parked), Ordering::Relaxed);
-                Ok(claimed)
-            }
-            other => Err(Fault::internal(format!("a claim was answered {other:?}")).into()),
-        }
+        self.app.claim(None, room, policy.lease, policy.lapses_max).await
     }
 
     /// One try, from the processor to its settlement, in the trace that its work was made in.
@@ -285,9 +271,8 @@ impl Worker {
             let now = self.app.clock.now();
             let outcome =
                 outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
-            let settled = self.submit_settle(leased.order.id, leased.token, outcome.clone(), now).await;
-            match settled {
-                Ok(()) => return self.count(&outcome, span),
+            match self.app.settle(leased.order.id, leased.token, outcome.clone(), now).await {
+                Ok(_) => return self.count(&outcome, span),
                 Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
                     return self.lost(leased.order.id, span);
                 }
@@ -305,26 +290,14 @@ impl Worker {
         }
     }
 
-    async fn submit_settle(
-        &self,
-        order_id: OrderId,
-        token: LeaseToken,
-        outcome: Outcome,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let event_id = EventId(self.app.ids.uuid_v7(now));
-        let settle = Settle { order_id, token, outcome, event_id, now, trace: trace::current() };
-        self.app.lanes.submit(Command::Settle(Box::new(settle))).await.map(drop)
-    }
-
     fn count(&self, outcome: &Outcome, span: &mut Span) {
-        let (counter, word) = match outcome {
-            Outcome::Done => (&self.stats.done, "done"),
-            Outcome::Retry { .. } => (&self.stats.failed, "failed"),
-            Outcome::Park { .. } => (&self.stats.parked, "parked"),
+        self.stats.count(outcome);
+        let word = match outcome {
+            Outcome::Done => "done",
+            Outcome::Retry { .. } => "failed",
+            Outcome::Park { .. } => "parked",
             Outcome::Release { .. } => return,
         };
-        counter.fetch_add(1, Ordering::Relaxed);
         span.say(|| Attribute::Outcome(word));
         if *outcome != Outcome::Done {
             span.fail();

@@ -44,6 +44,12 @@ pub struct OrderQuery {
     pub withdrawn: Option<bool>,
     /// Only of this customer.
     pub customer: Option<String>,
+    /// Only accepted at this moment or later.
+    pub accepted_from: Option<Timestamp>,
+    /// Only accepted before this moment.
+    pub accepted_to: Option<Timestamp>,
+    /// Only orders whose last error contains this text.
+    pub error_contains: Option<String>,
     /// Only orders with a lower number: where the page before ended.
     pub before: Option<i64>,
     /// At most so many, 1 to 200.
@@ -53,6 +59,24 @@ pub struct OrderQuery {
 }
 
 impl OrderQuery {
+    /// All orders of a tenant.
+    pub fn all(tenant: TenantId, limit: u32, now: Timestamp) -> Self {
+        Self {
+            tenant,
+            source: None,
+            processing: None,
+            fulfilment: None,
+            withdrawn: None,
+            customer: None,
+            accepted_from: None,
+            accepted_to: None,
+            error_contains: None,
+            before: None,
+            limit,
+            now,
+        }
+    }
+
     /// Whether `order` is asked for.
     pub fn matches(&self, order: &Order) -> bool {
         order.tenant == self.tenant
@@ -61,6 +85,11 @@ impl OrderQuery {
             && self.fulfilment.is_none_or(|fulfilment| fulfilment == order.fulfilment)
             && self.withdrawn.is_none_or(|withdrawn| withdrawn == order.withdrawn)
             && self.customer.as_ref().is_none_or(|customer| Some(customer) == order.content.customer.as_ref())
+            && self.accepted_from.is_none_or(|from| order.accepted_at >= from)
+            && self.accepted_to.is_none_or(|to| order.accepted_at < to)
+            && self.error_contains.as_ref().is_none_or(|text| {
+                order.last_error.as_ref().is_some_and(|error| error.contains(text.as_str()))
+            })
             && self.before.is_none_or(|before| order.number < before)
     }
 }
@@ -142,7 +171,7 @@ pub struct OrderDossier {
     pub events: Vec<Event>,
     /// Its work row.
     pub work: Option<Work>,
-    /// Whether a look-up by its id leads to it.
+    /// Whether look-ups by its id, its reference, its customer and its source lead to it.
     pub found: bool,
 }
 

@@ -48,6 +48,38 @@ CREATE TABLE order_ids (
 
 -- Small: parked orders only. Lists of what needs an operator, and redrives, read it.
 CREATE INDEX orders_parked ON orders (number) WHERE processing = 'parked';
+-- Orders enter none of these when they are taken in.
+CREATE INDEX orders_withdrawn ON orders (number) WHERE withdrawn = 1;
+CREATE INDEX orders_shipped ON orders (number) WHERE fulfilment = 'shipped';
+CREATE INDEX orders_delivered ON orders (number) WHERE fulfilment = 'delivered';
+
+-- From texts to orders, in runs that are written once: blocks of sorted entries, some time after the orders. A run is
+-- complete when it is in `term_runs`, and then holds all orders up to its last number. See the crate's module `terms`.
+CREATE TABLE term_blocks (
+    block   INTEGER PRIMARY KEY,
+    run     INTEGER NOT NULL,
+    first   BLOB    NOT NULL,
+    entries BLOB    NOT NULL
+) STRICT;
+
+CREATE INDEX term_firsts ON term_blocks (run, first);
+
+CREATE TABLE term_runs (
+    run         INTEGER PRIMARY KEY,
+    last_number INTEGER NOT NULL
+) STRICT;
+
+-- Entries of orders that were revised.
+CREATE TABLE term_loose (
+    entry BLOB PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+-- From when to when the orders of a block of 1,024 numbers were accepted; written when it is full.
+CREATE TABLE order_blocks (
+    block        INTEGER PRIMARY KEY,
+    accepted_min INTEGER NOT NULL,
+    accepted_max INTEGER NOT NULL
+) STRICT;
 
 -- Append-only, and kept in the order of its places: `place` is the shard in the upper bits and the position in the lower
 -- 48, so no index is needed to follow it. `prev_position` chains the events of one order: its history is read by walking
@@ -72,6 +104,14 @@ CREATE TABLE journal (
     trace         BLOB
 ) STRICT;
 
+-- The latest time of all events up to the end of a block of 1,024 positions; written when it is full.
+CREATE TABLE journal_blocks (
+    shard  INTEGER NOT NULL,
+    block  INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
+    PRIMARY KEY (shard, block)
+) STRICT, WITHOUT ROWID;
+
 -- Below its floor nothing of a shard is kept.
 CREATE TABLE journal_heads (
     shard INTEGER PRIMARY KEY,
@@ -83,6 +123,7 @@ CREATE TABLE journal_heads (
 CREATE TABLE work (
     number     INTEGER PRIMARY KEY,
     order_id   BLOB    NOT NULL,
+    tenant     TEXT    NOT NULL,
     due_at     INTEGER NOT NULL,
     attempt    INTEGER NOT NULL,
     lapses     INTEGER NOT NULL,
@@ -91,7 +132,8 @@ CREATE TABLE work (
     trace      BLOB
 ) STRICT;
 
-CREATE INDEX work_due ON work (due_at);
+-- By tenant, because claims over HTTP are; a claim of any work asks for each tenant in turn.
+CREATE INDEX work_due ON work (tenant, due_at);
 -- As small as what is in work now: counts what is running.
 CREATE INDEX work_leased ON work (number) WHERE token IS NOT NULL;
 

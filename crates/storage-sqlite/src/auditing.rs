@@ -3,6 +3,7 @@
 use crate::ids::OrderIds;
 use crate::read::chain;
 use crate::rows::{self, ORDER_COLUMNS, collect, last_place, place, trace, uuid};
+use crate::terms::Terms;
 use order_core::clock::Timestamp;
 use order_core::ids::{LeaseToken, OrderId, Shard};
 use order_core::lease::Work;
@@ -13,6 +14,7 @@ use rusqlite::{Connection, params};
 pub(crate) fn dossiers(
     conn: &Connection,
     ids: &OrderIds,
+    terms: &Terms,
     shard: Shard,
     after: i64,
     limit: u32,
@@ -34,7 +36,8 @@ pub(crate) fn dossiers(
     // Outside of the snapshot: what has been merged since is no longer in memory.
     drop(snapshot);
     for dossier in &mut dossiers {
-        dossier.found = ids.number(conn, dossier.order.id)? == Some(dossier.order.number);
+        dossier.found = ids.number(conn, dossier.order.id)? == Some(dossier.order.number)
+            && terms.lead_to(conn, &dossier.order)?;
     }
     Ok(dossiers)
 }

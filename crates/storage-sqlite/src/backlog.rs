@@ -22,8 +22,12 @@ pub(crate) fn backlog(conn: &Connection, shards: u16, now: Timestamp) -> rusqlit
         .query_row([TALLIES_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (due, due_since) = snapshot
         .prepare_cached(
-            "SELECT (SELECT count(*) FROM (SELECT 1 FROM work WHERE due_at <= ?1 LIMIT ?2)), \
-             (SELECT min(due_at) FROM work)",
+            // The index of due work begins with the tenant: a look into it for each.
+            "WITH RECURSIVE tenants (tenant) AS (SELECT min(tenant) FROM work UNION ALL \
+               SELECT (SELECT min(tenant) FROM work WHERE tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL) \
+             SELECT (SELECT count(*) FROM (SELECT 1 FROM tenants t CROSS JOIN work w \
+               WHERE w.tenant = t.tenant AND w.due_at <= ?1 LIMIT ?2)), \
+             (SELECT min((SELECT min(due_at) FROM work w WHERE w.tenant = t.tenant)) FROM tenants t)",
         )?
         .query_row(params![now.micros(), DUE_COUNT_MAX], |row| {
             Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?))

@@ -7,6 +7,7 @@ mod api_keys;
 mod apply;
 mod auditing;
 mod backlog;
+mod changes;
 mod checkpoint;
 mod connect;
 mod error;
@@ -19,6 +20,9 @@ mod read;
 mod readers;
 mod rows;
 mod scrub;
+mod search;
+mod span;
+mod terms;
 mod writer;
 
 pub use meta::Seed;
@@ -34,7 +38,8 @@ use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head, Mark};
+use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
@@ -47,6 +52,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use terms::Terms;
 use writer::{Writer, WriterState};
 
 /// How to open a database.
@@ -58,6 +64,8 @@ pub struct Options {
     pub busy_timeout: Duration,
     /// With less space free than this, nothing is written.
     pub free_bytes_min: u64,
+    /// Whether leases may be held by workers outside, who live on when this process ends: then they are not made due.
+    pub leases_outlive: bool,
 }
 
 /// A database file.
@@ -65,6 +73,7 @@ pub struct SqliteStorage {
     install: Arc<Install>,
     guard: Arc<Guard>,
     ids: Arc<OrderIds>,
+    terms: Arc<Terms>,
     readers: Readers,
     /// Pages of the log, as of the last commit; `None` when opened for reading alone.
     log_pages: Option<Arc<AtomicU32>>,
@@ -96,11 +105,13 @@ impl SqliteStorage {
         }
         let install = meta::load(&conn)?.ok_or_else(|| Fault::internal("the install did not last"))?;
         meta::check_shards(&install, seed.shards)?;
-        let leases_expired = apply::live_leases(&conn, now).map_err(fault)?;
+        let leases_expired =
+            if options.leases_outlive { 0 } else { apply::live_leases(&conn, now).map_err(fault)? };
         let install = Arc::new(install);
         let guard = Arc::new(Guard::new(&options.path, options.free_bytes_min));
         scrub::pay(&conn, &guard, u64::MAX);
         let ids = Arc::new(OrderIds::load(&conn).map_err(fault)?);
+        let terms = Arc::new(Terms::load(&conn).map_err(fault)?);
         let checkpoints = Checkpoints::start(&options.path, &guard)
             .map_err(|error| unavailable(format!("cannot start the thread for checkpoints: {error}")))?;
         checkpoints.watch(&mut conn).map_err(fault)?;
@@ -109,6 +120,7 @@ impl SqliteStorage {
             conn,
             checkpoints,
             ids: Arc::clone(&ids),
+            terms: Arc::clone(&terms),
             identity: guard.opened()?,
             guard: Arc::clone(&guard),
             install: Arc::clone(&install),
@@ -121,10 +133,14 @@ impl SqliteStorage {
             unscrubbed: false,
             failing: false,
             expire_leases: Some(now),
+            leases_outlive: options.leases_outlive,
         })?;
         let readers = readers(options, &guard, &install);
         let writer = Some(writer);
-        Ok((Self { install, guard, ids, readers, log_pages, writer }, Opened { migrated, leases_expired }))
+        Ok((
+            Self { install, guard, ids, terms, readers, log_pages, writer },
+            Opened { migrated, leases_expired },
+        ))
     }
 
     /// Opens a database for reading alone, beside whoever writes it. Every commit is refused.
@@ -146,7 +162,8 @@ impl SqliteStorage {
         }
         let ids = Arc::new(OrderIds::following(&conn).map_err(fault)?);
         let readers = readers(options, &guard, &install);
-        Ok(Self { install: Arc::new(install), guard, ids, readers, log_pages: None, writer: None })
+        let terms = Arc::new(Terms::following());
+        Ok(Self { install: Arc::new(install), guard, ids, terms, readers, log_pages: None, writer: None })
     }
 }
 
@@ -192,8 +209,28 @@ impl Storage for SqliteStorage {
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
-        let query = query.clone();
-        self.readers.with(move |conn| list::orders(conn, &query)).await
+        let (query, terms) = (query.clone(), Arc::clone(&self.terms));
+        self.readers.with(move |conn| list::orders(conn, &terms, &query)).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, Fault> {
+        let (search, ids, terms) = (search.clone(), Arc::clone(&self.ids), Arc::clone(&self.terms));
+        self.readers.with(move |conn| search::search(conn, &ids, &terms, &search)).await
+    }
+
+    async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault> {
+        let (query, after, shards) = (query.clone(), after.clone(), self.install.shards);
+        self.readers.with(move |conn| changes::changes(conn, shards, &query, &after)).await
+    }
+
+    async fn place_of(&self, moment: Timestamp) -> Result<Cursor, Fault> {
+        let (shards, epoch) = (self.install.shards, self.install.epoch);
+        self.readers.with(move |conn| changes::place_of(conn, shards, epoch, moment)).await
+    }
+
+    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
+        let tenant = tenant.clone();
+        self.readers.with(move |conn| read::next_due(conn, &tenant)).await
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
@@ -306,8 +343,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
-        let ids = Arc::clone(&self.ids);
-        self.readers.with(move |conn| auditing::dossiers(conn, &ids, shard, after, limit)).await
+        let (ids, terms) = (Arc::clone(&self.ids), Arc::clone(&self.terms));
+        self.readers.with(move |conn| auditing::dossiers(conn, &ids, &terms, shard, after, limit)).await
     }
 
     async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {

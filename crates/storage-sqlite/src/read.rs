@@ -209,6 +209,14 @@ pub(crate) fn tallies(
     sources.iter().map(|source| kept.query_row(params![source.as_str(), now.micros()], tally_row)).collect()
 }
 
+/// When the next work of a tenant is due.
+pub(crate) fn next_due(conn: &Connection, tenant: &TenantId) -> rusqlite::Result<Option<Timestamp>> {
+    let due: Option<i64> = conn
+        .prepare_cached("SELECT min(due_at) FROM work WHERE tenant = ?1")?
+        .query_row([tenant.as_str()], |row| row.get(0))?;
+    Ok(due.map(Timestamp::from_micros))
+}
+
 /// One redrive job.
 pub(crate) fn redrive(conn: &Connection, redrive_id: RedriveId) -> rusqlite::Result<Option<Redrive>> {
     conn.prepare_cached(

@@ -43,7 +43,7 @@ pub(crate) fn position(place: i64) -> u64 {
 }
 
 /// Reads any type that is kept as text.
-struct Text<T>(T);
+pub(crate) struct Text<T>(T);
 
 macro_rules! from_text {
     ($($type:ty: $parse:expr;)+) => {
@@ -89,7 +89,8 @@ fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<Time>>(index)?.map(|time| time.0))
 }
 
-fn text<T>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+/// The value that is kept as text in column `index`.
+pub(crate) fn text<T>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
 where
     Text<T>: FromSql,
 {
@@ -99,6 +100,14 @@ where
 /// The place in a trace in column `index`. One that does not read is none: it is of no use, and nothing depends on it.
 pub(crate) fn trace(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<TraceContext>> {
     Ok(row.get_ref(index)?.as_blob_or_null()?.and_then(TraceContext::from_bytes))
+}
+
+/// The value that is kept as text in column `index`, if there is one.
+pub(crate) fn maybe_text<T>(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<T>>
+where
+    Text<T>: FromSql,
+{
+    Ok(row.get::<_, Option<Text<T>>>(index)?.map(|text| text.0))
 }
 
 /// The id in column `index`.
@@ -118,13 +127,12 @@ pub(crate) fn order(row: &Row<'_>) -> rusqlite::Result<(Order, Option<Work>)> {
         let (token, began_at) = (work.token?, work.claimed_at?);
         Some(LeaseView { attempt: work.attempt + 1, began_at, until: work.due_at, token })
     });
-    let reference: Option<Text<Reference>> = row.get(4)?;
     let order = Order {
         id: order_id,
         number: row.get(0)?,
         tenant: text(row, 2)?,
         source: text(row, 3)?,
-        reference: reference.map(|reference| reference.0),
+        reference: maybe_text(row, 4)?,
         content: content(row)?,
         digest: row.get(5)?,
         version: row.get(11)?,

@@ -6,6 +6,7 @@ use crate::connect;
 use crate::error::{fault, unavailable};
 use crate::guard::{Found, Guard, Identity};
 use crate::ids::{OrderIds, Slice};
+use crate::terms::{TermSlice, Terms};
 use crate::{meta, scrub};
 use order_core::command::{ChangeKind, Command};
 use order_core::ports::Committed;
@@ -30,6 +31,19 @@ const COMMITS_BETWEEN_TRIES: u32 = 100;
 
 /// Longest wait for the write lock while commits fail.
 const PATIENCE_WHILE_FAILING: Duration = Duration::from_millis(100);
+
+/// What a commit writes besides its commands: parts of runs.
+struct Slices {
+    ids: Slice,
+    terms: TermSlice,
+}
+
+impl Slices {
+    fn write(&self, conn: &Connection) -> rusqlite::Result<()> {
+        self.ids.write(conn)?;
+        self.terms.write(conn)
+    }
+}
 
 struct Batch {
     commands: Arc<[Command]>,
@@ -57,6 +71,7 @@ pub(crate) struct WriterState {
     pub(crate) conn: Connection,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) ids: Arc<OrderIds>,
+    pub(crate) terms: Arc<Terms>,
     pub(crate) identity: Identity,
     pub(crate) guard: Arc<Guard>,
     pub(crate) install: Arc<Install>,
@@ -74,6 +89,8 @@ pub(crate) struct WriterState {
     pub(crate) failing: bool,
     /// Leases of an earlier process become due at this moment, with the first commit: a start must not need room.
     pub(crate) expire_leases: Option<Timestamp>,
+    /// Whether those of workers outside hold on.
+    pub(crate) leases_outlive: bool,
 }
 
 impl Writer {
@@ -153,9 +170,8 @@ impl WriterState {
         self.ready()?;
         self.begin()?;
         let done = self.apply(commands);
-        let (Done { committed, accepted }, slice) = self.finish(done)?;
-        self.ids.enter(accepted);
-        self.ids.merged(&slice);
+        let (done, slices) = self.finish(done)?;
+        let committed = self.entered(done, &slices);
         self.expire_leases = None;
         // Only now is it sure that what was flushed lies where it will be looked for.
         match self.guard.check(self.identity)? {
@@ -165,14 +181,29 @@ impl WriterState {
         }
     }
 
-    fn apply(&mut self, commands: &[Command]) -> Result<(Done, Slice), Fault> {
+    /// Takes notice of what was committed.
+    fn entered(&self, done: Done, slices: &Slices) -> Committed {
+        let Done { committed, accepted, entries, erased } = done;
+        if let Some((_, newest)) = accepted.last().copied() {
+            self.terms.enter(accepted.len(), newest, entries);
+        }
+        self.ids.enter(accepted);
+        self.ids.merged(&slices.ids);
+        self.terms.written(&slices.terms);
+        self.terms.forget(&erased);
+        committed
+    }
+
+    fn apply(&mut self, commands: &[Command]) -> Result<(Done, Slices), Fault> {
         if let Some(now) = self.expire_leases {
-            apply::expire_leases(&self.conn, now).map_err(fault)?;
+            apply::expire_leases(&self.conn, now, self.leases_outlive).map_err(fault)?;
         }
         let done = apply::apply(&self.conn, &self.install, &self.ids, commands)?;
-        let slice = self.ids.slice(done.accepted.len());
-        slice.write(&self.conn).map_err(fault)?;
-        Ok((done, slice))
+        let accepted = done.accepted.len();
+        let slices =
+            Slices { ids: self.ids.slice(accepted), terms: self.terms.slice(accepted, &done.erased) };
+        slices.write(&self.conn).map_err(fault)?;
+        Ok((done, slices))
     }
 
     /// Ends the transaction that was begun: with a commit if all went well so far.
@@ -256,7 +287,7 @@ impl WriterState {
         if install.as_ref() != Some(&*self.install) {
             return Err(replaced());
         }
-        self.ids.reload(&conn).map_err(fault)?;
+        self.ids.reload(&conn).and_then(|()| self.terms.reload(&conn)).map_err(fault)?;
         self.checkpoints.watch(&mut conn).map_err(fault)?;
         (self.conn, self.identity, self.suspect) = (conn, self.guard.opened()?, false);
         tracing::warn!("opened the database again");
@@ -270,12 +301,17 @@ impl WriterState {
 
     /// Merges what waits to be, unless a command comes; returns whether all of it is.
     fn merge(&mut self) -> Result<bool, Fault> {
-        let Some(slice) = self.ids.idle_slice() else { return Ok(true) };
+        let slices = (self.ids.idle_slice(), self.terms.idle_slice());
+        if slices.0.is_none() && slices.1.is_none() {
+            return Ok(true);
+        }
+        let slices = Slices { ids: slices.0.unwrap_or_default(), terms: slices.1.unwrap_or_default() };
         self.ready()?;
         self.begin()?;
-        let written = slice.write(&self.conn).map_err(fault);
+        let written = slices.write(&self.conn).map_err(fault);
         self.finish(written)?;
-        self.ids.merged(&slice);
+        self.ids.merged(&slices.ids);
+        self.terms.written(&slices.terms);
         self.dirty = true;
         Ok(false)
     }
@@ -353,11 +389,7 @@ impl WriterState {
         let applied = self.ready().and_then(|()| self.begin());
         let applied = applied.and_then(|()| self.apply(commands));
         let failed = applied.is_err();
-        drop(reply.send(applied.map(|(done, slice)| {
-            self.ids.enter(done.accepted);
-            self.ids.merged(&slice);
-            done.committed
-        })));
+        drop(reply.send(applied.map(|(done, slices)| self.entered(done, &slices))));
         std::thread::sleep(Duration::from_millis(20));
         if failed || self.end().is_err() {
             self.suspect |= self.conn.execute_batch("ROLLBACK").is_err();

@@ -42,8 +42,12 @@ struct Sound {
 async fn sound() -> Sound {
     let folder = tempfile::tempdir().unwrap();
     let (clock, ids) = (ManualClock::new(), SeededIds::new(5));
-    let options =
-        Options { path: folder.path().join("a.db"), busy_timeout: Duration::from_secs(5), free_bytes_min: 0 };
+    let options = Options {
+        path: folder.path().join("a.db"),
+        busy_timeout: Duration::from_secs(5),
+        free_bytes_min: 0,
+        leases_outlive: false,
+    };
     let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 4 };
     let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(storage);
@@ -137,8 +141,12 @@ async fn an_order_that_its_id_does_not_lead_to_is_found() {
     {
         let folder = tempfile::tempdir().unwrap();
         let (clock, ids) = (ManualClock::new(), SeededIds::new(5));
-        let options =
-            Options { path: folder.path().join("a.db"), busy_timeout: Duration::ZERO, free_bytes_min: 0 };
+        let options = Options {
+            path: folder.path().join("a.db"),
+            busy_timeout: Duration::ZERO,
+            free_bytes_min: 0,
+            leases_outlive: false,
+        };
         let seed =
             Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 4 };
         let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();
@@ -171,10 +179,10 @@ async fn a_changed_event_is_found() {
 async fn work_that_does_not_belong_is_found() {
     bites("work", "DELETE FROM work WHERE number = (SELECT number FROM orders WHERE reference = 'queued')")
         .await;
-    bites("work", "INSERT INTO work (number, order_id, due_at, attempt, lapses) SELECT number, order_id, 0, 0, 0 FROM orders WHERE reference = 'a'").await;
+    bites("work", "INSERT INTO work (number, order_id, tenant, due_at, attempt, lapses) SELECT number, order_id, tenant, 0, 0, 0 FROM orders WHERE reference = 'a'").await;
     bites(
         "work",
-        "INSERT INTO work (number, order_id, due_at, attempt, lapses) VALUES (999, zeroblob(16), 0, 0, 0)",
+        "INSERT INTO work (number, order_id, tenant, due_at, attempt, lapses) VALUES (999, zeroblob(16), 'default', 0, 0, 0)",
     )
     .await;
 }

@@ -50,7 +50,12 @@ impl Database {
 }
 
 fn open(path: &Path, free_bytes_min: u64, installation_id: uuid::Uuid) -> Result<SqliteStorage, Fault> {
-    let options = Options { path: path.to_owned(), busy_timeout: Duration::ZERO, free_bytes_min };
+    let options = Options {
+        path: path.to_owned(),
+        busy_timeout: Duration::ZERO,
+        free_bytes_min,
+        leases_outlive: false,
+    };
     let seed = Seed { installation_id, cursor_key: [1; 32], key_pepper: [2; 32], shards: 16 };
     SqliteStorage::open(&options, &seed, Timestamp::from_micros(NOW)).map(|(storage, _)| storage)
 }
@@ -202,6 +207,7 @@ async fn a_row_that_does_not_read_keeps_nobody_else_from_being_worked_on_or_list
     damage.execute("UPDATE orders SET total = 'x' WHERE reference = 'poison'", []).unwrap();
     let now = Timestamp::from_micros(NOW);
     let claim = Claim {
+        tenant: None,
         tokens: (0..10).map(|_| LeaseToken(database.ids.uuid_v4())).collect(),
         event_ids: (0..10).map(|_| EventId(database.ids.uuid_v7(now))).collect(),
         now,
@@ -213,17 +219,7 @@ async fn a_row_that_does_not_read_keeps_nobody_else_from_being_worked_on_or_list
         [Ok(Reply::Claimed(claimed))] => assert_eq!(claimed.leased.len(), 2),
         other => panic!("{other:?}"),
     }
-    let query = OrderQuery {
-        tenant: tenant("default"),
-        source: None,
-        processing: None,
-        fulfilment: None,
-        withdrawn: None,
-        customer: None,
-        before: None,
-        limit: 10,
-        now,
-    };
+    let query = OrderQuery::all(tenant("default"), 10, now);
     assert_eq!(database.storage.orders(&query).await.unwrap().orders.len(), 2);
 }
 
@@ -250,7 +246,12 @@ async fn a_database_with_other_shards_or_no_database_at_all_is_refused_with_the_
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     drop(open(&path, 0, uuid::Uuid::from_u128(1)).unwrap());
-    let options = Options { path: path.clone(), busy_timeout: Duration::ZERO, free_bytes_min: 0 };
+    let options = Options {
+        path: path.clone(),
+        busy_timeout: Duration::ZERO,
+        free_bytes_min: 0,
+        leases_outlive: false,
+    };
     let seed = Seed {
         installation_id: uuid::Uuid::from_u128(2),
         cursor_key: [1; 32],
@@ -268,7 +269,12 @@ async fn a_database_with_other_shards_or_no_database_at_all_is_refused_with_the_
 async fn a_storage_for_reading_alone_reads_and_refuses_to_write() {
     let database = Database::new();
     assert!(is_new(database.accept("a").await));
-    let options = Options { path: database.path(), busy_timeout: Duration::ZERO, free_bytes_min: 0 };
+    let options = Options {
+        path: database.path(),
+        busy_timeout: Duration::ZERO,
+        free_bytes_min: 0,
+        leases_outlive: false,
+    };
     let reading = SqliteStorage::open_read_only(&options).unwrap();
     let id = id_of(&intake("a").build());
     assert!(reading.order(&tenant("default"), id).await.unwrap().is_some());

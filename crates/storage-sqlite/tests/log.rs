@@ -15,7 +15,12 @@ async fn the_log_is_carried_beside_writes_that_never_pause() {
     let path = folder.path().join("a.db");
     let ids = SeededIds::new(3);
     let now = Timestamp::from_micros(1_700_000_000_000_000);
-    let options = Options { path: path.clone(), busy_timeout: Duration::from_secs(5), free_bytes_min: 0 };
+    let options = Options {
+        path: path.clone(),
+        busy_timeout: Duration::from_secs(5),
+        free_bytes_min: 0,
+        leases_outlive: false,
+    };
     let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 1 };
     let (storage, _) = SqliteStorage::open(&options, &seed, now).unwrap();
     let log = folder.path().join("a.db-wal");

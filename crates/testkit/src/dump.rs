@@ -146,17 +146,7 @@ async fn list(
     processing: Option<Processing>,
     now: Timestamp,
 ) -> Vec<Order> {
-    let mut query = OrderQuery {
-        tenant: tenant.clone(),
-        source: None,
-        processing,
-        fulfilment: None,
-        withdrawn: None,
-        customer: None,
-        before: None,
-        limit: 7,
-        now,
-    };
+    let mut query = OrderQuery { processing, ..OrderQuery::all(tenant.clone(), 7, now) };
     let mut orders = Vec::new();
     loop {
         let page = storage.orders(&query).await.expect("a page");

@@ -8,7 +8,8 @@ use order_core::command::{Accept, Command, Reply};
 use order_core::error::Fault;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::intake;
-use order_core::journal::{Event, Head, Mark};
+use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
@@ -130,6 +131,22 @@ impl Storage for Wrapped {
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
         self.inner.orders(query).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, Fault> {
+        self.inner.search(search).await
+    }
+
+    async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault> {
+        self.inner.changes(query, after).await
+    }
+
+    async fn place_of(&self, moment: Timestamp) -> Result<Cursor, Fault> {
+        self.inner.place_of(moment).await
+    }
+
+    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
+        self.inner.next_due(tenant).await
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {

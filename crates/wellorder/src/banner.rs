@@ -122,7 +122,10 @@ fn worker(settings: &Settings) -> String {
     let processor = match settings.processor {
         ProcessorKind::Simulate => format!("simulate ({} ms an order)", settings.simulate.delay.as_millis()),
         ProcessorKind::Http => "http (http_processor.url)".to_owned(),
-        ProcessorKind::Pull => return "none here: other programs lease the work".to_owned(),
+        ProcessorKind::Pull => {
+            let attempts = settings.worker.max_attempts;
+            return format!("yours (POST /v1/work/claim), {attempts} attempts, then parked");
+        }
     };
     let worker = &settings.worker;
     format!("{processor}, {} at once, {} attempts, then parked", worker.batch_size, worker.max_attempts)

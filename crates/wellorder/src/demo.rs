@@ -149,15 +149,9 @@ impl Demo {
 
     async fn some_orders(&self, processing: order_core::state::Processing) -> Vec<OrderId> {
         let query = OrderQuery {
-            tenant: TenantId::default_tenant(),
-            source: None,
             processing: Some(processing),
-            fulfilment: None,
             withdrawn: Some(false),
-            customer: None,
-            before: None,
-            limit: 20,
-            now: self.app.clock.now(),
+            ..OrderQuery::all(TenantId::default_tenant(), 20, self.app.clock.now())
         };
         match self.app.storage.orders(&query).await {
             Ok(page) => page.orders.into_iter().map(|order| order.id).collect(),

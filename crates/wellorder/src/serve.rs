@@ -3,12 +3,14 @@
 use crate::access::{self, Access};
 use crate::config::{Limits, Role, Settings};
 use crate::system::{SystemClock, SystemIds};
+use crate::wire_up;
 use anyhow::Context;
 use axum::Router;
 use edge::Guard;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
+use order_core::lease::LeasePolicy;
 use order_core::ports::Storage;
 use order_core::trace::Tracer;
 use order_core::{App, TenantId};
@@ -78,6 +80,7 @@ pub(crate) fn main_router(
             readers_max: settings.feed_readers_max,
             bulks_max: settings.limits.bulk_requests_max,
         },
+        lease: wire_up::lease_policy(settings),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
@@ -106,6 +109,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: Tenant
         root_taken: false,
         serves_metrics: false,
         streams: api::Streams::default(),
+        lease: wire_up::lease_policy(settings),
     };
     api::router(Arc::clone(app), guard, options)
 }
@@ -137,6 +141,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
         root_taken: false,
         serves_metrics: false,
         streams: api::Streams::default(),
+        lease: LeasePolicy::default(),
     };
     let router = api::router(app, Arc::clone(&guard), options);
     let listener = listen(address, "the argument").await?;

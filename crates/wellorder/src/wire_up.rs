@@ -33,6 +33,8 @@ pub(crate) fn options(settings: &Settings, path: std::path::PathBuf) -> Options 
         path,
         busy_timeout: settings.storage.busy_timeout,
         free_bytes_min: settings.storage.free_space_min_bytes,
+        // Workers outside work on while this process is away.
+        leases_outlive: settings.processor == ProcessorKind::Pull,
     }
 }
 
@@ -61,29 +63,35 @@ pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>, tracer: Tracer
     App::traced(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes, tracer)
 }
 
-/// The worker that the settings ask for; none where other programs lease the work.
+/// How the settings have work leased and retried.
+pub(crate) fn lease_policy(settings: &Settings) -> LeasePolicy {
+    let worker = &settings.worker;
+    LeasePolicy {
+        lease: worker.lease,
+        heartbeat: worker.heartbeat,
+        attempts_max: worker.max_attempts,
+        lapses_max: worker.lapses_max,
+        backoff: Backoff { base: worker.backoff_base, cap: worker.backoff_cap },
+    }
+}
+
+/// The worker that the settings ask for; none when workers outside do the work.
 ///
 /// # Errors
 /// When the processor's address cannot be used.
 pub(crate) fn worker(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Worker>> {
     let processor: Arc<dyn Processor> = match settings.processor {
+        ProcessorKind::Pull => return Ok(None),
         ProcessorKind::Simulate => Arc::new(Simulate {
             delay: settings.simulate.delay,
             fail_rate: settings.simulate.fail_rate,
             ids: Arc::clone(&app.ids),
         }),
         ProcessorKind::Http => Arc::new(http_processor(settings, app)?),
-        ProcessorKind::Pull => return Ok(None),
     };
     let worker = &settings.worker;
     let policy = WorkerPolicy {
-        lease: LeasePolicy {
-            lease: worker.lease,
-            heartbeat: worker.heartbeat,
-            attempts_max: worker.max_attempts,
-            lapses_max: worker.lapses_max,
-            backoff: Backoff { base: worker.backoff_base, cap: worker.backoff_cap },
-        },
+        lease: lease_policy(settings),
         batch_size: worker.batch_size,
         poll: worker.poll_interval,
     };

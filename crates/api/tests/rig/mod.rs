@@ -14,6 +14,7 @@ use edge::{Guard, Limits};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use order_core::lane::LanePolicy;
+use order_core::lease::LeasePolicy;
 use order_core::ports::Storage;
 use order_core::process::{Worker, WorkerPolicy};
 use order_core::{App, OrderId, TenantId};
@@ -93,7 +94,15 @@ impl Rig {
         let pepper = order_core::Pepper::new([5; 32]);
         let (metrics, root_taken, serves_metrics) = (None, false, false);
         let streams = api::Streams::default();
-        let options = Options { gate, pepper, metrics, root_taken, serves_metrics, streams };
+        let options = Options {
+            gate,
+            pepper,
+            metrics,
+            root_taken,
+            serves_metrics,
+            streams,
+            lease: LeasePolicy::default(),
+        };
         let guard = Arc::new(Guard::new(Limits::default(), false, self.clock.clone(), SeededIds::new(2)));
         let router = api::router(Arc::clone(&self.app), guard, options);
         let (storage, clock, app) = (self.storage.clone(), self.clock.clone(), Arc::clone(&self.app));
@@ -123,10 +132,15 @@ impl Rig {
         let ids = SeededIds::new(1);
         let app = App::start(port, clock.clone(), ids.clone(), LanePolicy::default());
         let gate = Arc::new(edge::Open::new(tenant));
-        let streams = api::Streams::default();
-        let pepper = order_core::Pepper::new([5; 32]);
-        let (metrics, root_taken, serves_metrics) = (None, false, false);
-        let mut options = Options { gate, pepper, metrics, root_taken, serves_metrics, streams };
+        let mut options = Options {
+            gate,
+            pepper: order_core::Pepper::new([5; 32]),
+            metrics: None,
+            root_taken: false,
+            serves_metrics: false,
+            lease: LeasePolicy::default(),
+            streams: api::Streams::default(),
+        };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));
         let router = api::router(Arc::clone(&app), guard, options);

@@ -3,6 +3,7 @@
 use super::{Applied, Batch};
 use crate::error::fault;
 use crate::rows::{blob, trace_bytes, uuid};
+use crate::terms::entry;
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Reply};
 use order_core::decide;
@@ -65,6 +66,7 @@ impl Batch<'_> {
         self.number = Some(number);
         self.accepted.push((order.id, number));
         self.accepted_numbers.insert(order.id, number);
+        self.entries.extend(entry::of(&order));
         self.append(&order, &EventBody::Accepted(Box::new(body)), place, 0)?;
         self.insert_work(&order).map_err(fault)?;
         self.tally(&order, 1);
@@ -106,13 +108,15 @@ impl Batch<'_> {
     fn insert_work(&self, order: &Order) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
-                "INSERT INTO work (number, order_id, due_at, attempt, lapses, trace) VALUES (?1, ?2, ?3, 0, 0, ?4)",
+                "INSERT INTO work (number, order_id, tenant, due_at, attempt, lapses, trace) \
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)",
             )?
             .execute(params![
                 order.number,
                 blob(&order.id.0),
+                order.tenant.as_str(),
                 order.accepted_at.micros(),
-                trace_bytes(self.trace)
+                trace_bytes(self.trace),
             ])?;
         Ok(())
     }

@@ -13,6 +13,8 @@ pub(crate) use work::{expire_leases, live_leases};
 use crate::error::fault;
 use crate::ids::OrderIds;
 use crate::rows::{self, ORDER_COLUMNS, blob, micros};
+use crate::span;
+use crate::terms::{self, Entry};
 use order_core::clock::Timestamp;
 use order_core::command::{Command, Reply};
 use order_core::decide::WorkEffect;
@@ -27,7 +29,7 @@ use order_core::query::Install;
 use order_core::trace::TraceContext;
 use order_core::{Error, Fault, Rejection};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 /// Bytes that a probe writes.
@@ -44,6 +46,12 @@ pub(crate) struct Batch<'c> {
     /// Orders that this batch took in.
     accepted: Vec<(OrderId, i64)>,
     accepted_numbers: HashMap<OrderId, i64>,
+    /// What they can be found by.
+    entries: Vec<Entry>,
+    /// What orders that were erased can be found by no more.
+    erased: BTreeSet<Entry>,
+    /// Newest position of each shard before this batch.
+    heads: BTreeMap<Shard, u64>,
     /// Newest position of each shard that was touched.
     positions: BTreeMap<Shard, u64>,
     /// The number that was given out last, once known.
@@ -86,6 +94,10 @@ pub(crate) struct Done {
     pub(crate) committed: Committed,
     /// The orders that it took in, by number.
     pub(crate) accepted: Vec<(OrderId, i64)>,
+    /// What they can be found by.
+    pub(crate) entries: Vec<Entry>,
+    /// What orders that were erased can be found by no more.
+    pub(crate) erased: BTreeSet<Entry>,
 }
 
 /// Applies `commands` and writes everything but the COMMIT.
@@ -101,6 +113,9 @@ pub(crate) fn apply(
         ids,
         accepted: Vec::new(),
         accepted_numbers: HashMap::new(),
+        entries: Vec::new(),
+        erased: BTreeSet::new(),
+        heads: BTreeMap::new(),
         positions: BTreeMap::new(),
         number: None,
         tallies: BTreeMap::new(),
@@ -116,9 +131,9 @@ pub(crate) fn apply(
             Err(Error::Fault(fault)) => return Err(fault),
         });
     }
-    batch.write_tallies().map_err(fault)?;
+    batch.write_tallies().and_then(|()| batch.keep_spans()).map_err(fault)?;
     let committed = Committed { replies, journal_grew: batch.journal_grew, work_due: batch.work_due };
-    Ok(Done { committed, accepted: batch.accepted })
+    Ok(Done { committed, accepted: batch.accepted, entries: batch.entries, erased: batch.erased })
 }
 
 /// SQL that selects orders with their work; `tail` comes after the join.
@@ -215,7 +230,19 @@ impl Batch<'_> {
             })
             .map_err(fault)?;
         self.positions.insert(shard, newest);
+        self.heads.insert(shard, newest);
         Ok(newest + 1)
+    }
+
+    fn keep_spans(&self) -> rusqlite::Result<()> {
+        if let (Some((_, first)), Some((_, newest))) = (self.accepted.first(), self.accepted.last()) {
+            span::keep_orders(self.conn, *first, *newest)?;
+        }
+        for (shard, newest) in &self.positions {
+            let head = self.heads.get(shard).copied().unwrap_or(*newest);
+            span::keep_events(self.conn, *shard, head + 1, *newest)?;
+        }
+        Ok(())
     }
 
     /// The next free number; taken by [`Batch::take_number`].
@@ -304,6 +331,7 @@ impl Batch<'_> {
                     content.total.to_string(),
                     render::attributes(&content.attributes),
                 ])?;
+            terms::revise(self.conn, order)?;
         }
         self.conn
             .prepare_cached(
@@ -343,12 +371,13 @@ impl Batch<'_> {
                 self.work_due = true;
                 self.conn
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO work (number, order_id, due_at, attempt, lapses, trace) \
-                         VALUES (?1, ?2, ?3, 0, 0, ?4)",
+                        "INSERT OR REPLACE INTO work (number, order_id, tenant, due_at, attempt, lapses, trace) \
+                         VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)",
                     )
                     .and_then(|mut statement| {
+                        let (id, tenant) = (blob(&order.id.0), order.tenant.as_str());
                         let trace = rows::trace_bytes(self.trace);
-                        statement.execute(params![order.number, blob(&order.id.0), now.micros(), trace])
+                        statement.execute(params![order.number, id, tenant, now.micros(), trace])
                     })
             }
             WorkEffect::Due { at, attempt, settled } => {

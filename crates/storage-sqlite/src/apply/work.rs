@@ -6,14 +6,16 @@ use crate::rows::blob;
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
-use order_core::ids::LeaseToken;
+use order_core::ids::{LeaseToken, TenantId};
 use order_core::lease::Leased;
 use order_core::order::{LeaseView, Order};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use std::time::Duration;
 
 /// The longest wait that a retry may ask for, and an hour.
 const WAIT_MAX: Duration = Duration::from_secs(25 * 3_600);
+/// The longest lease, and an hour.
+const LEASE_MAX: Duration = Duration::from_secs(2 * 3_600);
 /// How long work that cannot be read is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(3_600);
 
@@ -21,7 +23,7 @@ impl Batch<'_> {
     pub(super) fn claim(&mut self, claim: &Claim) -> Applied {
         let limit = claim.tokens.len().min(claim.event_ids.len());
         // One more than is wanted tells whether, and when, more is due.
-        let due = self.due(limit + 1).map_err(fault)?;
+        let due = self.due(claim.tenant.as_ref(), limit + 1).map_err(fault)?;
         let mut claimed = Claimed::default();
         for ((number, due_at), (token, event_id)) in due.iter().zip(claim.tokens.iter().zip(&claim.event_ids))
         {
@@ -30,9 +32,13 @@ impl Batch<'_> {
                 break;
             }
             let (mut order, work) = match load_number(self.conn, *number) {
-                Ok(Some((order, Some(work)))) => (order, work),
+                Ok(Some((order, Some(work))))
+                    if claim.tenant.as_ref().is_none_or(|tenant| *tenant == order.tenant) =>
+                {
+                    (order, work)
+                }
                 Ok(_) => {
-                    self.set_aside(*number, claim.now, "has no order")?;
+                    self.set_aside(*number, claim.now, "has no order, or another tenant's")?;
                     continue;
                 }
                 // Anything but a row that does not read concerns the whole database.
@@ -64,11 +70,48 @@ impl Batch<'_> {
         Ok(Reply::Claimed(claimed))
     }
 
-    fn due(&self, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
-        let mut statement =
-            self.conn.prepare_cached("SELECT number, due_at FROM work ORDER BY due_at LIMIT ?1")?;
-        let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    /// Work in the order in which it is due: (number, due at).
+    fn due(&self, tenant: Option<&TenantId>, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+        if let Some(tenant) = tenant {
+            return self.due_of(tenant.as_str(), limit);
+        }
+        let mut tenants = self.tenants_with_work()?;
+        tenants.sort_by_key(|(_, first_due)| *first_due);
+        let mut due: Vec<(i64, i64)> = Vec::new();
+        for (tenant, first_due) in tenants {
+            // Whoever comes now has nothing that is due earlier.
+            if due.get(limit - 1).is_some_and(|(_, last)| *last < first_due) {
+                break;
+            }
+            due.extend(self.due_of(&tenant, limit)?);
+            due.sort_by_key(|(number, due_at)| (*due_at, *number));
+            due.truncate(limit);
+        }
+        Ok(due)
+    }
+
+    fn due_of(&self, tenant: &str, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT number, due_at FROM work WHERE tenant = ?1 ORDER BY due_at, number LIMIT ?2",
+        )?;
+        let rows = statement.query_map(params![tenant, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
+    }
+
+    /// Who has open work, and when the first of it is due: a look into the index for each.
+    fn tenants_with_work(&self) -> rusqlite::Result<Vec<(String, i64)>> {
+        let mut next = self.conn.prepare_cached(
+            "SELECT tenant, due_at FROM work WHERE tenant > ?1 ORDER BY tenant, due_at LIMIT 1",
+        )?;
+        let mut tenants: Vec<(String, i64)> = Vec::new();
+        loop {
+            let last = tenants.last().map_or("", |(tenant, _)| tenant.as_str());
+            let found = next.query_row([last], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            match found {
+                Some(found) => tenants.push(found),
+                None => return Ok(tenants),
+            }
+        }
     }
 
     /// Work whose order is gone or does not read is a defect that an audit names; until it is mended it must not keep
@@ -142,10 +185,18 @@ pub(crate) fn live_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqli
     )
 }
 
-/// Makes the leases of a process that is gone due: whoever opens the file is alone with it. So does it with work that
-/// is due later than anything may be: it was written under a clock that ran ahead.
-pub(crate) fn expire_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<()> {
-    conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?1", [now.micros()])?;
+/// Makes the leases of a process that is gone due: whoever opens the file is alone with it. Those of workers outside
+/// hold on. So does it with work that is due later than anything may be: it was written under a clock that ran ahead.
+pub(crate) fn expire_leases(
+    conn: &rusqlite::Connection,
+    now: Timestamp,
+    outlive: bool,
+) -> rusqlite::Result<()> {
+    let longest = if outlive { now.plus(LEASE_MAX) } else { now };
+    conn.execute(
+        "UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?2",
+        [now.micros(), longest.micros()],
+    )?;
     let latest = now.plus(WAIT_MAX).micros();
     conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NULL AND due_at > ?2", [now.micros(), latest])?;
     Ok(())

@@ -7,6 +7,8 @@ pub mod follow;
 pub mod history;
 pub mod journal;
 pub mod keys;
+pub mod lists;
+pub mod pull;
 pub mod reads;
 pub mod redrives;
 pub mod rig;
@@ -104,6 +106,22 @@ macro_rules! conformance {
                 the_tally_is_what_counting_gives,
                 an_order_is_read_with_its_work_and_its_newest_events,
             }
+            lists {
+                a_search_finds_what_looking_at_every_order_does,
+                a_revised_order_is_found_by_what_it_is_now,
+                orders_are_listed_by_when_they_were_accepted,
+                a_moment_leads_to_its_place_in_the_journal,
+                who_reads_on_misses_no_change,
+                readers_beside_writers_miss_no_change,
+                what_changed_is_filtered_as_it_is_now,
+            }
+            pull {
+                a_claim_of_one_tenant_takes_its_work_alone,
+                work_of_many_tenants_is_claimed_in_order,
+                claims_of_several_tenants_never_overlap,
+                what_a_try_outside_comes_to_is_decided_as_here,
+                results_that_come_together_count_each_for_itself,
+            }
             follow {
                 a_follower_is_made_once_and_begins_where_it_is_told,
                 a_cursor_moves_from_where_it_is_or_not_at_all,
@@ -163,6 +181,8 @@ mod tests {
             include_str!("history.rs"),
             include_str!("journal.rs"),
             include_str!("keys.rs"),
+            include_str!("lists.rs"),
+            include_str!("pull.rs"),
             include_str!("reads.rs"),
             include_str!("redrives.rs"),
             include_str!("round_trip.rs"),

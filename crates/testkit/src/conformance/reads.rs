@@ -14,17 +14,7 @@ use order_core::state::{Fulfilment, Processing};
 use std::time::Duration;
 
 fn all_of(rig: &Rig, owner: &TenantId, limit: u32) -> OrderQuery {
-    OrderQuery {
-        tenant: owner.clone(),
-        source: None,
-        processing: None,
-        fulfilment: None,
-        withdrawn: None,
-        customer: None,
-        before: None,
-        limit,
-        now: rig.now(),
-    }
+    OrderQuery::all(owner.clone(), limit, rig.now())
 }
 
 /// Reads all pages of a list; fails when a page is too long or the list does not come to its end.

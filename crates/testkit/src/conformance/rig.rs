@@ -258,6 +258,7 @@ impl Rig {
     /// The command of [`Rig::claim`].
     pub fn claim_command(&self, count: usize) -> Claim {
         Claim {
+            tenant: None,
             tokens: (0..count).map(|_| self.token()).collect(),
             event_ids: (0..count).map(|_| self.event_id()).collect(),
             now: self.now(),

@@ -142,7 +142,7 @@ impl State {
     fn claim(&mut self, claim: &Claim) -> Claimed {
         let mut due: Vec<(Timestamp, i64, OrderId)> = Vec::new();
         for (order_id, row) in &self.work {
-            if row.work.due_at <= claim.now {
+            if row.work.due_at <= claim.now && self.is_work_of(claim.tenant.as_ref(), *order_id) {
                 due.push((row.work.due_at, row.key, *order_id));
             }
         }
@@ -167,8 +167,14 @@ impl State {
             }
         }
         let taken = |row: &WorkRow| claimed.leased.iter().any(|leased| leased.order.id == row.work.order_id);
-        claimed.next_due = self.work.values().filter(|row| !taken(row)).map(|row| row.work.due_at).min();
+        let left = self.work.values().filter(|row| !taken(row));
+        let left = left.filter(|row| self.is_work_of(claim.tenant.as_ref(), row.work.order_id));
+        claimed.next_due = left.map(|row| row.work.due_at).min();
         claimed
+    }
+
+    fn is_work_of(&self, tenant: Option<&TenantId>, order_id: OrderId) -> bool {
+        tenant.is_none_or(|tenant| self.orders[&order_id].tenant == *tenant)
     }
 
     fn lease(

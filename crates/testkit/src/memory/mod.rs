@@ -4,6 +4,7 @@
 mod api_key;
 mod apply;
 mod fixture;
+mod listing;
 mod read;
 mod redrive;
 mod state;

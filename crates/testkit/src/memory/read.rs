@@ -10,6 +10,7 @@ use order_core::decide::must_have_work;
 use order_core::error::Fault;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
@@ -48,6 +49,24 @@ impl Storage for MemoryStorage {
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
         Ok(self.reading()?.page(query))
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, Fault> {
+        Ok(self.reading()?.search(search))
+    }
+
+    async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault> {
+        Ok(self.reading()?.changes(query, after))
+    }
+
+    async fn place_of(&self, moment: Timestamp) -> Result<Cursor, Fault> {
+        Ok(self.reading()?.place_of(moment))
+    }
+
+    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
+        let state = self.reading()?;
+        let own = state.work.values().filter(|row| state.orders[&row.work.order_id].tenant == *tenant);
+        Ok(own.map(|row| row.work.due_at).min())
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {

@@ -12,7 +12,7 @@ pub enum Op {
     /// Somebody changes an order, perhaps another tenant's, perhaps insisting on a version.
     Change { order: Index, foreign: bool, source: Option<u8>, version: Option<u8>, kind: Kind },
     /// A worker claims.
-    Claim { count: u8, lapses_max: u8 },
+    Claim { tenant: Option<u8>, count: u8, lapses_max: u8 },
     /// A worker extends leases, stale ones among them.
     Heartbeat { leases: Vec<Index> },
     /// A worker ends a lease, perhaps a stale one, perhaps with another order's token.
@@ -107,7 +107,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         20 => accept,
         14 => change,
-        14 => (1..4_u8, 1..4_u8).prop_map(|(count, lapses_max)| Op::Claim { count, lapses_max }),
+        14 => (proptest::option::of(0..2_u8), 1..4_u8, 1..4_u8)
+            .prop_map(|(tenant, count, lapses_max)| Op::Claim { tenant, count, lapses_max }),
         4 => prop::collection::vec(any::<Index>(), 0..4).prop_map(|leases| Op::Heartbeat { leases }),
         18 => settle,
         3 => (0..2_u8, action()).prop_map(|(name, action)| Op::Follower { name, action }),

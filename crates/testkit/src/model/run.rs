@@ -125,6 +125,17 @@ impl Run {
         Ok(())
     }
 
+    fn claim(&self, tenant: Option<TenantId>, count: u8, lapses_max: u8) -> Claim {
+        Claim {
+            tenant,
+            tokens: (0..count).map(|_| LeaseToken(self.ids.uuid_v4())).collect(),
+            event_ids: (0..count).map(|_| self.event_id()).collect(),
+            now: self.clock.now(),
+            lease: Duration::from_secs(30),
+            lapses_max: u32::from(lapses_max),
+        }
+    }
+
     /// The command that `op` stands for now; none when what it is about is not there yet.
     async fn command(&mut self, op: &Op) -> Option<Command> {
         let (now, trace) = (self.clock.now(), trace::current());
@@ -146,13 +157,9 @@ impl Run {
                     trace,
                 }))
             }
-            Op::Claim { count, lapses_max } => Command::Claim(Claim {
-                tokens: (0..*count).map(|_| LeaseToken(self.ids.uuid_v4())).collect(),
-                event_ids: (0..*count).map(|_| self.event_id()).collect(),
-                now,
-                lease: Duration::from_secs(30),
-                lapses_max: u32::from(*lapses_max),
-            }),
+            Op::Claim { tenant, count, lapses_max } => {
+                Command::Claim(self.claim(tenant.map(owner), *count, *lapses_max))
+            }
             Op::Heartbeat { leases } => {
                 let held = leases.iter().filter_map(|index| pick(&self.leases, index)).collect();
                 Command::Heartbeat(Heartbeat { held, now, until: now.plus(Duration::from_secs(30)) })

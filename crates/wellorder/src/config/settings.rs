@@ -196,7 +196,7 @@ pub(crate) enum ProcessorKind {
     Simulate,
     /// Posts the order to a URL.
     Http,
-    /// Other programs, which lease the work over HTTP.
+    /// Nobody here: workers outside claim it over HTTP.
     Pull,
 }
 

@@ -55,7 +55,7 @@ async fn every_kind_of_tampering_is_found_and_named() {
         ("work", "DELETE FROM work"),
         (
             "work",
-            "INSERT INTO work SELECT number, order_id, 0, 0, 0, NULL, NULL, NULL FROM orders WHERE reference = 'done'",
+            "INSERT INTO work SELECT number, order_id, tenant, 0, 0, 0, NULL, NULL, NULL FROM orders WHERE reference = 'done'",
         ),
         ("cursors", "UPDATE cursors SET position = position + 1000"),
         ("tallies", "UPDATE tallies SET orders = orders + 1"),

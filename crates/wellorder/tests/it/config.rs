@@ -94,7 +94,7 @@ fn everything_that_is_wrong_is_told_at_once_with_place_key_and_fix() {
         ("WELLORDER_LOG_LEVEL", "loud"),
         ("WORKER_POLL_INTERVAL_MS", "-1"),
         ("WELLORDER_SIMULATE_FAIL_RATE", "NaN"),
-        ("WELLORDER_PROCESSOR", "push"),
+        ("WELLORDER_PROCESSOR", "nobody"),
         ("SOMEBODY_ELSES", "anything"),
     ];
     for command in

@@ -33,6 +33,7 @@ mod metrics;
 mod oscarps;
 mod parspec;
 mod processor;
+mod pull;
 mod redrives;
 mod roles;
 mod serve;

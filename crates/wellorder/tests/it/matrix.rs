@@ -20,6 +20,8 @@ struct Sample {
 enum Other {
     /// That there is no such thing.
     NotFound,
+    /// That it was never given such a token.
+    NoToken,
     /// Its own: an empty list, a thing of its own made.
     Own,
     /// The same as everybody: it belongs to the installation, not to a tenant.
@@ -34,6 +36,8 @@ struct Things {
     number: i64,
     redrive_id: String,
     key_id: String,
+    /// Of a lease.
+    work_token: String,
 }
 
 async fn things(server: &Server) -> Things {
@@ -49,6 +53,7 @@ async fn things(server: &Server) -> Things {
     let spare = made("/v1/orders", r#"{"reference": "A-4", "total": "1"}"#).await;
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
     let key = made("/v1/keys", r#"{"name": "k", "scopes": ["keys:admin"]}"#).await;
+    let work = made("/v1/work/claim", r#"{"max": 1, "lease_seconds": 900}"#).await;
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
     Things {
         order_id: text(&order, "order_id"),
@@ -56,6 +61,7 @@ async fn things(server: &Server) -> Things {
         number: parspec["order"]["id"].as_i64().unwrap(),
         redrive_id: text(&redrive, "redrive_id"),
         key_id: text(&key, "key_id"),
+        work_token: text(&work["work"][0], "token"),
     }
 }
 
@@ -92,6 +98,11 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
             (Some(json!({ "filter": { "all": true }, "reason": "x" })), Other::Own)
         }
         ("/v1", "POST", "/keys") => (Some(json!({ "name": "k", "scopes": ["keys:admin"] })), Other::Own),
+        ("/v1", "POST", "/work/claim") => (Some(json!({ "max": 1 })), Other::Own),
+        ("/v1", "POST", "/work/heartbeat") => (Some(json!({ "token": things.work_token })), Other::NoToken),
+        ("/v1", "POST", "/work/finish") => {
+            (Some(json!({ "token": things.work_token, "outcome": "done" })), Other::NoToken)
+        }
         ("/v1", "POST", "/followers/{name}/replay") => (Some(json!({ "from": "beginning" })), Other::Shared),
         (_, _, path) if path.starts_with("/followers") => (None, Other::Shared),
         ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys") | ("/parspec", "GET", "/metrics") => {
@@ -181,6 +192,13 @@ async fn other_tenant(server: &Server, route: &Declared, sample: &Sample, scope:
             assert_eq!(never.status, 404);
             assert_eq!(without_id(never.json()), without_id(reply.json()));
         }
+        Other::NoToken => {
+            assert_eq!(reply.status, 422, "{method} {path}: {}", reply.text());
+            let mut never: Value = serde_json::from_str(body.unwrap()).unwrap();
+            never["token"] = json!("AAAAAAAAAAAAAAAA");
+            let never = ask(server, method, path, Some(&other), Some(&never.to_string())).await;
+            assert_eq!(without_id(never.json()), without_id(reply.json()));
+        }
         Other::Own => {
             assert!((200..300).contains(&reply.status), "{method} {path}: {}", reply.text());
             if method == "POST" && path.ends_with("/orders") {
@@ -245,5 +263,5 @@ async fn nothing_of_one_tenant_is_seen_by_another() {
     assert_eq!(ask(&server, "GET", &path, Some(&other), None).await.status, 400);
     // All of them are counted together, by source.
     let counted = server.get("/metrics").await;
-    assert!(counted.text().contains(r#"wellorder_orders{source="oscarps",state="queued"} 1"#));
+    assert!(counted.text().contains(r#"wellorder_orders{source="parspec",state="queued"} 1"#));
 }
