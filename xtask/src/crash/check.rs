@@ -58,8 +58,8 @@ fn acknowledged(known: &Known, facts: &Facts, by_order: &HashMap<&str, Vec<&Even
         found.add(Kind::Double, reference, format!("acknowledged as {ids}, new {} times", known.created));
     }
     for order_id in &known.order_ids {
-        if *order_id != known.order.derived_id() {
-            let detail = format!("{order_id} instead of the derived {}", known.order.derived_id());
+        if let Some(derived) = known.order.derived_id().filter(|derived| derived != order_id) {
+            let detail = format!("{order_id} instead of the derived {derived}");
             found.add(Kind::Identity, reference, detail);
         }
         let shown = facts.orders.get(order_id);

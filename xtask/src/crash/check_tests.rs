@@ -12,7 +12,7 @@ fn sound() -> Facts {
     let mut positions: HashMap<u64, u64> = HashMap::new();
     for n in 0..3 {
         let order = Order::generate("t", 0, n, &mut Rng::new(n));
-        let order_id = order.derived_id();
+        let order_id = order.derived_id().unwrap();
         facts.orders.insert(order_id.clone(), shown(&order));
         for (version, kind) in [(1, "order.accepted"), (2, "order.processed")] {
             let shard = shard_of(&order_id).unwrap();
@@ -48,7 +48,7 @@ fn shown(order: &Order) -> Shown {
     v1["source"] = json!(order.door.source());
     v1["version"] = json!(2);
     v1["processing"] = json!("done");
-    if order.door == Door::V1 {
+    if order.door != Door::Oscarps {
         return Shown { v1: Some(v1), oscarps: None };
     }
     v1["reference"] = v1["orderId"].clone();
@@ -206,10 +206,24 @@ fn a_follower_that_lags_is_found() {
 fn an_id_is_the_derived_one() {
     let kinds = damaged(|facts| {
         let known = facts.history.values_mut().next().unwrap();
-        let other = Order::generate("t", 9, 9, &mut Rng::new(9)).derived_id();
+        let other = Order::generate("t", 9, 9, &mut Rng::new(9)).derived_id().unwrap();
         let shown = facts.orders[&known.order_ids[0]].clone();
         facts.orders.insert(other.clone(), shown);
         known.order_ids = vec![other];
     });
     assert!(kinds.contains(&Kind::Identity), "{kinds:?}");
+}
+
+#[test]
+fn a_key_that_made_two_orders_is_told() {
+    let kinds = damaged(|facts| {
+        let order = Order::generate("t", 0, 3, &mut Rng::new(3));
+        assert_eq!((order.key().is_some(), order.derived_id()), (true, None));
+        let order_ids = vec![
+            "00000000-0000-7000-8000-000000000001".to_owned(),
+            "00000000-0000-7000-8000-000000000002".to_owned(),
+        ];
+        facts.history.insert(order.reference.clone(), Known { order, order_ids, created: 2 });
+    });
+    assert!(kinds.contains(&Kind::Double), "{kinds:?}");
 }

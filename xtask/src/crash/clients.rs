@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::bulk;
 use super::effects::Effects;
 use super::history::History;
-use super::order::Order;
+use super::order::{Door, Order};
 use super::report::{Kind, Violations};
 use crate::http::client::{Client, Reply};
 use crate::rng::Rng;
@@ -20,12 +21,14 @@ use crate::rng::Rng;
 const BACKLOG_MAX: usize = 1_000;
 /// Orders whose requests other clients repeat.
 const RECENT_MAX: usize = 64;
+/// Most orders of one bulk request.
+const BULK_LINES_MAX: u64 = 60;
 /// A client gives an order up when the server has been away for so long.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An order on its way.
-struct Placed {
-    order: Order,
+pub(super) struct Placed {
+    pub(super) order: Order,
     /// Set by the first acknowledgement that is on the disk.
     order_id: OnceLock<String>,
     /// Acknowledgements that said "new".
@@ -68,6 +71,15 @@ impl Stage {
         }
     }
 
+    /// Writes the intent down and lets other clients repeat the order.
+    fn place(&self, order: Order) -> Result<Arc<Placed>> {
+        self.history.intent(&order)?;
+        let placed = Placed { order, order_id: OnceLock::new(), created: AtomicUsize::new(0) };
+        let placed = Arc::new(placed);
+        self.remember(&placed);
+        Ok(placed)
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -106,21 +118,25 @@ fn run(stage: &Stage, id: usize, count: usize, mut rng: Rng) -> Result<()> {
     let pause_us = 1_000_000 * count as u64 / stage.orders_per_second.max(1) as u64;
     let mut n = 0;
     while !stage.stopped() {
-        // One in twenty repeats an order of another client, which may be in flight at this moment.
-        let placed = match stage.some_recent(&mut rng).filter(|_| rng.chance(5)) {
-            Some(placed) => placed,
-            None => {
-                let order = Order::generate(&stage.run, id, n, &mut rng);
-                n += 1;
-                stage.history.intent(&order)?;
-                let placed = Placed { order, order_id: OnceLock::new(), created: AtomicUsize::new(0) };
-                let placed = Arc::new(placed);
-                stage.remember(&placed);
-                placed
-            }
-        };
-        insist(stage, &mut client, &placed)?;
-        thread::sleep(Duration::from_micros(rng.between(0, 2 * pause_us)));
+        // One in twenty repeats an order of another client, which may be in flight at this moment; one in fifty is a
+        // bulk request.
+        let again = stage.some_recent(&mut rng).filter(|_| rng.chance(5));
+        let count = if again.is_none() && rng.chance(2) { rng.between(2, BULK_LINES_MAX) } else { 1 };
+        let mut new = Vec::new();
+        for _ in 0..if again.is_some() { 0 } else { count } {
+            let order = Order::generate(&stage.run, id, n, &mut rng);
+            n += 1;
+            new.push(stage.place(if count > 1 { order.in_bulk() } else { order })?);
+        }
+        let (lines, single): (Vec<_>, Vec<_>) =
+            new.into_iter().chain(again).partition(|placed| count > 1 && placed.order.door == Door::Bulk);
+        if !lines.is_empty() {
+            bulk::insist(stage, &mut client, lines)?;
+        }
+        for placed in single {
+            insist(stage, &mut client, &placed)?;
+        }
+        thread::sleep(Duration::from_micros(rng.between(0, 2 * pause_us * count)));
         while stage.backlog() > BACKLOG_MAX && !stage.stopped() {
             thread::sleep(Duration::from_millis(5));
         }
@@ -128,13 +144,20 @@ fn run(stage: &Stage, id: usize, count: usize, mut rng: Rng) -> Result<()> {
     Ok(())
 }
 
+impl Placed {
+    /// Whether an acknowledgement of it is on the disk.
+    pub(super) fn known(&self) -> bool {
+        self.order_id.get().is_some()
+    }
+}
+
 /// Sends the order until it is acknowledged or refused for good.
 fn insist(stage: &Stage, client: &mut Client, placed: &Placed) -> Result<()> {
     let (path, body) = placed.order.request();
     let began = Instant::now();
     loop {
-        let known_before = placed.order_id.get().is_some();
-        match client.post(path, &body) {
+        let known_before = placed.known();
+        match client.post_under(placed.order.key(), path, &body) {
             Ok(reply) if matches!(reply.status, 200 | 201) => {
                 return acknowledge(stage, placed, &reply, known_before);
             }
@@ -174,7 +197,19 @@ fn acknowledge(stage: &Stage, placed: &Placed, reply: &Reply, known_before: bool
             return Ok(());
         }
     };
-    stage.history.acknowledged(order, &order_id, reply.status)?;
+    acknowledged(stage, placed, order_id, reply.status, known_before)
+}
+
+/// Writes down that the order is there, and checks that it is new but once.
+pub(super) fn acknowledged(
+    stage: &Stage,
+    placed: &Placed,
+    order_id: String,
+    status: u16,
+    known_before: bool,
+) -> Result<()> {
+    let order = &placed.order;
+    stage.history.acknowledged(order, &order_id, status)?;
     let first = placed.order_id.set(order_id.clone()).is_ok();
     if first {
         stage.acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -182,7 +217,7 @@ fn acknowledge(stage: &Stage, placed: &Placed, reply: &Reply, known_before: bool
     if placed.order_id.get() != Some(&order_id) {
         stage.violations.add(Kind::Double, &order.reference, format!("a second order {order_id}"));
     }
-    let created = usize::from(reply.status == 201);
+    let created = usize::from(status == 201);
     if placed.created.fetch_add(created, Ordering::Relaxed) + created > 1 || (known_before && created > 0) {
         stage.violations.add(Kind::Double, &order.reference, "new (201) after it had been acknowledged");
     }

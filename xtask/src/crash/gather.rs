@@ -30,7 +30,7 @@ pub(crate) struct Event {
     pub(crate) shard: u64,
     pub(crate) position: u64,
     pub(crate) kind: String,
-    /// Source and reference, of `order.accepted` only.
+    /// Source and reference, or customer when there is no reference, of `order.accepted` only.
     pub(crate) named: Option<(String, String)>,
     /// Of the whole event, whatever the order of its fields.
     pub(crate) digest: [u8; 16],
@@ -43,7 +43,9 @@ impl Event {
         let number = |name: &str| event[name].as_u64().with_context(|| format!("no number `{name}`"));
         let kind = text("type")?;
         let of_data = |name: &str| event["data"][name].as_str().unwrap_or_default().to_owned();
-        let named = (kind == "order.accepted").then(|| (of_data("source"), of_data("reference")));
+        // Without a reference the driver put its name into the customer.
+        let name = || if event["data"]["reference"].is_null() { "customer" } else { "reference" };
+        let named = (kind == "order.accepted").then(|| (of_data("source"), of_data(name())));
         Ok(Self {
             event_id: text("event_id")?,
             order_id: text("order_id")?,
@@ -129,7 +131,7 @@ fn read_part(address: SocketAddr, part: &[(String, Door, String)]) -> Result<Vec
         let v1 = get(&mut client, &format!("/v1/orders/{order_id}"))?;
         let oscarps = match door {
             Door::Oscarps => get(&mut client, &format!("/oscarps/orders/{reference}"))?,
-            Door::V1 => None,
+            Door::V1 | Door::Keyed | Door::Bulk => None,
         };
         found.push((order_id.clone(), Shown { v1, oscarps }));
     }

@@ -4,6 +4,7 @@
 //! It shares no code with the product. It knows the command line, the environment, the HTTP interface and the
 //! file of the NDJSON sink.
 
+mod bulk;
 mod check;
 mod clients;
 mod effects;

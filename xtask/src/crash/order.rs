@@ -15,6 +15,10 @@ pub(crate) const SHARDS: u64 = 16;
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Door {
     V1,
+    /// `/v1` with an `Idempotency-Key` and without a reference; the customer carries the name then.
+    Keyed,
+    /// One of many lines of a bulk request.
+    Bulk,
     Oscarps,
 }
 
@@ -22,14 +26,14 @@ impl Door {
     /// The source that `/v1` shows for an order of this door.
     pub(crate) fn source(self) -> &'static str {
         match self {
-            Self::V1 => "api",
+            Self::V1 | Self::Keyed | Self::Bulk => "api",
             Self::Oscarps => "oscarps",
         }
     }
 
     fn path(self) -> &'static str {
         match self {
-            Self::V1 => "/v1/orders",
+            Self::V1 | Self::Keyed | Self::Bulk => "/v1/orders",
             Self::Oscarps => "/oscarps/orders",
         }
     }
@@ -54,16 +58,20 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// The order number `n` of client `client` in the run `run`: a third by oscarps, a third with lines.
+    /// The order number `n` of client `client` in the run `run`: a third by oscarps, a third with lines; of the others
+    /// a fourth by key.
     pub(crate) fn generate(run: &str, client: usize, n: u64, rng: &mut Rng) -> Self {
-        let door = if n % 3 == 2 { Door::Oscarps } else { Door::V1 };
-        let mut order = Self {
-            door,
-            reference: format!("{run}-{client}-{n}"),
-            customer: format!("customer-{}", rng.between(1, 500)),
-            total: amount(rng),
-            lines: Vec::new(),
+        let door = match (n % 3, n % 4) {
+            (2, _) => Door::Oscarps,
+            (_, 3) => Door::Keyed,
+            _ => Door::V1,
         };
+        let reference = format!("{run}-{client}-{n}");
+        let customer = match door {
+            Door::Keyed => reference.clone(),
+            Door::V1 | Door::Bulk | Door::Oscarps => format!("customer-{}", rng.between(1, 500)),
+        };
+        let mut order = Self { door, reference, customer, total: amount(rng), lines: Vec::new() };
         if n % 3 == 1 {
             let mut cents = 0;
             for item in 0..rng.between(1, 3) {
@@ -76,13 +84,27 @@ impl Order {
         order
     }
 
+    /// The same as a line of a bulk request.
+    pub(crate) fn in_bulk(self) -> Self {
+        match self.door {
+            Door::V1 => Self { door: Door::Bulk, ..self },
+            Door::Keyed | Door::Bulk | Door::Oscarps => self,
+        }
+    }
+
+    /// Under which key it is placed.
+    pub(crate) fn key(&self) -> Option<&str> {
+        (self.door == Door::Keyed).then_some(self.reference.as_str())
+    }
+
     /// Path and body of the request that places it.
     pub(crate) fn request(&self) -> (&'static str, Vec<u8>) {
         let body = match self.door {
-            Door::V1 => {
-                let mut body = json!({
-                    "reference": self.reference, "customer": self.customer, "currency": "EUR", "total": self.total,
-                });
+            Door::V1 | Door::Keyed | Door::Bulk => {
+                let mut body = json!({ "customer": self.customer, "currency": "EUR", "total": self.total });
+                if self.door != Door::Keyed {
+                    body["reference"] = json!(self.reference);
+                }
                 if !self.lines.is_empty() {
                     body["lines"] = json!(self.lines);
                 }
@@ -98,7 +120,7 @@ impl Order {
     /// The id in an answer to [`Order::request`], when the answer shows this very order.
     pub(crate) fn acknowledged_id(&self, answer: &Value) -> Result<String, String> {
         let (id, wrong) = match self.door {
-            Door::V1 => ("order_id", self.differs_from_v1(answer)),
+            Door::V1 | Door::Keyed | Door::Bulk => ("order_id", self.differs_from_v1(answer)),
             Door::Oscarps => ("id", self.differs_from_oscarps(answer)),
         };
         match (answer[id].as_str(), wrong) {
@@ -111,7 +133,8 @@ impl Order {
     /// What `/v1` shows otherwise than it was sent.
     pub(crate) fn differs_from_v1(&self, shown: &Value) -> Option<String> {
         let text = |name: &str| plain(&shown[name]);
-        if text("source") != self.door.source() || text("reference") != self.reference {
+        let reference = if self.door == Door::Keyed { "null" } else { &self.reference };
+        if text("source") != self.door.source() || text("reference") != reference {
             return Some(format!("source {} reference {}", shown["source"], shown["reference"]));
         }
         if text("customer") != self.customer {
@@ -142,8 +165,12 @@ impl Order {
         (!same).then(|| format!("shown as {shown}"))
     }
 
-    /// The id that an order with this reference has by definition: a UUIDv8 over tenant, source and reference.
-    pub(crate) fn derived_id(&self) -> String {
+    /// The id that an order with this reference has by definition: a UUIDv8 over tenant, source and reference. An
+    /// order without one has any.
+    pub(crate) fn derived_id(&self) -> Option<String> {
+        if self.door == Door::Keyed {
+            return None;
+        }
         let mut hash = Sha256::new();
         for part in ["wellorder/order/1", "default", self.door.source(), &self.reference] {
             hash.update((part.len() as u32).to_be_bytes());
@@ -153,7 +180,7 @@ impl Order {
         id[6] = id[6] & 0x0f | 0x80;
         id[8] = id[8] & 0x3f | 0x80;
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+        Some([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
     }
 }
 
@@ -224,12 +251,13 @@ mod tests {
 
     #[test]
     fn the_derived_id_is_a_uuid_of_version_8() {
-        let id = order(0).derived_id();
+        let id = order(0).derived_id().unwrap();
         assert_eq!(id.len(), 36);
         assert_eq!(&id[14..15], "8");
         assert!("89ab".contains(&id[19..20]), "{id}");
-        assert_eq!(id, order(0).derived_id());
-        assert_ne!(id, order(2).derived_id());
+        assert_eq!(Some(&id), order(0).derived_id().as_ref());
+        assert_ne!(Some(id), order(2).derived_id());
+        assert_eq!(order(3).derived_id(), None, "it comes by key");
     }
 
     #[test]

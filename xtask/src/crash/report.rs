@@ -99,6 +99,10 @@ pub(crate) struct Summary {
     /// How often the process was stopped for longer than its leases, and continued.
     pub(crate) pauses: usize,
     pub(crate) acknowledged: usize,
+    /// Of these, under an `Idempotency-Key` without a reference.
+    pub(crate) acknowledged_by_key: usize,
+    /// Of these, as a line of a bulk request.
+    pub(crate) acknowledged_in_bulk: usize,
     pub(crate) requests_repeated: usize,
     pub(crate) effects: usize,
     pub(crate) effects_repeated: usize,
@@ -138,13 +142,15 @@ impl Summary {
         let (lost, double) = (self.count(&[Kind::Lost]), self.count(&[Kind::Double, Kind::DoubleProcessed]));
         let unprocessed = self.count(&[Kind::Unprocessed]);
         println!(
-            "kills {} ({} at random, {} at points), pauses {}, acknowledged {}, lost {lost}, double {double}, \
-             unprocessed {unprocessed}, other violations {}",
+            "kills {} ({} at random, {} at points), pauses {}, acknowledged {} ({} by key, {} in bulk), lost {lost}, \
+             double {double}, unprocessed {unprocessed}, other violations {}",
             self.kills,
             self.kills_at_random,
             self.kills_at_points.values().sum::<usize>(),
             self.pauses,
             self.acknowledged,
+            self.acknowledged_by_key,
+            self.acknowledged_in_bulk,
             all - lost - double - unprocessed,
         );
         println!(

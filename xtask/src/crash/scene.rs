@@ -14,8 +14,9 @@ use super::check::{Facts, check};
 use super::clients::{self, Stage};
 use super::effects::{Effects, Manner};
 use super::gather::{self, Feed};
-use super::history::History;
+use super::history::{History, Known};
 use super::killer::{self, Killed};
+use super::order::Door;
 use super::plants::Plant;
 use super::report::{Kind, Summary, Violations};
 use crate::http::server::free_address;
@@ -274,13 +275,19 @@ fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summar
         .collect();
     sink_events.sort_unstable();
     sink_events.dedup();
+    let by = |door: Option<Door>| {
+        let is = |known: &&Known| door.is_none_or(|door| known.order.door == door);
+        facts.history.values().filter(|known| !known.order_ids.is_empty()).filter(is).count()
+    };
     let mut summary = Summary {
         seed: setup.seed,
         plant: setup.plant.map(|plant| plant.name.to_owned()),
         kills: killed.total(),
         kills_at_random: killed.at_random,
         pauses: setup.pauses(),
-        acknowledged: facts.history.values().filter(|known| !known.order_ids.is_empty()).count(),
+        acknowledged: by(None),
+        acknowledged_by_key: by(Some(Door::Keyed)),
+        acknowledged_in_bulk: by(Some(Door::Bulk)),
         requests_repeated: stage.repeated.load(Ordering::Relaxed),
         effects: facts.effects.values().filter(|effect| effect.taken > 0).count(),
         effects_repeated: facts.effects.values().map(|effect| effect.taken.saturating_sub(1)).sum(),

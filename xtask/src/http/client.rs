@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Headers, bad, read_body, read_headers, read_line};
+use super::{Headers, bad, read_body_into, read_headers, read_line};
 
 /// One answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
 }
 
@@ -28,6 +27,15 @@ impl Reply {
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).chars().take(400).collect()
     }
+}
+
+/// A body to send.
+#[derive(Clone, Copy)]
+struct Content<'a> {
+    bytes: &'a [u8],
+    media_type: &'static str,
+    /// For the header `Idempotency-Key`.
+    key: Option<&'a str>,
 }
 
 /// A client of one server.
@@ -49,7 +57,25 @@ impl Client {
     }
 
     pub(crate) fn post(&mut self, path: &str, json: &[u8]) -> io::Result<Reply> {
-        self.request("POST", path, Some(json))
+        self.post_under(None, path, json)
+    }
+
+    /// Posts under an `Idempotency-Key`.
+    pub(crate) fn post_under(&mut self, key: Option<&str>, path: &str, json: &[u8]) -> io::Result<Reply> {
+        self.request("POST", path, Some(Content { bytes: json, media_type: "application/json", key }))
+    }
+
+    /// Posts one thing a line. Returns the answer as far as it came, and whether that is all of it.
+    pub(crate) fn post_lines(&mut self, path: &str, lines: &[u8]) -> io::Result<(Reply, bool)> {
+        let content = Content { bytes: lines, media_type: "application/x-ndjson", key: None };
+        let mut connection = self.send("POST", path, Some(content))?;
+        let (status, headers) = read_head(&mut connection)?;
+        let mut body = Vec::new();
+        let whole = read_body_into(&mut connection, &headers, &mut body).is_ok();
+        if whole && !headers.closes() {
+            self.connection = Some(connection);
+        }
+        Ok((Reply { status, body }, whole))
     }
 
     /// GET, 200 and JSON, else an error that tells what came instead.
@@ -63,24 +89,40 @@ impl Client {
 
     /// Sends one request and reads its answer. After any error the connection is dropped; the outcome of the
     /// request is then unknown.
-    pub(crate) fn request(&mut self, method: &str, path: &str, json: Option<&[u8]>) -> io::Result<Reply> {
+    fn request(&mut self, method: &str, path: &str, content: Option<Content<'_>>) -> io::Result<Reply> {
+        let mut connection = self.send(method, path, content)?;
+        let (status, headers) = read_head(&mut connection)?;
+        let mut body = Vec::new();
+        read_body_into(&mut connection, &headers, &mut body)?;
+        if !headers.closes() {
+            self.connection = Some(connection);
+        }
+        Ok(Reply { status, body })
+    }
+
+    fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        content: Option<Content<'_>>,
+    ) -> io::Result<BufReader<TcpStream>> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect()?,
         };
         self.out.clear();
         write!(self.out, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address)?;
-        if let Some(json) = json {
-            write!(self.out, "content-type: application/json\r\ncontent-length: {}\r\n", json.len())?;
+        if let Some(content) = content {
+            let (media_type, len) = (content.media_type, content.bytes.len());
+            write!(self.out, "content-type: {media_type}\r\ncontent-length: {len}\r\n")?;
+            if let Some(key) = content.key {
+                write!(self.out, "idempotency-key: {key}\r\n")?;
+            }
         }
         self.out.extend_from_slice(b"\r\n");
-        self.out.extend_from_slice(json.unwrap_or_default());
+        self.out.extend_from_slice(content.map_or(&[], |content| content.bytes));
         connection.get_mut().write_all(&self.out)?;
-        let reply = read_reply(&mut connection)?;
-        if !reply.headers.closes() {
-            self.connection = Some(connection);
-        }
-        Ok(reply)
+        Ok(connection)
     }
 
     fn connect(&self) -> io::Result<BufReader<TcpStream>> {
@@ -92,7 +134,8 @@ impl Client {
     }
 }
 
-fn read_reply(connection: &mut BufReader<TcpStream>) -> io::Result<Reply> {
+/// Status and header fields of the next answer.
+fn read_head(connection: &mut BufReader<TcpStream>) -> io::Result<(u16, Headers)> {
     loop {
         let line = read_line(connection)?;
         let mut words = line.split(' ');
@@ -107,8 +150,7 @@ fn read_reply(connection: &mut BufReader<TcpStream>) -> io::Result<Reply> {
         if status < 200 {
             continue; // 1xx: the real answer follows
         }
-        let body = read_body(connection, &headers)?;
-        return Ok(Reply { status, headers, body });
+        return Ok((status, headers));
     }
 }
 

@@ -53,40 +53,45 @@ fn read_headers(stream: &mut impl BufRead) -> io::Result<Headers> {
     }
 }
 
-fn read_exactly(stream: &mut impl BufRead, len: usize) -> io::Result<Vec<u8>> {
-    if len > BODY_BYTES_MAX {
+/// Adds `len` bytes to `body`; where the stream ends before, what came of them.
+fn read_exactly(stream: &mut impl BufRead, len: usize, body: &mut Vec<u8>) -> io::Result<()> {
+    if body.len() + len > BODY_BYTES_MAX {
         return Err(bad("a body over our limit"));
     }
-    let mut body = vec![0; len];
-    stream.read_exact(&mut body)?;
-    Ok(body)
+    if stream.take(len as u64).read_to_end(body)? < len {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within a body"));
+    }
+    Ok(())
 }
 
 /// A body by its length or in chunks; without either it is empty.
 fn read_body(stream: &mut impl BufRead, headers: &Headers) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    read_body_into(stream, headers, &mut body)?;
+    Ok(body)
+}
+
+/// As [`read_body`]; after an error `body` holds what came before it.
+fn read_body_into(stream: &mut impl BufRead, headers: &Headers, body: &mut Vec<u8>) -> io::Result<()> {
     if headers.get("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
-        return read_chunks(stream);
+        return read_chunks(stream, body);
     }
     match headers.get("content-length") {
-        Some(len) => read_exactly(stream, len.parse().map_err(|_| bad("content-length is no number"))?),
-        None => Ok(Vec::new()),
+        Some(len) => read_exactly(stream, len.parse().map_err(|_| bad("content-length is no number"))?, body),
+        None => Ok(()),
     }
 }
 
-fn read_chunks(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
+fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let line = read_line(stream)?;
         let size = line.split(';').next().unwrap_or_default().trim();
         let size = usize::from_str_radix(size, 16).map_err(|_| bad("a chunk without a size"))?;
         if size == 0 {
             read_headers(stream)?; // trailers, and the empty line behind them
-            return Ok(body);
+            return Ok(());
         }
-        if body.len() + size > BODY_BYTES_MAX {
-            return Err(bad("a body over our limit"));
-        }
-        body.extend(read_exactly(stream, size)?);
+        read_exactly(stream, size, body)?;
         read_line(stream)?;
     }
 }
@@ -115,5 +120,9 @@ mod tests {
         let mut wire = &b"content-length: 5\r\n\r\nabc"[..];
         let headers = read_headers(&mut wire).unwrap();
         assert!(read_body(&mut wire, &headers).is_err());
+        let mut wire = &b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n9\r\ndef"[..];
+        let (headers, mut came) = (read_headers(&mut wire).unwrap(), Vec::new());
+        assert!(read_body_into(&mut wire, &headers, &mut came).is_err());
+        assert_eq!(came, b"abcdef", "what came before it broke off");
     }
 }
