@@ -4,10 +4,12 @@
 //! during which other programs kept more than 0.4 of a core busy is repeated, and marked when that does not help.
 
 mod figure;
+mod fill;
 mod idle;
 mod intake;
 mod latency;
 mod machine;
+mod reads;
 mod start;
 mod wrk;
 
@@ -28,12 +30,12 @@ const FOREIGN_CORES_MAX: f64 = 0.4;
 /// How often a disturbed measurement is repeated.
 const REPEATS_MAX: usize = 2;
 
-const PARTS: &[&str] = &["P2", "latency", "P5", "P10"];
+const PARTS: &[&str] = &["P2", "latency", "P5", "P9", "P10"];
 
 /// What to measure.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only these parts: P2, latency, P5, P10
+    /// Only these parts: P2, latency, P5, P9, P10
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     only: Vec<String>,
     /// Shorter runs and a small fill, to see whether the bench works; the figures are printed and not kept
@@ -42,7 +44,7 @@ pub(crate) struct Args {
     /// Measurements of each figure; the table shows their median and range
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Orders in the folder for the start of P10 (1,000,000; 50,000 with --quick)
+    /// Orders in the folder for P9 and the start of P10 (1,000,000; 50,000 with --quick)
     #[arg(long, value_name = "N")]
     fill: Option<usize>,
 }
@@ -130,6 +132,15 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     }
     if wanted("P10") {
         start::measure(&bench, &mut report)?;
+    }
+    if wanted("P9") || wanted("P10") {
+        let filled = fill::fill(&bench, &mut report)?;
+        if wanted("P10") {
+            start::filled(&bench, &filled, &mut report)?;
+        }
+        if wanted("P9") {
+            reads::measure(&bench, &filled, &mut report)?;
+        }
     }
     fs::remove_dir_all(&bench.folder).context("cannot remove the bench's data")?;
     println!("\n{}", report.markdown());

@@ -2,20 +2,16 @@
 //! the binary.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::figure::{Goal, Report};
-use super::{Bench, quietly, wrk};
-use crate::procfs::{process_cpu_seconds, resident_mib};
+use super::{Bench, quietly};
+use crate::procfs::resident_mib;
 use crate::server::{Launch, Wellorder, log_tail};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// A server counts as idle when it has used less than this share of a core for [`IDLE_FOR`].
-const IDLE_CORES: f64 = 0.05;
-const IDLE_FOR: Duration = Duration::from_secs(2);
-const IDLE_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     println!("P10: start, memory, size");
@@ -45,17 +41,16 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         noisy,
     );
     report.add("P10", "idle memory after 3 s", "MiB", memory, Goal::AtMost(30.0), noisy);
-    filled(bench, report)
+    Ok(())
 }
 
-/// With many orders, all processed, as after some weeks of life.
-fn filled(bench: &Bench, report: &mut Report) -> Result<()> {
-    let launch = bench.launch("p10-filled", &[], &[("WELLORDER_SIMULATE_DELAY_MS", "0")])?;
-    let placed = fill(&launch, bench.fill)?;
+/// With many orders.
+pub(crate) fn filled(bench: &Bench, launch: &Launch, report: &mut Report) -> Result<()> {
+    println!("P10: start with {} orders", bench.fill);
     let (mut seconds, mut memory, mut noisy) = (Vec::new(), Vec::new(), false);
     for _ in 0..bench.runs {
         let once = quietly(|| {
-            let (mut server, seconds) = start(&launch)?;
+            let (mut server, seconds) = start(launch)?;
             thread::sleep(Duration::from_secs(3));
             let mib = resident_mib(server.pid());
             server.terminate(Duration::from_secs(20))?;
@@ -65,54 +60,19 @@ fn filled(bench: &Bench, report: &mut Report) -> Result<()> {
         seconds.push(once.value.0);
         memory.push(once.value.1);
     }
+    let placed = bench.fill;
     let goal = if placed >= 1_000_000 { Goal::AtMost(0.5) } else { Goal::None };
     report.add("P10", format!("start → ready with {placed} orders"), "s", seconds, goal, noisy);
     report.add("P10", format!("idle memory with {placed} orders"), "MiB", memory, Goal::None, noisy);
     Ok(())
 }
 
-/// Places at least `wanted` orders and lets them all be processed; gives how many there are.
-fn fill(launch: &Launch, wanted: usize) -> Result<usize> {
-    let (mut server, _) = start(launch)?;
-    let began = Instant::now();
-    let mut placed = 0;
-    for round in 0.. {
-        if placed >= wanted {
-            break;
-        }
-        placed += wrk::load(server.address, "/v1/orders", false, &format!("fill-{round}"), 2)?.requests;
-        if round % 10 == 9 {
-            println!("  {:.0} s: {placed} of {wanted} orders", began.elapsed().as_secs_f64());
-        }
-    }
-    wait_until_idle(&server)?;
-    println!("  {:.0} s: {placed} orders placed and processed", began.elapsed().as_secs_f64());
-    server.terminate(Duration::from_secs(30))?;
-    Ok(placed)
-}
-
 /// Starts it and gives the seconds until it was ready.
-fn start(launch: &Launch) -> Result<(Wellorder, f64)> {
+pub(crate) fn start(launch: &Launch) -> Result<(Wellorder, f64)> {
     let mut server = launch.start(&[])?;
     if !server.ready_within(Duration::from_secs(60)) {
         bail!("wellorder did not become ready:\n{}", log_tail(&launch.log, 20));
     }
     let seconds = server.age().as_secs_f64();
     Ok((server, seconds))
-}
-
-/// Waits until the server has nothing left to do.
-fn wait_until_idle(server: &Wellorder) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        let before = process_cpu_seconds(server.pid());
-        thread::sleep(IDLE_FOR);
-        let cores = (process_cpu_seconds(server.pid()) - before) / IDLE_FOR.as_secs_f64();
-        if cores < IDLE_CORES {
-            return Ok(());
-        }
-        if began.elapsed() > IDLE_LIMIT {
-            bail!("the server is not idle after {} s", IDLE_LIMIT.as_secs());
-        }
-    }
 }

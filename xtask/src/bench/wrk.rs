@@ -29,7 +29,20 @@ pub(crate) fn load(address: SocketAddr, path: &str, echo: bool, run: &str, secon
         .arg(format!("http://{address}{path}"))
         .env("BENCH_RUN", run)
         .env("BENCH_SHAPE", if echo { "echo" } else { "v1" });
-    let (code, out) = capture(&mut command)?;
+    measured(&mut command)
+}
+
+/// Gets the same path again and again.
+pub(crate) fn get(address: SocketAddr, path: &str, seconds: u64) -> Result<Load> {
+    let mut command = Command::new("wrk");
+    command
+        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "--latency"])
+        .arg(format!("http://{address}{path}"));
+    measured(&mut command)
+}
+
+fn measured(command: &mut Command) -> Result<Load> {
+    let (code, out) = capture(command)?;
     if code != Some(0) {
         bail!("wrk failed: {out}");
     }
