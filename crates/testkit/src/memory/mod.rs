@@ -3,6 +3,7 @@
 
 mod api_key;
 mod apply;
+mod auditing;
 mod fixture;
 mod listing;
 mod read;
