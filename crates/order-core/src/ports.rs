@@ -10,7 +10,7 @@ use crate::journal::{Cursor, Event, Head, Mark};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
-use crate::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Tally};
+use crate::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -167,8 +167,8 @@ pub trait Storage: Send + Sync {
     /// read, and rows that name an order where there is none. Takes many short reads.
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault>;
 
-    /// Free bytes where the data lies, when the storage knows.
-    async fn free_bytes(&self) -> Option<u64>;
+    /// The room where the data lies, when the storage knows.
+    async fn space(&self) -> Option<Space>;
 }
 
 /// How a try ended, in the processor's words; [`crate::process`] makes an outcome of it.

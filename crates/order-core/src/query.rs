@@ -94,6 +94,22 @@ impl OrderQuery {
     }
 }
 
+/// Room where the data lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes that must stay free: with less, nothing is written.
+    pub least: u64,
+}
+
+impl Space {
+    /// Whether anything may be written.
+    pub fn is_enough(self) -> bool {
+        self.free > 0 && self.free >= self.least
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrderPage {

@@ -44,7 +44,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
-use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Tally};
+use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::Readers;
 use std::path::PathBuf;
@@ -368,7 +368,7 @@ impl Storage for SqliteStorage {
         auditing::strays(&self.readers, &self.ids, self.install.shards, max).await
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
-        self.guard.free_bytes()
+    async fn space(&self) -> Option<Space> {
+        self.guard.space()
     }
 }

@@ -14,7 +14,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
-use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Tally};
+use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -275,7 +275,7 @@ impl Storage for Wrapped {
         self.inner.audit_strays(max).await
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
-        self.inner.free_bytes().await
+    async fn space(&self) -> Option<Space> {
+        self.inner.space().await
     }
 }

@@ -15,7 +15,7 @@ use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, DUE_COUNT_MAX, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Tally,
+    Backlog, DUE_COUNT_MAX, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
@@ -236,8 +236,8 @@ impl Storage for MemoryStorage {
         Ok(self.reading()?.audit_strays(max))
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
-        self.switches().free_bytes
+    async fn space(&self) -> Option<Space> {
+        self.switches().space
     }
 }
 
