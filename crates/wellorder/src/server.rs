@@ -68,7 +68,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let stop = Stop::new();
     let mut tasks = JoinSet::new();
     background(&settings, &app, &metrics, &stop, &mut tasks)?;
-    let guard = serve::guard(&settings.limits, mode == Mode::Dev, tracer);
+    let guard = serve::guard(&settings, mode == Mode::Dev, tracer);
     let router = serve::main_router(&settings, &app, &guard, &metrics, &access);
     drop(access);
     let address = listener.local_addr().context("the listener has no address")?;
