@@ -6,6 +6,7 @@ use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
+use order_core::query::Space;
 use order_core::{Error, Fault};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -53,6 +54,12 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
     let verbose = params.get("verbose").is_some_and(|value| value != "false" && value != "0");
     params.settle()?;
     let mut checks = vec![storage(&api).await, space(&api).await];
+    if let [storage, space] = checks.as_mut_slice()
+        && !storage.ok
+        && !space.ok
+    {
+        storage.detail.push_str(": see the check `space`");
+    }
     if verbose {
         checks.extend([queue(&api), followers(&api).await]);
     }
@@ -83,11 +90,22 @@ async fn storage(api: &Api) -> Check {
     Check { name: "storage", ok: false, detail: detail.to_owned() }
 }
 
-/// Red when nothing is left; whether what is left is enough is the storage's to say.
+/// Red with less room than must be left: then the storage takes no writes.
 async fn space(api: &Api) -> Check {
-    let free = api.app.storage.free_bytes().await.map(|bytes| bytes / (1024 * 1024));
-    let detail = free.map_or_else(|| "not known".to_owned(), |free| format!("{free} MiB free"));
-    Check { name: "space", ok: free != Some(0), detail }
+    const MIB: u64 = 1 << 20;
+    let (ok, detail) = match api.app.storage.space().await {
+        None => (true, "not known".to_owned()),
+        Some(space) if space.is_enough() => (true, format!("{} MiB free", space.free / MIB)),
+        Some(Space { free, least }) => (
+            false,
+            format!(
+                "{} MiB free, {} must stay free: make room, or lower storage.free_space_min_mib",
+                free / MIB,
+                least / MIB
+            ),
+        ),
+    };
+    Check { name: "space", ok, detail }
 }
 
 fn queue(api: &Api) -> Check {

@@ -93,8 +93,8 @@ async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
     }
     work(&backlog, now, page);
     orders(api, page).await?;
-    if let Some(bytes) = storage.free_bytes().await {
-        page.one("wellorder_storage_free_bytes", "gauge", "Free bytes where the data lies", bytes);
+    if let Some(space) = storage.space().await {
+        page.one("wellorder_storage_free_bytes", "gauge", "Free bytes where the data lies", space.free);
     }
     if let Some(pages) = backlog.log_pages {
         page.one("wellorder_storage_log_pages", "gauge", "Pages in the log of the database", pages);

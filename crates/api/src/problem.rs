@@ -36,7 +36,7 @@ kinds! {
     CURSOR_INVALID = "cursor-invalid", 400, "The cursor is not valid";
     URI_INVALID = "uri-invalid", 400, "The request target is not valid";
     FOREIGN_HOST = "foreign-host", 400, "Only loopback names are served";
-    BAD_FRAMING = "bad-framing", 400, "The request is framed ambiguously or ends early";
+    BAD_FRAMING = "bad-framing", 400, "The request is not HTTP/1.1, or framed ambiguously or incompletely";
     UNAUTHENTICATED = "unauthenticated", 401, "A valid credential is needed";
     FORBIDDEN = "forbidden", 403, "The credential may not do this";
     ROUTE_UNKNOWN = "route-unknown", 404, "No such route";
@@ -429,6 +429,11 @@ mod tests {
             let response = style(&refusal, &RequestId("x".to_owned()));
             assert_eq!(response.status(), refusal.status(), "{refusal:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_request_line_is_not_called_badly_framed_alone() {
+        assert_eq!(BAD_FRAMING.title, Refusal::BadFraming.detail().replacen("Not", "The request is not", 1));
     }
 
     #[test]

@@ -158,6 +158,7 @@ pub struct NewLine {
     "total": "19.90", "attributes": {"gift": true}, "version": 1, "processing": "queued", "fulfilment": "unshipped",
     "withdrawn": false, "attempt": 0, "last_error": null, "accepted_at": "2026-11-20T10:00:00.123456Z",
     "updated_at": "2026-11-20T10:00:00.123456Z", "processed_at": null,
+    "shipped_at": null, "tracking_number": null, "delivered_at": null,
     "actions": [
         {"name": "revise", "method": "PATCH", "href": "/v1/orders/230e0945-205f-8eaa-8fef-55ebf134b616"},
         {"name": "withdraw", "method": "POST", "href": "/v1/orders/230e0945-205f-8eaa-8fef-55ebf134b616/withdrawals"},
@@ -213,6 +214,15 @@ pub struct Order {
     /// When its work was done.
     #[schema(required, format = DateTime)]
     pub processed_at: Option<String>,
+    /// When it was shipped, as whoever shipped it said.
+    #[schema(required, format = DateTime)]
+    pub shipped_at: Option<String>,
+    /// How its carrier calls it.
+    #[schema(required)]
+    pub tracking_number: Option<String>,
+    /// When it was delivered, as whoever delivered it said.
+    #[schema(required, format = DateTime)]
+    pub delivered_at: Option<String>,
     /// What may be done with it now, by whoever asked.
     pub actions: Vec<Action>,
 }

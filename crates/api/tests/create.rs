@@ -32,7 +32,7 @@ async fn an_order_is_taken_in_and_shown() {
         "total": "19.90", "attributes": {"gift": true}, "version": 1, "processing": "queued",
         "fulfilment": "unshipped", "withdrawn": false, "attempt": 0, "last_error": null,
         "accepted_at": "2025-02-22T10:00:00.000000Z", "updated_at": "2025-02-22T10:00:00.000000Z",
-        "processed_at": null,
+        "processed_at": null, "shipped_at": null, "tracking_number": null, "delivered_at": null,
         "actions": [
             {"name": "revise", "method": "PATCH", "href": path},
             {"name": "withdraw", "method": "POST", "href": format!("{path}/withdrawals")},

@@ -64,7 +64,13 @@ async fn a_shipment_is_told_once_and_completed_never() {
     let body = json!({"shipped_at": "2026-11-20T17:30:00+01:00", "tracking_number": "T-1"});
     let said = tell(&rig, &order, "shipments", &body).await;
     assert_eq!(answered(&said), (200, false, "\"2\""), "{}", said.text);
-    assert_eq!(said.json()["fulfilment"], "shipped");
+    let shown = said.json();
+    assert_eq!(
+        json!([shown["fulfilment"], shown["shipped_at"], shown["tracking_number"], shown["delivered_at"]]),
+        json!(["shipped", "2026-11-20T16:30:00.000000Z", "T-1", null])
+    );
+    let read = rig.get(&format!("/v1/orders/{}", shown["order_id"].as_str().unwrap())).await.json();
+    assert_eq!(read, shown, "whoever reads it later sees the same");
     let data = last_event(&rig, &order).await["data"].clone();
     assert_eq!(data, json!({"shipped_at": "2026-11-20T16:30:00.000000Z", "tracking_number": "T-1"}));
     for same in [
@@ -104,6 +110,8 @@ async fn facts_come_in_any_order_and_each_once() {
     let delivered = json!({"delivered_at": "2026-11-21T09:00:00Z"});
     assert_eq!(tell(&rig, &order, "deliveries", &delivered).await.json()["fulfilment"], "delivered");
     let late = tell(&rig, &order, "shipments", &json!({"tracking_number": "T-1"})).await;
+    assert_eq!(late.json()["tracking_number"], "T-1");
+    assert_eq!(late.json()["delivered_at"], "2026-11-21T09:00:00.000000Z");
     assert_eq!((answered(&late), &late.json()["fulfilment"]), ((200, false, "\"3\""), &json!("delivered")));
     assert_eq!(answered(&tell(&rig, &order, "shipments", &json!({})).await), (200, true, "\"3\""));
     assert_eq!(answered(&tell(&rig, &order, "deliveries", &delivered).await), (200, true, "\"3\""));

@@ -6,6 +6,7 @@ mod rig;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use order_core::command::Command;
 use order_core::follow::{Follower, FollowerPolicy};
+use order_core::query::Space;
 use order_core::{Fault, TenantId};
 use rig::Rig;
 use serde_json::{Value, json};
@@ -261,7 +262,7 @@ async fn a_follower_whose_sink_fails_is_shown_as_failing_also_while_it_is_left_a
 async fn health_follows_the_storage() {
     let rig = Rig::new();
     rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
-    rig.storage.set_free_bytes(Some(5 * 1024 * 1024));
+    rig.storage.set_space(Some(Space { free: 5 << 20, least: 4 << 20 }));
     let ready = rig.get("/readyz").await;
     assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready"})));
     let checks = rig.get("/readyz?verbose").await.json();
@@ -277,6 +278,19 @@ async fn health_follows_the_storage() {
         assert!(!red.text.contains("secret"));
     }
     assert_eq!(rig.get("/livez").await.status, 200);
+    // Of two red checks, the one that explains the other is named.
+    rig.storage.set_space(Some(Space { free: 5 << 20, least: 256 << 20 }));
+    let checks = rig.get("/readyz?verbose").await.json()["checks"].clone();
+    assert_eq!(
+        checks[0],
+        json!({"name": "storage", "ok": false, "detail": "cannot be written: see the check `space`"})
+    );
+    assert_eq!(checks[1]["ok"], false);
+    assert_eq!(
+        checks[1]["detail"],
+        "5 MiB free, 256 must stay free: make room, or lower storage.free_space_min_mib"
+    );
+    rig.storage.set_space(None);
     rig.storage.down(None);
     assert_eq!(rig.get("/readyz").await.status, 200);
 }

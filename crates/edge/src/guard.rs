@@ -66,17 +66,19 @@ pub struct Guard {
     pub ids: Arc<dyn Ids>,
     /// Makes the spans of requests.
     pub tracer: Tracer,
+    /// Whether a request that comes with a trace says whether that is recorded.
+    pub trusts_traces: bool,
 }
 
 impl Guard {
     /// A guard with these limits, that makes no spans.
     pub fn new(limits: Limits, loopback_only: bool, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { limits, loopback_only, clock, ids, tracer: Tracer::off() }
+        Self { limits, loopback_only, clock, ids, tracer: Tracer::off(), trusts_traces: true }
     }
 
-    /// The same, with spans of requests.
+    /// The same, with spans of requests; `trusts_traces` as in the field.
     #[must_use]
-    pub fn traced(self, tracer: Tracer) -> Self {
-        Self { tracer, ..self }
+    pub fn traced(self, tracer: Tracer, trusts_traces: bool) -> Self {
+        Self { tracer, trusts_traces, ..self }
     }
 }

@@ -134,7 +134,10 @@ impl Shared {
 
     /// The span of a request. Health and metrics are asked for all the time: they begin no traces of their own.
     fn begin_span(&self, headers: &HeaderMap) -> Span {
-        let (tracer, parent) = (&self.guard.tracer, traceparent::of(headers));
+        let (tracer, mut parent) = (&self.guard.tracer, traceparent::of(headers));
+        if !self.guard.trusts_traces {
+            parent = parent.map(|parent| tracer.decide(parent));
+        }
         if self.metering.mount() == OPS {
             tracer.child(SpanName::Request, parent)
         } else {

@@ -1,6 +1,8 @@
 //! The traits that adapters implement. A trait exists only where two real adapters exist.
 
 use crate::api_key::{ApiKey, ApiKeyId};
+use crate::audit::Finding;
+use crate::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
 use crate::command::{Command, Reply};
 use crate::error::{Fault, Rejection};
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -8,10 +10,7 @@ use crate::journal::{Cursor, Event, Head, Mark};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
-use crate::query::{
-    Backlog, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact,
-    WorkFact,
-};
+use crate::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -146,21 +145,30 @@ pub trait Storage: Send + Sync {
     /// How many API keys of all tenants are neither revoked nor expired.
     async fn live_api_keys(&self, now: crate::Timestamp) -> Result<u64, Fault>;
 
-    /// For audits: orders of one shard behind number `after` in the order of their numbers, each in one snapshot with
-    /// its events.
-    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault>;
+    /// What an audit begins with.
+    async fn audit_beginning(&self) -> Result<Beginning, Fault>;
 
-    /// For audits: rows of the journal beside their orders.
-    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault>;
+    /// For audits: orders behind number `after` in the order of their numbers, at most `limit`.
+    async fn audit_orders(&self, after: i64, limit: u32) -> Result<Page<AuditedOrder, i64>, Fault>;
 
-    /// For audits: work rows beside their orders.
-    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault>;
+    /// For audits: rows of the journal of one shard behind position `after`, in order, at most `limit`: those that do not
+    /// read too.
+    async fn audit_journal(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: u32,
+    ) -> Result<Page<JournalFact, u64>, Fault>;
 
-    /// For audits: tallies as kept and as counted, in one snapshot.
-    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault>;
+    /// For audits: work rows behind a key, in the order of their keys, at most `limit`.
+    async fn audit_work(&self, after: i64, limit: u32) -> Result<Page<WorkFact, i64>, Fault>;
 
-    /// Free bytes where the data lies, when the storage knows.
-    async fn free_bytes(&self) -> Option<u64>;
+    /// For audits: at most `max` findings in what is kept besides orders, their events, work and tallies: rows that do not
+    /// read, and rows that name an order where there is none. Takes many short reads.
+    async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault>;
+
+    /// The room where the data lies, when the storage knows.
+    async fn space(&self) -> Option<Space>;
 }
 
 /// How a try ended, in the processor's words; [`crate::process`] makes an outcome of it.

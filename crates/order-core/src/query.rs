@@ -2,7 +2,7 @@
 
 use crate::api_key::Pepper;
 use crate::clock::Timestamp;
-use crate::ids::{OrderId, Shard, SourceId, TenantId};
+use crate::ids::{SourceId, TenantId};
 use crate::journal::{Cursor, Event};
 use crate::lease::Work;
 use crate::order::Order;
@@ -94,6 +94,22 @@ impl OrderQuery {
     }
 }
 
+/// Room where the data lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes that must stay free: with less, nothing is written.
+    pub least: u64,
+}
+
+impl Space {
+    /// Whether anything may be written.
+    pub fn is_enough(self) -> bool {
+        self.free > 0 && self.free >= self.least
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrderPage {
@@ -118,6 +134,24 @@ pub struct Tally {
     pub parked: u64,
     /// Sum of the time from the start of the successful attempt to its end, in microseconds.
     pub processing_micros: u64,
+}
+
+impl Tally {
+    /// Counts an order in, as its row says that it is: what is running is queued.
+    pub fn count(&mut self, order: &Order) {
+        self.orders += 1;
+        match order.processing {
+            Processing::Queued | Processing::Running => self.queued += 1,
+            Processing::Parked => self.parked += 1,
+            Processing::Done => {
+                if let (Some(started), Some(processed)) = (order.started_at, order.processed_at) {
+                    self.processed += 1;
+                    let span = u64::try_from(processed.since(started).as_micros()).unwrap_or(u64::MAX);
+                    self.processing_micros = self.processing_micros.saturating_add(span);
+                }
+            }
+        }
+    }
 }
 
 /// A follower as it is stored.
@@ -173,43 +207,4 @@ pub struct OrderDossier {
     pub work: Option<Work>,
     /// Whether look-ups by its id, its reference, its customer and its source lead to it.
     pub found: bool,
-}
-
-/// A row of the journal beside the version of the order that it names; for audits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JournalFact {
-    /// The shard.
-    pub shard: Shard,
-    /// The place.
-    pub position: u64,
-    /// The order that it names.
-    pub order_id: OrderId,
-    /// The version that it gives.
-    pub version: u64,
-    /// The version of that order's row; `None` when there is no such order.
-    pub order_version: Option<u64>,
-}
-
-/// A work row beside the state of its order; for audits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkFact {
-    /// Where the next page begins.
-    pub key: i64,
-    /// The work row.
-    pub work: Work,
-    /// What its order says: whether it must have work; `None` when there is no such order.
-    pub wanted: Option<bool>,
-}
-
-/// A tally as it is kept beside what counting gives; for audits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TallyFact {
-    /// Whose.
-    pub tenant: String,
-    /// Of which source.
-    pub source: String,
-    /// As kept (`running` is 0).
-    pub kept: Tally,
-    /// As counted (`running` is 0).
-    pub counted: Tally,
 }

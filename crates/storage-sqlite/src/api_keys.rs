@@ -13,6 +13,8 @@ const COLUMNS: &str = "number, key_id, tenant, name, scopes, hash, previous_hash
 
 static BY_ID: LazyLock<String> =
     LazyLock::new(|| ["SELECT ", COLUMNS, " FROM api_keys WHERE key_id = ?1"].concat());
+static BY_NUMBER: LazyLock<String> =
+    LazyLock::new(|| ["SELECT ", COLUMNS, " FROM api_keys WHERE number = ?1"].concat());
 static OF_TENANT: LazyLock<String> = LazyLock::new(|| {
     let tail = " FROM api_keys WHERE tenant = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3";
     ["SELECT ", COLUMNS, tail].concat()
@@ -29,6 +31,11 @@ static PUT: LazyLock<String> = LazyLock::new(|| {
 /// One key, whoever owns it.
 pub(crate) fn by_id(conn: &Connection, key_id: ApiKeyId) -> rusqlite::Result<Option<ApiKey>> {
     conn.prepare_cached(&BY_ID)?.query_row([key_id.0], api_key).optional()
+}
+
+/// One key by its number, whoever owns it.
+pub(crate) fn by_number(conn: &Connection, number: i64) -> rusqlite::Result<Option<ApiKey>> {
+    conn.prepare_cached(&BY_NUMBER)?.query_row([number], api_key).optional()
 }
 
 /// The keys of a tenant below a number, the newest first.

@@ -1,5 +1,6 @@
 //! SQLite's errors in the core's words: the one place where they are translated.
 
+use crate::rows::is_of_row;
 use order_core::Fault;
 use rusqlite::ErrorCode;
 use std::time::Duration;
@@ -16,9 +17,7 @@ pub(crate) fn unavailable(why: impl Into<String>) -> Fault {
 pub(crate) fn fault(error: rusqlite::Error) -> Fault {
     let Some(failure) = error.sqlite_error() else {
         return match error {
-            rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..) => {
-                Fault::internal(format!("a row does not read back: {error}"))
-            }
+            error if is_of_row(&error) => Fault::internal(format!("a row does not read back: {error}")),
             other => Fault::internal(other),
         };
     };

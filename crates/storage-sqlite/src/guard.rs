@@ -3,6 +3,7 @@
 
 use crate::error::unavailable;
 use order_core::Fault;
+use order_core::query::Space;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -80,15 +81,20 @@ impl Guard {
 
     /// Refuses to write when less space is free than must stay free.
     pub(crate) fn check_space(&self) -> Result<(), Fault> {
-        match self.free_bytes() {
-            Some(free) if free < self.free_bytes_min => Err(unavailable(format!(
+        match self.space() {
+            Some(Space { free, least }) if free < least => Err(unavailable(format!(
                 "only {} MiB are free at {}, {} must stay free: read-only until there is room",
                 free >> 20,
                 self.path.display(),
-                self.free_bytes_min >> 20
+                least >> 20
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// The room where the file lies.
+    pub(crate) fn space(&self) -> Option<Space> {
+        self.free_bytes().map(|free| Space { free, least: self.free_bytes_min })
     }
 
     /// Free bytes where the file lies.

@@ -35,6 +35,8 @@ use guard::Guard;
 use ids::OrderIds;
 use order_core::Fault;
 use order_core::api_key::{ApiKey, ApiKeyId};
+use order_core::audit::Finding;
+use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -42,10 +44,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
-use order_core::query::{
-    Backlog, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact,
-    WorkFact,
-};
+use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::Readers;
 use std::path::PathBuf;
@@ -342,24 +341,34 @@ impl Storage for SqliteStorage {
         self.readers.with(move |conn| api_keys::live(conn, None, now)).await
     }
 
-    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
-        let (ids, terms) = (Arc::clone(&self.ids), Arc::clone(&self.terms));
-        self.readers.with(move |conn| auditing::dossiers(conn, &ids, &terms, shard, after, limit)).await
+    async fn audit_beginning(&self) -> Result<Beginning, Fault> {
+        let shards = self.install.shards;
+        self.readers.with(move |conn| auditing::beginning(conn, shards)).await
     }
 
-    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {
-        self.readers.with(move |conn| auditing::journal_facts(conn, shard, after, limit)).await
+    async fn audit_orders(&self, after: i64, limit: u32) -> Result<Page<AuditedOrder, i64>, Fault> {
+        let (ids, terms, shards) = (Arc::clone(&self.ids), Arc::clone(&self.terms), self.install.shards);
+        self.readers.with(move |conn| auditing::orders(conn, &ids, &terms, shards, after, limit)).await
     }
 
-    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault> {
-        self.readers.with(move |conn| auditing::work_facts(conn, after, limit)).await
+    async fn audit_journal(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: u32,
+    ) -> Result<Page<JournalFact, u64>, Fault> {
+        self.readers.with(move |conn| auditing::journal(conn, shard, after, limit)).await
     }
 
-    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault> {
-        self.readers.with(auditing::tally_facts).await
+    async fn audit_work(&self, after: i64, limit: u32) -> Result<Page<WorkFact, i64>, Fault> {
+        self.readers.with(move |conn| auditing::work(conn, after, limit)).await
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
-        self.guard.free_bytes()
+    async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
+        auditing::strays(&self.readers, &self.ids, self.install.shards, max).await
+    }
+
+    async fn space(&self) -> Option<Space> {
+        self.guard.space()
     }
 }

@@ -13,9 +13,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use std::sync::LazyLock;
 
 /// Bytes of events after which a read of the journal ends.
-const PAGE_BYTES_MAX: usize = 4 << 20;
+pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
 
-static EVENT_AT: LazyLock<String> =
+pub(crate) static EVENT_AT: LazyLock<String> =
     LazyLock::new(|| ["SELECT ", EVENT_COLUMNS, " FROM journal WHERE place = ?1"].concat());
 static EVENTS_AFTER: LazyLock<String> = LazyLock::new(|| {
     let tail = " FROM journal WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
@@ -139,7 +139,7 @@ pub(crate) fn followers(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<
     rows.into_iter().map(|row| with_positions(conn, row, shards)).collect()
 }
 
-fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
+pub(crate) fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
     Ok(FollowerRow {
         name: row.get(0)?,
         sink: row.get(1)?,

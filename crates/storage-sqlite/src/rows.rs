@@ -99,7 +99,7 @@ where
 
 /// The place in a trace in column `index`. One that does not read is none: it is of no use, and nothing depends on it.
 pub(crate) fn trace(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<TraceContext>> {
-    Ok(row.get_ref(index)?.as_blob_or_null()?.and_then(TraceContext::from_bytes))
+    Ok(row.get_ref(index)?.as_blob_or_null().ok().flatten().and_then(TraceContext::from_bytes))
 }
 
 /// The value that is kept as text in column `index`, if there is one.
@@ -113,6 +113,35 @@ where
 /// The id in column `index`.
 pub(crate) fn uuid(row: &Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
     Ok(row.get::<_, Bytes16>(index)?.0)
+}
+
+fn as_str<'r>(row: &'r Row<'_>, index: usize) -> rusqlite::Result<&'r str> {
+    row.get_ref(index)?.as_str().map_err(|error| conversion(index, error))
+}
+
+/// Whether an error is the fault of the row that was read.
+pub(crate) fn is_of_row(error: &rusqlite::Error) -> bool {
+    column_of(error).is_some()
+}
+
+fn column_of(error: &rusqlite::Error) -> Option<usize> {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(index, ..)
+        | rusqlite::Error::InvalidColumnType(index, ..)
+        | rusqlite::Error::IntegralValueOutOfRange(index, ..)
+        | rusqlite::Error::Utf8Error(index, _) => Some(*index),
+        _ => None,
+    }
+}
+
+/// Which column of a row is to blame for an error, and what is wrong with it; `None` when it is not the row's fault.
+pub(crate) fn unreadable(row: &Row<'_>, error: &rusqlite::Error) -> Option<(usize, String)> {
+    let index = column_of(error)?;
+    let why = match row.as_ref().column_name(index) {
+        Ok(column) => format!("`{column}`: {error}"),
+        Err(_) => error.to_string(),
+    };
+    Some((index, why))
 }
 
 fn conversion(index: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
@@ -156,11 +185,11 @@ pub(crate) fn order(row: &Row<'_>) -> rusqlite::Result<(Order, Option<Work>)> {
 }
 
 fn content(row: &Row<'_>) -> rusqlite::Result<Content> {
-    let lines = match row.get_ref(8)?.as_str()? {
+    let lines = match as_str(row, 8)? {
         "[]" => Vec::new(),
         _ => parse_lines(&text::<serde_json::Value>(row, 8)?).map_err(|error| conversion(8, error))?,
     };
-    let attributes = match row.get_ref(10)?.as_str()? {
+    let attributes = match as_str(row, 10)? {
         "{}" => serde_json::Map::new(),
         other => serde_json::from_str(other).map_err(|error| conversion(10, error))?,
     };

@@ -6,7 +6,7 @@ use order_core::journal::{Event, Head};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::ports::Storage;
-use order_core::query::{Backlog, FollowerRow, OrderDossier, OrderQuery, Tally, TallyFact};
+use order_core::query::{Backlog, FollowerRow, OrderDossier, OrderQuery, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ pub struct Dump {
     work: Vec<(Work, Option<bool>)>,
     followers: Vec<FollowerRow>,
     tenants: Vec<TenantDump>,
-    tally_facts: Vec<TallyFact>,
+    tallies: Vec<(String, String, Tally)>,
     redrives: Vec<(Option<Redrive>, Vec<RedriveItem>)>,
     open_redrives: BTreeSet<RedriveId>,
     backlog: Backlog,
@@ -51,20 +51,20 @@ impl Dump {
             work: Vec::new(),
             followers: storage.followers().await.expect("followers"),
             tenants: Vec::new(),
-            tally_facts: storage.tally_facts().await.expect("tallies"),
+            tallies: storage.audit_beginning().await.expect("tallies").tallies,
             redrives: Vec::new(),
             open_redrives: storage.open_redrives().await.expect("redrives").into_iter().collect(),
             // How long a log is, is a storage's own affair.
             backlog: Backlog { log_pages: None, ..storage.backlog(now).await.expect("a backlog") },
         };
         // A tally of nothing may be kept or not.
-        dump.tally_facts.retain(|fact| fact.kept != Tally::default() || fact.counted != Tally::default());
-        dump.tally_facts.sort_by(|a, b| (&a.tenant, &a.source).cmp(&(&b.tenant, &b.source)));
+        dump.tallies.retain(|(_, _, tally)| *tally != Tally::default());
+        dump.tallies.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         for shard in (0..storage.install().shards).map(Shard) {
             dump.journal.extend(storage.journal(shard, 0, 1_000_000).await.expect("a journal"));
-            dump.dossiers.extend(storage.dossiers(shard, i64::MIN, 1_000_000).await.expect("dossiers"));
         }
-        let work = storage.work_facts(i64::MIN, 1_000_000).await.expect("work");
+        dump.dossiers = all_orders(storage).await;
+        let work = storage.audit_work(i64::MIN, 1_000_000).await.expect("work").rows;
         dump.work = work.into_iter().map(|fact| (fact.work, fact.wanted)).collect();
         dump.work.sort_by_key(|(work, _)| work.order_id);
         let owners: BTreeSet<TenantId> = dump.dossiers.iter().map(|it| it.order.tenant.clone()).collect();
@@ -109,6 +109,18 @@ impl Dump {
                 }
             }
         }
+    }
+}
+
+/// Every order, with all that belongs to it.
+async fn all_orders(storage: &dyn Storage) -> Vec<OrderDossier> {
+    let (mut dossiers, mut after) = (Vec::new(), i64::MIN);
+    loop {
+        let page = storage.audit_orders(after, 1_000_000).await.expect("orders");
+        assert_eq!(page.unreadable, [], "everything reads");
+        dossiers.extend(page.rows.into_iter().map(|audited| audited.dossier));
+        let Some(last) = page.last else { return dossiers };
+        after = last;
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::MemoryStorage;
 use async_trait::async_trait;
 use order_core::api_key::{ApiKey, ApiKeyId};
+use order_core::audit::Finding;
+use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Command, Reply};
 use order_core::error::Fault;
@@ -12,10 +14,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
-use order_core::query::{
-    Backlog, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, Tally, TallyFact,
-    WorkFact,
-};
+use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -34,6 +33,8 @@ pub struct Wrapped {
     after: Check,
     /// What answers a commit instead of the storage.
     instead: Option<Instead>,
+    /// What audits are given for the beginning.
+    beginning: Option<Beginning>,
 }
 
 /// Answers a batch without a storage.
@@ -42,13 +43,27 @@ type Instead = Box<dyn Fn(&[Command]) -> Committed + Send + Sync>;
 impl Wrapped {
     /// `before` may fail a commit, which then does not take place; `after` may fail one that did.
     pub fn failing(inner: Arc<dyn Storage>, before: Check, after: Check) -> Arc<dyn Storage> {
-        Arc::new(Self { inner, rewrite: Box::new(|command| command), before, after, instead: None })
+        Arc::new(Self {
+            inner,
+            rewrite: Box::new(|command| command),
+            before,
+            after,
+            instead: None,
+            beginning: None,
+        })
     }
 
     /// Every command is rewritten on its way: a planted defect, to see that tests find it.
     pub fn rewriting(inner: Arc<dyn Storage>, rewrite: Rewrite) -> Arc<dyn Storage> {
         let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
-        Arc::new(Self { inner, rewrite, before, after, instead: None })
+        Arc::new(Self { inner, rewrite, before, after, instead: None, beginning: None })
+    }
+
+    /// Audits begin with `beginning`: what happened since happens during the audit.
+    pub fn beginning(inner: Arc<dyn Storage>, beginning: Beginning) -> Arc<dyn Storage> {
+        let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
+        let rewrite: Rewrite = Box::new(|command| command);
+        Arc::new(Self { inner, rewrite, before, after, instead: None, beginning: Some(beginning) })
     }
 
     /// Stores nothing: every accept is answered as new, at no cost. What is left is the cost of everything else.
@@ -68,7 +83,7 @@ impl Wrapped {
         };
         let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
         let rewrite: Rewrite = Box::new(|command| command);
-        Arc::new(Self { inner, rewrite, before, after, instead: Some(Box::new(instead)) })
+        Arc::new(Self { inner, rewrite, before, after, instead: Some(Box::new(instead)), beginning: None })
     }
 
     /// Batches with an accept of this reference are refused as data.
@@ -232,23 +247,35 @@ impl Storage for Wrapped {
         self.inner.live_api_keys(now).await
     }
 
-    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
-        self.inner.dossiers(shard, after, limit).await
+    async fn audit_beginning(&self) -> Result<Beginning, Fault> {
+        match &self.beginning {
+            Some(beginning) => Ok(beginning.clone()),
+            None => self.inner.audit_beginning().await,
+        }
     }
 
-    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {
-        self.inner.journal_facts(shard, after, limit).await
+    async fn audit_orders(&self, after: i64, limit: u32) -> Result<Page<AuditedOrder, i64>, Fault> {
+        self.inner.audit_orders(after, limit).await
     }
 
-    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault> {
-        self.inner.work_facts(after, limit).await
+    async fn audit_journal(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: u32,
+    ) -> Result<Page<JournalFact, u64>, Fault> {
+        self.inner.audit_journal(shard, after, limit).await
     }
 
-    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault> {
-        self.inner.tally_facts().await
+    async fn audit_work(&self, after: i64, limit: u32) -> Result<Page<WorkFact, i64>, Fault> {
+        self.inner.audit_work(after, limit).await
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
-        self.inner.free_bytes().await
+    async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
+        self.inner.audit_strays(max).await
+    }
+
+    async fn space(&self) -> Option<Space> {
+        self.inner.space().await
     }
 }

@@ -7,6 +7,7 @@ use order_core::follow::{Follower, FollowerPolicy, Progress};
 use order_core::lane::LanePolicy;
 use order_core::ports::Processed;
 use order_core::process::{Worker, WorkerPolicy};
+use order_core::query::Space;
 use order_core::state::Processing;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,8 +102,10 @@ async fn faults_come_when_they_were_ordered() {
     assert!(stage.app.probe().await.is_err() && stage.app.storage.heads().await.is_err());
     stage.storage.down(None);
     stage.app.probe().await.expect("it is up again");
-    stage.storage.set_free_bytes(Some(7));
-    assert_eq!(stage.app.storage.free_bytes().await, Some(7));
+    let space = Space { free: 7, least: 8 };
+    stage.storage.set_space(Some(space));
+    assert_eq!(stage.app.storage.space().await, Some(space));
+    assert!(!space.is_enough());
 }
 
 #[tokio::test]

@@ -49,6 +49,21 @@ fn what_is_not_recorded_keeps_its_place_and_makes_nothing() {
 }
 
 #[test]
+fn a_strangers_trace_goes_on_and_is_recorded_by_our_own_word() {
+    for (ratio, least, most) in [(0.0, 0, 0), (0.25, 150, 350), (1.0, 1_000, 1_000)] {
+        let (tracer, _spans) = Tracer::on(ManualClock::new(), SeededIds::new(7), ratio);
+        for flags in ["00", "01"] {
+            let decided: Vec<_> = (0..1_000).map(|_| tracer.decide(given(flags))).collect();
+            let place = |context: &TraceContext| (context.trace_id(), context.span_id());
+            assert!(decided.iter().all(|context| place(context) == place(&given(flags))));
+            let recorded = decided.iter().filter(|context| context.is_sampled()).count();
+            assert!((least..=most).contains(&recorded), "{ratio}: {recorded}");
+        }
+    }
+    assert_eq!(Tracer::off().decide(given("01")), given("01"));
+}
+
+#[test]
 fn the_ratio_says_how_many_of_the_traces_that_begin_here_are_recorded() {
     for (ratio, least, most) in [(0.0, 0, 0), (0.25, 150, 350), (1.0, 1_000, 1_000)] {
         let (tracer, _spans) = Tracer::on(ManualClock::new(), SeededIds::new(7), ratio);

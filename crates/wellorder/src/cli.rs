@@ -61,7 +61,7 @@ pub(crate) async fn client<F>(
     offline: F,
 ) -> Result<Exit, Failure>
 where
-    F: AsyncFn(&Settings) -> anyhow::Result<Router>,
+    F: AsyncFn(&Settings) -> Result<Router, Failure>,
 {
     let folder = match command {
         ClientCommand::Orders { command: OrdersCommand::Create(_), .. }

@@ -28,7 +28,7 @@ mod tests;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use resolve::{Config, Origin, load};
 pub(crate) use settings::{
-    FollowerStart, Hidden, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings, Telemetry,
+    FollowerStart, Hidden, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings, Telemetry,
 };
 pub(crate) use show::{as_json, as_rows};
 pub(crate) use sources::{Environment, Flag, Inputs, Mode};

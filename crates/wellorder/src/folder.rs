@@ -1,5 +1,6 @@
 //! The data folder: made, locked, and told where its server answers.
 
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::lock::LOCK_FILE;
 use anyhow::Context;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -26,7 +27,7 @@ impl Folder {
     ///
     /// # Errors
     /// When it cannot be made or locked; with who holds it when somebody does.
-    pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn lock(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         DirBuilder::new()
             .recursive(true)
@@ -50,17 +51,21 @@ impl Folder {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = std::fs::read_to_string(&file).unwrap_or_default();
-                anyhow::bail!(
-                    "{shown} is in use by another wellorder {}: stop it, or name another folder with --data",
-                    holder.trim()
-                );
+                let what = format!("{shown} is in use by another wellorder {}", holder.trim());
+                return Err(Failure::here(
+                    Exit::Refused,
+                    what,
+                    "stop it, or name another folder with --data",
+                ));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", file.display()));
+                return Err(anyhow::Error::new(error)
+                    .context(format!("cannot lock {}", file.display()))
+                    .into());
             }
         }
         // What an earlier holder wrote no longer holds.
-        lock.set_len(0)?;
+        lock.set_len(0).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Self { path: path.to_owned(), lock })
     }
 

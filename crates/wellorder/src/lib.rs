@@ -18,6 +18,7 @@ mod local;
 mod otlp;
 mod output;
 mod run;
+mod seldom;
 mod serve;
 mod serve_check;
 mod serve_command;

@@ -15,7 +15,7 @@ use storage_sqlite::SqliteStorage;
 ///
 /// # Errors
 /// When the folder or its database cannot be used.
-pub(crate) async fn offline(settings: &Settings, tenant: TenantId) -> anyhow::Result<Router> {
+pub(crate) async fn offline(settings: &Settings, tenant: TenantId) -> Result<Router, Failure> {
     let folder = Folder::lock(&settings.data)?;
     let (storage, _) = wire_up::open_storage(settings, &folder)?;
     let app = wire_up::app(settings, storage, Tracer::off());

@@ -8,6 +8,7 @@ use crate::system::SystemClock;
 use crate::{cli, dev, local, serve_command};
 use anyhow::Context;
 use clap::Parser;
+use clap::error::ErrorKind;
 use order_core::{Clock, TenantId};
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ pub fn run() -> ExitCode {
     crate::killpoint::arm(&environment);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return usage(&error, &environment),
     };
     let mut out = Output::terminal(cli.global.json, &environment);
     // Needs no settings, so wrong ones must not keep it from working.
@@ -36,6 +37,26 @@ pub fn run() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => failure::report(&failure, &mut out).into(),
     }
+}
+
+/// Says what is wrong with the command line, or gives the help that was asked for. The command line does not parse, so
+/// whether JSON is wanted is looked for in its words.
+fn usage(error: &clap::Error, environment: &Environment) -> ExitCode {
+    let json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if !(json && error.use_stderr()) {
+        error.exit();
+    }
+    let text = error.to_string();
+    // What is wrong, perhaps with a tip; then comes how it is used.
+    let (what, _) = text.split_once("\n\nUsage:").unwrap_or((&text, ""));
+    let what: Vec<&str> = what.split_whitespace().collect();
+    let what = what.join(" ");
+    let what = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
+        _ => what.strip_prefix("error: ").unwrap_or(&what),
+    };
+    let failure = Failure::here(Exit::Usage, what, "see `wellorder --help`");
+    failure::report(&failure, &mut Output::terminal(true, environment)).into()
 }
 
 /// What we write is for our user alone, and what we hold in memory does not end in a core file.

@@ -1,7 +1,7 @@
 //! The routers of a server, and a bare server for benchmarks.
 
 use crate::access::{self, Access};
-use crate::config::{Limits, Role, Settings};
+use crate::config::{Role, Settings};
 use crate::system::{SystemClock, SystemIds};
 use crate::wire_up;
 use anyhow::Context;
@@ -26,7 +26,8 @@ pub(crate) const CONTRACTS: [&str; 2] = [contracts::oscarps::NAME, contracts::pa
 const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
 
 /// The guard of all mounts.
-pub(crate) fn guard(limits: &Limits, loopback_only: bool, tracer: Tracer) -> Arc<Guard> {
+pub(crate) fn guard(settings: &Settings, loopback_only: bool, tracer: Tracer) -> Arc<Guard> {
+    let limits = &settings.limits;
     let limits = edge::Limits {
         body_bytes_max: limits.body_bytes,
         bulk_bytes_max: limits.bulk_bytes,
@@ -41,7 +42,7 @@ pub(crate) fn guard(limits: &Limits, loopback_only: bool, tracer: Tracer) -> Arc
         json: JsonLimits { depth_max: limits.json_depth, items_max: limits.json_items },
     };
     let (clock, ids) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
-    Arc::new(Guard::new(limits, loopback_only, clock, ids).traced(tracer))
+    Arc::new(Guard::new(limits, loopback_only, clock, ids).traced(tracer, settings.telemetry.trust_incoming))
 }
 
 fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>, access: &Access) -> Option<Router> {
@@ -101,7 +102,7 @@ pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &Prometheu
 
 /// Our API over `storage`, without a server: for commands on a folder that no server holds.
 pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: TenantId) -> Router {
-    let guard = guard(&settings.limits, false, Tracer::off());
+    let guard = guard(settings, false, Tracer::off());
     let options = api::Options {
         gate: Arc::new(edge::Open::new(tenant)),
         pepper: access::pepper(settings, app),

@@ -7,6 +7,7 @@ use crate::demo::{self, Demo};
 use crate::folder::Folder;
 use crate::otlp::{self, Exporting};
 use crate::output::Output;
+use crate::seldom::Seldom;
 use crate::shutdown::{Signals, Stop};
 use crate::{banner, serve, telemetry, wire_up};
 use anyhow::Context;
@@ -28,6 +29,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Between two tries to take up redrives while the storage takes no writes.
 const RESUME_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two lines of the log about tries that keep failing.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Longest wait for the storage to be let go at the end.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -64,7 +68,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let stop = Stop::new();
     let mut tasks = JoinSet::new();
     background(&settings, &app, &metrics, &stop, &mut tasks)?;
-    let guard = serve::guard(&settings.limits, mode == Mode::Dev, tracer);
+    let guard = serve::guard(&settings, mode == Mode::Dev, tracer);
     let router = serve::main_router(&settings, &app, &guard, &metrics, &access);
     drop(access);
     let address = listener.local_addr().context("the listener has no address")?;
@@ -182,8 +186,11 @@ fn background(
     if settings.has_role(Role::Api) {
         let (app, mut stopped) = (Arc::clone(app), stop.subscribe());
         tasks.spawn(async move {
+            let mut said = Seldom::every(SAY_EVERY);
             while let Err(error) = api::resume_redrives(Arc::clone(&app)).await {
-                tracing::warn!(%error, "cannot take up unfinished redrives yet");
+                if said.due(Instant::now()) {
+                    tracing::warn!(%error, "cannot take up unfinished redrives yet");
+                }
                 tokio::select! {
                     _ = stopped.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(RESUME_EVERY) => {}

@@ -117,7 +117,7 @@ impl Order {
             source: &self.source,
             reference: self.reference.as_ref(),
         };
-        let mut json = String::with_capacity(640);
+        let mut json = String::with_capacity(768);
         json.push('{');
         json.push_str(&facts(&named, &self.content));
         let processing = self.processing_at(now);
@@ -138,6 +138,12 @@ impl Order {
         );
         json.push_str(",\"processed_at\":");
         push_time(&mut json, self.processed_at);
+        json.push_str(",\"shipped_at\":");
+        push_time(&mut json, self.shipped_at);
+        json.push_str(",\"tracking_number\":");
+        push_optional(&mut json, self.tracking_number.as_deref());
+        json.push_str(",\"delivered_at\":");
+        push_time(&mut json, self.delivered_at);
         json.push('}');
         json
     }

@@ -188,6 +188,14 @@ impl Tracer {
         Span { context: Some(context), recording: Some(Box::new(recording)) }
     }
 
+    /// A place in a trace that came from a stranger, with our own word on whether the trace is recorded: by chance alone,
+    /// for the stranger chose the trace's id too. Where no spans are made it stays as it came.
+    pub fn decide(&self, context: TraceContext) -> TraceContext {
+        let Some(inner) = &self.0 else { return context };
+        let sampled = inner.sampled(&inner.ids.uuid_v4().into_bytes());
+        TraceContext { flags: sampled | (context.flags & !super::SAMPLED), ..context }
+    }
+
     /// Begins a span below `parent` if that is recorded; none otherwise.
     pub fn child(&self, name: SpanName, parent: Option<TraceContext>) -> Span {
         match parent.filter(TraceContext::is_sampled) {
@@ -200,11 +208,16 @@ impl Tracer {
 impl Inner {
     fn root(&self) -> TraceContext {
         let trace_id = self.ids.uuid_v4().into_bytes();
+        let sampled = self.sampled(&trace_id);
+        TraceContext { trace_id, span_id: self.span_id(), flags: sampled | (super::FLAGS & !super::SAMPLED) }
+    }
+
+    /// The flag of a trace with this id.
+    fn sampled(&self, trace_id: &[u8; 16]) -> u8 {
         let mut random = [0; 8];
         random.copy_from_slice(&trace_id[8..]);
         let random = u64::from_be_bytes(random) & ((1 << RANDOM_BITS) - 1);
-        let sampled = u8::from(random < self.threshold) * super::SAMPLED;
-        TraceContext { trace_id, span_id: self.span_id(), flags: sampled | (super::FLAGS & !super::SAMPLED) }
+        u8::from(random < self.threshold) * super::SAMPLED
     }
 
     /// Never all zeros: the half of a UUID that is taken holds its variant.

@@ -3,6 +3,7 @@
 
 mod api_key;
 mod apply;
+mod auditing;
 mod fixture;
 mod listing;
 mod read;
@@ -18,7 +19,7 @@ use order_core::command::Command;
 use order_core::error::Fault;
 use order_core::ids::Shard;
 use order_core::ports::{Committed, Storage};
-use order_core::query::Install;
+use order_core::query::{Install, Space};
 use state::State;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +41,7 @@ struct Switches {
     next_reads: VecDeque<Fault>,
     down: Option<Fault>,
     refused_references: BTreeSet<String>,
-    free_bytes: Option<u64>,
+    space: Option<Space>,
     commits: u64,
 }
 
@@ -89,9 +90,9 @@ impl MemoryStorage {
         self.switches().refused_references.insert(reference.to_owned());
     }
 
-    /// What `free_bytes` says.
-    pub fn set_free_bytes(&self, free: Option<u64>) {
-        self.switches().free_bytes = free;
+    /// What `space` says.
+    pub fn set_space(&self, space: Option<Space>) {
+        self.switches().space = space;
     }
 
     /// How many commits were tried, failed ones included.

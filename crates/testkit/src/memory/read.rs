@@ -4,9 +4,10 @@ use super::MemoryStorage;
 use super::state::State;
 use async_trait::async_trait;
 use order_core::api_key::{ApiKey, ApiKeyId};
+use order_core::audit::Finding;
+use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
-use order_core::decide::must_have_work;
 use order_core::error::Fault;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
@@ -14,12 +15,10 @@ use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, DUE_COUNT_MAX, FollowerRow, Install, JournalFact, OrderDossier, OrderPage, OrderQuery, SCAN_MAX,
-    Tally, TallyFact, WorkFact,
+    Backlog, DUE_COUNT_MAX, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -127,7 +126,7 @@ impl Storage for MemoryStorage {
         for order_id in state.orders.keys() {
             let order = state.order(*order_id).expect("the key of an order");
             if order.tenant == *tenant && order.source == *source {
-                count(&mut tally, &order);
+                tally.count(&order);
                 tally.running += u64::from(order.processing_at(now) == Processing::Running);
             }
         }
@@ -165,7 +164,7 @@ impl Storage for MemoryStorage {
         for order_id in state.orders.keys() {
             let order = state.order(*order_id).expect("the key of an order");
             for (tally, _) in tallies.iter_mut().zip(sources).filter(|(_, source)| order.source == **source) {
-                count(tally, &order);
+                tally.count(&order);
                 tally.running += u64::from(order.processing_at(now) == Processing::Running);
             }
         }
@@ -212,77 +211,42 @@ impl Storage for MemoryStorage {
         Ok(self.reading()?.live_api_keys(None, now))
     }
 
-    async fn dossiers(&self, shard: Shard, after: i64, limit: u32) -> Result<Vec<OrderDossier>, Fault> {
-        let state = self.reading()?;
-        let behind = state.orders.values().filter(|order| order.number > after);
-        let mut orders: Vec<_> = behind.filter(|order| order.id.shard(state.shards) == shard).collect();
-        orders.sort_by_key(|order| order.number);
-        Ok(orders.into_iter().take(rows(limit)).map(|order| state.dossier(order.id)).collect())
+    async fn audit_beginning(&self) -> Result<Beginning, Fault> {
+        Ok(self.reading()?.audit_beginning())
     }
 
-    async fn journal_facts(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<JournalFact>, Fault> {
-        let events = self.journal(shard, after, limit).await?;
-        let state = self.reading()?;
-        let fact = |event: Event| JournalFact {
-            shard,
-            position: event.position,
-            order_id: event.order_id,
-            version: event.version,
-            order_version: state.orders.get(&event.order_id).map(|order| order.version),
-        };
-        Ok(events.into_iter().map(fact).collect())
+    async fn audit_orders(&self, after: i64, limit: u32) -> Result<Page<AuditedOrder, i64>, Fault> {
+        Ok(self.reading()?.audit_orders(after, rows(limit)))
     }
 
-    async fn work_facts(&self, after: i64, limit: u32) -> Result<Vec<WorkFact>, Fault> {
-        let state = self.reading()?;
-        let by_key: BTreeMap<i64, _> = state.work.values().map(|row| (row.key, &row.work)).collect();
-        let behind = by_key.range((Bound::Excluded(after), Bound::Unbounded)).take(rows(limit));
-        let fact = |(key, work): (&i64, &&order_core::lease::Work)| WorkFact {
-            key: *key,
-            work: (*work).clone(),
-            wanted: state.orders.get(&work.order_id).map(must_have_work),
-        };
-        Ok(behind.map(fact).collect())
+    async fn audit_journal(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: u32,
+    ) -> Result<Page<JournalFact, u64>, Fault> {
+        Ok(self.reading()?.audit_journal(shard, after, rows(limit)))
     }
 
-    async fn tally_facts(&self) -> Result<Vec<TallyFact>, Fault> {
-        let state = self.reading()?;
-        let mut tallies: BTreeMap<(&TenantId, &SourceId), Tally> = BTreeMap::new();
-        for order in state.orders.values() {
-            count(tallies.entry((&order.tenant, &order.source)).or_default(), order);
-        }
-        // Nothing is kept here, so what is kept and what is counted cannot differ.
-        let fact = |((tenant, source), counted): ((&TenantId, &SourceId), Tally)| TallyFact {
-            tenant: tenant.to_string(),
-            source: source.to_string(),
-            kept: counted,
-            counted,
-        };
-        Ok(tallies.into_iter().map(fact).collect())
+    async fn audit_work(&self, after: i64, limit: u32) -> Result<Page<WorkFact, i64>, Fault> {
+        Ok(self.reading()?.audit_work(after, rows(limit)))
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
-        self.switches().free_bytes
+    async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
+        Ok(self.reading()?.audit_strays(max))
+    }
+
+    async fn space(&self) -> Option<Space> {
+        self.switches().space
     }
 }
 
-fn rows(limit: u32) -> usize {
+pub(super) fn rows(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-fn count(tally: &mut Tally, order: &Order) {
-    tally.orders += 1;
-    tally.queued += u64::from(order.processing == Processing::Queued);
-    tally.parked += u64::from(order.processing == Processing::Parked);
-    if let Some(processed_at) = order.processed_at {
-        tally.processed += 1;
-        let span = processed_at.since(order.started_at.unwrap_or(processed_at));
-        tally.processing_micros += u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    }
-}
-
 impl State {
-    fn dossier(&self, order_id: OrderId) -> OrderDossier {
+    pub(super) fn dossier(&self, order_id: OrderId) -> OrderDossier {
         let order = self.order(order_id).expect("the key of an order");
         let mut events = Vec::new();
         let mut position = order.last_position;

@@ -29,7 +29,7 @@ pub(super) async fn connect<F>(
     offline: F,
 ) -> Result<Box<dyn ApiCall>, Failure>
 where
-    F: AsyncFn(&Settings) -> anyhow::Result<Router>,
+    F: AsyncFn(&Settings) -> Result<Router, Failure>,
 {
     if let Some(url) = url {
         return Ok(Box::new(HttpCall::new(url, &settings.client_key)?));
@@ -94,7 +94,7 @@ mod tests {
             .map_or_else(|e| panic!("{e}"), |config| config.settings)
     }
 
-    async fn offline(_: &Settings) -> anyhow::Result<Router> {
+    async fn offline(_: &Settings) -> Result<Router, Failure> {
         Ok(Router::new().route("/v1/orders", get(async || "here")))
     }
 

@@ -168,6 +168,9 @@ fn show(order: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("accepted", field("accepted_at").into()),
         ("updated", field("updated_at").into()),
         ("processed", field("processed_at").into()),
+        ("shipped", field("shipped_at").into()),
+        ("tracking", field("tracking_number").into()),
+        ("delivered", field("delivered_at").into()),
         ("attributes", attributes(order).into()),
     ];
     out.fields(rows)?;
@@ -209,6 +212,7 @@ mod tests {
             "processing": "parked", "fulfilment": "unshipped", "withdrawn": false, "attempt": 3,
             "last_error": "503 Service Unavailable", "accepted_at": "2026-11-20T10:00:00.123456Z",
             "updated_at": "2026-11-20T10:00:09.000000Z", "processed_at": null,
+            "shipped_at": "2026-11-21T10:00:00.000000Z", "tracking_number": "T-1", "delivered_at": null,
         })
     }
 
@@ -237,6 +241,8 @@ mod tests {
         version     3
         accepted    2026-11-20T10:00:00.123456Z
         updated     2026-11-20T10:00:09.000000Z
+        shipped     2026-11-21T10:00:00.000000Z
+        tracking    T-1
         attributes  {"gift":true}
 
         SKU  NAME       QUANTITY  PRICE  AMOUNT

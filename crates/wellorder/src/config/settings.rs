@@ -165,6 +165,8 @@ pub(crate) struct Telemetry {
     pub(crate) service_name: String,
     /// Which part of the traces that begin here is recorded, 0.0–1.0.
     pub(crate) sample_ratio: f64,
+    /// Whether whoever sends a request with a trace decides whether that is recorded.
+    pub(crate) trust_incoming: bool,
 }
 
 /// The least important message that is logged.

@@ -106,6 +106,10 @@ fn max_attempts_default(_: &Settings, inputs: &Inputs) -> String {
     if inputs.mode == Mode::Serve { "20" } else { "3" }.to_owned()
 }
 
+fn trust_incoming_default(_: &Settings, inputs: &Inputs) -> String {
+    (inputs.mode != Mode::Serve).to_string()
+}
+
 /// A text that may be left out.
 fn maybe(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
@@ -295,6 +299,12 @@ pub(super) static SETTINGS: &[Setting] = &[
         Is("1.0"),
         Part { set: |s, v| s.telemetry.sample_ratio = v },
         "part of the traces that begin here that is recorded",
+    ),
+    Setting::new(
+        "telemetry.trust_incoming",
+        Follows(trust_incoming_default),
+        Switch { set: |s, v| s.telemetry.trust_incoming = v },
+        "whether a request that brings a trace says if it is recorded",
     ),
     Setting::new(
         "shards",

@@ -96,6 +96,7 @@ fn the_defaults() {
     telemetry.otlp_headers = 
     telemetry.service_name = wellorder
     telemetry.sample_ratio = 1.0
+    telemetry.trust_incoming = true
     shards = 1
     processor = simulate
     simulate.delay_ms = 2000
@@ -174,6 +175,7 @@ fn every_setting_fills_its_field() {
             "ndjson.path" => "-",
             "telemetry.otlp_endpoint" => "http://h/",
             "telemetry.otlp_headers" => "a=b",
+            "telemetry.trust_incoming" => "false",
             "simulate.fail_rate" | "telemetry.sample_ratio" => "0.5",
             "worker.backoff_cap_ms" => "1000",
             "lane.queue_max" => "512",
@@ -492,6 +494,7 @@ fn serve_has_defaults_of_its_own() {
     let config = load_ok(&inputs);
     assert_eq!(config.settings.processor, ProcessorKind::Pull);
     assert_eq!(config.settings.worker.max_attempts, 20);
+    assert!(!config.settings.telemetry.trust_incoming, "anybody may call");
     inputs.mode = Mode::Client;
     let config = load_ok(&inputs);
     assert_eq!(

@@ -59,6 +59,15 @@ async fn every_kind_of_tampering_is_found_and_named() {
         ),
         ("cursors", "UPDATE cursors SET position = position + 1000"),
         ("tallies", "UPDATE tallies SET orders = orders + 1"),
+        ("unreadable", "UPDATE orders SET customer = CAST(x'ff' AS TEXT) WHERE reference = 'done'"),
+        ("unreadable", "UPDATE orders SET order_id = x'01' WHERE reference = 'done'"),
+        ("unreadable", "UPDATE followers SET epoch = -1"),
+        ("ids", "INSERT OR REPLACE INTO meta VALUES ('ids_merged', 1000)"),
+        (
+            "idempotency",
+            "INSERT INTO idempotency VALUES ('default', 'r', 'k', zeroblob(16), zeroblob(32), 0)",
+        ),
+        ("redrives", "INSERT INTO redrive_items VALUES (zeroblob(16), 1, zeroblob(16), 'unknown')"),
     ] {
         let copy = Home::new();
         std::fs::create_dir(copy.data()).unwrap();

@@ -177,7 +177,20 @@ fn what_is_said_wrong_is_usage() {
         let ended = home.run_bare(&[], args);
         assert_eq!(ended.code(), 2, "{args:?}: {ended:?}");
         assert!(!ended.stderr.is_empty(), "{args:?}");
+        let ended = home.run_bare(&[], &[&["--json"], args].concat());
+        assert_eq!(ended.code(), 2, "{args:?}: {ended:?}");
+        let problem = ended.json();
+        assert_eq!(problem["type"], "urn:wellorder:problem:usage", "{args:?}: {problem}");
+        assert_eq!(
+            (problem["title"].as_str(), problem["exit"].as_u64()),
+            (Some("usage"), Some(2)),
+            "{args:?}"
+        );
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{args:?}: {problem}");
+        assert_eq!(ended.stderr, "", "{args:?}");
     }
+    let told = home.run_bare(&[], &["orders", "list", "--nope", "--json"]).json();
+    assert_eq!(told["detail"], "unexpected argument '--nope' found");
     for args in [&["--help"][..], &["--version"], &["dev", "--help"], &["orders", "create", "--help"]] {
         assert_eq!(home.run_bare(&[], args).code(), 0, "{args:?}");
     }

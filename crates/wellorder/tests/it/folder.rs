@@ -38,12 +38,19 @@ async fn a_second_process_is_refused_and_told_who_holds_it() {
     let server = Server::builder().start().await;
     let home = server.home();
     let Err(second) = home.server().try_start().await else { panic!("two servers on one folder") };
-    assert_eq!(second.code(), 1, "{second:?}");
+    assert_eq!(second.code(), 4, "{second:?}");
     let said = format!("{}{}", second.stdout, second.stderr);
     assert!(said.contains("in use") && said.contains(&server.pid().to_string()), "{said}");
+    for command in ["dev", "serve", "migrate"] {
+        let refused = home.run_with(&[("PORT", "0")], &[command]);
+        assert_eq!(refused.code(), 4, "{command}: {refused:?}");
+        assert!(refused.stderr.contains("in use") && refused.stderr.contains("--data"), "{refused:?}");
+    }
+    let refused = home.run(&["migrate", "--json"]).json();
+    assert_eq!(refused["type"], "urn:wellorder:problem:refused");
     assert!(said.contains(&server.address.to_string()), "{said}");
     let migrate = home.run(&["migrate"]);
-    assert_eq!(migrate.code(), 1, "{migrate:?}");
+    assert_eq!(migrate.code(), 4, "{migrate:?}");
     assert!(migrate.stderr.contains(&server.pid().to_string()), "{migrate:?}");
     server.accept(&json!({ "total": 1 })).await;
     server.kill().await;

@@ -188,6 +188,20 @@ async fn what_is_not_sampled_is_not_sent_but_goes_on_as_such() {
     assert_eq!(spans.iter().map(|span| span.name.as_str()).collect::<Vec<_>>(), ["GET /v1/orders"]);
 }
 
+#[tokio::test]
+async fn without_trust_a_strangers_trace_goes_on_but_is_not_recorded_at_their_word() {
+    let (collector, receiver) = (Collector::start().await, Receiver::start(|_| Answer::Says(200, "")).await);
+    let builder = traced(Server::builder(), &collector)
+        .env("WELLORDER_TELEMETRY_SAMPLE_RATIO", "0")
+        .env("WELLORDER_TELEMETRY_TRUST_INCOMING", "false");
+    let server = builder.processor(&receiver.url()).start().await;
+    let order = post(&server, Some(&sampled())).await;
+    server.until_order(&order, "done").await;
+    assert_eq!(receiver.calls()[0].header("traceparent"), format!("00-{TRACE}-{PARENT}-00"));
+    server.terminate().await;
+    assert_eq!(collector.spans().len(), 0);
+}
+
 /// An address at which nobody listens.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use testkit::http::Reply;
 
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 22] = [
     "order_id",
     "number",
     "source",
@@ -25,6 +25,9 @@ const ORDER: [&str; 19] = [
     "accepted_at",
     "updated_at",
     "processed_at",
+    "shipped_at",
+    "tracking_number",
+    "delivered_at",
     "actions",
 ];
 
