@@ -348,7 +348,7 @@ impl App {
         action: ApiKeyAction,
     ) -> Result<ApiKey, Error> {
         let command = ApiKeyCommand { tenant: tenant.clone(), key_id, now: self.clock.now(), action };
-        match self.lanes.submit(Command::ApiKey(Box::new(command))).await? {
+        match self.lanes.submit(self.recorded(Command::ApiKey(Box::new(command)))).await? {
             Reply::ApiKey(key) => Ok(*key),
             other => Err(unexpected("a change of an API key", &other)),
         }

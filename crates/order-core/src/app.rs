@@ -128,7 +128,7 @@ impl App {
     /// [`crate::Rejection::FollowerUnknown`], a cursor's rejections; faults of storage.
     pub async fn follower(&self, name: &str, action: FollowerAction) -> Result<(), Error> {
         let command = FollowerCommand { name: name.to_owned(), now: self.clock.now(), action };
-        self.lanes.submit(Command::Follower(command)).await.map(drop)
+        self.lanes.submit(self.recorded(Command::Follower(command))).await.map(drop)
     }
 
     /// Finds out whether storage can be written.

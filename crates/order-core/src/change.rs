@@ -35,7 +35,7 @@ impl App {
         let event_id = EventId(self.ids.uuid_v7(now));
         let trace = trace::current();
         let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace };
-        match self.lanes.submit(Command::Change(Box::new(change))).await? {
+        match self.lanes.submit(self.recorded(Command::Change(Box::new(change)))).await? {
             Reply::Changed(changed) => Ok(changed),
             other => Err(unexpected("change", &other)),
         }
@@ -55,7 +55,7 @@ impl App {
         let now = self.clock.now();
         let redrive_id = RedriveId(self.ids.uuid_v7(now));
         let start = StartRedrive { redrive_id, tenant, filter, reason, by, now };
-        match self.lanes.submit(Command::StartRedrive(Box::new(start))).await? {
+        match self.lanes.submit(self.recorded(Command::StartRedrive(Box::new(start)))).await? {
             Reply::Redrive(redrive) => Ok(*redrive),
             other => Err(unexpected("start of a redrive", &other)),
         }

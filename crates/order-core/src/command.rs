@@ -1,5 +1,6 @@
 //! What can be asked of storage. Every write is a command; a lane commits many of them as one transaction.
 
+use crate::action_log::Recorded;
 use crate::api_key::{ApiKey, ApiKeyCommand};
 use crate::clock::Timestamp;
 use crate::ids::{EventId, LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -35,6 +36,8 @@ pub enum Command {
     StepRedrive(StepRedrive),
     /// Make, rotate, revoke or touch an API key.
     ApiKey(Box<ApiKeyCommand>),
+    /// Do something, and record in the same commit who did it.
+    Recorded(Box<Recorded>),
     /// Delete idempotency keys that are older than `before`, at most `limit`.
     Sweep {
         /// Keys first used before this moment go.
@@ -54,6 +57,7 @@ impl Command {
             Self::Change(change) => change.trace,
             Self::Settle(settle) => settle.trace,
             Self::StepRedrive(step) => step.trace,
+            Self::Recorded(recorded) => recorded.command.as_ref().and_then(Self::trace),
             Self::Claim(_)
             | Self::Heartbeat(_)
             | Self::Advance(_)
@@ -88,7 +92,7 @@ pub enum Reply {
     ApiKey(Box<ApiKey>),
     /// To [`Command::Sweep`]: how many keys went.
     Swept(u32),
-    /// To the rest.
+    /// To the rest. [`Command::Recorded`] is answered as its command is.
     Done,
 }
 

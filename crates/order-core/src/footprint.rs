@@ -39,6 +39,13 @@ impl Command {
                 };
                 size_of_val(&**command) + said
             }
+            Self::Recorded(recorded) => {
+                let action = &recorded.action;
+                size_of_val(&**recorded)
+                    + action.subject.len()
+                    + action.details.len()
+                    + recorded.command.as_ref().map_or(0, Self::footprint)
+            }
             Self::Sweep { .. } | Self::Probe => 0,
         };
         size_of::<Self>() + held

@@ -234,6 +234,8 @@ impl Lanes {
             Command::Accept(accept) => accept.order_id,
             Command::Change(change) => change.order_id,
             Command::Settle(settle) => settle.order_id,
+            // The one chain through the action log.
+            Command::Recorded(_) => return 0,
             // These span shards; a storage with several lanes gets them apart by shard.
             Command::Claim(_)
             | Command::Heartbeat(_)
@@ -262,6 +264,7 @@ fn is_urgent(command: &Command) -> bool {
         | Command::Follower(_)
         | Command::StartRedrive(_)
         | Command::ApiKey(_)
+        | Command::Recorded(_)
         | Command::Sweep { .. } => false,
     }
 }

@@ -12,11 +12,14 @@
 //! * [`follow`] carries the [`journal`] to a [`ports::Sink`], cursor behind it.
 //! * [`tail`] reads on at the end of the journal, once for all who [`wait`] for an order and all who read the feed [`live`].
 //! * [`trace`] remembers which request all of that goes back to.
+//! * [`action_log`] keeps what people and keys did meanwhile.
 //! * [`app::App`] is what the edges (HTTP, command line) hold.
 
+pub mod action_log;
 pub mod api_key;
 pub mod app;
 pub mod audit;
+pub mod backup;
 pub mod breaker;
 pub mod change;
 pub mod clock;

@@ -1,8 +1,11 @@
 //! The traits that adapters implement. A trait exists only where two real adapters exist.
 
+use crate::action_log::Action;
+use crate::action_log::chain::Link;
 use crate::api_key::{ApiKey, ApiKeyId};
 use crate::audit::Finding;
 use crate::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
+use crate::backup::{BackupMade, BackupProgress};
 use crate::command::{Command, Reply};
 use crate::error::{Fault, Rejection};
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -13,6 +16,7 @@ use crate::order::Order;
 use crate::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,6 +148,23 @@ pub trait Storage: Send + Sync {
 
     /// How many API keys of all tenants are neither revoked nor expired.
     async fn live_api_keys(&self, now: crate::Timestamp) -> Result<u64, Fault>;
+
+    /// The rows of the action log of a tenant with numbers below `before`, the newest first, at most `limit`.
+    async fn actions(&self, tenant: &TenantId, before: Option<u64>, limit: u32)
+    -> Result<Vec<Action>, Fault>;
+
+    /// For audits: the rows of the action log of all tenants behind number `after`, in order, at most `limit`.
+    async fn action_rows(&self, after: u64, limit: u32) -> Result<Vec<Action>, Fault>;
+
+    /// The end of the chain through the action log, as it is kept apart from the rows.
+    async fn action_end(&self) -> Result<Link, Fault>;
+
+    /// Writes a whole copy of the storage, as it is at one moment, to the file `path`, which must not be there yet, and
+    /// checks it. Intake goes on meanwhile. There is no file of that name before the copy is whole and safe on disk.
+    ///
+    /// # Errors
+    /// When it cannot be written, does not check, or was called off; [`Fault::Unavailable`] when there is no room.
+    async fn back_up(&self, path: &Path, progress: Arc<BackupProgress>) -> Result<BackupMade, Fault>;
 
     /// What an audit begins with.
     async fn audit_beginning(&self) -> Result<Beginning, Fault>;

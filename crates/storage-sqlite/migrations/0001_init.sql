@@ -221,3 +221,34 @@ CREATE TABLE api_keys (
 ) STRICT;
 
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant, number);
+
+-- What people and keys did. Each row carries the hash of the one before; the end of the chain is `action_end` in `meta`.
+CREATE TABLE actions (
+    number       INTEGER PRIMARY KEY,
+    epoch        INTEGER NOT NULL,
+    tenant       TEXT    NOT NULL,
+    by           TEXT    NOT NULL,
+    address      TEXT,
+    request_id   TEXT,
+    kind         TEXT    NOT NULL,
+    subject      TEXT    NOT NULL,
+    details      TEXT    NOT NULL,
+    state_before BLOB,
+    state_after  BLOB,
+    at           INTEGER NOT NULL,
+    previous     BLOB    NOT NULL,
+    hash         BLOB    NOT NULL
+) STRICT;
+
+CREATE INDEX actions_by_tenant ON actions (tenant, number);
+
+-- Nothing of ours changes what was written; these keep a mistake of ours from it, and an accident.
+CREATE TRIGGER actions_are_kept BEFORE DELETE ON actions
+BEGIN
+    SELECT RAISE(ABORT, 'the action log is only added to');
+END;
+
+CREATE TRIGGER actions_stay_as_they_are BEFORE UPDATE ON actions
+BEGIN
+    SELECT RAISE(ABORT, 'the action log is only added to');
+END;

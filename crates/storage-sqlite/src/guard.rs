@@ -99,11 +99,24 @@ impl Guard {
 
     /// Free bytes where the file lies.
     pub(crate) fn free_bytes(&self) -> Option<u64> {
-        let folder =
-            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let stat = rustix::fs::statvfs(folder).ok()?;
-        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+        free_bytes_beside(&self.path)
     }
+
+    /// How much must stay free.
+    pub(crate) fn free_bytes_min(&self) -> u64 {
+        self.free_bytes_min
+    }
+}
+
+/// Free bytes where a file lies, or would.
+pub(crate) fn free_bytes_beside(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(folder_of(path)).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// The folder that a file lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn file_id(path: &Path) -> Result<FileId, Fault> {

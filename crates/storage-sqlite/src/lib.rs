@@ -3,11 +3,14 @@
 //! [`SqliteStorage::open`] opens or installs a database; the folder that holds it must be locked by the caller, for
 //! the leases of whoever used it before are made due.
 
+mod actions;
 mod api_keys;
 mod apply;
 mod auditing;
 mod backlog;
+mod backup;
 mod changes;
+mod check;
 mod checkpoint;
 mod connect;
 mod error;
@@ -18,6 +21,7 @@ mod meta;
 mod migrate;
 mod read;
 mod readers;
+mod restore;
 mod rows;
 mod scrub;
 mod search;
@@ -27,6 +31,7 @@ mod writer;
 
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
+pub use restore::{Staged, Unrestored, put_in_place, stage};
 
 use async_trait::async_trait;
 use checkpoint::Checkpoints;
@@ -34,9 +39,12 @@ use error::{fault, unavailable};
 use guard::Guard;
 use ids::OrderIds;
 use order_core::Fault;
+use order_core::action_log::Action;
+use order_core::action_log::chain::Link;
 use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::audit::Finding;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
+use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -47,7 +55,7 @@ use order_core::ports::{Committed, Storage};
 use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::Readers;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -69,6 +77,7 @@ pub struct Options {
 
 /// A database file.
 pub struct SqliteStorage {
+    path: PathBuf,
     install: Arc<Install>,
     guard: Arc<Guard>,
     ids: Arc<OrderIds>,
@@ -137,7 +146,7 @@ impl SqliteStorage {
         let readers = readers(options, &guard, &install);
         let writer = Some(writer);
         Ok((
-            Self { install, guard, ids, terms, readers, log_pages, writer },
+            Self { path: options.path.clone(), install, guard, ids, terms, readers, log_pages, writer },
             Opened { migrated, leases_expired },
         ))
     }
@@ -162,7 +171,8 @@ impl SqliteStorage {
         let ids = Arc::new(OrderIds::following(&conn).map_err(fault)?);
         let readers = readers(options, &guard, &install);
         let terms = Arc::new(Terms::following());
-        Ok(Self { install: Arc::new(install), guard, ids, terms, readers, log_pages: None, writer: None })
+        let (path, install) = (options.path.clone(), Arc::new(install));
+        Ok(Self { path, install, guard, ids, terms, readers, log_pages: None, writer: None })
     }
 }
 
@@ -339,6 +349,33 @@ impl Storage for SqliteStorage {
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
         self.readers.with(move |conn| api_keys::live(conn, None, now)).await
+    }
+
+    async fn actions(
+        &self,
+        tenant: &TenantId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Action>, Fault> {
+        let tenant = tenant.clone();
+        self.readers.with(move |conn| actions::of_tenant(conn, &tenant, before, limit)).await
+    }
+
+    async fn action_rows(&self, after: u64, limit: u32) -> Result<Vec<Action>, Fault> {
+        self.readers.with(move |conn| actions::behind(conn, after, limit)).await
+    }
+
+    async fn action_end(&self) -> Result<Link, Fault> {
+        let installation_id = self.install.installation_id;
+        self.readers.with(move |conn| actions::end(conn, installation_id)).await
+    }
+
+    async fn back_up(&self, path: &Path, progress: Arc<BackupProgress>) -> Result<BackupMade, Fault> {
+        let (from, target) = (self.path.clone(), path.to_owned());
+        let (guard, install) = (Arc::clone(&self.guard), Arc::clone(&self.install));
+        let copying =
+            tokio::task::spawn_blocking(move || backup::back_up(&from, &guard, &install, &target, &progress));
+        copying.await.map_err(Fault::internal)?
     }
 
     async fn audit_beginning(&self) -> Result<Beginning, Fault> {

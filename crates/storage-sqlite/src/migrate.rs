@@ -45,8 +45,8 @@ pub(crate) fn version(conn: &Connection) -> Result<u32, Fault> {
     }
 }
 
-/// Brings the schema up to date. One process at a time: each step takes the write lock first and looks again.
-pub(crate) fn migrate(conn: &mut Connection, path: &Path, now: Timestamp) -> Result<Migrated, Fault> {
+/// Whether this program knows the schema of a database, in the form in which it was applied.
+pub(crate) fn known(conn: &Connection) -> Result<(), Fault> {
     let from = version(conn)?;
     let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
     if from > newest {
@@ -54,7 +54,14 @@ pub(crate) fn migrate(conn: &mut Connection, path: &Path, now: Timestamp) -> Res
             "the database has schema {from}, this program knows {newest}: run a newer wellorder"
         )));
     }
-    check_applied(conn, from)?;
+    check_applied(conn, from)
+}
+
+/// Brings the schema up to date. One process at a time: each step takes the write lock first and looks again.
+pub(crate) fn migrate(conn: &mut Connection, path: &Path, now: Timestamp) -> Result<Migrated, Fault> {
+    let from = version(conn)?;
+    let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
+    known(conn)?;
     let backup = if from > 0 && from < newest { Some(back_up(conn, path, from)?) } else { None };
     conn.execute_batch(
         "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, \

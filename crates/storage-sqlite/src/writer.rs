@@ -183,7 +183,11 @@ impl WriterState {
 
     /// Takes notice of what was committed.
     fn entered(&self, done: Done, slices: &Slices) -> Committed {
-        let Done { committed, accepted, entries, erased } = done;
+        let Done { committed, accepted, entries, erased, recorded } = done;
+        for (kind, link) in &recorded {
+            // What is noted outside of the database tells when all of the action log was written anew.
+            tracing::info!(action = kind.name(), %link, "recorded an action");
+        }
         if let Some((_, newest)) = accepted.last().copied() {
             self.terms.enter(accepted.len(), newest, entries);
         }
@@ -398,7 +402,11 @@ impl WriterState {
 }
 
 fn erases(command: &Command) -> bool {
-    matches!(command, Command::Change(change) if change.kind == ChangeKind::Erase)
+    match command {
+        Command::Change(change) => change.kind == ChangeKind::Erase,
+        Command::Recorded(recorded) => recorded.command.as_ref().is_some_and(erases),
+        _ => false,
+    }
 }
 
 fn replaced() -> Fault {

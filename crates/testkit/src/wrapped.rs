@@ -2,9 +2,12 @@
 
 use crate::MemoryStorage;
 use async_trait::async_trait;
+use order_core::action_log::Action;
+use order_core::action_log::chain::Link;
 use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::audit::Finding;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
+use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Command, Reply};
 use order_core::error::Fault;
@@ -16,6 +19,7 @@ use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -245,6 +249,27 @@ impl Storage for Wrapped {
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
         self.inner.live_api_keys(now).await
+    }
+
+    async fn actions(
+        &self,
+        tenant: &TenantId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Action>, Fault> {
+        self.inner.actions(tenant, before, limit).await
+    }
+
+    async fn action_rows(&self, after: u64, limit: u32) -> Result<Vec<Action>, Fault> {
+        self.inner.action_rows(after, limit).await
+    }
+
+    async fn action_end(&self) -> Result<Link, Fault> {
+        self.inner.action_end().await
+    }
+
+    async fn back_up(&self, path: &Path, progress: Arc<BackupProgress>) -> Result<BackupMade, Fault> {
+        self.inner.back_up(path, progress).await
     }
 
     async fn audit_beginning(&self) -> Result<Beginning, Fault> {

@@ -1,6 +1,7 @@
 //! One batch of commands as one transaction. The core decides (`order_core::decide`); here rows are loaded and written.
 
 mod accept;
+mod action;
 mod api_key;
 mod change;
 mod follow;
@@ -15,6 +16,8 @@ use crate::ids::OrderIds;
 use crate::rows::{self, ORDER_COLUMNS, blob, micros};
 use crate::span;
 use crate::terms::{self, Entry};
+use order_core::action_log::ActionKind;
+use order_core::action_log::chain::Link;
 use order_core::clock::Timestamp;
 use order_core::command::{Command, Reply};
 use order_core::decide::WorkEffect;
@@ -59,6 +62,8 @@ pub(crate) struct Batch<'c> {
     tallies: BTreeMap<(String, String), TallyChange>,
     /// Where in a trace the present command was given.
     trace: Option<TraceContext>,
+    /// Rows that were added to the action log.
+    recorded: Vec<(ActionKind, Link)>,
     journal_grew: bool,
     work_due: bool,
 }
@@ -98,6 +103,8 @@ pub(crate) struct Done {
     pub(crate) entries: Vec<Entry>,
     /// What orders that were erased can be found by no more.
     pub(crate) erased: BTreeSet<Entry>,
+    /// Rows that it added to the action log.
+    pub(crate) recorded: Vec<(ActionKind, Link)>,
 }
 
 /// Applies `commands` and writes everything but the COMMIT.
@@ -120,6 +127,7 @@ pub(crate) fn apply(
         number: None,
         tallies: BTreeMap::new(),
         trace: None,
+        recorded: Vec::new(),
         journal_grew: false,
         work_due: false,
     };
@@ -133,7 +141,8 @@ pub(crate) fn apply(
     }
     batch.write_tallies().and_then(|()| batch.keep_spans()).map_err(fault)?;
     let committed = Committed { replies, journal_grew: batch.journal_grew, work_due: batch.work_due };
-    Ok(Done { committed, accepted: batch.accepted, entries: batch.entries, erased: batch.erased })
+    let Batch { accepted, entries, erased, recorded, .. } = batch;
+    Ok(Done { committed, accepted, entries, erased, recorded })
 }
 
 /// SQL that selects orders with their work; `tail` comes after the join.
@@ -174,6 +183,7 @@ impl Batch<'_> {
             Command::StartRedrive(start) => self.start_redrive(start),
             Command::StepRedrive(step) => self.step_redrive(step),
             Command::ApiKey(command) => self.api_key(command),
+            Command::Recorded(recorded) => self.record(recorded),
             Command::Sweep { before, limit } => self.sweep(*before, *limit),
             Command::Probe => self.probe(),
         }

@@ -1,6 +1,7 @@
 //! The suite that every storage must pass. See [`crate::conformance!`] for how a storage is put through it.
 
 pub mod accept;
+pub mod action_log;
 pub mod api_keys;
 pub mod backlog;
 pub mod follow;
@@ -57,6 +58,13 @@ macro_rules! conformance {
                 api_keys_are_listed_the_newest_first,
                 a_touch_notes_the_latest_use,
                 a_tenant_has_room_for_so_many_api_keys,
+            }
+            action_log {
+                a_deed_and_its_row_are_committed_together,
+                a_deed_that_is_rejected_or_changes_nothing_leaves_no_row,
+                what_people_and_keys_do_is_recorded_and_nothing_else,
+                each_tenant_has_its_own_rows,
+                the_chain_is_one_however_many_act_at_once,
             }
             work {
                 claims_take_what_is_due_in_the_order_of_its_due_time,
@@ -175,6 +183,7 @@ mod tests {
         let list = include_str!("mod.rs");
         let files = [
             include_str!("accept.rs"),
+            include_str!("action_log.rs"),
             include_str!("backlog.rs"),
             include_str!("api_keys.rs"),
             include_str!("follow.rs"),

@@ -24,7 +24,7 @@ impl State {
         Committed { replies, journal_grew: self.journal_grew, work_due: self.work_due }
     }
 
-    fn apply(&mut self, command: &Command) -> Result<Reply, Rejection> {
+    pub(super) fn apply(&mut self, command: &Command) -> Result<Reply, Rejection> {
         self.trace = command.trace();
         match command {
             Command::Accept(accept) => self.accept(accept).map(Reply::Accepted),
@@ -39,6 +39,7 @@ impl State {
                 self.step_redrive(step).map(|redrive| Reply::Redrive(Box::new(redrive)))
             }
             Command::ApiKey(command) => self.api_key(command).map(|key| Reply::ApiKey(Box::new(key))),
+            Command::Recorded(recorded) => self.record(recorded),
             Command::Sweep { before, limit } => Ok(Reply::Swept(self.sweep(*before, *limit))),
             Command::Probe => Ok(Reply::Done),
         }

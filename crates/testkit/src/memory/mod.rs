@@ -1,6 +1,7 @@
 //! A storage in memory: the simplest thing that does what the trait `Storage` promises, written without a look at any
 //! SQL. Tests of the edges run on it, and other storages are compared with it.
 
+mod action;
 mod api_key;
 mod apply;
 mod auditing;
@@ -61,7 +62,7 @@ impl MemoryStorage {
             key_pepper: order_core::Pepper::new([8; 32]),
             schema_version: 1,
         };
-        let state = Arc::new(Mutex::new(State::new(shards, install.epoch)));
+        let state = Arc::new(Mutex::new(State::new(install.installation_id, shards, install.epoch)));
         Self { install, lanes, state, switches: Arc::default() }
     }
 

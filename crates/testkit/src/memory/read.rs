@@ -3,9 +3,12 @@
 use super::MemoryStorage;
 use super::state::State;
 use async_trait::async_trait;
+use order_core::action_log::Action;
+use order_core::action_log::chain::Link;
 use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::audit::Finding;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
+use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::error::Fault;
@@ -20,6 +23,7 @@ use order_core::query::{
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 #[async_trait]
@@ -209,6 +213,36 @@ impl Storage for MemoryStorage {
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
         Ok(self.reading()?.live_api_keys(None, now))
+    }
+
+    async fn actions(
+        &self,
+        tenant: &TenantId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Action>, Fault> {
+        Ok(self.reading()?.actions(tenant, before, limit))
+    }
+
+    async fn action_rows(&self, after: u64, limit: u32) -> Result<Vec<Action>, Fault> {
+        Ok(self.reading()?.action_rows(after, limit))
+    }
+
+    async fn action_end(&self) -> Result<Link, Fault> {
+        Ok(self.reading()?.action_end())
+    }
+
+    /// Writes what there is in words: enough to look on.
+    async fn back_up(&self, path: &Path, progress: Arc<BackupProgress>) -> Result<BackupMade, Fault> {
+        let state = self.reading()?;
+        let text = format!("{state:?}");
+        if path.exists() {
+            return Err(Fault::internal("there is such a file"));
+        }
+        std::fs::write(path, &text).map_err(Fault::internal)?;
+        let (bytes, orders) = (text.len() as u64, state.orders.len() as u64);
+        progress.set(bytes, bytes);
+        Ok(BackupMade { bytes, epoch: state.epoch, heads: state.heads(), orders })
     }
 
     async fn audit_beginning(&self) -> Result<Beginning, Fault> {

@@ -1,5 +1,6 @@
 //! The tables.
 
+use order_core::action_log::Action;
 use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::event::{EventBody, Place, blanked};
@@ -12,10 +13,12 @@ use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
 use order_core::trace::TraceContext;
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Everything that a database holds. Orders lie here without their lease.
 #[derive(Debug, Clone)]
 pub(super) struct State {
+    pub(super) installation_id: Uuid,
     pub(super) shards: u16,
     pub(super) epoch: u32,
     pub(super) orders: BTreeMap<OrderId, Order>,
@@ -29,6 +32,7 @@ pub(super) struct State {
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
     pub(super) api_keys: BTreeMap<ApiKeyId, ApiKey>,
+    pub(super) actions: Vec<Action>,
     /// What the present batch came to.
     /// Where in a trace the present command was given.
     pub(super) trace: Option<TraceContext>,
@@ -52,8 +56,10 @@ pub(super) struct KeyRow {
 }
 
 impl State {
-    pub(super) fn new(shards: u16, epoch: u32) -> Self {
+    pub(super) fn new(installation_id: Uuid, shards: u16, epoch: u32) -> Self {
         Self {
+            installation_id,
+            actions: Vec::new(),
             shards,
             epoch,
             orders: BTreeMap::new(),
