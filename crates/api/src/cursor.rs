@@ -37,6 +37,8 @@ pub(crate) enum Purpose {
     RedriveItems,
     /// A page of API keys.
     ApiKeys,
+    /// A page of the action log.
+    Actions,
 }
 
 impl Purpose {
@@ -49,6 +51,7 @@ impl Purpose {
             Self::Work => "work",
             Self::RedriveItems => "redrive-items",
             Self::ApiKeys => "api-keys",
+            Self::Actions => "actions",
         }
     }
 }

@@ -4,8 +4,10 @@
 //! * [`resume_redrives`] takes up the jobs that an earlier process left unfinished.
 //! * [`schema`] describes what goes over the wire; `problem` words every refusal (RFC 9457).
 
+mod action_log;
 mod actions;
 mod api_keys;
+mod backups;
 mod bulk;
 mod carry_out;
 mod changing;
@@ -43,12 +45,14 @@ pub use problem::style;
 
 use axum::Router;
 use axum::routing::get;
+use backups::Backups;
 use edge::{Declared, Gate, Guard, Mount, Need, Routes, Scope};
 use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::lease::LeasePolicy;
 use order_core::state::ChangeName;
 use order_core::{App, Pepper};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -73,6 +77,8 @@ pub struct Options {
     pub lease: LeasePolicy,
     /// How many streams there may be.
     pub streams: Streams,
+    /// Where copies of the database go; nobody can have one made without.
+    pub backups: Option<PathBuf>,
 }
 
 /// How many requests may stream at once; more are refused.
@@ -100,6 +106,8 @@ pub(crate) struct Api {
     pub(crate) readers: Arc<Semaphore>,
     /// Room for bulk requests.
     pub(crate) bulks: Arc<Semaphore>,
+    /// Copies of the database.
+    pub(crate) backups: Option<Backups>,
 }
 
 impl Api {
@@ -109,10 +117,12 @@ impl Api {
         metrics: Option<PrometheusHandle>,
         lease: LeasePolicy,
         streams: Streams,
+        backups: Option<PathBuf>,
     ) -> Arc<Self> {
         let room = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         let (readers, bulks) = (room(streams.readers_max), room(streams.bulks_max));
-        Arc::new(Self { app, pepper, metrics, lease, readers, bulks })
+        let backups = backups.map(Backups::new);
+        Arc::new(Self { app, pepper, metrics, lease, readers, bulks, backups })
     }
 }
 
@@ -120,7 +130,7 @@ impl Api {
 pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
     sse::describe();
-    let api = Api::new(app, options.pepper, metrics, options.lease, options.streams);
+    let api = Api::new(app, options.pepper, metrics, options.lease, options.streams, options.backups);
     let routes = v1_routes(options.gate);
     let document = openapi::document(routes.declared());
     let v1 = edge::mount(
@@ -149,7 +159,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
 pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHandle>) -> Router {
     let serves_metrics = metrics.is_some();
     // Nobody logs in here, so nothing is hashed.
-    let api = Api::new(app, Pepper::new([0; 32]), metrics, LeasePolicy::default(), Streams::default());
+    let api = Api::new(app, Pepper::new([0; 32]), metrics, LeasePolicy::default(), Streams::default(), None);
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
 }
 
@@ -164,6 +174,7 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const KEYS: Need = Need::Scope(Scope::KeysAdmin);
     const FOLLOWERS: Need = Need::Scope(Scope::FollowersWrite);
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
+    const BACKUPS: Need = Need::Scope(Scope::BackupsWrite);
     const WORK: Need = Need::Scope(Scope::WorkClaim);
     let routes = Routes::new(gate)
         .route(Method::GET, "/orders", READ, list::list)
@@ -188,7 +199,10 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::GET, "/keys", KEYS, api_keys::list)
         .route(Method::GET, "/keys/{key_id}", KEYS, api_keys::get)
         .route(Method::POST, "/keys/{key_id}/rotate", KEYS, api_keys::rotate)
-        .route(Method::DELETE, "/keys/{key_id}", KEYS, api_keys::revoke);
+        .route(Method::DELETE, "/keys/{key_id}", KEYS, api_keys::revoke)
+        .route(Method::GET, "/actions", Need::Scope(Scope::AuditRead), action_log::list)
+        .route(Method::POST, "/backups", BACKUPS, backups::start)
+        .route(Method::GET, "/backups/{backup}", BACKUPS, backups::get);
     // What an order's `actions` name.
     let routes = actions::route(routes, ChangeName::Revise, revise::revise);
     let routes = actions::route(routes, ChangeName::Withdraw, facts::withdraw);

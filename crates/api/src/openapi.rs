@@ -2,8 +2,8 @@
 
 use crate::schema::Problem;
 use crate::{
-    api_keys, bulk, create, erase, events, facts, followers, health, list, meters, order, problem, redrives,
-    revise, timeline, work,
+    action_log, api_keys, backups, bulk, create, erase, events, facts, followers, health, list, meters,
+    order, problem, redrives, revise, timeline, work,
 };
 use edge::{Declared, Need};
 use http::Method;
@@ -28,6 +28,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
         work::claim, work::heartbeat, work::finish,
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
         api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
+        action_log::list, backups::start, backups::get,
         health::live, health::ready, meters::metrics,
     ),
     components(schemas(Problem)),
@@ -36,7 +37,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
         (name = "events", description = "The journal: everything that happened, in order"),
         (name = "keys", description = "API keys: who may call, and do what"),
         (name = "work", description = "Work for workers outside, under leases"),
-        (name = "operations", description = "Followers, parked orders, health"),
+        (name = "operations", description = "Followers, parked orders, copies, what people did, health"),
     )
 )]
 struct Document;

@@ -43,6 +43,7 @@ kinds! {
     ORDER_UNKNOWN = "order-unknown", 404, "No such order";
     FOLLOWER_UNKNOWN = "follower-unknown", 404, "No such follower";
     REDRIVE_UNKNOWN = "redrive-unknown", 404, "No such redrive";
+    BACKUP_UNKNOWN = "backup-unknown", 404, "No such copy";
     API_KEY_UNKNOWN = "api-key-unknown", 404, "No such API key";
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods";
     BODY_TIMEOUT = "body-timeout", 408, "The body did not arrive in time";

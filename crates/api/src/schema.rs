@@ -5,6 +5,7 @@
 
 mod changes;
 pub mod keys;
+pub mod operate;
 mod timeline;
 pub mod work;
 

@@ -244,7 +244,7 @@ mod tests {
     async fn stream(app: &Arc<App>, whose: &str) -> Stream {
         let pepper = order_core::Pepper::new([0; 32]);
         let lease = order_core::lease::LeasePolicy::default();
-        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default());
+        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default(), None);
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);
         Stream {

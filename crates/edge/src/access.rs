@@ -1,7 +1,8 @@
 //! Who may do what. A route is declared with what it needs, and there is no other way to declare one: [`Routes::route`].
 //! Who a request comes from is for a [`Gate`] to say; what a route needs is checked here, before its handler runs.
 
-use crate::refusal::{Refusal, Refused};
+use crate::refusal::{Refusal, Refused, RequestId};
+use crate::serve::Peer;
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -11,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use http::Method;
 use http::request::Parts;
+use order_core::action_log::{self, Actor};
 use order_core::{Fault, TenantId};
 use std::fmt;
 use std::sync::Arc;
@@ -64,6 +66,8 @@ scopes! {
     KeysAdmin = "keys:admin",
     /// Read what people and keys did.
     AuditRead = "audit:read",
+    /// Have copies of the whole database made.
+    BackupsWrite = "backups:write",
 }
 
 impl Scope {
@@ -249,6 +253,21 @@ async fn admit(
     if !caller.scopes.has(scope) {
         return Refused(Refusal::Forbidden { scope }).into_response();
     }
+    let actor = (parts.method != Method::GET).then(|| actor(&caller, &parts));
     parts.extensions.insert(caller);
-    next.run(Request::from_parts(parts, body)).await
+    let handling = next.run(Request::from_parts(parts, body));
+    match actor {
+        // Whatever the handler does is done for them, and told of in the action log.
+        Some(actor) => action_log::within(actor, handling).await,
+        None => handling.await,
+    }
+}
+
+fn actor(caller: &Caller, head: &Parts) -> Arc<Actor> {
+    Arc::new(Actor {
+        tenant: caller.tenant.clone(),
+        by: Arc::clone(&caller.subject),
+        address: head.extensions.get::<Peer>().map(|peer| peer.0),
+        request_id: head.extensions.get::<RequestId>().map(|id| id.0.clone()),
+    })
 }

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -125,6 +126,7 @@ struct Connection {
 
 impl Connection {
     async fn run(mut self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
         let _open = Counted::by(metrics::gauge!("wellorder_http_connections"));
         if stream.set_nodelay(true).is_err() {
             // It is gone already.
@@ -132,14 +134,14 @@ impl Connection {
         }
         let verdict = Arc::new(Verdict::default());
         let socket = Socket::new(stream, Arc::clone(&verdict), self.guard.limits.stall_timeout);
-        let (mut socket, ended) = self.converse(socket, &verdict, None).await;
+        let (mut socket, ended) = self.converse(socket, &verdict, peer, None).await;
         if ended.as_ref().is_err_and(hyper::Error::is_timeout) {
             // A head that dribbles in gets no more time.
             return;
         }
         if let Some(refusal) = ended.err().and_then(|error| unparsed(&error, &verdict, &socket)) {
             // However it ends, the connection ends with it.
-            (socket, _) = self.converse(socket.reading(UNKNOWN_REQUEST), &verdict, Some(refusal)).await;
+            (socket, _) = self.converse(socket.reading(UNKNOWN_REQUEST), &verdict, peer, Some(refusal)).await;
         }
         socket.close().await;
         drop(permit);
@@ -150,9 +152,10 @@ impl Connection {
         &mut self,
         socket: Socket<TcpStream>,
         verdict: &Arc<Verdict>,
+        peer: Option<Peer>,
         refusal: Option<Refusal>,
     ) -> (Socket<TcpStream>, hyper::Result<()>) {
-        let service = Routed { router: self.router.clone(), verdict: Arc::clone(verdict), refusal };
+        let service = Routed { router: self.router.clone(), verdict: Arc::clone(verdict), peer, refusal };
         let mut connection = self.http.serve_connection(TokioIo::new(socket), service);
         let mut stopping = false;
         let ended = loop {
@@ -185,10 +188,15 @@ fn unparsed(error: &hyper::Error, verdict: &Verdict, socket: &Socket<TcpStream>)
     verdict.withheld.refusal().filter(|_| error.is_parse())
 }
 
+/// The other end of a request's connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
 /// The router as the HTTP library calls it.
 struct Routed {
     router: Router,
     verdict: Arc<Verdict>,
+    peer: Option<Peer>,
     /// What every request is refused with.
     refusal: Option<Refusal>,
 }
@@ -204,6 +212,9 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
             request.extensions_mut().insert(Doomed(refusal));
         }
         request.extensions_mut().insert(self.verdict.stalled());
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         // A router is a handle: its clone shares everything, and is always ready.
         self.router.clone().call(request)
     }

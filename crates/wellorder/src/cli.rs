@@ -7,6 +7,7 @@
 pub(crate) mod api_call;
 pub(crate) mod args;
 pub(crate) mod audit;
+pub(crate) mod backup;
 mod connect;
 mod create;
 pub(crate) mod doctor;
@@ -81,6 +82,7 @@ where
             OrdersCommand::List(args) => orders::list(api, args, out).await,
             OrdersCommand::Redrive(args) => redrive::redrive(api, args, redrive::POLL, out).await,
         },
+        ClientCommand::Backup(args) => backup::backup(api, args, &settings.data, backup::POLL, out).await,
         ClientCommand::Events { command, .. } => events::tail(api, command, events::POLL, out).await,
         ClientCommand::Keys { command, .. } => keys::run(api, command, now, out).await,
         ClientCommand::Followers { command, .. } => {

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// The name of the database file.
 pub(crate) const DATABASE_FILE: &str = "wellorder.db";
 
+/// The folder in the data folder that copies of the database are made in.
+pub(crate) const BACKUPS_FOLDER: &str = "backups";
+
 /// How often a held lock is tried again, 5 ms apart.
 const LOOKERS_WAIT: u32 = 20;
 

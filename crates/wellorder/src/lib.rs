@@ -17,6 +17,7 @@ mod killpoint;
 mod local;
 mod otlp;
 mod output;
+mod restore;
 mod run;
 mod seldom;
 mod serve;

@@ -1,11 +1,13 @@
 //! Commands that open the data folder themselves: the API without a server, audits, migrations, the doctor's look.
 
+use crate::cli::audit::AuditArgs;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::{Config, Settings};
 use crate::folder::{DATABASE_FILE, Folder};
 use crate::output::Output;
 use crate::{cli, serve, wire_up};
 use axum::Router;
+use order_core::action_log::chain;
 use order_core::trace::Tracer;
 use order_core::{TenantId, audit};
 use std::sync::Arc;
@@ -51,7 +53,11 @@ pub(crate) async fn migrate(settings: &Settings, out: &mut Output<'_>) -> Result
 ///
 /// # Errors
 /// When there is no database, or it cannot be read.
-pub(crate) async fn audit(settings: &Settings, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub(crate) async fn audit(
+    args: &AuditArgs,
+    settings: &Settings,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let path = settings.data.join(DATABASE_FILE);
     if !path.exists() {
         let what = format!("there is no database {}", path.display());
@@ -59,6 +65,10 @@ pub(crate) async fn audit(settings: &Settings, out: &mut Output<'_>) -> Result<E
     }
     let storage =
         SqliteStorage::open_read_only(&wire_up::options(settings, path)).map_err(anyhow::Error::from)?;
+    if args.actions {
+        let followed = chain::follow(&storage, &args.noted).await;
+        return Ok(cli::audit::show_actions(&followed.map_err(anyhow::Error::from)?, out)?);
+    }
     let app = wire_up::app(settings, Arc::new(storage), Tracer::off());
     let report = audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     Ok(cli::audit::show(&report.map_err(anyhow::Error::from)?, out)?)

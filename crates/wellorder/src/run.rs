@@ -5,7 +5,7 @@ use crate::cli::failure::{self, Exit, Failure};
 use crate::config::{Config, Environment, Settings};
 use crate::output::Output;
 use crate::system::SystemClock;
-use crate::{cli, dev, local, serve_command};
+use crate::{cli, dev, local, restore, serve_command};
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -85,7 +85,8 @@ async fn dispatch(command: &Command, config: Config, out: &mut Output<'_>) -> Re
             cli::client(command, &config.settings, SystemClock::default().now(), out, offline).await
         }
         Command::Token(args) => cli::token::token(args, &config.settings, SystemClock::default().now(), out),
-        Command::Audit => local::audit(&config.settings, out).await,
+        Command::Restore(args) => restore::restore(args, &config.settings, out).await,
+        Command::Audit(args) => local::audit(args, &config.settings, out).await,
         Command::Doctor => local::doctor(&config, out).await,
         Command::Config { command: ConfigCommand::Show { .. } } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,

@@ -2,6 +2,7 @@
 
 use crate::access::{self, Access};
 use crate::config::{Role, Settings};
+use crate::folder::BACKUPS_FOLDER;
 use crate::system::{SystemClock, SystemIds};
 use crate::wire_up;
 use anyhow::Context;
@@ -82,6 +83,7 @@ pub(crate) fn main_router(
             bulks_max: settings.limits.bulk_requests_max,
         },
         lease: wire_up::lease_policy(settings),
+        backups: Some(settings.data.join(BACKUPS_FOLDER)),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
@@ -111,6 +113,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: Tenant
         serves_metrics: false,
         streams: api::Streams::default(),
         lease: wire_up::lease_policy(settings),
+        backups: Some(settings.data.join(BACKUPS_FOLDER)),
     };
     api::router(Arc::clone(app), guard, options)
 }
@@ -143,6 +146,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
         serves_metrics: false,
         streams: api::Streams::default(),
         lease: LeasePolicy::default(),
+        backups: None,
     };
     let router = api::router(app, Arc::clone(&guard), options);
     let listener = listen(address, "the argument").await?;

@@ -102,6 +102,7 @@ impl Rig {
             serves_metrics,
             streams,
             lease: LeasePolicy::default(),
+            backups: None,
         };
         let guard = Arc::new(Guard::new(Limits::default(), false, self.clock.clone(), SeededIds::new(2)));
         let router = api::router(Arc::clone(&self.app), guard, options);
@@ -140,6 +141,7 @@ impl Rig {
             serves_metrics: false,
             lease: LeasePolicy::default(),
             streams: api::Streams::default(),
+            backups: None,
         };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));

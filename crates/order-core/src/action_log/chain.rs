@@ -130,7 +130,16 @@ pub struct Followed {
 pub async fn follow(storage: &dyn Storage, noted: &[Link]) -> Result<Followed, Fault> {
     let install = storage.install();
     // The end first: rows that come behind it meanwhile are no harm.
-    let kept = storage.action_end().await?;
+    let kept = match storage.action_end().await {
+        Err(Fault::Internal { .. }) => {
+            let why = "cannot be told: the end of the log does not read back";
+            return Ok(Followed {
+                end: Link::first(install.installation_id),
+                broken: Some(Broken { number: 0, why }),
+            });
+        }
+        kept => kept?,
+    };
     let mut ends: Vec<(Link, &'static str)> = noted.iter().map(|link| (*link, NOTED)).collect();
     ends.push((kept, KEPT));
     ends.sort_by_key(|(link, _)| link.number);
@@ -143,8 +152,20 @@ pub async fn follow(storage: &dyn Storage, noted: &[Link]) -> Result<Followed, F
     if let Err(broken) = chain.passes() {
         return Ok(Followed { end: chain.end, broken: Some(broken) });
     }
+    let mut page = PAGE;
     loop {
-        let rows = storage.action_rows(chain.end.number, PAGE).await?;
+        let rows = match storage.action_rows(chain.end.number, page).await {
+            // One row of them does not read back: which one?
+            Err(Fault::Internal { .. }) if page > 1 => {
+                page = 1;
+                continue;
+            }
+            Err(Fault::Internal { .. }) => {
+                let broken = Broken { number: chain.end.number + 1, why: "does not read back" };
+                return Ok(Followed { end: chain.end, broken: Some(broken) });
+            }
+            rows => rows?,
+        };
         for row in &rows {
             if let Err(broken) = chain.step(row) {
                 return Ok(Followed { end: chain.end, broken: Some(broken) });

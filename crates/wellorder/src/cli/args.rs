@@ -6,7 +6,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use serde_json::{Value, json};
 
-use crate::config::{Flag, Mode};
+use super::{audit::AuditArgs, backup::BackupArgs};
+use crate::{
+    config::{Flag, Mode},
+    restore::RestoreArgs,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 fault, 2 usage or settings, 3 not found, 4 refused, 5 unreachable, \
 6 findings.\nSettings come from flags, environment (WELLORDER_…), .env, wellorder.toml; `wellorder config show` tells \
@@ -44,8 +48,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Make a copy the database of a data folder that no server holds
+    Restore(RestoreArgs),
     /// Prove that the data is sound; exit code 6 when it is not
-    Audit,
+    Audit(AuditArgs),
     /// Look for what keeps wellorder from running, and say how to mend it
     Doctor,
     /// The settings
@@ -103,6 +109,8 @@ pub(crate) enum ClientCommand {
         #[command(subcommand)]
         command: Option<FollowersCommand>,
     },
+    /// Copy the whole database while it is in use
+    Backup(BackupArgs),
 }
 
 impl ClientCommand {
@@ -111,7 +119,8 @@ impl ClientCommand {
             Self::Orders { server, .. }
             | Self::Events { server, .. }
             | Self::Keys { server, .. }
-            | Self::Followers { server, .. } => server.url.as_deref(),
+            | Self::Followers { server, .. }
+            | Self::Backup(BackupArgs { server, .. }) => server.url.as_deref(),
         }
     }
 
@@ -119,7 +128,7 @@ impl ClientCommand {
     pub(crate) fn tenant(&self) -> Option<&str> {
         match self {
             Self::Keys { tenant, .. } => tenant.as_deref(),
-            Self::Orders { .. } | Self::Events { .. } | Self::Followers { .. } => None,
+            _ => None,
         }
     }
 }
@@ -502,6 +511,9 @@ mod tests {
             "wellorder followers resume ndjson",
             "wellorder followers replay ndjson --from beginning",
             "wellorder audit --json",
+            "wellorder audit --actions",
+            "wellorder backup --to d",
+            "wellorder restore copy.db --replace --audit",
             "wellorder doctor",
             "wellorder config show",
             "wellorder config show --for serve --json",
@@ -549,6 +561,8 @@ mod tests {
             "wellorder orders redrive --all",
             "wellorder followers replay ndjson",
             "wellorder completions perl",
+            "wellorder restore",
+            "wellorder audit --actions --noted 17",
         ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("{line}"));
             assert_eq!(error.exit_code(), 2, "{line}");

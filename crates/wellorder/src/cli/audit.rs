@@ -2,11 +2,55 @@
 
 use std::io;
 
+use clap::Args;
+use order_core::action_log::chain::{Followed, Link};
 use order_core::audit::{Finding, Report};
 use serde_json::{Value, json};
 
 use super::failure::Exit;
 use crate::output::{Cell, Output, Style};
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Follow the chain through what people and keys did, instead
+    #[arg(long)]
+    pub(crate) actions: bool,
+    /// An end of the chain that was noted earlier, and must be in it still; may be repeated
+    #[arg(long, value_name = "NUMBER:HASH", requires = "actions", value_parser = link)]
+    pub(crate) noted: Vec<Link>,
+}
+
+fn link(text: &str) -> Result<Link, String> {
+    Link::parse(text).ok_or_else(|| "a link is a number, a colon and 64 hexadecimal digits".to_owned())
+}
+
+/// Prints how far the chain through the action log goes, and where it breaks.
+///
+/// # Errors
+/// The reader is gone or the disk is full.
+pub(crate) fn show_actions(followed: &Followed, out: &mut Output<'_>) -> io::Result<Exit> {
+    let Followed { end, broken } = followed;
+    let exit = if broken.is_none() { Exit::Ok } else { Exit::Findings };
+    if out.json {
+        let broken = broken.as_ref().map(|broken| json!({ "number": broken.number, "why": broken.why }));
+        let json = json!({
+            "ok": exit == Exit::Ok, "actions": end.number, "end": end.to_string(), "broken": broken,
+        });
+        out.json(json.to_string().as_bytes())?;
+        return Ok(exit);
+    }
+    match broken {
+        None => {
+            out.line(&format!("{}: actions {}, end {end}", out.paint(Style::Good, "sound"), end.number))?
+        }
+        Some(broken) => {
+            let word = out.paint(Style::Bad, "broken");
+            out.line(&format!("{word}: action {} {}", broken.number, broken.why))?;
+            out.note(&format!("sound up to {end}"));
+        }
+    }
+    Ok(exit)
+}
 
 /// Prints a report and says how to end: 0 when nothing was found, 6 when something was.
 ///

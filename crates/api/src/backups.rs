@@ -1,0 +1,186 @@
+//! Copies of the whole database, made beside it while it serves. Where they lie is the server's choice: no path comes
+//! over the wire, and none goes out.
+
+use crate::Api;
+use crate::params::NoParams;
+use crate::problem::{BACKUP_UNKNOWN, Failure, Problem};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use edge::Caller;
+use http::{HeaderValue, StatusCode, header};
+use order_core::action_log::ActionKind;
+use order_core::backup::{BackupMade, BackupProgress};
+use order_core::{App, Fault};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Copies that are remembered.
+const JOBS_MAX: usize = 16;
+
+/// The copies that this process makes: one at a time.
+pub(crate) struct Backups {
+    folder: PathBuf,
+    jobs: Mutex<VecDeque<Arc<Job>>>,
+}
+
+/// A copy that is being made, or was.
+struct Job {
+    name: String,
+    progress: Arc<BackupProgress>,
+    ended: Mutex<Option<Result<BackupMade, Fault>>>,
+}
+
+impl Job {
+    fn ended(&self) -> MutexGuard<'_, Option<Result<BackupMade, Fault>>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self) -> Value {
+        let (done, total) = self.progress.bytes();
+        let mut job = json!({
+            "name": self.name,
+            "state": "running",
+            "bytes_done": done,
+            "bytes_total": total,
+            "orders": null,
+            "epoch": null,
+            "heads": null,
+        });
+        match &*self.ended() {
+            None => {}
+            Some(Err(_)) => job["state"] = "failed".into(),
+            Some(Ok(made)) => {
+                let heads =
+                    made.heads.iter().map(|head| json!({ "shard": head.shard.0, "position": head.position }));
+                job["state"] = "done".into();
+                (job["bytes_done"], job["bytes_total"]) = (made.bytes.into(), made.bytes.into());
+                (job["orders"], job["epoch"]) = (made.orders.into(), made.epoch.into());
+                job["heads"] = heads.collect();
+            }
+        }
+        job
+    }
+}
+
+impl Backups {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, jobs: Mutex::default() }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, VecDeque<Arc<Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The copy that is being made, or a new one, which whoever asked has to make.
+    fn join(&self, name: impl FnOnce() -> String) -> (Arc<Job>, bool) {
+        let mut jobs = self.jobs();
+        if let Some(running) = jobs.back().filter(|job| job.ended().is_none()) {
+            return (Arc::clone(running), false);
+        }
+        let job = Arc::new(Job { name: name(), progress: Arc::default(), ended: Mutex::default() });
+        jobs.push_back(Arc::clone(&job));
+        if jobs.len() > JOBS_MAX {
+            jobs.pop_front();
+        }
+        (job, true)
+    }
+}
+
+/// Have a copy of the whole database made.
+///
+/// The server makes it beside its work, in the folder `backups` of its data folder, and checks it. One is made at a time:
+/// while one is, this answers with that one.
+#[utoipa::path(
+    post,
+    path = "/v1/backups",
+    tag = "operations",
+    operation_id = "start_backup",
+    responses((status = 202, description = "The copy, as far as it is", body = crate::schema::operate::Backup,
+        headers(("Location" = String, description = "Where to see how far it is"))))
+)]
+pub(crate) async fn start(State(api): State<Arc<Api>>, _: Caller, _: NoParams) -> Result<Response, Failure> {
+    let backups = api.backups.as_ref().ok_or_else(|| Fault::internal("no folder for copies"))?;
+    let (job, fresh) = backups.join(|| name(&api.app));
+    if fresh {
+        // The copy tells of itself: the row is there before it begins.
+        if let Err(error) = api.app.record(ActionKind::BackupStarted, &job.name, &json!({})).await {
+            *job.ended() = Some(Err(Fault::ShuttingDown));
+            return Err(error.into());
+        }
+        tokio::spawn(make(Arc::clone(&api.app), Arc::clone(&job), backups.folder.clone()));
+    }
+    let mut response = edge::respond::json(StatusCode::ACCEPTED, job.show().to_string());
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/backups/{}", job.name)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Show how far a copy is.
+#[utoipa::path(
+    get,
+    path = "/v1/backups/{backup}",
+    tag = "operations",
+    operation_id = "get_backup",
+    params(("backup" = String, Path, description = "The copy's name")),
+    responses((status = 200, description = "The copy, as far as it is", body = crate::schema::operate::Backup))
+)]
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    _: Caller,
+    Path(name): Path<String>,
+    _: NoParams,
+) -> Result<Response, Failure> {
+    let found = api.backups.as_ref().and_then(|backups| {
+        backups.jobs().iter().find(|job| job.name == name).map(|job| job.show().to_string())
+    });
+    let unknown = || Problem::new(BACKUP_UNKNOWN, "No such copy has been made since the server was started");
+    Ok(edge::respond::json(StatusCode::OK, found.ok_or_else(unknown)?))
+}
+
+/// Made when, and like no other.
+fn name(app: &App) -> String {
+    let digits: String = app.clock.now().to_string().chars().filter(char::is_ascii_digit).take(14).collect();
+    let chance: String = app.ids.uuid_v4().simple().to_string().chars().take(6).collect();
+    format!("wellorder-{digits}-{chance}.db")
+}
+
+async fn make(app: Arc<App>, job: Arc<Job>, folder: PathBuf) {
+    let ended = made(&app, &job, folder).await;
+    match &ended {
+        Ok(made) => tracing::info!(backup = job.name, bytes = made.bytes, "made a copy of the database"),
+        Err(fault) => tracing::error!(backup = job.name, %fault, "cannot make a copy of the database"),
+    }
+    *job.ended() = Some(ended);
+}
+
+async fn made(app: &App, job: &Job, folder: PathBuf) -> Result<BackupMade, Fault> {
+    let target = folder.join(&job.name);
+    let readied = tokio::task::spawn_blocking(move || ready(&folder)).await;
+    readied
+        .map_err(Fault::internal)?
+        .map_err(|error| Fault::internal(format!("the folder for copies: {error}")))?;
+    let mut stopping = app.stopping.subscribe();
+    let copying = app.storage.back_up(&target, Arc::clone(&job.progress));
+    tokio::pin!(copying);
+    tokio::select! {
+        made = &mut copying => return made,
+        _ = stopping.wait_for(|stop| *stop) => job.progress.call_off(),
+    }
+    copying.await
+}
+
+/// Makes the folder for copies, and clears away what an earlier process did not bring to its end.
+fn ready(folder: &FilePath) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "partial") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
