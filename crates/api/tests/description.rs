@@ -12,7 +12,10 @@ use std::collections::BTreeSet;
 fn rig() -> Rig {
     let handle = PrometheusBuilder::new().build_recorder().handle();
     Rig::with(
-        |options| (options.metrics, options.serves_metrics) = (Some(handle), true),
+        |options| {
+            (options.metrics, options.serves_metrics) = (Some(handle), true);
+            options.backups = Some(concat!(env!("CARGO_TARGET_TMPDIR"), "/copies").into());
+        },
         TenantId::default_tenant(),
     )
 }
@@ -40,7 +43,7 @@ async fn every_operation_that_is_described_exists() {
         (&json!("wellorder"), &json!("Apache-2.0"))
     );
     let operations = operations(&document);
-    assert_eq!(operations.len(), 32);
+    assert_eq!(operations.len(), 35);
     let mut ids = BTreeSet::new();
     for (method, path) in operations {
         let operation = &document["paths"][&path][&method];
@@ -53,6 +56,7 @@ async fn every_operation_that_is_described_exists() {
             .replace("{order_id}", "x")
             .replace("{redrive_id}", "x")
             .replace("{name}", "x")
+            .replace("{backup}", "x")
             .replace("{key_id}", "x");
         let said = rig.ask(&method.to_uppercase(), &asked, &[], "").await;
         assert_ne!(said.status, 405, "{method} {path}");
@@ -112,6 +116,8 @@ async fn replies_have_the_members_that_are_described() {
         ("Problem", rig.post("/v1/orders", "{}").await.json()),
         ("Key", rig.post("/v1/keys", r#"{"name": "x", "scopes": ["events:read"]}"#).await.json()),
         ("KeyList", rig.get("/v1/keys").await.json()),
+        ("ActionList", rig.get("/v1/actions").await.json()),
+        ("Backup", rig.post("/v1/backups", "").await.json()),
         ("Ready", rig.get("/readyz?verbose").await.json()),
         ("Alive", rig.get("/livez").await.json()),
     ] {

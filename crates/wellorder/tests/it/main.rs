@@ -7,7 +7,9 @@
     reason = "what is not as expected here is a failed test, and must say so at once"
 )]
 
+mod action_log;
 mod audit;
+mod backups;
 mod bad_input;
 mod bad_requests;
 mod bulk;

@@ -36,6 +36,8 @@ struct Things {
     number: i64,
     redrive_id: String,
     key_id: String,
+    /// A copy of the database.
+    backup: String,
     /// Of a lease.
     work_token: String,
 }
@@ -54,6 +56,7 @@ async fn things(server: &Server) -> Things {
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
     let key = made("/v1/keys", r#"{"name": "k", "scopes": ["keys:admin"]}"#).await;
     let work = made("/v1/work/claim", r#"{"max": 1, "lease_seconds": 900}"#).await;
+    let backup = made("/v1/backups", "").await;
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
     Things {
         order_id: text(&order, "order_id"),
@@ -61,6 +64,7 @@ async fn things(server: &Server) -> Things {
         number: parspec["order"]["id"].as_i64().unwrap(),
         redrive_id: text(&redrive, "redrive_id"),
         key_id: text(&key, "key_id"),
+        backup: text(&backup, "name"),
         work_token: text(&work["work"][0], "token"),
     }
 }
@@ -75,6 +79,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         .replace("{id}", &things.number.to_string())
         .replace("{redrive_id}", &things.redrive_id)
         .replace("{key_id}", &things.key_id)
+        .replace("{backup}", &things.backup)
         .replace("{name}", "ndjson");
     assert!(!path.contains('{'), "say what {path} is filled with");
     let (body, other) = match (mount, route.method.as_str(), route.path) {
@@ -104,10 +109,10 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
             (Some(json!({ "token": things.work_token, "outcome": "done" })), Other::NoToken)
         }
         ("/v1", "POST", "/followers/{name}/replay") => (Some(json!({ "from": "beginning" })), Other::Shared),
+        (_, _, path) if path.starts_with("/backups") => (None, Other::Shared),
         (_, _, path) if path.starts_with("/followers") => (None, Other::Shared),
-        ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys") | ("/parspec", "GET", "/metrics") => {
-            (None, Other::Own)
-        }
+        ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions")
+        | ("/parspec", "GET", "/metrics") => (None, Other::Own),
         (_, "GET", path) if path.contains('{') => (None, Other::NotFound),
         ("/v1", "POST", "/keys/{key_id}/rotate") | ("/v1", "DELETE", "/keys/{key_id}") => {
             (None, Other::NotFound)
