@@ -8,9 +8,9 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use edge::Caller;
 use http::{HeaderValue, StatusCode, header};
-use order_core::action_log::ActionKind;
+use order_core::action_log::{self, ActionKind};
 use order_core::backup::{BackupMade, BackupProgress};
-use order_core::{App, Fault};
+use order_core::{App, Error, Fault};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::os::unix::fs::DirBuilderExt;
@@ -105,12 +105,10 @@ pub(crate) async fn start(State(api): State<Arc<Api>>, _: Caller, _: NoParams) -
     let backups = api.backups.as_ref().ok_or_else(|| Fault::internal("no folder for copies"))?;
     let (job, fresh) = backups.join(|| name(&api.app));
     if fresh {
-        // The copy tells of itself: the row is there before it begins.
-        if let Err(error) = api.app.record(ActionKind::BackupStarted, &job.name, &json!({})).await {
-            *job.ended() = Some(Err(Fault::ShuttingDown));
-            return Err(error.into());
-        }
-        tokio::spawn(make(Arc::clone(&api.app), Arc::clone(&job), backups.folder.clone()));
+        // In a task of its own, so that a client who goes away leaves no copy that nobody makes.
+        let begun = begin(Arc::clone(&api.app), Arc::clone(&job), backups.folder.clone());
+        let begun = tokio::spawn(action_log::within(action_log::current(), begun));
+        begun.await.map_err(Fault::internal)??;
     }
     let mut response = edge::respond::json(StatusCode::ACCEPTED, job.show().to_string());
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/backups/{}", job.name)) {
@@ -146,6 +144,16 @@ fn name(app: &App) -> String {
     let digits: String = app.clock.now().to_string().chars().filter(char::is_ascii_digit).take(14).collect();
     let chance: String = app.ids.uuid_v4().simple().to_string().chars().take(6).collect();
     format!("wellorder-{digits}-{chance}.db")
+}
+
+/// Tells of the copy, which thereby tells of itself, then has it made.
+async fn begin(app: Arc<App>, job: Arc<Job>, folder: PathBuf) -> Result<(), Error> {
+    let recorded = app.record(ActionKind::BackupStarted, &job.name, &json!({})).await;
+    match &recorded {
+        Ok(()) => drop(tokio::spawn(make(app, job, folder))),
+        Err(_) => *job.ended() = Some(Err(Fault::internal("it could not be told of"))),
+    }
+    recorded
 }
 
 async fn make(app: Arc<App>, job: Arc<Job>, folder: PathBuf) {

@@ -1,5 +1,6 @@
 //! Carries redrive jobs out behind the requests that asked for them: step by step, over faults, until the process stops.
 
+use order_core::action_log;
 use order_core::ids::RedriveId;
 use order_core::redrive::{Redrive, RedriveFilter};
 use order_core::trace;
@@ -24,8 +25,8 @@ pub(crate) async fn start(
 ) -> Result<Redrive, Error> {
     let app = Arc::clone(app);
     // In a task of its own, so that a client who goes away meanwhile does not leave a job that nobody carries out.
-    let at = trace::current();
-    let starting = tokio::spawn(trace::within(at, async move {
+    let (at, actor) = (trace::current(), action_log::current());
+    let starting = async move {
         let started = app.start_redrive(tenant, filter, reason, by).await;
         match &started {
             Ok(redrive) => {
@@ -39,7 +40,8 @@ pub(crate) async fn start(
             Err(_) => {}
         }
         started
-    }));
+    };
+    let starting = tokio::spawn(trace::within(at, action_log::within(actor, starting)));
     starting.await.map_err(Fault::internal)?
 }
 

@@ -340,9 +340,10 @@ impl From<Rejection> for Problem {
             Rejection::ApiKeyEnded => said(API_KEY_ENDED, "The API key is revoked or expired: make another"),
             Rejection::ApiKeysTooMany => said(API_KEYS_TOO_MANY, "Revoke API keys that nobody needs"),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
-            Rejection::EpochChanged => {
-                said(EPOCH_CHANGED, "The database was restored since: begin anew and compare by version")
-            }
+            Rejection::EpochChanged => said(
+                EPOCH_CHANGED,
+                "The database was restored since: begin anew, from the beginning, and compare by event_id",
+            ),
             Rejection::CursorExpired => {
                 said(CURSOR_EXPIRED, "What follows the cursor is no longer kept: begin anew")
             }

@@ -255,12 +255,8 @@ async fn admit(
     }
     let actor = (parts.method != Method::GET).then(|| actor(&caller, &parts));
     parts.extensions.insert(caller);
-    let handling = next.run(Request::from_parts(parts, body));
-    match actor {
-        // Whatever the handler does is done for them, and told of in the action log.
-        Some(actor) => action_log::within(actor, handling).await,
-        None => handling.await,
-    }
+    // Whatever the handler does is done for them, and told of in the action log.
+    action_log::within(actor, next.run(Request::from_parts(parts, body))).await
 }
 
 fn actor(caller: &Caller, head: &Parts) -> Arc<Actor> {

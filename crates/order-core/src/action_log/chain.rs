@@ -172,9 +172,17 @@ pub async fn follow(storage: &dyn Storage, noted: &[Link]) -> Result<Followed, F
             }
         }
         if rows.is_empty() {
-            let missing =
-                chain.ends.first().map(|_| Broken { number: chain.end.number + 1, why: "is missing" });
-            return Ok(Followed { end: chain.end, broken: missing });
+            let missing = (!chain.ends.is_empty()).then_some("is missing");
+            // Rows and end are committed together, so an end that is read after the rows is never before them.
+            let last = storage.action_end().await?.number;
+            let broken = match missing {
+                Some(why) => Some(Broken { number: chain.end.number + 1, why }),
+                None if last < chain.end.number => {
+                    Some(Broken { number: last + 1, why: "lies behind the end of the log" })
+                }
+                None => None,
+            };
+            return Ok(Followed { end: chain.end, broken });
         }
     }
 }

@@ -37,16 +37,16 @@ pub struct Actor {
 }
 
 tokio::task_local! {
-    static ACTOR: Arc<Actor>;
+    static ACTOR: Option<Arc<Actor>>;
 }
 
 /// Who the present task acts for, if [`within`] has said so. A task that is spawned begins without.
 pub fn current() -> Option<Arc<Actor>> {
-    ACTOR.try_with(Arc::clone).ok()
+    ACTOR.try_with(Clone::clone).ok().flatten()
 }
 
 /// Runs `future` for `actor`.
-pub async fn within<F: Future>(actor: Arc<Actor>, future: F) -> F::Output {
+pub async fn within<F: Future>(actor: Option<Arc<Actor>>, future: F) -> F::Output {
     ACTOR.scope(actor, future).await
 }
 

@@ -85,7 +85,7 @@ pub async fn a_deed_that_is_rejected_or_changes_nothing_leaves_no_row(rig: Rig) 
         || Target { tenant: order.tenant.clone(), source: None, order_id: order.id, expected_version: None };
     let withdraw = || ChangeKind::Withdraw { reason: "r".into(), by: "b".into(), requeue: false };
     for _ in 0..2 {
-        within(actor("acme"), rig.app.change(target(), withdraw())).await.expect("it is withdrawn");
+        within(Some(actor("acme")), rig.app.change(target(), withdraw())).await.expect("it is withdrawn");
     }
     let kinds: Vec<String> = rows(&rig).await.into_iter().map(|row| row.kind).collect();
     assert_eq!(kinds, ["backup.started", "order.withdrawn"], "the second one changed nothing");
@@ -109,7 +109,7 @@ pub async fn what_people_and_keys_do_is_recorded_and_nothing_else(rig: Rig) {
         app.record(ActionKind::BackupStarted, "b", &json!({})).await?;
         Ok::<_, Error>(())
     };
-    within(actor("acme"), acting).await.expect("all of it is allowed");
+    within(Some(actor("acme")), acting).await.expect("all of it is allowed");
     let rows = rows(&rig).await;
     let kinds: Vec<&str> = rows.iter().map(|row| row.kind.as_str()).collect();
     assert_eq!(kinds, ["follower.resumed", "order.withdrawn", "backup.started"]);

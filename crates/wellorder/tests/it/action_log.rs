@@ -160,7 +160,8 @@ async fn whoever_changes_the_action_log_is_found_out() {
         ),
         (6, "DELETE FROM actions WHERE number = 6"),
         (1, "DELETE FROM actions"),
-        (0, "DELETE FROM meta WHERE key = 'action_end'"),
+        (1, "DELETE FROM meta WHERE key = 'action_end'"),
+        (0, "UPDATE meta SET value = 7 WHERE key = 'action_end'"),
     ] {
         let copy = tampered(&home, sql);
         let ended = copy.run(&["audit", "--actions", "--json"]);
