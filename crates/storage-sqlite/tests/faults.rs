@@ -100,6 +100,8 @@ async fn the_locks_on_the_database_are_held_whatever_went_wrong() {
     assert!(is_new(database.accept("b").await));
     drop(other);
     assert!(locks_held(&database.path()) > 0, "after somebody else wrote");
+    database.storage.back_up(&database.folder.path().join("copy.db"), Arc::default()).await.unwrap();
+    assert!(locks_held(&database.path()) > 0, "after a copy was made");
     std::fs::remove_file(database.folder.path().join("a.db-wal")).unwrap();
     let _ = database.accept("c").await;
     assert!(is_new(database.accept("d").await));
