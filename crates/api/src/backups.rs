@@ -18,29 +18,29 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Copies that are remembered.
-const JOBS_MAX: usize = 16;
+const MADE_MAX: usize = 16;
 
 /// The copies that this process makes: one at a time.
 pub(crate) struct Backups {
     folder: PathBuf,
-    jobs: Mutex<VecDeque<Arc<Job>>>,
+    made: Mutex<VecDeque<Arc<Making>>>,
 }
 
 /// A copy that is being made, or was.
-struct Job {
+struct Making {
     name: String,
     progress: Arc<BackupProgress>,
     ended: Mutex<Option<Result<BackupMade, Fault>>>,
 }
 
-impl Job {
+impl Making {
     fn ended(&self) -> MutexGuard<'_, Option<Result<BackupMade, Fault>>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self) -> Value {
         let (done, total) = self.progress.bytes();
-        let mut job = json!({
+        let mut making = json!({
             "name": self.name,
             "state": "running",
             "bytes_done": done,
@@ -51,41 +51,41 @@ impl Job {
         });
         match &*self.ended() {
             None => {}
-            Some(Err(_)) => job["state"] = "failed".into(),
+            Some(Err(_)) => making["state"] = "failed".into(),
             Some(Ok(made)) => {
                 let heads =
                     made.heads.iter().map(|head| json!({ "shard": head.shard.0, "position": head.position }));
-                job["state"] = "done".into();
-                (job["bytes_done"], job["bytes_total"]) = (made.bytes.into(), made.bytes.into());
-                (job["orders"], job["epoch"]) = (made.orders.into(), made.epoch.into());
-                job["heads"] = heads.collect();
+                making["state"] = "done".into();
+                (making["bytes_done"], making["bytes_total"]) = (made.bytes.into(), made.bytes.into());
+                (making["orders"], making["epoch"]) = (made.orders.into(), made.epoch.into());
+                making["heads"] = heads.collect();
             }
         }
-        job
+        making
     }
 }
 
 impl Backups {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, jobs: Mutex::default() }
+        Self { folder, made: Mutex::default() }
     }
 
-    fn jobs(&self) -> MutexGuard<'_, VecDeque<Arc<Job>>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn made(&self) -> MutexGuard<'_, VecDeque<Arc<Making>>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The copy that is being made, or a new one, which whoever asked has to make.
-    fn join(&self, name: impl FnOnce() -> String) -> (Arc<Job>, bool) {
-        let mut jobs = self.jobs();
-        if let Some(running) = jobs.back().filter(|job| job.ended().is_none()) {
+    fn join(&self, name: impl FnOnce() -> String) -> (Arc<Making>, bool) {
+        let mut made = self.made();
+        if let Some(running) = made.back().filter(|making| making.ended().is_none()) {
             return (Arc::clone(running), false);
         }
-        let job = Arc::new(Job { name: name(), progress: Arc::default(), ended: Mutex::default() });
-        jobs.push_back(Arc::clone(&job));
-        if jobs.len() > JOBS_MAX {
-            jobs.pop_front();
+        let making = Arc::new(Making { name: name(), progress: Arc::default(), ended: Mutex::default() });
+        made.push_back(Arc::clone(&making));
+        if made.len() > MADE_MAX {
+            made.pop_front();
         }
-        (job, true)
+        (making, true)
     }
 }
 
@@ -103,15 +103,15 @@ impl Backups {
 )]
 pub(crate) async fn start(State(api): State<Arc<Api>>, _: Caller, _: NoParams) -> Result<Response, Failure> {
     let backups = api.backups.as_ref().ok_or_else(|| Fault::internal("no folder for copies"))?;
-    let (job, fresh) = backups.join(|| name(&api.app));
+    let (making, fresh) = backups.join(|| name(&api.app));
     if fresh {
         // In a task of its own, so that a client who goes away leaves no copy that nobody makes.
-        let begun = begin(Arc::clone(&api.app), Arc::clone(&job), backups.folder.clone());
+        let begun = begin(Arc::clone(&api.app), Arc::clone(&making), backups.folder.clone());
         let begun = tokio::spawn(action_log::within(action_log::current(), begun));
         begun.await.map_err(Fault::internal)??;
     }
-    let mut response = edge::respond::json(StatusCode::ACCEPTED, job.show().to_string());
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/backups/{}", job.name)) {
+    let mut response = edge::respond::json(StatusCode::ACCEPTED, making.show().to_string());
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/backups/{}", making.name)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
@@ -133,7 +133,7 @@ pub(crate) async fn get(
     _: NoParams,
 ) -> Result<Response, Failure> {
     let found = api.backups.as_ref().and_then(|backups| {
-        backups.jobs().iter().find(|job| job.name == name).map(|job| job.show().to_string())
+        backups.made().iter().find(|making| making.name == name).map(|making| making.show().to_string())
     });
     let unknown = || Problem::new(BACKUP_UNKNOWN, "No such copy has been made since the server was started");
     Ok(edge::respond::json(StatusCode::OK, found.ok_or_else(unknown)?))
@@ -147,36 +147,36 @@ fn name(app: &App) -> String {
 }
 
 /// Tells of the copy, which thereby tells of itself, then has it made.
-async fn begin(app: Arc<App>, job: Arc<Job>, folder: PathBuf) -> Result<(), Error> {
-    let recorded = app.record(ActionKind::BackupStarted, &job.name, &json!({})).await;
+async fn begin(app: Arc<App>, making: Arc<Making>, folder: PathBuf) -> Result<(), Error> {
+    let recorded = app.record(ActionKind::BackupStarted, &making.name, &json!({})).await;
     match &recorded {
-        Ok(()) => drop(tokio::spawn(make(app, job, folder))),
-        Err(_) => *job.ended() = Some(Err(Fault::internal("it could not be told of"))),
+        Ok(()) => drop(tokio::spawn(make(app, making, folder))),
+        Err(_) => *making.ended() = Some(Err(Fault::internal("it could not be told of"))),
     }
     recorded
 }
 
-async fn make(app: Arc<App>, job: Arc<Job>, folder: PathBuf) {
-    let ended = made(&app, &job, folder).await;
+async fn make(app: Arc<App>, making: Arc<Making>, folder: PathBuf) {
+    let ended = made(&app, &making, folder).await;
     match &ended {
-        Ok(made) => tracing::info!(backup = job.name, bytes = made.bytes, "made a copy of the database"),
-        Err(fault) => tracing::error!(backup = job.name, %fault, "cannot make a copy of the database"),
+        Ok(made) => tracing::info!(backup = making.name, bytes = made.bytes, "made a copy of the database"),
+        Err(fault) => tracing::error!(backup = making.name, %fault, "cannot make a copy of the database"),
     }
-    *job.ended() = Some(ended);
+    *making.ended() = Some(ended);
 }
 
-async fn made(app: &App, job: &Job, folder: PathBuf) -> Result<BackupMade, Fault> {
-    let target = folder.join(&job.name);
+async fn made(app: &App, making: &Making, folder: PathBuf) -> Result<BackupMade, Fault> {
+    let target = folder.join(&making.name);
     let readied = tokio::task::spawn_blocking(move || ready(&folder)).await;
     readied
         .map_err(Fault::internal)?
         .map_err(|error| Fault::internal(format!("the folder for copies: {error}")))?;
     let mut stopping = app.stopping.subscribe();
-    let copying = app.storage.back_up(&target, Arc::clone(&job.progress));
+    let copying = app.storage.back_up(&target, Arc::clone(&making.progress));
     tokio::pin!(copying);
     tokio::select! {
         made = &mut copying => return made,
-        _ = stopping.wait_for(|stop| *stop) => job.progress.call_off(),
+        _ = stopping.wait_for(|stop| *stop) => making.progress.call_off(),
     }
     copying.await
 }

@@ -14,7 +14,9 @@ fn rig() -> Rig {
     Rig::with(
         |options| {
             (options.metrics, options.serves_metrics) = (Some(handle), true);
-            options.backups = Some(concat!(env!("CARGO_TARGET_TMPDIR"), "/copies").into());
+            // Ids and time are the same in every run.
+            let folder = format!("{}/copies-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+            options.backups = Some(folder.into());
         },
         TenantId::default_tenant(),
     )
@@ -94,6 +96,16 @@ async fn replies_have_the_members_that_are_described() {
     // Of the order that nothing else happens to here.
     let token = claimed["work"][1]["token"].as_str().unwrap().to_owned();
     let finish = json!({ "results": [{ "token": token, "outcome": "done" }] });
+    let started = rig.post("/v1/backups", "").await.json();
+    let copy = format!("/v1/backups/{}", started["name"].as_str().unwrap());
+    let made = loop {
+        let copy = rig.get(&copy).await.json();
+        if copy["state"] != "running" {
+            break copy;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(made["state"], "done");
     for (schema, reply) in [
         ("Order", rig.get(&format!("/v1/orders/{id}")).await.json()),
         ("OrderList", rig.get("/v1/orders").await.json()),
@@ -117,7 +129,8 @@ async fn replies_have_the_members_that_are_described() {
         ("Key", rig.post("/v1/keys", r#"{"name": "x", "scopes": ["events:read"]}"#).await.json()),
         ("KeyList", rig.get("/v1/keys").await.json()),
         ("ActionList", rig.get("/v1/actions").await.json()),
-        ("Backup", rig.post("/v1/backups", "").await.json()),
+        ("Backup", started),
+        ("Backup", made),
         ("Ready", rig.get("/readyz?verbose").await.json()),
         ("Alive", rig.get("/livez").await.json()),
     ] {

@@ -50,7 +50,7 @@ pub struct BackupHead {
 
 /// What somebody did.
 #[derive(ToSchema)]
-pub struct Action {
+pub struct RecordedAction {
     /// Its place in the log of all tenants: 1, 2, 3 …
     #[schema(minimum = 1)]
     pub number: u64,
@@ -93,7 +93,7 @@ pub struct Action {
 #[derive(ToSchema)]
 pub struct ActionList {
     /// The rows, the newest first.
-    pub actions: Vec<Action>,
+    pub actions: Vec<RecordedAction>,
     /// Give it as `after` to get the next page; `null` when this was the last.
     #[schema(required)]
     pub next: Option<String>,
