@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long to wait for somebody who uses a file that nobody should use.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why nothing was restored; what was there is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum Unrestored {
@@ -61,7 +64,7 @@ pub fn stage(
     progress: &BackupProgress,
 ) -> Result<Staged, Unrestored> {
     let unfit = |error: rusqlite::Error| Unrestored::Unfit(format!("it cannot be read: {error}"));
-    let from = connect::read_only(source, Duration::from_secs(5)).map_err(unfit)?;
+    let from = connect::read_only(source, PATIENCE).map_err(unfit)?;
     from.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(unfit)?;
     connect::create_if_missing(staged).map_err(fault)?;
     copy(&from, staged, false, progress)?;
@@ -85,7 +88,7 @@ struct Earlier {
 
 impl Earlier {
     fn read(path: &Path, install: &Install) -> Result<Self, Fault> {
-        let conn = connect::read_only(path, Duration::from_secs(5)).map_err(fault)?;
+        let conn = connect::read_only(path, PATIENCE).map_err(fault)?;
         let of = crate::meta::load(&conn)?;
         let Some(of) = of.filter(|of| of.installation_id == install.installation_id) else {
             return Ok(Self::default());
@@ -209,7 +212,7 @@ pub fn put_in_place(staged: &Path, database: &Path) -> Result<(), Fault> {
 /// Carries the log of the database that is to go into it, so that it is whole in one file. One that cannot be read any
 /// more keeps its log beside it.
 fn empty_log(database: &Path) -> Result<(), Fault> {
-    let busy = connect::writer(database, Duration::from_secs(5))
+    let busy = connect::writer(database, PATIENCE)
         .and_then(|conn| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)));
     match busy {
         Ok(true) => Err(unavailable("somebody reads the database that is to be replaced: end that first")),
