@@ -97,7 +97,7 @@ async fn a_redrive_that_was_cut_off_is_taken_up_again() {
 const ALL: &str = r#"{"filter": {"all": true}, "reason": "x"}"#;
 
 fn starts(batch: &[Command]) -> bool {
-    batch.iter().any(|command| matches!(command, Command::StartRedrive(_)))
+    batch.iter().any(|command| matches!(command.itself(), Command::StartRedrive(_)))
 }
 
 /// Waits until nothing is parked; a job that nobody carries out fails the test.

@@ -402,11 +402,7 @@ impl WriterState {
 }
 
 fn erases(command: &Command) -> bool {
-    match command {
-        Command::Change(change) => change.kind == ChangeKind::Erase,
-        Command::Recorded(recorded) => recorded.command.as_ref().is_some_and(erases),
-        _ => false,
-    }
+    matches!(command.itself(), Command::Change(change) if change.kind == ChangeKind::Erase)
 }
 
 fn replaced() -> Fault {

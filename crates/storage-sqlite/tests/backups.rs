@@ -85,7 +85,7 @@ async fn a_copy_is_of_one_moment_however_much_is_committed_meanwhile() {
         assert_eq!((made.heads[0].position, made.orders % 64), (made.orders, 0));
         assert!((BEFORE..=count).contains(&made.orders), "{} of {count}", made.orders);
         assert_eq!(copy.journal(Shard(0), made.orders - 1, 10).await.unwrap().len(), 1);
-        assert_eq!(copy.work_facts(0, 1_000_000).await.unwrap().len() as u64, made.orders);
+        assert_eq!(copy.audit_work(0, 1_000_000).await.unwrap().rows.len() as u64, made.orders);
     }
     assert!(copies.windows(2).all(|two| two[0].1.orders <= two[1].1.orders));
     assert!(copies[0].1.bytes > 2 * (4 << 20), "copied in parts: {}", copies[0].1.bytes);

@@ -242,6 +242,14 @@ impl Command {
         }
     }
 
+    /// What is to be done, without what is recorded of it; a record alone is itself.
+    pub fn itself(&self) -> &Self {
+        match self {
+            Self::Recorded(recorded) => recorded.command.as_ref().map_or(self, Self::itself),
+            other => other,
+        }
+    }
+
     /// What it changes that has a state to take.
     pub fn touched(&self) -> Option<Touched> {
         match self {
