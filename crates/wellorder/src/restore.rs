@@ -3,7 +3,6 @@
 use crate::cli::audit;
 use crate::cli::backup::folder as backups;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::lock::{self, Lock};
 use crate::config::Settings;
 use crate::folder::{DATABASE_FILE, Folder};
 use crate::output::{Output, Style, escape};
@@ -51,7 +50,7 @@ pub(crate) async fn restore(
         return Err(Failure::here(Exit::NotFound, what, "name the copy that is to be restored"));
     }
     // Held to the end: nobody else uses the folder meanwhile.
-    let folder = ours(settings)?;
+    let folder = Folder::lock(&settings.data)?;
     let database = folder.database();
     let there = is_there(&settings.data);
     if there && !args.replace {
@@ -81,16 +80,6 @@ pub(crate) async fn restore(
     show(&args.file, &ready, there.then_some(&*staged), out)?;
     drop(folder);
     Ok(Exit::Ok)
-}
-
-fn ours(settings: &Settings) -> Result<Folder, Failure> {
-    let found = lock::look(&settings.data);
-    if let Lock::Held(holder) = found.with_context(|| format!("cannot look at {}", shown(&settings.data)))? {
-        let by = holder.map_or(String::new(), |holder| format!(" by process {}", holder.pid));
-        let what = format!("{} is in use{by}", shown(&settings.data));
-        return Err(Failure::here(Exit::Refused, what, "stop it, or name another folder with --data"));
-    }
-    Ok(Folder::lock(&settings.data)?)
 }
 
 fn is_there(data: &Path) -> bool {
