@@ -70,6 +70,7 @@ pub(crate) fn sentence(refusal: &Refusal) -> Result<String, &InvalidJson> {
         | Refusal::HeadersTooLarge
         | Refusal::ForeignHost
         | Refusal::BadFraming
+        | Refusal::PlainHttp
         | Refusal::BodyTimeout
         | Refusal::Unauthenticated
         | Refusal::Forbidden { .. }

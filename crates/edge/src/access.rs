@@ -1,8 +1,9 @@
 //! Who may do what. A route is declared with what it needs, and there is no other way to declare one: [`Routes::route`].
 //! Who a request comes from is for a [`Gate`] to say; what a route needs is checked here, before its handler runs.
 
+use crate::guard::Guard;
+use crate::limit::ClientAddress;
 use crate::refusal::{Refusal, Refused, RequestId};
-use crate::serve::Peer;
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -10,8 +11,8 @@ use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use http::Method;
 use http::request::Parts;
+use http::{Method, header};
 use order_core::action_log::{self, Actor};
 use order_core::{Fault, TenantId};
 use std::fmt;
@@ -246,7 +247,7 @@ async fn admit(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = match gate.admit(&parts).await {
+    let caller = match limited(gate.as_ref(), &parts).await {
         Ok(caller) => caller,
         Err(refusal) => return Refused(refusal).into_response(),
     };
@@ -263,7 +264,35 @@ fn actor(caller: &Caller, head: &Parts) -> Arc<Actor> {
     Arc::new(Actor {
         tenant: caller.tenant.clone(),
         by: Arc::clone(&caller.subject),
-        address: head.extensions.get::<Peer>().map(|peer| peer.0),
+        address: head.extensions.get::<ClientAddress>().map(|client| client.0),
         request_id: head.extensions.get::<RequestId>().map(|id| id.0.clone()),
     })
+}
+
+/// Who calls, unless they have called too often.
+async fn limited(gate: &dyn Gate, head: &Parts) -> Result<Caller, Refusal> {
+    let (Some(guard), Some(address)) =
+        (head.extensions.get::<Arc<Guard>>(), head.extensions.get::<ClientAddress>())
+    else {
+        // Called without a connection, by a command on its own data folder.
+        return gate.admit(head).await;
+    };
+    let (rates, network) = (&guard.rates, address.network());
+    if !head.headers.contains_key(header::AUTHORIZATION) {
+        rates.anonymous(network, guard.clock.now())?;
+        return gate.admit(head).await;
+    }
+    rates.may_log_in(network, guard.clock.now())?;
+    match gate.admit(head).await {
+        Ok(caller) => {
+            rates.caller(&caller, guard.clock.now())?;
+            Ok(caller)
+        }
+        Err(refusal) => {
+            if matches!(refusal, Refusal::Unauthenticated) {
+                rates.login_failed(network, guard.clock.now());
+            }
+            Err(refusal)
+        }
+    }
 }

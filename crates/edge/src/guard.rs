@@ -1,8 +1,9 @@
 //! What every mount and every connection is held to.
 
+use crate::limit::{Proxies, RatePolicy, Rates};
 use order_core::json::JsonLimits;
 use order_core::trace::Tracer;
-use order_core::{Clock, Ids};
+use order_core::{Clock, Fault, Ids};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ impl Default for Limits {
     }
 }
 
+/// Says whether a write would wait too long now; with what it is refused if so.
+pub type Pressure = Arc<dyn Fn() -> Result<(), Fault> + Send + Sync>;
+
 /// The limits, and what the plumbing needs besides. One for the whole process.
 #[derive(Clone)]
 pub struct Guard {
@@ -68,17 +72,59 @@ pub struct Guard {
     pub tracer: Tracer,
     /// Whether a request that comes with a trace says whether that is recorded.
     pub trusts_traces: bool,
+    /// Who asks too often.
+    pub rates: Arc<Rates>,
+    /// Whose word about a client's address is taken.
+    pub proxies: Arc<Proxies>,
+    /// Whether browsers are told to come over TLS only.
+    pub https_only: bool,
+    pub(crate) pressure: Option<Pressure>,
 }
 
 impl Guard {
-    /// A guard with these limits, that makes no spans.
+    /// A guard with these limits, that makes no spans, lets everybody ask as often as they like, and trusts no proxy.
     pub fn new(limits: Limits, loopback_only: bool, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { limits, loopback_only, clock, ids, tracer: Tracer::off(), trusts_traces: true }
+        Self {
+            limits,
+            loopback_only,
+            clock,
+            ids,
+            tracer: Tracer::off(),
+            trusts_traces: true,
+            rates: Arc::new(Rates::new(RatePolicy::default())),
+            proxies: Arc::default(),
+            https_only: false,
+            pressure: None,
+        }
     }
 
     /// The same, with spans of requests; `trusts_traces` as in the field.
     #[must_use]
     pub fn traced(self, tracer: Tracer, trusts_traces: bool) -> Self {
         Self { tracer, trusts_traces, ..self }
+    }
+
+    /// The same, with rates.
+    #[must_use]
+    pub fn limiting(self, policy: RatePolicy) -> Self {
+        Self { rates: Arc::new(Rates::new(policy)), ..self }
+    }
+
+    /// The same, behind proxies.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies: Arc::new(proxies), ..self }
+    }
+
+    /// The same, refusing writes under pressure (see [`crate::Room`]).
+    #[must_use]
+    pub fn under(self, pressure: Pressure) -> Self {
+        Self { pressure: Some(pressure), ..self }
+    }
+
+    /// The same, telling browsers to come over TLS only.
+    #[must_use]
+    pub fn https_only(self) -> Self {
+        Self { https_only: true, ..self }
     }
 }

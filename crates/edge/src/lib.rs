@@ -2,6 +2,7 @@
 //! not JSON), names each request, and lets each mount say no in its own words.
 //!
 //! * [`serve`] accepts connections, with limits that hold before a request is understood.
+//! * [`Rates`] says who asks too often, [`Room`] whether a write would wait too long.
 //! * [`mount`] wraps the routes of one API: request id, checks, time limit, panics, metrics, refusals in its [`Style`].
 //! * [`Routes`] declares each route with the [`Scope`] that it needs; a [`Gate`] says who calls.
 //! * [`RawBody`] and [`Json`] read bodies within the limits, [`Lines`] a long one line by line.
@@ -16,22 +17,28 @@ mod framing;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guard;
+mod limit;
 mod lines;
 mod metering;
 mod mount;
 mod refusal;
 mod request_id;
 pub mod respond;
+mod room;
 mod serve;
 mod socket;
+mod tls;
 mod traceparent;
 
 pub use access::{Caller, Declared, Gate, Need, Open, Routes, Scope, Scopes};
 pub use body::{Json, RawBody, content_type_is_json};
 pub use docs::{description, docs};
 pub use framing::Stalled;
-pub use guard::{Guard, Limits};
+pub use guard::{Guard, Limits, Pressure};
+pub use limit::{ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader, Rate, RatePolicy, Rates};
 pub use lines::{Line, Lines};
 pub use mount::{LoggedOrder, Mount, mount, mount_routes};
 pub use refusal::{Refusal, Refused, RequestId, Style, Worded};
-pub use serve::serve;
+pub use room::Room;
+pub use serve::{Listening, Transport, serve};
+pub use tls::{InvalidTls, Tls};

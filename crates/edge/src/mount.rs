@@ -120,7 +120,7 @@ impl Shared {
         let answering = self.answer(route, request, &request_id);
         let answered = trace::within(at, answering).instrument(span.clone()).await;
         let (mut response, refusal) = self.styled(answered, &request_id);
-        finish(response.headers_mut(), id_header);
+        finish(response.headers_mut(), id_header, self.guard.https_only);
         if method != "GET" && response.status().is_success() {
             // What was asked for is done; the client has not heard of it yet.
             fault_point::pass("api.mid_reply");
@@ -198,13 +198,20 @@ impl Shared {
 
 /// Whether the rest of the request is not read, so that no other can follow it.
 fn ends_connection(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::BodyTooLarge { .. } | Refusal::BodyTimeout | Refusal::BadFraming)
+    matches!(
+        refusal,
+        Refusal::BodyTooLarge { .. } | Refusal::BodyTimeout | Refusal::BadFraming | Refusal::PlainHttp
+    )
 }
 
 /// The headers that every reply has.
-fn finish(headers: &mut HeaderMap, request_id: HeaderValue) {
+fn finish(headers: &mut HeaderMap, request_id: HeaderValue, https_only: bool) {
     headers.insert(X_REQUEST_ID, request_id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if https_only {
+        // RFC 6797 §6.1; a year.
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 

@@ -34,6 +34,8 @@ pub enum Refusal {
     /// No HTTP/1.1 that can be parsed, `Content-Length` and `Transfer-Encoding` together, or framing that ends early:
     /// 400.
     BadFraming,
+    /// Plain HTTP, where TLS is spoken or where only a proxy that speaks it may come from: 400.
+    PlainHttp,
     /// The body did not arrive in time: 408.
     BodyTimeout,
     /// The whole request took too long: 503 with `Retry-After`.
@@ -68,9 +70,11 @@ impl Refusal {
             Self::MediaTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::UriInvalid | Self::ForeignHost | Self::BadFraming | Self::InvalidJson(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::UriInvalid
+            | Self::ForeignHost
+            | Self::BadFraming
+            | Self::PlainHttp
+            | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
@@ -109,6 +113,7 @@ impl Refusal {
             Self::HeadersTooLarge => "Too many or too large header fields".to_owned(),
             Self::ForeignHost => "Host and Origin must be loopback names here".to_owned(),
             Self::BadFraming => "Not HTTP/1.1, or framed ambiguously or incompletely".to_owned(),
+            Self::PlainHttp => "Plain HTTP is not served here; use https".to_owned(),
             Self::BodyTimeout => "The body did not arrive in time".to_owned(),
             Self::RequestTimeout => "The request took too long; try again".to_owned(),
             Self::Unauthenticated => "A valid credential is needed".to_owned(),

@@ -6,6 +6,7 @@ use crate::guard::{Guard, Limits};
 use crate::metering::Counted;
 use crate::refusal::Refusal;
 use crate::socket::Socket;
+use crate::tls::{self, Begun, Tls};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::future::RouteFuture;
@@ -19,6 +20,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -33,23 +35,55 @@ const HEADERS_ON_STACK: usize = 100;
 /// the root answers.
 const UNKNOWN_REQUEST: &[u8] = b"UNKNOWN * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-/// Serves `router` on `listener` until `stop` says so (or its sender is gone). Then takes no more connections, lets
+/// What connections are spoken over.
+#[derive(Clone)]
+pub enum Transport {
+    /// TCP as it is.
+    Plain,
+    /// The same, from loopback and from the proxies of the guard alone: they speak TLS to whoever comes from elsewhere.
+    PlainFromProxies,
+    /// TLS.
+    Tls(Arc<Tls>),
+}
+
+/// Where connections come from, and how they speak.
+pub struct Listening {
+    /// Where.
+    pub listener: TcpListener,
+    /// How.
+    pub transport: Transport,
+}
+
+impl From<TcpListener> for Listening {
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, transport: Transport::Plain }
+    }
+}
+
+/// Serves `router` on `listening` until `stop` says so (or its sender is gone). Then takes no more connections, lets
 /// requests that have begun end for at most `drain`, and returns how many connections were cut off all the same.
 ///
 /// HTTP/1.1 only; what cannot be parsed as such is refused by the fallback of what is mounted at the root of `router`.
 /// Over `connections_max`, connections wait to be accepted.
 pub async fn serve(
-    listener: TcpListener,
+    listening: impl Into<Listening>,
     router: Router,
     guard: Arc<Guard>,
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) -> usize {
-    let connection =
-        Connection { http: http(&guard.limits), router: router.with_state(()), guard, stop: stop.clone() };
+    let Listening { listener, transport } = listening.into();
+    let connection = Connection {
+        http: http(&guard.limits),
+        router: router.with_state(()),
+        guard,
+        transport,
+        stop: stop.clone(),
+    };
     let room =
         Arc::new(Semaphore::new(connection.guard.limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
     metrics::describe_gauge!("wellorder_http_connections", "Connections that are open");
+    tls::describe();
     let mut running = JoinSet::new();
     loop {
         let stream = tokio::select! {
@@ -57,9 +91,9 @@ pub async fn serve(
             _ = stop.wait_for(|stop| *stop) => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let Some((stream, permit)) = stream else { break };
+        let Some((stream, peer, permit)) = stream else { break };
         while running.try_join_next().is_some() {}
-        running.spawn(connection.clone().run(stream, permit));
+        running.spawn(connection.clone().run(stream, peer, permit));
     }
     drop(listener);
     let deadline = tokio::time::sleep(drain);
@@ -94,12 +128,15 @@ fn http(limits: &Limits) -> http1::Builder {
 }
 
 /// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.ok()?;
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Some((stream, permit)),
+            Ok((stream, peer)) => return Some((stream, peer.ip(), permit)),
             // The client went away while it waited.
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -121,41 +158,78 @@ struct Connection {
     http: http1::Builder,
     router: Router,
     guard: Arc<Guard>,
+    transport: Transport,
     stop: watch::Receiver<bool>,
 }
 
 impl Connection {
-    async fn run(mut self, stream: TcpStream, permit: OwnedSemaphorePermit) {
-        let peer = stream.peer_addr().ok().map(|address| Peer(address.ip().to_canonical()));
+    async fn run(mut self, stream: TcpStream, peer: IpAddr, permit: OwnedSemaphorePermit) {
         let _open = Counted::by(metrics::gauge!("wellorder_http_connections"));
         if stream.set_nodelay(true).is_err() {
             // It is gone already.
             return;
         }
-        let verdict = Arc::new(Verdict::default());
-        let socket = Socket::new(stream, Arc::clone(&verdict), self.guard.limits.stall_timeout);
-        let (mut socket, ended) = self.converse(socket, &verdict, peer, None).await;
-        if ended.as_ref().is_err_and(hyper::Error::is_timeout) {
-            // A head that dribbles in gets no more time.
-            return;
+        match self.transport.clone() {
+            Transport::Plain => self.talk(stream, peer, None).await,
+            Transport::PlainFromProxies => {
+                let served = peer.to_canonical().is_loopback() || self.guard.proxies.trusts(peer);
+                self.talk(stream, peer, (!served).then_some(Refusal::PlainHttp)).await;
+            }
+            Transport::Tls(tls) => {
+                let patience = self.guard.limits.header_timeout;
+                let begun = tokio::select! {
+                    biased;
+                    _ = self.stop.wait_for(|stop| *stop) => return,
+                    begun = tls.begin(stream, patience) => begun,
+                };
+                match begun {
+                    Some(Begun::Tls(stream)) => Box::pin(self.talk(stream, peer, None)).await,
+                    Some(Begun::Plain(stream)) => self.talk(stream, peer, Some(Refusal::PlainHttp)).await,
+                    None => {}
+                }
+            }
         }
-        if let Some(refusal) = ended.err().and_then(|error| unparsed(&error, &verdict, &socket)) {
-            // However it ends, the connection ends with it.
-            (socket, _) = self.converse(socket.reading(UNKNOWN_REQUEST), &verdict, peer, Some(refusal)).await;
-        }
-        socket.close().await;
         drop(permit);
     }
 
+    /// Serves requests until the connection ends; only one, which is refused, with a `refusal`.
+    async fn talk<I>(&mut self, stream: I, peer: IpAddr, refusal: Option<Refusal>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let verdict = Arc::new(Verdict::default());
+        let mut socket = Socket::new(stream, Arc::clone(&verdict), self.guard.limits.stall_timeout);
+        let mut refused = refusal;
+        if refused.is_none() {
+            let ended;
+            (socket, ended) = self.converse(socket, peer, &verdict, None).await;
+            if ended.as_ref().is_err_and(hyper::Error::is_timeout) {
+                // A head that dribbles in gets no more time.
+                return;
+            }
+            refused = ended.err().and_then(|error| unparsed(&error, &verdict, &socket));
+        }
+        if let Some(refusal) = refused {
+            // However it ends, the connection ends with it.
+            (socket, _) = self.converse(socket.reading(UNKNOWN_REQUEST), peer, &verdict, Some(refusal)).await;
+        }
+        socket.close().await;
+    }
+
     /// Serves requests until the connection is to end, all of them with `refusal` if there is one.
-    async fn converse(
+    async fn converse<I>(
         &mut self,
-        socket: Socket<TcpStream>,
+        socket: Socket<I>,
+        peer: IpAddr,
         verdict: &Arc<Verdict>,
-        peer: Option<Peer>,
         refusal: Option<Refusal>,
-    ) -> (Socket<TcpStream>, hyper::Result<()>) {
-        let service = Routed { router: self.router.clone(), verdict: Arc::clone(verdict), peer, refusal };
+    ) -> (Socket<I>, hyper::Result<()>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (router, guard, verdict_of) =
+            (self.router.clone(), Arc::clone(&self.guard), Arc::clone(verdict));
+        let service = Routed { router, guard, peer, verdict: verdict_of, refusal };
         let mut connection = self.http.serve_connection(TokioIo::new(socket), service);
         let mut stopping = false;
         let ended = loop {
@@ -180,7 +254,10 @@ impl Connection {
 }
 
 /// Why a connection that ended with `error` has a reply to come: the library could not parse what it read.
-fn unparsed(error: &hyper::Error, verdict: &Verdict, socket: &Socket<TcpStream>) -> Option<Refusal> {
+fn unparsed<I>(error: &hyper::Error, verdict: &Verdict, socket: &Socket<I>) -> Option<Refusal>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
     // HTTP/2 is the one thing to which the library does not even want to reply.
     if error.is_parse_version_h2() && socket.is_flushed() {
         return Some(Refusal::BadFraming);
@@ -188,15 +265,13 @@ fn unparsed(error: &hyper::Error, verdict: &Verdict, socket: &Socket<TcpStream>)
     verdict.withheld.refusal().filter(|_| error.is_parse())
 }
 
-/// The other end of a request's connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
-
 /// The router as the HTTP library calls it.
 struct Routed {
     router: Router,
+    guard: Arc<Guard>,
+    /// The other end of the connection.
+    peer: IpAddr,
     verdict: Arc<Verdict>,
-    peer: Option<Peer>,
     /// What every request is refused with.
     refusal: Option<Refusal>,
 }
@@ -212,9 +287,8 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
             request.extensions_mut().insert(Doomed(refusal));
         }
         request.extensions_mut().insert(self.verdict.stalled());
-        if let Some(peer) = self.peer {
-            request.extensions_mut().insert(peer);
-        }
+        let client = self.guard.proxies.client(self.peer, request.headers());
+        request.extensions_mut().insert(client);
         // A router is a handle: its clone shares everything, and is always ready.
         self.router.clone().call(request)
     }
