@@ -8,7 +8,7 @@ use crate::problem::{DUPLICATE_DIFFERS, Failure, INVALID_KEY, Problem, differing
 use crate::{Api, CONTRACTS};
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, Json, LoggedOrder};
+use edge::{Caller, Json, LoggedOrder, Room};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use order_core::intake::{Accepted, IdempotencyKey, Intake};
 use order_core::order::{Content, Line};
@@ -66,6 +66,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     prefer: Prefer,
     _: NoParams,
+    _: Room,
     Json(body): Json,
 ) -> Result<Response, Failure> {
     let key = idempotency_key(&headers)?;

@@ -8,6 +8,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use order_core::follow::lag;
 use order_core::query::Backlog;
+use order_core::shed::Shed;
 use order_core::{Fault, SourceId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +41,11 @@ fn process(api: &Api, page: &mut Page<'_>) {
     page.one("wellorder_lane_queue_depth", "gauge", "Commands that wait for a commit", lanes.queued());
     let help = "Memory that commands hold until they are committed, roughly";
     page.one("wellorder_lane_queue_bytes", "gauge", help, lanes.queued_bytes());
+    let help = "Writes that were refused because there was too much to do, by why";
+    page.family("wellorder_lane_refused_total", "counter", help);
+    for why in Shed::ALL {
+        page.sample("wellorder_lane_refused_total", &[("reason", why.word())], lanes.sheds().of(why));
+    }
     let help = "How long the command of a commit that waited longest waited for it to begin";
     page.histogram("wellorder_lane_wait_seconds", help, &lanes.waits().read());
     let help = "Requests that wait for the end of an order's processing";

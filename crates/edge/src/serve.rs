@@ -227,8 +227,7 @@ impl Connection {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (router, guard, verdict_of) =
-            (self.router.clone(), Arc::clone(&self.guard), Arc::clone(verdict));
+        let (router, guard, verdict_of) = (self.router.clone(), Arc::clone(&self.guard), Arc::clone(verdict));
         let service = Routed { router, guard, peer, verdict: verdict_of, refusal };
         let mut connection = self.http.serve_connection(TokioIo::new(socket), service);
         let mut stopping = false;

@@ -6,9 +6,11 @@ use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
 use crate::meter::Histogram;
 use crate::ports::{Committed, Storage};
+use crate::shed::{Pace, Shed, Sheds};
 use crate::trace::{self, Attribute, Span, SpanName, TraceContext, Tracer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -22,11 +24,21 @@ pub struct LanePolicy {
     pub queue_bytes: usize,
     /// Commands of one commit.
     pub batch_max: usize,
+    /// Longest that a write of an order may be about to wait, as fast as commits are; else it is refused at once.
+    pub delay_max: Duration,
+    /// Longest that it may have waited when its turn comes; else it is refused, and nothing was done for it.
+    pub deadline: Duration,
 }
 
 impl Default for LanePolicy {
     fn default() -> Self {
-        Self { queue_max: 8_192, queue_bytes: 64 << 20, batch_max: 512 }
+        Self {
+            queue_max: 8_192,
+            queue_bytes: 64 << 20,
+            batch_max: 512,
+            delay_max: Duration::from_millis(250),
+            deadline: Duration::from_secs(1),
+        }
     }
 }
 
@@ -56,6 +68,8 @@ struct Caller {
     queued_at: Instant,
     span: Span,
     held: Held,
+    /// Whether it may be refused for having waited too long.
+    can_be_late: bool,
 }
 
 /// What a command takes up until it is committed; given back when dropped.
@@ -97,6 +111,8 @@ pub struct Lanes {
     shards: u16,
     tracer: Tracer,
     waits: Arc<Histogram>,
+    policy: LanePolicy,
+    sheds: Arc<Sheds>,
 }
 
 struct LaneHandle {
@@ -104,7 +120,7 @@ struct LaneHandle {
     intake: mpsc::Sender<Envelope>,
     /// Bytes of the commands that wait or are being committed.
     held: Arc<AtomicUsize>,
-    bytes_max: usize,
+    pace: Arc<Pace>,
     /// Commands of callers that send many at once: they wait for room here, and hold up nobody who sends one.
     bulk: mpsc::Sender<Envelope>,
     /// Room for the bytes of those, in KiB.
@@ -115,12 +131,13 @@ struct LaneHandle {
 impl Lanes {
     /// Starts the lanes of `storage` on the present runtime. They end when the last `Lanes` is dropped.
     pub fn start(storage: &Arc<dyn Storage>, policy: LanePolicy, wakes: &Wakes, tracer: Tracer) -> Self {
-        let waits = Arc::<Histogram>::default();
+        let (waits, sheds) = (Arc::<Histogram>::default(), Arc::<Sheds>::default());
         let lanes = (0..storage.lanes().max(1))
             .map(|index| {
                 let (urgent, urgent_queue) = mpsc::channel(policy.queue_max);
                 let (intake, intake_queue) = mpsc::channel(policy.queue_max);
                 let batch_max = policy.batch_max.max(4);
+                let pace = Arc::new(Pace::new());
                 // One batch is being committed, one waits: more would only lie there.
                 let (bulk, bulk_queue) = mpsc::channel(batch_max);
                 let lane = Lane {
@@ -134,6 +151,9 @@ impl Lanes {
                     last: 0,
                     tracer: tracer.clone(),
                     waits: Arc::clone(&waits),
+                    pace: Arc::clone(&pace),
+                    deadline: policy.deadline,
+                    sheds: Arc::clone(&sheds),
                 };
                 tokio::spawn(lane.run());
                 let bulk_kib_max = u32::try_from(policy.queue_bytes / 2 / 1024).unwrap_or(u32::MAX).max(1);
@@ -141,35 +161,41 @@ impl Lanes {
                     urgent,
                     intake,
                     held: Arc::default(),
-                    bytes_max: policy.queue_bytes,
+                    pace,
                     bulk,
                     bulk_room: Arc::new(Semaphore::new(bulk_kib_max as usize)),
                     bulk_kib_max,
                 }
             })
             .collect();
-        Self { lanes, shards: storage.install().shards, tracer, waits }
+        Self { lanes, shards: storage.install().shards, tracer, waits, policy, sheds }
     }
 
     /// Queues a command and waits for its commit. Once queued it is carried out even when the caller goes away.
     ///
     /// # Errors
-    /// What the storage says; [`Fault::Overloaded`] when the queue is full, by number or by bytes,
-    /// [`Fault::ShuttingDown`] at the end.
+    /// What the storage says; [`Fault::Overloaded`] when the queue is full, by number or by bytes, and when a write of an
+    /// order would wait or has waited too long; [`Fault::ShuttingDown`] at the end.
     pub async fn submit(&self, command: Command) -> Result<Reply, Error> {
         let lane = &self.lanes[self.lane_of(&command)];
         let (reply, answer) = oneshot::channel();
         let urgent = is_urgent(&command);
         // The end of work waits for its turn: refusing it would only make the same work run again. There is no more of
         // it than work was claimed.
-        let bytes_max = if urgent { usize::MAX } else { lane.bytes_max };
-        let room = Room::take(&lane.held, command.footprint(), bytes_max).ok_or(Fault::Overloaded)?;
-        let envelope = self.envelope(command, reply, Held::Room { _room: room });
+        let bytes_max = if urgent { usize::MAX } else { self.policy.queue_bytes };
+        let can_be_late = can_be_late(&command);
+        if can_be_late && self.is_slow(lane) {
+            return Err(self.shed(Shed::Delay).into());
+        }
+        let room = Room::take(&lane.held, command.footprint(), bytes_max);
+        let room = room.ok_or_else(|| self.shed(Shed::Bytes))?;
+        let mut envelope = self.envelope(command, reply, Held::Room { _room: room });
+        envelope.caller.can_be_late = can_be_late;
         if urgent {
             lane.urgent.send(envelope).await.map_err(|_| Fault::ShuttingDown)?;
         } else {
             lane.intake.try_send(envelope).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Fault::Overloaded,
+                mpsc::error::TrySendError::Full(_) => self.shed(Shed::Number),
                 mpsc::error::TrySendError::Closed(_) => Fault::ShuttingDown,
             })?;
         }
@@ -201,7 +227,43 @@ impl Lanes {
         held: Held,
     ) -> Envelope {
         let span = self.tracer.child(SpanName::LaneCommit, trace::current());
-        Envelope { command, caller: Caller { reply, queued_at: Instant::now(), span, held } }
+        let caller = Caller { reply, queued_at: Instant::now(), span, held, can_be_late: false };
+        Envelope { command, caller }
+    }
+
+    /// Whether a write of an order would be refused now, whichever it is: asked before anything is done for it.
+    ///
+    /// # Errors
+    /// [`Fault::Overloaded`].
+    pub fn room(&self) -> Result<(), Fault> {
+        let refused = self.lanes.iter().map(|lane| {
+            if lane.intake.capacity() == 0 {
+                return Some(Shed::Number);
+            }
+            self.is_slow(lane).then_some(Shed::Delay)
+        });
+        // One lane that has room may be the one.
+        match refused.collect::<Option<Vec<_>>>().as_deref() {
+            Some([why, ..]) => Err(self.shed(*why)),
+            Some([]) | None => Ok(()),
+        }
+    }
+
+    /// Whether what comes now would wait too long: behind so many full commits, or behind one that hangs.
+    fn is_slow(&self, lane: &LaneHandle) -> bool {
+        let waiting = lane.intake.max_capacity() - lane.intake.capacity();
+        let wait = lane.pace.wait(waiting / self.policy.batch_max.max(1));
+        wait > self.policy.delay_max || lane.pace.running() > self.policy.deadline
+    }
+
+    fn shed(&self, why: Shed) -> Fault {
+        self.sheds.count(why);
+        Fault::Overloaded
+    }
+
+    /// How many commands were not taken.
+    pub fn sheds(&self) -> &Sheds {
+        &self.sheds
     }
 
     /// Waits until a lane has ended, which none does by itself while somebody holds these: it panicked.
@@ -269,6 +331,12 @@ fn is_urgent(command: &Command) -> bool {
     }
 }
 
+/// Whether it loses its worth by waiting: writes of orders, whose clients come again. What an operator asks for is rare, and
+/// asked for when things are bad.
+fn can_be_late(command: &Command) -> bool {
+    matches!(command, Command::Accept(_) | Command::Change(_))
+}
+
 struct Lane {
     index: usize,
     storage: Arc<dyn Storage>,
@@ -281,15 +349,25 @@ struct Lane {
     last: usize,
     tracer: Tracer,
     waits: Arc<Histogram>,
+    pace: Arc<Pace>,
+    deadline: Duration,
+    sheds: Arc<Sheds>,
 }
 
 impl Lane {
     async fn run(mut self) {
         while let Some(batch) = self.next_batch().await {
+            let batch = self.in_time(batch);
+            if batch.is_empty() {
+                continue;
+            }
             let (commands, callers): (Vec<_>, Vec<_>) =
                 batch.into_iter().map(|envelope| (envelope.command, envelope.caller)).unzip();
             self.meter(&callers);
-            if !self.carry_out(commands.into(), callers).await {
+            self.pace.begin();
+            let goes_on = self.carry_out(commands.into(), callers).await;
+            self.pace.end();
+            if !goes_on {
                 tracing::error!("the storage has ended; so does its lane");
                 return;
             }
@@ -317,6 +395,25 @@ impl Lane {
         // Their caller reads on while they are committed: all that wait go in, so that few commits carry many.
         fill(&mut batch, &mut self.bulk, self.batch_max);
         Some(batch)
+    }
+
+    /// Refuses what has waited too long, before it is handed to the storage: from then on nobody could say that it was not
+    /// done.
+    fn in_time(&self, batch: Vec<Envelope>) -> Vec<Envelope> {
+        let now = Instant::now();
+        let is_late = |caller: &Caller| caller.can_be_late && now - caller.queued_at > self.deadline;
+        if !batch.iter().any(|one| is_late(&one.caller)) {
+            return batch;
+        }
+        let (late, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| is_late(&one.caller));
+        for Envelope { mut caller, .. } in late {
+            self.sheds.count(Shed::Deadline);
+            caller.span.fail();
+            drop((caller.held, caller.span));
+            // The caller may be gone.
+            drop(caller.reply.send(Err(Fault::Overloaded.into())));
+        }
+        batch
     }
 
     /// How many commands the next batch takes: half of the crowd, which is whoever waits and whoever was answered last

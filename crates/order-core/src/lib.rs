@@ -5,6 +5,7 @@
 //!
 //! * [`intake`] turns a parsed request into an [`intake::Intake`]: content, derived id, digest.
 //! * [`lane`] batches commands of many callers into one transaction each (group commit).
+//! * [`shed`] keeps it from taking on more than it can do in time.
 //! * [`ports::Storage`] applies a batch; it asks [`decide`] what a command means and writes what comes back.
 //! * [`order::Order`] changes only by [`event::EventBody`]s, through [`order::Order::apply`]; the same function folds
 //!   the journal in an audit.
@@ -44,6 +45,7 @@ pub mod process;
 pub mod pull;
 pub mod query;
 pub mod redrive;
+pub mod shed;
 pub mod tail;
 pub mod trace;
 pub mod wait;

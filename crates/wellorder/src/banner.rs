@@ -52,7 +52,8 @@ fn as_json(started: &Started<'_>) -> serde_json::Value {
 
 fn rows(started: &Started<'_>) -> Vec<(&'static str, String)> {
     let Started { mode, settings, address, ephemeral, .. } = started;
-    let url = format!("http://{address}");
+    let scheme = if settings.transport.tls_cert.is_some() && *mode == Mode::Serve { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
     let version = env!("CARGO_PKG_VERSION");
     let mut rows = vec![("", format!("wellorder {version} ({}) on {url}", mode_name(*mode)))];
     rows.push(("login", login(started)));
@@ -143,7 +144,7 @@ fn follower(settings: &Settings) -> String {
 fn health(started: &Started<'_>, url: &str) -> String {
     let ops = started.ops_address.map(|address| format!("http://{address}"));
     let base = ops.as_deref().unwrap_or(url);
-    if ops.is_some() || serve::metrics_are_ours(started.settings.mounted.as_deref()) {
+    if ops.is_some() || serve::metrics_are_here(started.mode, started.settings) {
         return format!("{base}/readyz?verbose   metrics {base}/metrics");
     }
     format!(

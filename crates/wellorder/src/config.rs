@@ -22,13 +22,15 @@ mod show;
 mod sources;
 mod suggest;
 mod table;
+mod table_serve;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use resolve::{Config, Origin, load};
 pub(crate) use settings::{
-    FollowerStart, Hidden, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings, Telemetry,
+    FollowerStart, Hidden, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind, RateLimits, Role,
+    Settings, Telemetry, Transport,
 };
 pub(crate) use show::{as_json, as_rows};
 pub(crate) use sources::{Environment, Flag, Inputs, Mode};

@@ -81,9 +81,9 @@ impl Folder {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn announce(&mut self, address: SocketAddr) -> std::io::Result<()> {
-        let text =
-            serde_json::json!({ "pid": std::process::id(), "address": address.to_string() }).to_string();
+    pub(crate) fn announce(&mut self, address: SocketAddr, tls: bool) -> std::io::Result<()> {
+        let address = if tls { format!("https://{address}") } else { address.to_string() };
+        let text = serde_json::json!({ "pid": std::process::id(), "address": address }).to_string();
         self.lock.rewind()?;
         self.lock.write_all(text.as_bytes())?;
         self.lock.flush()

@@ -29,6 +29,7 @@ mod simulate;
 mod sink_ndjson;
 mod system;
 mod telemetry;
+mod transport;
 mod wire_up;
 
 #[cfg(feature = "fuzzing")]

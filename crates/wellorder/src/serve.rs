@@ -1,13 +1,13 @@
 //! The routers of a server, and a bare server for benchmarks.
 
 use crate::access::{self, Access};
-use crate::config::{Role, Settings};
+use crate::config::{Limits, Mode, RateLimits, Role, Settings};
 use crate::folder::BACKUPS_FOLDER;
 use crate::system::{SystemClock, SystemIds};
 use crate::wire_up;
 use anyhow::Context;
 use axum::Router;
-use edge::Guard;
+use edge::{Guard, Proxies, Rate, RatePolicy};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
@@ -26,9 +26,33 @@ pub(crate) const CONTRACTS: [&str; 2] = [contracts::oscarps::NAME, contracts::pa
 /// Contracts that have a route `/metrics` of their own at their root.
 const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
 
-/// The guard of all mounts.
-pub(crate) fn guard(settings: &Settings, loopback_only: bool, tracer: Tracer) -> Arc<Guard> {
-    let limits = &settings.limits;
+/// The guard of a server's mounts.
+pub(crate) fn guard(mode: Mode, settings: &Settings, app: &Arc<App>, tracer: Tracer) -> Arc<Guard> {
+    let transport = &settings.transport;
+    let proxies = Proxies { networks: transport.trusted_proxies.clone(), header: transport.proxy_header };
+    let lanes = app.lanes.clone();
+    let guard = bare_guard(&settings.limits, mode == Mode::Dev)
+        .traced(tracer, settings.telemetry.trust_incoming)
+        .limiting(rates(&settings.rates))
+        .behind(proxies)
+        .under(Arc::new(move || lanes.room()));
+    Arc::new(if transport.tls_cert.is_some() { guard.https_only() } else { guard })
+}
+
+fn rates(rates: &RateLimits) -> RatePolicy {
+    let per_second = |count: u32| (count > 0).then(|| Rate::per_second(count, rates.burst));
+    let logins = rates.failed_logins_per_minute;
+    RatePolicy {
+        key: per_second(rates.key_per_second),
+        tenant: per_second(rates.tenant_per_second),
+        address: per_second(rates.address_per_second),
+        failed_login: (logins > 0).then(|| Rate::new(logins, Duration::from_secs(60), logins)),
+        tracked_max: rates.tracked_max,
+    }
+}
+
+/// A guard that holds requests to the limits and does nothing else.
+fn bare_guard(limits: &Limits, loopback_only: bool) -> Guard {
     let limits = edge::Limits {
         body_bytes_max: limits.body_bytes,
         bulk_bytes_max: limits.bulk_bytes,
@@ -43,7 +67,7 @@ pub(crate) fn guard(settings: &Settings, loopback_only: bool, tracer: Tracer) ->
         json: JsonLimits { depth_max: limits.json_depth, items_max: limits.json_items },
     };
     let (clock, ids) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
-    Arc::new(Guard::new(limits, loopback_only, clock, ids).traced(tracer, settings.telemetry.trust_incoming))
+    Guard::new(limits, loopback_only, clock, ids)
 }
 
 fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>, access: &Access) -> Option<Router> {
@@ -55,13 +79,16 @@ fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>, access: &Access) -> 
     }
 }
 
-/// Whether `/metrics` of the main port is ours.
-pub(crate) fn metrics_are_ours(mounted: Option<&str>) -> bool {
-    mounted.is_none_or(|name| !TAKES_METRICS.contains(&name))
+/// Whether the main port serves our `/metrics`: not where a contract takes the path, nor where others come to a server that
+/// has an address for operators.
+pub(crate) fn metrics_are_here(mode: Mode, settings: &Settings) -> bool {
+    let taken = settings.mounted.as_deref().is_some_and(|name| TAKES_METRICS.contains(&name));
+    !taken && (mode != Mode::Serve || settings.ops.is_none())
 }
 
 /// Everything that the main port serves.
 pub(crate) fn main_router(
+    mode: Mode,
     settings: &Settings,
     app: &Arc<App>,
     guard: &Arc<Guard>,
@@ -77,7 +104,7 @@ pub(crate) fn main_router(
         pepper: access.pepper.clone(),
         metrics: Some(metrics.clone()),
         root_taken: mounted.is_some(),
-        serves_metrics: metrics_are_ours(mounted),
+        serves_metrics: metrics_are_here(mode, settings),
         streams: api::Streams {
             readers_max: settings.feed_readers_max,
             bulks_max: settings.limits.bulk_requests_max,
@@ -104,7 +131,7 @@ pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &Prometheu
 
 /// Our API over `storage`, without a server: for commands on a folder that no server holds.
 pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: TenantId) -> Router {
-    let guard = guard(settings, false, Tracer::off());
+    let guard = Arc::new(bare_guard(&settings.limits, false));
     let options = api::Options {
         gate: Arc::new(edge::Open::new(tenant)),
         pepper: access::pepper(settings, app),

@@ -1,8 +1,8 @@
 //! What a server for others must have before it serves anybody. Everything that is missing is told at once.
 
-use crate::config::{Config, Origin, Problems, Role, Settings};
+use crate::config::{Config, Mode, Origin, Problems, Role, Settings};
 use crate::folder::DATABASE_FILE;
-use crate::wire_up;
+use crate::{transport, wire_up};
 use auth::weakness;
 use order_core::Clock;
 use order_core::ports::Storage;
@@ -33,11 +33,22 @@ pub(crate) async fn missing(config: &Config, migrates: bool, clock: &dyn Clock) 
     Ok(problems)
 }
 
-/// How requests get here. Credentials and orders must not be readable on the way: plain HTTP stays on this machine.
+/// How requests get here. Credentials and orders must not be readable on the way, unless somebody says aloud that they may.
 fn transport(settings: &Settings, problems: &mut Problems) {
-    if !settings.listen.ip().is_loopback() {
+    let transport = &settings.transport;
+    match transport::of(Mode::Serve, settings) {
+        Ok(_) => {}
+        Err(error) => {
+            let fix = "name PEM files that this user can read and that belong together";
+            problems.add("tls", "tls.cert, tls.key", format!("{error:#}"), fix);
+        }
+    }
+    let protected =
+        transport.tls_cert.is_some() || !transport.trusted_proxies.is_empty() || transport.plaintext;
+    if !settings.listen.ip().is_loopback() && !protected {
         let what = format!("{} is not a loopback address, and HTTP is plain here", settings.listen);
-        let fix = "listen on 127.0.0.1 or [::1], behind a proxy on this machine that speaks TLS";
+        let fix = "set tls.cert and tls.key; or serve.trusted_proxies, where proxies speak TLS; or listen on 127.0.0.1 or \
+                   [::1]; or say serve.plaintext = true, and everybody on the way can read keys and orders";
         problems.add("--listen", "", what, fix);
     }
 }

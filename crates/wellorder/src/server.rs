@@ -9,8 +9,9 @@ use crate::otlp::{self, Exporting};
 use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::shutdown::{Signals, Stop};
-use crate::{banner, serve, telemetry, wire_up};
+use crate::{banner, serve, telemetry, transport, wire_up};
 use anyhow::Context;
+use edge::{Listening, Transport};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::App;
 use order_core::journal::Cursor;
@@ -55,6 +56,7 @@ pub(crate) struct Start {
 pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let Start { mode, settings, mut folder, demo, ephemeral } = start;
     let metrics = telemetry::metrics()?;
+    let transport = transport::of(mode, &settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
@@ -68,18 +70,23 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let stop = Stop::new();
     let mut tasks = JoinSet::new();
     background(&settings, &app, &metrics, &stop, &mut tasks)?;
-    let guard = serve::guard(&settings, mode == Mode::Dev, tracer);
-    let router = serve::main_router(&settings, &app, &guard, &metrics, &access);
+    let guard = serve::guard(mode, &settings, &app, tracer);
+    let router = serve::main_router(mode, &settings, &app, &guard, &metrics, &access);
     drop(access);
     let address = listener.local_addr().context("the listener has no address")?;
     let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
-    folder.announce(address).context("cannot write the lock file")?;
+    let tls = matches!(transport, Transport::Tls(_));
+    folder.announce(address, tls).context("cannot write the lock file")?;
     let drain = settings.shutdown_drain;
     if let Some(ops) = ops {
         let router = serve::ops_router(&app, &guard, &metrics);
         tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
     }
-    tasks.spawn(served(edge::serve(listener, router.clone(), guard, stop.subscribe(), drain)));
+    if let Transport::Tls(tls) = &transport {
+        tasks.spawn(transport::reload(Arc::clone(tls), settings.transport.clone(), stop.subscribe())?);
+    }
+    let listening = Listening { listener, transport };
+    tasks.spawn(served(edge::serve(listening, router.clone(), guard, stop.subscribe(), drain)));
     banner::show(
         &banner::Started { mode, settings: &settings, address, ops_address, ephemeral, opened: &opened },
         out,

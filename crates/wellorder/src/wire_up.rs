@@ -58,8 +58,13 @@ pub(crate) fn open_storage(
 /// The use cases over a storage.
 pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>, tracer: Tracer) -> Arc<App> {
     let lane = &settings.lane;
-    let lanes =
-        LanePolicy { queue_max: lane.queue_max, queue_bytes: lane.queue_bytes, batch_max: lane.batch_max };
+    let lanes = LanePolicy {
+        queue_max: lane.queue_max,
+        queue_bytes: lane.queue_bytes,
+        batch_max: lane.batch_max,
+        delay_max: lane.delay_max,
+        deadline: lane.deadline,
+    };
     App::traced(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes, tracer)
 }
 

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::Response;
-use edge::{Declared, Gate, Guard, Json, Mount, Need, Routes, Scope};
+use edge::{Declared, Gate, Guard, Json, Mount, Need, Room, Routes, Scope};
 use http::{Method, StatusCode};
 use order_core::{App, TenantId};
 use refuse::No;
@@ -76,7 +76,7 @@ fn routes(gate: Arc<dyn Gate>) -> Routes<Mounted> {
             headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
-async fn create_order(contract: Contract, Json(body): Json) -> Result<Response, No> {
+async fn create_order(contract: Contract, _: Room, Json(body): Json) -> Result<Response, No> {
     let order = wire::CreateOrder::read(&body)?;
     let accepted = contract.accept(map::intake(&contract, order)).await?;
     Ok(map::accepted(&accepted, contract.now()))

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::Response;
-use edge::{Declared, Gate, Guard, Json, Mount, Need, Routes, Scope};
+use edge::{Declared, Gate, Guard, Json, Mount, Need, Room, Routes, Scope};
 use http::{HeaderMap, Method, StatusCode};
 use order_core::{App, TenantId};
 use refuse::No;
@@ -72,7 +72,12 @@ fn routes(gate: Arc<dyn Gate>) -> Routes<Mounted> {
             headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
-async fn create_order(contract: Contract, headers: HeaderMap, Json(body): Json) -> Result<Response, No> {
+async fn create_order(
+    contract: Contract,
+    headers: HeaderMap,
+    _: Room,
+    Json(body): Json,
+) -> Result<Response, No> {
     let key = wire::idempotency_key(&headers)?;
     let order = wire::CreateOrder::read(body)?;
     let accepted = contract.accept(map::intake(&contract, order, key)).await?;

@@ -231,7 +231,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("forwarded", "for=1.1.1.1".parse().unwrap());
         let of = proxies(ProxyHeader::XForwardedFor).client("10.0.0.1".parse().unwrap(), &headers);
-        assert_eq!(of.0.to_string(), "10.0.0.1", "the header that the proxy does not write is the client's own");
+        assert_eq!(
+            of.0.to_string(),
+            "10.0.0.1",
+            "the header that the proxy does not write is the client's own"
+        );
     }
 
     #[test]
@@ -249,6 +253,9 @@ mod tests {
     fn a_customer_of_ipv6_is_a_network() {
         let network = |text: &str| ClientAddress(text.parse().unwrap()).network().to_string();
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!((network("203.0.113.9"), network("::ffff:203.0.113.9")), ("203.0.113.9".into(), "203.0.113.9".into()));
+        assert_eq!(
+            (network("203.0.113.9"), network("::ffff:203.0.113.9")),
+            ("203.0.113.9".into(), "203.0.113.9".into())
+        );
     }
 }

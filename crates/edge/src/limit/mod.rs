@@ -65,7 +65,10 @@ impl Rates {
     /// Nothing remembered yet.
     pub fn new(policy: RatePolicy) -> Self {
         let table = |rate: Option<Rate>| rate.map(|rate| Table::new(rate, policy.tracked_max));
-        metrics::describe_counter!(LIMITED, "Requests that were refused because too many came, by whose limit");
+        metrics::describe_counter!(
+            LIMITED,
+            "Requests that were refused because too many came, by whose limit"
+        );
         for of in Of::ALL {
             // There from the start: a rate needs a zero to rise from.
             metrics::counter!(LIMITED, "limit" => of.word()).increment(0);
@@ -89,7 +92,7 @@ impl Rates {
     pub(crate) fn login_failed(&self, address: IpAddr, now: Timestamp) {
         if let Some(table) = &self.failed_login {
             // Whether there was room for it is asked before the next one.
-            drop(table.take(&address, now));
+            let _ = table.take(&address, now);
         }
     }
 

@@ -51,6 +51,16 @@ pub(super) fn together(
         add(&["telemetry.otlp_headers"], "is no list of headers", "write name=value,name=value");
     }
     published_keys(settings, beside("auth.jwks_url"), &mut add);
+    let (cert, key) = (&settings.transport.tls_cert, &settings.transport.tls_key);
+    for (missing, given, is_missing) in [
+        ("tls.key", "tls.cert", cert.is_some() && key.is_none()),
+        ("tls.cert", "tls.key", key.is_some() && cert.is_none()),
+    ] {
+        if is_missing {
+            let what = format!("is not set, and {} is", beside(given));
+            add(&[missing, given], &what, "set both, or none");
+        }
+    }
     let worker = &settings.worker;
     if worker.heartbeat >= worker.lease {
         let what = format!("is not below {}", beside("worker.lease_ms"));

@@ -11,7 +11,7 @@ use super::{
     shape::{Bad, Kind},
     sources::Inputs,
     suggest,
-    table::{Default, SETTINGS, Setting},
+    table::{Default, Setting, every_setting},
 };
 
 /// Where a value came from.
@@ -86,11 +86,11 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
     let layers = Layers::read(inputs, &mut problems);
     layers.find_unknown(&mut problems);
     let mut settings = Settings::blank();
-    let mut resolved = Vec::with_capacity(SETTINGS.len());
+    let mut resolved = Vec::with_capacity(every_setting().count());
     let mut failed = BTreeSet::new();
     // What follows from others is settled after them, and shown where it belongs.
     for followers in [false, true] {
-        for (place, setting) in SETTINGS.iter().enumerate() {
+        for (place, setting) in every_setting().enumerate() {
             if matches!(setting.default, Default::Follows(_)) == followers {
                 let before = problems.0.len();
                 let (value, origin) = layers.settle(setting, &mut settings, &mut problems);
@@ -225,7 +225,7 @@ impl<'a> Layers<'a> {
     /// Whatever looks like ours and is none: a setting that silently does nothing is the worst kind.
     fn find_unknown(&self, problems: &mut Problems) {
         const OURS: &str = "WELLORDER_";
-        let variables: BTreeSet<String> = SETTINGS.iter().map(Setting::variable).collect();
+        let variables: BTreeSet<String> = every_setting().map(Setting::variable).collect();
         let is_unknown =
             |name: &str| name.starts_with(OURS) && !variables.contains(name) && !NOT_SETTINGS.contains(&name);
         // What all of them begin with would make any two look alike.
@@ -241,7 +241,7 @@ impl<'a> Layers<'a> {
         for Variable { name, line, .. } in &self.dotenv {
             let place = format!("{}:{line}", self.dotenv_name);
             let known =
-                variables.contains(name) || SETTINGS.iter().any(|s| s.aliases.contains(&name.as_str()));
+                variables.contains(name) || every_setting().any(|s| s.aliases.contains(&name.as_str()));
             if is_unknown(name) {
                 problems.add(place, name, "is no setting", fix(name));
             } else if known && !seen.insert(name) {
@@ -249,7 +249,7 @@ impl<'a> Layers<'a> {
             }
         }
         for Entry { path, line, .. } in &self.file {
-            if SETTINGS.iter().all(|setting| setting.path != path) {
+            if every_setting().all(|setting| setting.path != path) {
                 let place = format!("{}:{line}", self.file_name);
                 problems.add(place, path, "is no setting", path_fix(path));
             }
@@ -259,13 +259,13 @@ impl<'a> Layers<'a> {
 
 fn path_fix(path: &str) -> String {
     let inside = format!("{path}.");
-    if let Some(one) = SETTINGS.iter().find(|setting| setting.path.starts_with(&inside)) {
+    if let Some(one) = every_setting().find(|setting| setting.path.starts_with(&inside)) {
         return format!(
             "it is a table: write [{path}] and under it settings such as {}",
             &one.path[inside.len()..]
         );
     }
-    match suggest::nearest(path, SETTINGS.iter().map(|setting| setting.path)) {
+    match suggest::nearest(path, every_setting().map(|setting| setting.path)) {
         Some(near) => format!("did you mean {near}?"),
         None => REMOVE.to_owned(),
     }

@@ -45,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) lane: Lane,
     /// What a request may be.
     pub(crate) limits: Limits,
+    /// How often who may ask.
+    pub(crate) rates: RateLimits,
+    /// What `serve` is reached over.
+    pub(crate) transport: Transport,
     /// Readers of the feed as a stream at once.
     pub(crate) feed_readers_max: usize,
     /// How long running requests and work may take to end at shutdown.
@@ -95,6 +99,8 @@ impl Settings {
             storage: Storage::default(),
             lane: Lane::default(),
             limits: Limits::default(),
+            rates: RateLimits::default(),
+            transport: Transport::default(),
             feed_readers_max: 0,
             shutdown_drain: Duration::ZERO,
         }
@@ -311,6 +317,38 @@ pub(crate) struct Lane {
     pub(crate) queue_bytes: usize,
     /// Commands in one commit.
     pub(crate) batch_max: usize,
+    /// Longest that a write may be about to wait; else it is refused at once.
+    pub(crate) delay_max: Duration,
+    /// Longest that it may have waited when its turn comes; else it is refused.
+    pub(crate) deadline: Duration,
+}
+
+/// What `serve` is reached over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Transport {
+    /// The certificates that TLS is spoken with.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Their key; there when the certificates are.
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Proxies that speak TLS instead, and whose word about a client's address is taken.
+    pub(crate) trusted_proxies: Vec<edge::Network>,
+    /// What they write.
+    pub(crate) proxy_header: edge::ProxyHeader,
+    /// Whether it was said aloud that HTTP goes over a network as it is.
+    pub(crate) plaintext: bool,
+}
+
+/// How often who may ask; 0 is as often as they like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RateLimits {
+    pub(crate) key_per_second: u32,
+    pub(crate) tenant_per_second: u32,
+    pub(crate) address_per_second: u32,
+    pub(crate) failed_logins_per_minute: u32,
+    /// As much at once as comes in this time.
+    pub(crate) burst: Duration,
+    /// How many of each kind are remembered.
+    pub(crate) tracked_max: usize,
 }
 
 /// What a request may be.

@@ -14,6 +14,8 @@ pub(super) enum Shape {
     Count { min: u64, max: u64, set: fn(&mut Settings, u64) },
     /// Whole milliseconds, `min` to `max`.
     Millis { min: u64, max: u64, set: fn(&mut Settings, Duration) },
+    /// Whole seconds, `min` to `max`.
+    Seconds { min: u64, max: u64, set: fn(&mut Settings, Duration) },
     /// A number from 0.0 to 1.0.
     Part { set: fn(&mut Settings, f64) },
     /// One of these words; `set` is given its place in the list.
@@ -26,6 +28,8 @@ pub(super) enum Shape {
     Address { set: fn(&mut Settings, SocketAddr) },
     /// The same, or empty for none.
     MaybeAddress { set: fn(&mut Settings, Option<SocketAddr>) },
+    /// The path of a file, or empty for none.
+    MaybePath { set: fn(&mut Settings, Option<PathBuf>) },
     /// A folder; never empty.
     Folder { set: fn(&mut Settings, PathBuf) },
     /// Any text, empty included.
@@ -34,6 +38,8 @@ pub(super) enum Shape {
     Secret { set: fn(&mut Settings, Hidden) },
     /// `true` or `false`.
     Switch { set: fn(&mut Settings, bool) },
+    /// Addresses and networks apart by commas (in TOML: an array), or empty for none.
+    Networks { set: fn(&mut Settings, Vec<edge::Network>) },
     /// An `http` or `https` URL with a host, or empty for none.
     MaybeUrl { set: fn(&mut Settings, Option<String>) },
 }
@@ -63,6 +69,9 @@ impl Shape {
             Self::Millis { min, max, set } => {
                 set(settings, Duration::from_millis(number(text, *min, *max).map_err(bad)?));
             }
+            Self::Seconds { min, max, set } => {
+                set(settings, Duration::from_secs(number(text, *min, *max).map_err(bad)?));
+            }
             Self::Part { set } => match text.parse::<f64>() {
                 Ok(part) if (0.0..=1.0).contains(&part) => set(settings, part),
                 Ok(_) => return Err(bad("is out of range")),
@@ -85,6 +94,9 @@ impl Shape {
                 set(settings, Some(address(text).ok_or_else(|| bad("is no address"))?));
             }
             Self::MaybeAddress { set } => set(settings, None),
+            Self::MaybePath { set } => {
+                set(settings, Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))
+            }
             Self::Folder { set } if !text.is_empty() => set(settings, PathBuf::from(text)),
             Self::Folder { .. } => return Err(bad("is empty")),
             Self::Text { set } => set(settings, text),
@@ -94,6 +106,11 @@ impl Shape {
                 "false" => set(settings, false),
                 _ => return Err(bad("is neither true nor false")),
             },
+            Self::Networks { set } => {
+                let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+                let networks = texts.map(str::parse).collect::<Result<_, _>>();
+                set(settings, networks.map_err(|_| bad("names no network"))?);
+            }
             Self::MaybeUrl { set } if text.is_empty() => set(settings, None),
             Self::MaybeUrl { set } => match url_host(text) {
                 Some(_) => set(settings, Some(text.to_owned())),
@@ -108,16 +125,19 @@ impl Shape {
         match self {
             Self::Count { min, max, .. } => format!("a whole number from {min} to {max}"),
             Self::Millis { min, max, .. } => format!("whole milliseconds from {min} to {max}"),
+            Self::Seconds { min, max, .. } => format!("whole seconds from {min} to {max}"),
             Self::Part { .. } => "a number from 0.0 to 1.0".to_owned(),
             Self::Word { words, .. } => format!("one of {}", words.join(", ")),
             Self::Words { words, .. } => format!("one or more of {}", words.join(", ")),
             Self::MaybeWord { words, .. } => format!("one of {}, or nothing", words.join(", ")),
             Self::Address { .. } => "IP:PORT such as 127.0.0.1:3000, or a port".to_owned(),
             Self::MaybeAddress { .. } => "IP:PORT such as 127.0.0.1:9090, or a port, or nothing".to_owned(),
+            Self::MaybePath { .. } => "the path of a file, or nothing".to_owned(),
             Self::Folder { .. } => "the path of a folder".to_owned(),
             Self::Text { .. } => "any text".to_owned(),
             Self::Secret { .. } => "a text, or nothing".to_owned(),
             Self::Switch { .. } => "true or false".to_owned(),
+            Self::Networks { .. } => "addresses or networks such as 10.0.0.0/8, apart by commas".to_owned(),
             Self::MaybeUrl { .. } => "an http:// or https:// URL".to_owned(),
         }
     }
@@ -125,10 +145,10 @@ impl Shape {
     /// What a TOML value of this shape is, to follow «write».
     pub(super) fn in_toml(&self) -> &'static str {
         match self {
-            Self::Count { .. } | Self::Millis { .. } => "a number without quotes",
+            Self::Count { .. } | Self::Millis { .. } | Self::Seconds { .. } => "a number without quotes",
             Self::Part { .. } => "a number without quotes",
             Self::Switch { .. } => "true or false without quotes",
-            Self::Words { .. } => "a string, or an array of strings",
+            Self::Words { .. } | Self::Networks { .. } => "a string, or an array of strings",
             _ => "a string in quotes",
         }
     }
@@ -136,7 +156,9 @@ impl Shape {
     /// How the value is written in TOML and JSON.
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Count { .. } | Self::Millis { .. } | Self::Part { .. } => Kind::Number,
+            Self::Count { .. } | Self::Millis { .. } | Self::Seconds { .. } | Self::Part { .. } => {
+                Kind::Number
+            }
             Self::Switch { .. } => Kind::Switch,
             _ => Kind::Text,
         }

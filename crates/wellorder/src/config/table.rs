@@ -7,6 +7,7 @@ use super::{
         Word, Words,
     },
     sources::{Inputs, Mode},
+    table_serve::SERVE,
 };
 
 /// One setting.
@@ -39,7 +40,7 @@ impl Setting {
         format!("WELLORDER_{}", self.path.to_uppercase().replace('.', "_"))
     }
 
-    const fn new(path: &'static str, default: Default, shape: Shape, about: &'static str) -> Self {
+    pub(super) const fn new(path: &'static str, default: Default, shape: Shape, about: &'static str) -> Self {
         Self { path, aliases: &[], default, shape, secret: false, about }
     }
 
@@ -76,11 +77,11 @@ const MIB: u64 = 1024 * 1024;
 const TIB_MIB: u64 = 1024 * 1024;
 
 /// The table's ranges keep every count within 32 bits; this says so to the compiler.
-fn small(count: u64) -> usize {
+pub(super) fn small(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn number(count: u64) -> u32 {
+pub(super) fn number(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -131,8 +132,16 @@ fn set_ndjson_path(settings: &mut Settings, text: &str) {
     };
 }
 
+fn ops_default(_: &Settings, inputs: &Inputs) -> String {
+    if inputs.mode == Mode::Serve { "127.0.0.1:9090" } else { "" }.to_owned()
+}
+
 /// Every setting there is, in the order in which they are shown.
-pub(super) static SETTINGS: &[Setting] = &[
+pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(SERVE)
+}
+
+static SETTINGS: &[Setting] = &[
     Setting::new(
         "listen",
         Follows(listen_default),
@@ -158,9 +167,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "ops",
-        Is(""),
+        Follows(ops_default),
         MaybeAddress { set: |s, v| s.ops = v },
-        "second address, for health and metrics alone",
+        "second address, for health and metrics alone; 127.0.0.1:9090 in serve",
     ),
     Setting::new(
         "auth.jwt_secret",
@@ -487,6 +496,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         Is("512"),
         Count { min: 1, max: 10_000, set: |s, v| s.lane.batch_max = small(v) },
         "writes in one commit",
+    ),
+    Setting::new(
+        "lane.delay_max_ms",
+        Is("250"),
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.lane.delay_max = v },
+        "longest that a write may be about to wait; else it is refused with 503 at once",
+    ),
+    Setting::new(
+        "lane.deadline_ms",
+        Is("1000"),
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.lane.deadline = v },
+        "longest that a write may have waited when its turn comes; else it is refused with 503",
     ),
     Setting::new(
         "limits.body_kib",

@@ -1,0 +1,94 @@
+//! Settings of a server for others: what it is reached over, and how often who may ask.
+
+use super::{
+    settings::Settings,
+    shape::Shape::{Count, MaybePath, Networks, Seconds, Switch, Word},
+    sources::{Inputs, Mode},
+    table::{
+        Default::{Follows, Is},
+        Setting, number, small,
+    },
+};
+use edge::ProxyHeader;
+
+/// Most of anything a second; far more than a process can do.
+const PER_SECOND_MAX: u64 = 1_000_000;
+
+/// In `dev` nobody is limited: who calls is at the machine.
+fn in_serve(inputs: &Inputs, value: &str) -> String {
+    if inputs.mode == Mode::Serve { value } else { "0" }.to_owned()
+}
+
+pub(super) const SERVE: &[Setting] = &[
+    Setting::new(
+        "tls.cert",
+        Is(""),
+        MaybePath { set: |s: &mut Settings, v| s.transport.tls_cert = v },
+        "certificates that serve speaks TLS with, its own first (PEM); read again on SIGHUP",
+    ),
+    Setting::new(
+        "tls.key",
+        Is(""),
+        MaybePath { set: |s, v| s.transport.tls_key = v },
+        "their private key (PEM); read again on SIGHUP",
+    ),
+    Setting::new(
+        "serve.trusted_proxies",
+        Is(""),
+        Networks { set: |s, v| s.transport.trusted_proxies = v },
+        "proxies that speak TLS to clients, and whose word about a client's address is taken",
+    ),
+    Setting::new(
+        "serve.proxy_header",
+        Is("x-forwarded-for"),
+        Word {
+            words: &["x-forwarded-for", "forwarded"],
+            set: |s, place| {
+                s.transport.proxy_header = [ProxyHeader::XForwardedFor, ProxyHeader::Forwarded][place];
+            },
+        },
+        "header in which they write it; the other one is not read",
+    ),
+    Setting::new(
+        "serve.plaintext",
+        Is("false"),
+        Switch { set: |s, v| s.transport.plaintext = v },
+        "whether plain HTTP may come over a network, readable on the way",
+    ),
+    Setting::new(
+        "rate.key_per_second",
+        Follows(|_, inputs| in_serve(inputs, "1000")),
+        Count { min: 0, max: PER_SECOND_MAX, set: |s, v| s.rates.key_per_second = number(v) },
+        "requests of one API key or subject of tokens; 0 is no limit; 1000 in serve",
+    ),
+    Setting::new(
+        "rate.tenant_per_second",
+        Follows(|_, inputs| in_serve(inputs, "4000")),
+        Count { min: 0, max: PER_SECOND_MAX, set: |s, v| s.rates.tenant_per_second = number(v) },
+        "requests of all credentials of one tenant; 0 is no limit; 4000 in serve",
+    ),
+    Setting::new(
+        "rate.address_per_second",
+        Follows(|_, inputs| in_serve(inputs, "20")),
+        Count { min: 0, max: PER_SECOND_MAX, set: |s, v| s.rates.address_per_second = number(v) },
+        "requests without a credential of one address; 0 is no limit; 20 in serve",
+    ),
+    Setting::new(
+        "rate.failed_logins_per_minute",
+        Follows(|_, inputs| in_serve(inputs, "60")),
+        Count { min: 0, max: PER_SECOND_MAX, set: |s, v| s.rates.failed_logins_per_minute = number(v) },
+        "credentials of one address that are not good; then it gets 429 for all; 0 is no limit; 60 in serve",
+    ),
+    Setting::new(
+        "rate.burst_seconds",
+        Is("5"),
+        Seconds { min: 1, max: 3600, set: |s, v| s.rates.burst = v },
+        "as many requests at once as come in this time",
+    ),
+    Setting::new(
+        "rate.tracked_max",
+        Is("100000"),
+        Count { min: 1, max: 10_000_000, set: |s, v| s.rates.tracked_max = small(v) },
+        "keys, tenants and addresses that are remembered, of each; newcomers beyond share one limit",
+    ),
+];
