@@ -66,7 +66,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<f64> {
 }
 
 /// One load on a fresh folder: what wrk says, and the memory after it.
-fn wellorder(bench: &Bench, name: &str) -> Result<(wrk::Load, f64)> {
+pub(crate) fn wellorder(bench: &Bench, name: &str) -> Result<(wrk::Load, f64)> {
     let launch = bench.launch(name, &["--role", "api"], &[])?;
     let mut server = launch.start(&[])?;
     if !server.ready_within(READY_LIMIT) {
@@ -99,6 +99,6 @@ fn peer(bench: &Bench, binary: &Path, args: &[&str], path: &str, echo: bool) -> 
 }
 
 /// A second of load that is not measured.
-fn warm_up(address: SocketAddr, path: &str, echo: bool) -> Result<()> {
+pub(crate) fn warm_up(address: SocketAddr, path: &str, echo: bool) -> Result<()> {
     wrk::load(address, path, echo, "warm-up", 1).map(drop)
 }

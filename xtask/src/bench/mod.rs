@@ -5,11 +5,13 @@
 
 mod figure;
 mod fill;
+mod flood;
 mod idle;
 mod intake;
 mod latency;
 mod machine;
 mod reads;
+mod overload;
 mod start;
 mod wrk;
 
@@ -30,12 +32,12 @@ const FOREIGN_CORES_MAX: f64 = 0.4;
 /// How often a disturbed measurement is repeated.
 const REPEATS_MAX: usize = 2;
 
-const PARTS: &[&str] = &["P2", "latency", "P5", "P9", "P10"];
+const PARTS: &[&str] = &["P2", "latency", "P5", "P9", "P10", "P12"];
 
 /// What to measure.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only these parts: P2, latency, P5, P9, P10
+    /// Only these parts: P2, latency, P5, P9, P10, P12
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     only: Vec<String>,
     /// Shorter runs and a small fill, to see whether the bench works; the figures are printed and not kept
@@ -142,6 +144,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             reads::measure(&bench, &filled, &mut report)?;
         }
     }
+    if wanted("P12") {
+        overload::measure(&bench, peak, &mut report)?;
+    }
     fs::remove_dir_all(&bench.folder).context("cannot remove the bench's data")?;
     println!("\n{}", report.markdown());
     if !args.quick {
@@ -153,36 +158,35 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 
 fn prepare(args: &Args) -> Result<Bench> {
     let target = workspace::target_dir();
-    let root = workspace::root();
     println!("building");
     sh(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "wellorder"]))?;
-    sh(cargo().args([
-        "build",
-        "--quiet",
-        "--release",
-        "--locked",
-        "--package",
-        "wellorder",
-        "--example",
-        "noop_server",
-    ]))?;
     let peers = target.join("bench-peers");
-    sh(cargo()
-        .args(["build", "--quiet", "--release", "--locked", "--manifest-path", "bench/peers/http/Cargo.toml"])
-        .arg("--target-dir")
-        .arg(&peers)
-        .current_dir(root))?;
+    let compared = args.only.is_empty() || args.only.iter().any(|part| part == "P2");
+    if compared {
+        build_peers(&peers)?;
+    }
     let folder = target.join("bench-data");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(Bench {
         wellorder: file(target.join("release/wellorder"))?,
-        noop: file(target.join("release/examples/noop_server"))?,
-        echo: file(peers.join("release/httplimit"))?,
+        noop: target.join("release/examples/noop_server"),
+        echo: peers.join("release/httplimit"),
         folder,
         runs: args.runs.max(1),
         quick: args.quick,
         fill: args.fill.unwrap_or(if args.quick { 50_000 } else { 1_000_000 }),
     })
+}
+
+/// The servers that P2 compares with.
+fn build_peers(folder: &Path) -> Result<()> {
+    let release = ["build", "--quiet", "--release", "--locked"];
+    sh(cargo().args(release).args(["--package", "wellorder", "--example", "noop_server"]))?;
+    sh(cargo()
+        .args(release)
+        .args(["--manifest-path", "bench/peers/http/Cargo.toml", "--target-dir"])
+        .arg(folder)
+        .current_dir(workspace::root()))
 }
 
 fn file(path: PathBuf) -> Result<PathBuf> {

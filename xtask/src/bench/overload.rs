@@ -1,0 +1,135 @@
+//! P12: what is left of the server's own peak when five and twenty times as much is offered, from clients that stay away as
+//! long as they are told and from clients that do not.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use super::figure::{Goal, Report};
+use super::flood::{Flood, Outcome};
+use super::latency::order;
+use super::{Bench, intake, quietly};
+use crate::http::client::Client;
+use crate::procfs::resident_mib;
+use crate::server::{Wellorder, log_tail};
+use crate::stats::{median, percentile, sorted};
+
+/// Clients of one flood: more than may wait for their commit, so that there is somebody to refuse.
+const CLIENTS: usize = 8_000;
+/// Between two looks at an order, and at the memory.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How much more than the peak is offered, whether clients obey, and what is to be left of the peak.
+const CASES: [(f64, bool, f64); 4] =
+    [(5.0, true, 0.9), (20.0, true, 0.9), (5.0, false, 0.6), (20.0, false, 0.6)];
+
+/// One flood.
+struct Case {
+    outcome: Outcome,
+    seconds: f64,
+    /// Resident memory with all clients connected, before the flood.
+    before_mib: f64,
+    most_mib: f64,
+    /// Of look-ups of an order meanwhile, sorted.
+    looks_ms: Vec<f64>,
+}
+
+/// Measures, after the peak when that is not known yet.
+pub(crate) fn measure(bench: &Bench, peak: Option<f64>, report: &mut Report) -> Result<()> {
+    println!("P12: overload");
+    let peak = match peak {
+        Some(peak) => peak,
+        None => own_peak(bench, report)?,
+    };
+    for (times, obeys, least) in CASES {
+        let whose = if obeys { "clients obey Retry-After" } else { "clients do not obey" };
+        let (mut cases, mut noisy) = (Vec::new(), false);
+        for run in 0..bench.runs {
+            let name = format!("p12-{times}-{obeys}-{run}");
+            let case = quietly(|| flood(bench, &name, peak * times, obeys))?;
+            noisy |= case.noisy;
+            cases.push(case.value);
+        }
+        let mut add = |what: &str, unit, of: &dyn Fn(&Case) -> f64, goal| {
+            let figure = format!("{times} × peak offered, {whose}: {what}");
+            report.add("P12", figure, unit, cases.iter().map(of).collect(), goal, noisy);
+        };
+        add("goodput ÷ peak", "", &|case| case.rate(case.outcome.taken) / peak, Goal::AtLeast(least));
+        add("sent", "requests/s", &|case| case.rate(case.outcome.sent), Goal::None);
+        add("refused with 503", "requests/s", &|case| case.rate(case.outcome.unavailable), Goal::None);
+        add("refused with 429", "requests/s", &|case| case.rate(case.outcome.limited), Goal::None);
+        add("refusals without Retry-After", "", &|case| case.outcome.unexplained as f64, Goal::AtMost(0.0));
+        add(
+            "other answers and broken connections",
+            "",
+            &|case| (case.outcome.other + case.outcome.broken) as f64,
+            Goal::AtMost(0.0),
+        );
+        add("look-up of an order meanwhile, p99", "ms", &|case| percentile(&case.looks_ms, 99.0), Goal::None);
+        add("resident memory before it", "MiB", &|case| case.before_mib, Goal::None);
+        add("most resident memory", "MiB", &|case| case.most_mib, Goal::None);
+    }
+    Ok(())
+}
+
+impl Case {
+    fn rate(&self, count: u64) -> f64 {
+        count as f64 / self.seconds
+    }
+}
+
+/// What 64 clients that wait for their answers get through.
+fn own_peak(bench: &Bench, report: &mut Report) -> Result<f64> {
+    let (mut rates, mut noisy) = (Vec::new(), false);
+    for run in 0..bench.runs {
+        let load = quietly(|| intake::wellorder(bench, &format!("p12-peak-{run}")))?;
+        noisy |= load.noisy;
+        rates.push(load.value.0.per_second);
+    }
+    let peak = median(&rates);
+    report.add("P12", "its own peak: intake, 64 connections", "orders/s", rates, Goal::None, noisy);
+    Ok(peak)
+}
+
+fn flood(bench: &Bench, name: &str, rate: f64, obeys: bool) -> Result<Case> {
+    let launch = bench.launch(name, &["--role", "api"], &[])?;
+    let mut server = launch.start(&[])?;
+    if !server.ready_within(Duration::from_secs(20)) {
+        bail!("wellorder did not become ready:\n{}", log_tail(&launch.log, 20));
+    }
+    intake::warm_up(server.address, "/v1/orders", false)?;
+    let length = Duration::from_secs(bench.seconds());
+    let flood = Flood { address: server.address, clients: CLIENTS, rate, length, obeys, run: name };
+    let before_mib = resident_mib(server.pid());
+    let ended = AtomicBool::new(false);
+    let (outcome, looked) = thread::scope(|scope| {
+        let looker = scope.spawn(|| look(&server, name, &ended));
+        let outcome = flood.run();
+        ended.store(true, Ordering::Relaxed);
+        (outcome, looker.join().unwrap_or_else(|_| Err(anyhow!("the one that looks panicked"))))
+    });
+    let ((looks_ms, most_mib), outcome) = (looked?, outcome?);
+    server.terminate(Duration::from_secs(30))?;
+    std::fs::remove_dir_all(&launch.data).context("cannot remove the data of the run")?;
+    Ok(Case { outcome, seconds: length.as_secs_f64(), before_mib, most_mib, looks_ms })
+}
+
+/// Looks an order up, and at the memory, now and then: how long the look-ups took, and the most memory seen.
+fn look(server: &Wellorder, name: &str, ended: &AtomicBool) -> Result<(Vec<f64>, f64)> {
+    let mut client = Client::new(server.address, Duration::from_secs(30));
+    let placed: Value =
+        client.post("/v1/orders", order(&format!("{name}-looked-up"), 0).as_bytes())?.json()?;
+    let path = format!("/v1/orders/{}", placed["order_id"].as_str().context("no order to look up")?);
+    let (mut looks, mut most) = (Vec::new(), 0.0_f64);
+    while !ended.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        client.get_json(&path)?;
+        looks.push(began.elapsed().as_secs_f64() * 1_000.0);
+        most = most.max(resident_mib(server.pid()));
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok((sorted(looks), most))
+}
