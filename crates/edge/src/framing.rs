@@ -5,6 +5,7 @@
 use crate::bare::Withheld;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What a connection's socket tells its service: which request is ambiguous, and what could not be parsed. The first is
 /// also the last: the library closes the connection behind it. And whether the client was given up because it took
@@ -16,6 +17,8 @@ pub(crate) struct Verdict {
     /// What the library wanted to reply by itself.
     pub(crate) withheld: Withheld,
     stalled: AtomicBool,
+    /// Microseconds for which nothing is to be read; taken by the socket.
+    pause: AtomicU64,
 }
 
 /// Tells whether the client was given up because it took nothing of its reply for too long (a request extension).
@@ -26,6 +29,12 @@ impl Stalled {
     /// Whether it was.
     pub fn is_so(&self) -> bool {
         self.0.is_stalled()
+    }
+
+    /// Nothing more is read from the client for so long; the reply to this request goes out.
+    pub(crate) fn pause(&self, span: Duration) {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        self.0.pause.fetch_max(micros, Ordering::Relaxed);
     }
 }
 
@@ -38,6 +47,7 @@ impl Default for Verdict {
             served: AtomicU64::new(0),
             withheld: Withheld::default(),
             stalled: AtomicBool::new(false),
+            pause: AtomicU64::new(0),
         }
     }
 }
@@ -56,6 +66,15 @@ impl Verdict {
     /// Whether it was given up.
     pub(crate) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// How long nothing is to be read, told once.
+    pub(crate) fn take_pause(&self) -> Option<Duration> {
+        // Looked at before each read: mostly there is none.
+        if self.pause.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        Some(Duration::from_micros(self.pause.swap(0, Ordering::Relaxed)))
     }
 
     /// Counts a request that reaches the service; tells whether it is the ambiguous one.

@@ -1,6 +1,6 @@
 //! What every mount and every connection is held to.
 
-use crate::limit::{Proxies, RatePolicy, Rates};
+use crate::limit::{Pacer, Proxies, RatePolicy, Rates};
 use order_core::json::JsonLimits;
 use order_core::trace::Tracer;
 use order_core::{Clock, Fault, Ids};
@@ -79,6 +79,7 @@ pub struct Guard {
     /// Whether browsers are told to come over TLS only.
     pub https_only: bool,
     pub(crate) pressure: Option<Pressure>,
+    pub(crate) pacer: Arc<Pacer>,
 }
 
 impl Guard {
@@ -95,6 +96,7 @@ impl Guard {
             proxies: Arc::default(),
             https_only: false,
             pressure: None,
+            pacer: Arc::new(Pacer::new()),
         }
     }
 

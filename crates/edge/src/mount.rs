@@ -1,6 +1,7 @@
 //! Wraps the routes of one API. One service does it all, so that a request pays for one layer.
 
 use crate::check::check;
+use crate::framing::Stalled;
 use crate::guard::Guard;
 use crate::metering::{Metering, method_label, route_label};
 use crate::refusal::{Refusal, Refused, RequestId, Style, Worded};
@@ -117,10 +118,14 @@ impl Shared {
             route = route_name,
             trace_id
         );
+        let connection = request.extensions().get::<Stalled>().cloned();
         let answering = self.answer(route, request, &request_id);
         let answered = trace::within(at, answering).instrument(span.clone()).await;
         let (mut response, refusal) = self.styled(answered, &request_id);
         finish(response.headers_mut(), id_header, self.guard.https_only);
+        if let (Some(connection), true) = (connection, refusal.as_ref().is_some_and(comes_again)) {
+            connection.pause(self.guard.pacer.pause(self.guard.clock.now()));
+        }
         if method != "GET" && response.status().is_success() {
             // What was asked for is done; the client has not heard of it yet.
             fault_point::pass("api.mid_reply");
@@ -194,6 +199,11 @@ impl Shared {
         }
         (response, Some(refusal))
     }
+}
+
+/// Whether who is refused is expected to ask for the same again, later.
+fn comes_again(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::RateLimited { .. } | Refusal::Fault(Fault::Overloaded))
 }
 
 /// Whether the rest of the request is not read, so that no other can follow it.

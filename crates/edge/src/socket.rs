@@ -28,12 +28,14 @@ pub(crate) struct Socket<I> {
     /// Longest wait for the other side to take more of a reply.
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Until when nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
     pub(crate) fn new(io: I, verdict: Arc<Verdict>, patience: Duration) -> Self {
         let watch = Watch::default();
-        Self { io, watch, verdict, instead: None, flushed: true, patience, stalled: None }
+        Self { io, watch, verdict, instead: None, flushed: true, patience, stalled: None, pause: None }
     }
 
     /// Reads `request`, whatever the other side sends.
@@ -69,6 +71,18 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Socket<I> {
         keeps
     }
 
+    /// Lets a pause pass.
+    fn paused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(span) = self.verdict.take_pause() {
+            self.pause = Some(Box::pin(tokio::time::sleep(span)));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
     /// Gives up on a peer that has not taken anything for too long.
     fn patient<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -97,6 +111,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<I> {
             *request = rest;
             return Poll::Ready(Ok(()));
         }
+        ready!(this.paused(cx));
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         this.watch.feed(&buf.filled()[before..], &this.verdict);

@@ -18,11 +18,14 @@ use order_core::{App, TenantId};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 /// The contracts of this version.
 pub(crate) const CONTRACTS: [&str; 2] = [contracts::oscarps::NAME, contracts::parspec::NAME];
+/// Connections that may wait to be accepted, where the system allows as many. One that finds no room tries again after a
+/// second; with the usual 128, a crowd that comes at once does.
+const BACKLOG: u32 = 4_096;
 /// Contracts that have a route `/metrics` of their own at their root.
 const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
 
@@ -150,9 +153,16 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: Tenant
 /// # Errors
 /// When the address cannot be had; with how to choose another.
 pub(crate) async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener
+    bind(address)
         .with_context(|| format!("cannot listen on {address}: free the port, or choose another with {flag}"))
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // An address can be had again at once after a server on it ended.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves our API over any storage, with no worker and no follower, for ever: the server of benchmarks, which measure

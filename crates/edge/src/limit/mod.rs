@@ -1,10 +1,12 @@
 //! How often who may ask. The arithmetic is in [`rate`], what is remembered of whom in [`table`].
 
 mod forwarded;
+mod pacer;
 mod rate;
 mod table;
 
 pub use forwarded::{ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader};
+pub(crate) use pacer::Pacer;
 pub use rate::Rate;
 
 use crate::access::Caller;

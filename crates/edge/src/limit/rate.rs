@@ -48,6 +48,18 @@ impl Rate {
         }
     }
 
+    /// Admits one in its turn: what is to be remembered, and how long until then. Beyond `wait_max` nobody queues up: the turn
+    /// is then, and takes nobody else's.
+    pub fn queue(&self, paid: Paid, now: Timestamp, wait_max: Duration) -> (Paid, Duration) {
+        let now = nanos(now);
+        let wait_max = u64::try_from(wait_max.as_nanos()).unwrap_or(u64::MAX);
+        let last = now.saturating_add(self.tolerance).saturating_add(wait_max);
+        let due = paid.0.max(now).min(last);
+        let wait = due.saturating_sub(now.saturating_add(self.tolerance));
+        let next = if due < last { due.saturating_add(self.interval) } else { due };
+        (Paid(next), Duration::from_nanos(wait))
+    }
+
     /// Whether one would be admitted.
     ///
     /// # Errors
@@ -145,6 +157,29 @@ mod tests {
                 paid = rate.admit(paid, at(back)).unwrap();
             }
             prop_assert!(rate.admit(paid, at(back)).is_err());
+        }
+
+        /// Turns are as far apart as the rate says, behind the burst, and nobody waits longer than may be.
+        #[test]
+        fn turns_are_apart((count, burst) in rates(), gaps in prop::collection::vec(0_u64..3_000, 1..400)) {
+            let rate = Rate::new(count, Duration::from_secs(1), burst);
+            let wait_max = Duration::from_secs(1);
+            let (mut paid, mut now, mut turns) = (Paid::default(), 0, Vec::new());
+            for gap in gaps {
+                now += gap;
+                let (next, wait) = rate.queue(paid, at(now), wait_max);
+                paid = next;
+                prop_assert!(wait <= wait_max);
+                if wait < wait_max {
+                    turns.push(u128::from(now) * 1_000 + wait.as_nanos());
+                }
+            }
+            for (first, from) in turns.iter().enumerate() {
+                for (last, to) in turns.iter().enumerate().skip(first) {
+                    let given = (to - from) / u128::from(rate.interval);
+                    prop_assert!((last - first + 1) as u128 <= u128::from(burst) + given + 1);
+                }
+            }
         }
 
         /// Whatever becomes of the clock, nobody waits longer than for one, or is remembered longer than for the burst.
