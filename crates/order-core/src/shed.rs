@@ -23,8 +23,9 @@ impl Pace {
         Self { origin: Instant::now(), commit: AtomicU64::new(0), began: AtomicU64::new(0) }
     }
 
+    /// Microseconds since `origin`, from 1 on.
     fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// A commit begins.

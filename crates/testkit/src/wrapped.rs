@@ -22,6 +22,7 @@ use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::sync::Semaphore;
 
 /// Looks at a batch and may fail it.
 pub type Check = Box<dyn Fn(&[Command]) -> Option<Fault> + Send + Sync>;
@@ -39,6 +40,8 @@ pub struct Wrapped {
     instead: Option<Instead>,
     /// What audits are given for the beginning.
     beginning: Option<Beginning>,
+    /// A commit begins with a permit of it.
+    gate: Option<Arc<Semaphore>>,
 }
 
 /// Answers a batch without a storage.
@@ -54,20 +57,36 @@ impl Wrapped {
             after,
             instead: None,
             beginning: None,
+            gate: None,
         })
     }
 
     /// Every command is rewritten on its way: a planted defect, to see that tests find it.
     pub fn rewriting(inner: Arc<dyn Storage>, rewrite: Rewrite) -> Arc<dyn Storage> {
         let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
-        Arc::new(Self { inner, rewrite, before, after, instead: None, beginning: None })
+        Arc::new(Self { inner, rewrite, before, after, instead: None, beginning: None, gate: None })
+    }
+
+    /// Every commit waits for a permit of `gate` and uses it up: a storage that hangs until a test lets it go on.
+    pub fn gated(inner: Arc<dyn Storage>, gate: Arc<Semaphore>) -> Arc<dyn Storage> {
+        let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
+        let rewrite: Rewrite = Box::new(|command| command);
+        Arc::new(Self { inner, rewrite, before, after, instead: None, beginning: None, gate: Some(gate) })
     }
 
     /// Audits begin with `beginning`: what happened since happens during the audit.
     pub fn beginning(inner: Arc<dyn Storage>, beginning: Beginning) -> Arc<dyn Storage> {
         let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
         let rewrite: Rewrite = Box::new(|command| command);
-        Arc::new(Self { inner, rewrite, before, after, instead: None, beginning: Some(beginning) })
+        Arc::new(Self {
+            inner,
+            rewrite,
+            before,
+            after,
+            instead: None,
+            beginning: Some(beginning),
+            gate: None,
+        })
     }
 
     /// Stores nothing: every accept is answered as new, at no cost. What is left is the cost of everything else.
@@ -87,7 +106,15 @@ impl Wrapped {
         };
         let (before, after): (Check, Check) = (Box::new(|_| None), Box::new(|_| None));
         let rewrite: Rewrite = Box::new(|command| command);
-        Arc::new(Self { inner, rewrite, before, after, instead: Some(Box::new(instead)), beginning: None })
+        Arc::new(Self {
+            inner,
+            rewrite,
+            before,
+            after,
+            instead: Some(Box::new(instead)),
+            beginning: None,
+            gate: None,
+        })
     }
 
     /// Batches with an accept of this reference are refused as data.
@@ -129,6 +156,9 @@ impl Storage for Wrapped {
     }
 
     async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.map_err(Fault::internal)?.forget();
+        }
         if let Some(fault) = (self.before)(&batch) {
             return Err(fault);
         }

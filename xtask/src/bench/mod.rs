@@ -10,8 +10,8 @@ mod idle;
 mod intake;
 mod latency;
 mod machine;
-mod reads;
 mod overload;
+mod reads;
 mod start;
 mod wrk;
 

@@ -54,8 +54,9 @@ impl Rate {
         let now = nanos(now);
         let wait_max = u64::try_from(wait_max.as_nanos()).unwrap_or(u64::MAX);
         let last = now.saturating_add(self.tolerance).saturating_add(wait_max);
-        let due = paid.0.max(now).min(last);
-        let wait = due.saturating_sub(now.saturating_add(self.tolerance));
+        // A clock that was set back must not make everybody wait for as long as it was set back.
+        let due = paid.0.max(now).min(last.saturating_add(self.interval));
+        let wait = due.min(last).saturating_sub(now.saturating_add(self.tolerance));
         let next = if due < last { due.saturating_add(self.interval) } else { due };
         (Paid(next), Duration::from_nanos(wait))
     }

@@ -28,6 +28,7 @@ mod harness;
 mod images;
 #[cfg(feature = "killpoints")]
 mod kill_points;
+mod limits;
 mod login;
 mod logs;
 mod matrix;
@@ -40,6 +41,7 @@ mod redrives;
 mod roles;
 mod serve;
 mod shutdown;
+mod tls;
 mod traces;
 mod v1;
 mod waits;

@@ -31,7 +31,7 @@ impl Builder {
     /// A server for others, not a developer's own.
     pub(crate) fn serving(mut self) -> Self {
         self.command = "serve";
-        self
+        self.args(&["--ops", "127.0.0.1:0"])
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
