@@ -69,7 +69,9 @@ fn the_defaults() {
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
-        .filter(|[key, ..]| !key.starts_with("limits."))
+        .filter(|[key, ..]| {
+            !["limits.", "rate.", "tls.", "serve."].iter().any(|group| key.starts_with(group))
+        })
         .map(|[key, value, ..]| format!("{key} = {value}\n"));
     insta::assert_snapshot!(rows.collect::<String>(), @r"
     listen = 127.0.0.1:3000
@@ -126,6 +128,8 @@ fn the_defaults() {
     lane.queue_max = 8192
     lane.queue_mib = 64
     lane.batch_max = 512
+    lane.delay_max_ms = 250
+    lane.deadline_ms = 1000
     feed.readers_max = 1000
     shutdown.drain_ms = 10000
     ");
@@ -153,6 +157,51 @@ fn the_default_limits() {
     ");
 }
 
+/// What `serve` has besides, and what differs there.
+#[test]
+fn the_defaults_of_serve() {
+    let config = load_ok(&Inputs { mode: Mode::Serve, ..Inputs::default() });
+    let groups = ["ops", "rate.", "tls.", "serve."];
+    let rows = as_rows(&config).into_iter();
+    let rows = rows.filter(|[key, ..]| groups.iter().any(|group| key.starts_with(group)));
+    insta::assert_snapshot!(rows.map(|[key, value, ..]| format!("{key} = {value}\n")).collect::<String>(), @r"
+    ops = 127.0.0.1:9090
+    tls.cert = 
+    tls.key = 
+    serve.trusted_proxies = 
+    serve.proxy_header = x-forwarded-for
+    serve.plaintext = false
+    rate.key_per_second = 1000
+    rate.tenant_per_second = 4000
+    rate.address_per_second = 20
+    rate.failed_logins_per_minute = 60
+    rate.burst_seconds = 5
+    rate.tracked_max = 100000
+    ");
+}
+
+#[test]
+fn certificate_and_key_go_together() {
+    let config = load_ok(&toml("[tls]\ncert = \"c.pem\"\nkey = \"k.pem\""));
+    let transport = config.settings.transport;
+    assert_eq!((transport.tls_cert, transport.tls_key), (Some("c.pem".into()), Some("k.pem".into())));
+    for (alone, other) in [("cert", "tls.key"), ("key", "tls.cert")] {
+        let problems = load(&toml(&format!("[tls]\n{alone} = \"x.pem\""))).err().unwrap().to_string();
+        assert!(problems.contains(&format!("{other} is not set, and tls.{alone}")), "{problems}");
+    }
+}
+
+#[test]
+fn proxies_are_networks() {
+    let proxies = |text: &str| load(&toml(&format!("[serve]\ntrusted_proxies = {text}")));
+    let read = proxies("[\"10.0.0.0/8\", \"::1\"]").unwrap().settings.transport.trusted_proxies;
+    assert_eq!(read, ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
+    assert!(proxies("\"\"").unwrap().settings.transport.trusted_proxies.is_empty());
+    for bad in ["\"example.com\"", "\"10.0.0.0/33\"", "\"10.0.0.0/8 ::1\""] {
+        assert!(proxies(bad).err().unwrap().to_string().contains("names no network"), "{bad}");
+    }
+}
+
 /// Every setting reaches a field: setting it to something else changes the typed result.
 #[test]
 fn every_setting_fills_its_field() {
@@ -171,6 +220,11 @@ fn every_setting_fills_its_field() {
             "auth.jwks_algorithms" => "PS256",
             "contracts.oscarps.public" | "contracts.parspec.public" => "true",
             "http_processor.url" => "http://h/",
+            // Each needs the other; `certificate_and_key_go_together` has them.
+            "tls.cert" | "tls.key" => continue,
+            "serve.trusted_proxies" => "10.0.0.0/8",
+            "serve.proxy_header" => "forwarded",
+            "serve.plaintext" => "true",
             "processor" => continue, // needs the URL; `settings_must_fit_one_another` has it
             "ndjson.path" => "-",
             "telemetry.otlp_endpoint" => "http://h/",

@@ -13,6 +13,7 @@ use testkit::http::{Client, Connection, Reply};
 pub(crate) struct Builder {
     home: Arc<Home>,
     command: &'static str,
+    listen: &'static str,
     args: Vec<String>,
     variables: Vec<(String, String)>,
     json: bool,
@@ -22,16 +23,31 @@ pub(crate) struct Builder {
 impl Builder {
     /// A server on the data folder of `home`, fast enough for tests.
     pub(crate) fn on(home: Arc<Home>) -> Self {
-        Self { home, command: "dev", args: Vec::new(), variables: Vec::new(), json: true, keeps: true }
-            .env("WORKER_PROCESSING_DELAY_MS", "0")
-            .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "10")
-            .env("WELLORDER_FOLLOWER_POLL_MS", "20")
+        Self {
+            home,
+            command: "dev",
+            listen: "127.0.0.1:0",
+            args: Vec::new(),
+            variables: Vec::new(),
+            json: true,
+            keeps: true,
+        }
+        .env("WORKER_PROCESSING_DELAY_MS", "0")
+        .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "10")
+        .env("WELLORDER_FOLLOWER_POLL_MS", "20")
     }
 
     /// A server for others, not a developer's own.
     pub(crate) fn serving(mut self) -> Self {
         self.command = "serve";
-        self.args(&["--ops", "127.0.0.1:0"])
+        // Each server of the tests needs a port of its own.
+        self.env("WELLORDER_OPS", "127.0.0.1:0")
+    }
+
+    /// At this address.
+    pub(crate) fn listening(mut self, address: &'static str) -> Self {
+        self.listen = address;
+        self
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -77,7 +93,7 @@ impl Builder {
 
     /// Starts it and waits until it answers, or has ended.
     pub(crate) async fn try_start(self) -> Result<Server, Ended> {
-        let mut args = vec![self.command, "--listen", "127.0.0.1:0"];
+        let mut args = vec![self.command, "--listen", self.listen];
         let data = self.home.data().display().to_string();
         if self.keeps {
             args.extend(["--data", &data]);
