@@ -160,3 +160,31 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<I> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_read_during_a_pause_and_replies_go_out() {
+        let (mut client, io) = tokio::io::duplex(64);
+        let verdict = Arc::new(Verdict::default());
+        let mut socket = Socket::new(io, Arc::clone(&verdict), Duration::from_secs(30));
+        client.write_all(b"next request").await.unwrap();
+        verdict.stalled().pause(Duration::from_millis(700));
+        let began = Instant::now();
+        socket.write_all(b"reply").await.unwrap();
+        let mut bytes = [0; 12];
+        client.read_exact(&mut bytes[..5]).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "the reply is there at once");
+        socket.read_exact(&mut bytes).await.unwrap();
+        // The timer goes by whole milliseconds.
+        assert!(began.elapsed() >= Duration::from_millis(700));
+        client.write_all(b"and another!").await.unwrap();
+        let later = Instant::now();
+        socket.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(later.elapsed(), Duration::ZERO, "a pause is one pause");
+    }
+}

@@ -56,7 +56,7 @@ async fn an_address_that_fails_to_log_in_too_often_is_not_listened_to() {
     assert!(refused.header("retry-after").is_some());
     assert_eq!(from("203.0.113.1", &good).await.status, 429, "nobody looks at what it brings");
     assert_eq!(from("203.0.113.2", &good).await.status, 200, "somewhere else");
-    let ops = testkit::http::Client::new(server.started["ops"].as_str().unwrap().parse().unwrap());
+    let ops = server.ops();
     let metrics = ops.get("/metrics").await;
     let line = "wellorder_rate_limited_total{limit=\"failed-login\"} 2";
     assert!(metrics.text().contains(line), "{}", metrics.text());
@@ -86,7 +86,7 @@ async fn limits_are_on_in_serve_and_off_in_dev() {
 async fn metrics_are_for_operators() {
     let server = serving(&Home::new()).start().await;
     assert_eq!(server.get("/metrics").await.status, 404);
-    let ops = testkit::http::Client::new(server.started["ops"].as_str().unwrap().parse().unwrap());
+    let ops = server.ops();
     assert_eq!(ops.get("/metrics").await.status, 200);
     assert_eq!(ops.get("/v1/orders").await.status, 404);
     let server = serving(&Home::new()).env("WELLORDER_OPS", "").start().await;

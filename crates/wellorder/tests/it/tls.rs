@@ -83,7 +83,7 @@ async fn both_versions_of_tls_are_spoken_and_plain_http_is_refused() {
     // Whoever trusts other authorities goes away by themselves; the server goes on.
     assert!(connect(&server, Authority::new().client(rustls::ALL_VERSIONS)).await.is_err());
     assert!(connect(&server, authority.client(rustls::ALL_VERSIONS)).await.is_ok());
-    let ops = testkit::http::Client::new(server.started["ops"].as_str().unwrap().parse().unwrap());
+    let ops = server.ops();
     assert_eq!(ops.get("/readyz").await.status, 200);
     let metrics = ops.get("/metrics").await;
     for line in ["why=\"plain\"} 1", "why=\"refused\"} 1", "why=\"timeout\"} 0"] {

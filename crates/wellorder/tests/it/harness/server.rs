@@ -189,6 +189,11 @@ impl Server {
         self.client
     }
 
+    /// A client of its port for operators.
+    pub(crate) fn ops(&self) -> Client {
+        Client::new(self.started["ops"].as_str().unwrap().parse().unwrap())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()
     }
