@@ -95,7 +95,7 @@ async fn a_crowd_leaves_room_for_many_lines() {
 
 #[tokio::test]
 async fn lines_wait_for_room_and_are_not_refused() {
-    let policy = LanePolicy { queue_max: 1, queue_bytes: 1, batch_max: 4 };
+    let policy = LanePolicy { queue_max: 1, queue_bytes: 1, batch_max: 4, ..LanePolicy::default() };
     let (app, _) = start(policy);
     let answers = many(Arc::clone(&app), 4).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
