@@ -69,7 +69,7 @@ const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const LEVEL_VALUES: [LogLevel; 5] =
     [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
 
-const HOUR_MS: u64 = 60 * 60 * 1000;
+pub(super) const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * 1024;
@@ -496,18 +496,6 @@ static SETTINGS: &[Setting] = &[
         Is("512"),
         Count { min: 1, max: 10_000, set: |s, v| s.lane.batch_max = small(v) },
         "writes in one commit",
-    ),
-    Setting::new(
-        "lane.delay_max_ms",
-        Is("250"),
-        Millis { min: 1, max: HOUR_MS, set: |s, v| s.lane.delay_max = v },
-        "longest that a write may be about to wait; else it is refused with 503 at once",
-    ),
-    Setting::new(
-        "lane.deadline_ms",
-        Is("1000"),
-        Millis { min: 1, max: HOUR_MS, set: |s, v| s.lane.deadline = v },
-        "longest that a write may have waited when its turn comes; else it is refused with 503",
     ),
     Setting::new(
         "limits.body_kib",

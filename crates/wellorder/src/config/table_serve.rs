@@ -1,12 +1,12 @@
-//! Settings of a server for others: what it is reached over, and how often who may ask.
+//! Settings of what many clients may do to a server: how long they may wait, what it is reached over, how often they may ask.
 
 use super::{
     settings::Settings,
-    shape::Shape::{Count, MaybePath, Networks, Seconds, Switch, Word},
+    shape::Shape::{Count, MaybePath, Millis, Networks, Seconds, Switch, Word},
     sources::{Inputs, Mode},
     table::{
         Default::{Follows, Is},
-        Setting, number, small,
+        HOUR_MS, Setting, number, small,
     },
 };
 use edge::ProxyHeader;
@@ -20,6 +20,18 @@ fn in_serve(inputs: &Inputs, value: &str) -> String {
 }
 
 pub(super) const SERVE: &[Setting] = &[
+    Setting::new(
+        "lane.delay_max_ms",
+        Is("250"),
+        Millis { min: 1, max: HOUR_MS, set: |s: &mut Settings, v| s.lane.delay_max = v },
+        "longest that a write may be about to wait; else it is refused with 503 at once",
+    ),
+    Setting::new(
+        "lane.deadline_ms",
+        Is("1000"),
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.lane.deadline = v },
+        "longest that a write may have waited when its turn comes; else it is refused with 503",
+    ),
     Setting::new(
         "tls.cert",
         Is(""),

@@ -128,10 +128,10 @@ fn the_defaults() {
     lane.queue_max = 8192
     lane.queue_mib = 64
     lane.batch_max = 512
-    lane.delay_max_ms = 250
-    lane.deadline_ms = 1000
     feed.readers_max = 1000
     shutdown.drain_ms = 10000
+    lane.delay_max_ms = 250
+    lane.deadline_ms = 1000
     ");
 }
 
