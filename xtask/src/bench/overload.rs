@@ -30,7 +30,7 @@ const CASES: [(f64, bool, f64); 4] =
 struct Case {
     outcome: Outcome,
     seconds: f64,
-    /// Resident memory with all clients connected, before the flood.
+    /// Resident memory before the clients connect.
     before_mib: f64,
     most_mib: f64,
     /// Of look-ups of an order meanwhile, sorted.

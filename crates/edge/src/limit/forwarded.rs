@@ -111,9 +111,9 @@ impl Proxies {
         if self.networks.is_empty() || !self.trusts(nearest) {
             return ClientAddress(nearest);
         }
-        for hop in self.hops(headers).into_iter().rev() {
+        for hop in self.hops(headers) {
             // A hop without an address (`unknown`, a name made up) hides whoever is behind it.
-            let Some(hop) = hop else { break };
+            let Some(hop) = self.address(&hop) else { break };
             nearest = hop.to_canonical();
             if !self.trusts(nearest) {
                 break;
@@ -122,22 +122,48 @@ impl Proxies {
         ClientAddress(nearest)
     }
 
-    /// What the header says of each hop, the nearest last.
-    fn hops(&self, headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    /// What the header says of each hop, the nearest first.
+    fn hops(&self, headers: &HeaderMap) -> Vec<String> {
         const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-        let (name, read): (_, fn(&str) -> Option<IpAddr>) = match self.header {
-            ProxyHeader::XForwardedFor => (X_FORWARDED_FOR, node),
-            ProxyHeader::Forwarded => (header::FORWARDED, element),
+        let (name, apart): (_, fn(&str) -> Vec<&str>) = match self.header {
+            ProxyHeader::XForwardedFor => (X_FORWARDED_FOR, |text| text.rsplit(',').collect()),
+            ProxyHeader::Forwarded => (header::FORWARDED, elements_from_last),
         };
         let mut hops = Vec::new();
-        for value in headers.get_all(name) {
-            match value.to_str() {
-                Ok(text) => hops.extend(unquoted(text, ',').map(|hop| read(hop.trim()))),
-                Err(_) => hops.push(None),
-            }
+        for value in headers.get_all(name).iter().rev() {
+            // Bytes that are no text may stand in what a client sent; what a proxy added is behind them.
+            let text = String::from_utf8_lossy(value.as_bytes());
+            hops.extend(apart(&text).into_iter().map(str::to_owned));
         }
         hops
     }
+
+    fn address(&self, hop: &str) -> Option<IpAddr> {
+        match self.header {
+            ProxyHeader::XForwardedFor => node(hop.trim()),
+            ProxyHeader::Forwarded => element(hop),
+        }
+    }
+}
+
+/// The elements of `Forwarded`, the last one first. They are read from the end: a quote that a client left open must not
+/// swallow what a proxy wrote behind it.
+fn elements_from_last(text: &str) -> Vec<&str> {
+    let (mut elements, mut end, mut quoted) = (Vec::new(), text.len(), false);
+    for (at, char) in text.char_indices().rev() {
+        quoted ^= char == '"' && !is_escaped(&text[..at]);
+        if char == ',' && !quoted {
+            elements.push(&text[at + 1..end]);
+            end = at;
+        }
+    }
+    elements.push(&text[..end]);
+    elements
+}
+
+/// Whether what follows `text` is escaped by the backslashes at its end.
+fn is_escaped(text: &str) -> bool {
+    text.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
 /// The parts of `text` between separators that stand in no quotes.
@@ -176,6 +202,7 @@ fn node(text: &str) -> Option<IpAddr> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use proptest::prelude::*;
 
     fn proxies(header: ProxyHeader) -> Proxies {
         let networks = ["10.0.0.0/8", "2001:db8:ffff::/48", "192.0.2.7"];
@@ -247,6 +274,23 @@ mod tests {
         assert_eq!(of(&["for=203.0.113.9", "for=10.0.0.2"]), "203.0.113.9");
         assert_eq!(of(&["for=203.0.113.9, proto=https"]), "10.0.0.1", "a hop that names nobody");
         assert_eq!(of(&["for=203.0.113.9, for=_hidden"]), "10.0.0.1");
+    }
+
+    proptest! {
+        /// What a client sends in front of what its proxy adds changes nothing, whatever it is.
+        #[test]
+        fn a_client_cannot_change_who_it_is(claim in "[ -~]{0,60}", as_forwarded: bool, v6: bool) {
+            let (header, added) = match (as_forwarded, v6) {
+                (true, true) => (ProxyHeader::Forwarded, r#"for="[2001:db8::9]:80";proto=https"#),
+                (true, false) => (ProxyHeader::Forwarded, "for=203.0.113.9"),
+                (false, true) => (ProxyHeader::XForwardedFor, "2001:db8::9"),
+                (false, false) => (ProxyHeader::XForwardedFor, "203.0.113.9"),
+            };
+            let seen = client(header, "10.0.0.1", &[&format!("{claim}, {added}")]);
+            prop_assert_eq!(&seen, if v6 { "2001:db8::9" } else { "203.0.113.9" });
+            prop_assert_eq!(client(header, "10.0.0.1", &[&claim, added]), seen);
+            prop_assert_eq!(client(header, "198.51.100.1", &[&claim]), "198.51.100.1");
+        }
     }
 
     #[test]
