@@ -2,7 +2,8 @@
 //!
 //! * [`router`] makes the routes; [`ops_router`] those of a listener for operators alone.
 //! * [`resume_redrives`] takes up the jobs that an earlier process left unfinished.
-//! * [`schema`] describes what goes over the wire; `problem` words every refusal (RFC 9457).
+//! * [`schema`] describes what goes over the wire, [`described`] makes documents of it; `problem` words every refusal
+//!   (RFC 9457).
 
 mod action_log;
 mod actions;
@@ -13,6 +14,7 @@ mod carry_out;
 mod changing;
 mod create;
 mod cursor;
+pub mod described;
 mod erase;
 mod events;
 mod exposition;
@@ -146,11 +148,11 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let mount = Mount { name: "ops", style };
     let beside = if options.root_taken {
         // No contract takes this path.
-        let described = edge::description(document, "/openapi.json");
-        edge::mount_routes(beside.merge(described), mount, guard)
+        let openapi = edge::description(document, "/openapi.json");
+        edge::mount_routes(beside.merge(openapi).merge(described::routes()), mount, guard)
     } else {
         let docs = edge::docs("/docs", document, "/openapi.json");
-        edge::mount(beside.merge(docs).merge(index::routes()), mount, guard)
+        edge::mount(beside.merge(docs).merge(described::routes()).merge(index::routes()), mount, guard)
     };
     Router::new().nest("/v1", v1).merge(beside)
 }

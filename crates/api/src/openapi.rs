@@ -44,7 +44,8 @@ struct Document;
 
 /// What every operation has in common.
 const DESCRIPTION: &str = "Amounts are decimal strings; times are RFC 3339 in UTC with six decimals. Lists carry no \
-     totals: follow `next`. Every reply has `X-Request-Id`. Every refusal is `application/problem+json` (RFC 9457); its \
+     totals: follow `next`. Every reply has `X-Request-Id`. What happens to orders is told in events: \
+     [AsyncAPI](/asyncapi.json), and [a JSON Schema for each type](/schemas/events). Every refusal is `application/problem+json` (RFC 9457); its \
      `type` is `urn:wellorder:problem:` and one of:";
 
 /// How to log in.

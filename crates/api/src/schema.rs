@@ -4,6 +4,7 @@
 #![allow(unused_qualifications, reason = "the derive writes paths out")]
 
 mod changes;
+pub mod events;
 pub mod keys;
 pub mod operate;
 mod timeline;
@@ -290,7 +291,7 @@ pub struct Event {
     pub epoch: u32,
     /// The form of `data`.
     pub data_version: u16,
-    /// The particulars, by type.
+    /// The particulars; `/schemas/events` has a JSON Schema for each type.
     #[schema(value_type = Object)]
     pub data: Map<String, Value>,
 }

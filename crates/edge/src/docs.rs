@@ -36,10 +36,16 @@ pub fn docs(page_path: &'static str, document: OpenApi, json_path: &'static str)
 }
 
 /// The document alone, at `json_path`.
-pub fn description(mut document: OpenApi, json_path: &'static str) -> Router {
-    document.paths.paths.values_mut().for_each(no_null_headers);
+pub fn description(document: OpenApi, json_path: &'static str) -> Router {
     let document = Arc::new(document);
     Router::new().route(json_path, get(async move |prefix: Prefix| json(&document, &prefix.0)))
+}
+
+/// Makes a document what is given out by a server whose routes are nested at `prefix`: empty at the root, else such as
+/// `/oscarps`.
+pub fn finish(document: &mut OpenApi, prefix: &str) {
+    document.paths.paths.values_mut().for_each(no_null_headers);
+    document.servers = Some(vec![Server::new(if prefix.is_empty() { "/" } else { prefix })]);
 }
 
 /// A header is absent or a text: what is optional in Rust is described as if it could be `null` besides.
@@ -73,7 +79,7 @@ impl<S: Sync> FromRequestParts<S> for Prefix {
 
 fn json(document: &OpenApi, prefix: &str) -> Response {
     let mut document = document.clone();
-    document.servers = Some(vec![Server::new(if prefix.is_empty() { "/" } else { prefix })]);
+    finish(&mut document, prefix);
     match document.to_json() {
         Ok(json) => respond::json(StatusCode::OK, json),
         Err(error) => Refused(Refusal::Fault(order_core::Fault::internal(error))).into_response(),

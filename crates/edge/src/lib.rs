@@ -32,7 +32,7 @@ mod traceparent;
 
 pub use access::{Caller, Declared, Gate, Need, Open, Routes, Scope, Scopes};
 pub use body::{Json, RawBody, content_type_is_json};
-pub use docs::{description, docs};
+pub use docs::{description, docs, finish};
 pub use framing::Stalled;
 pub use guard::{Guard, Limits, Pressure};
 pub use limit::{ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader, Rate, RatePolicy, Rates};
