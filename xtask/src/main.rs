@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask tidy | test | ci | crash | fuzz | schemathesis | bench`.
+//! Development tasks: `cargo xtask tidy | test | api | ci | crash | fuzz | schemathesis | bench`.
 //!
 //! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
 //! command line, its environment and its HTTP interface, as a user does.
@@ -9,6 +9,7 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests"))]
 
+mod api;
 mod bench;
 mod ci;
 mod crash;
@@ -42,6 +43,8 @@ enum Task {
     Tidy,
     /// Name what is missing on this machine, then build and run every test
     Test(ci::test::Args),
+    /// Compare the copy of the API's descriptions under docs/api with the code, or take a new one
+    Api(api::Args),
     /// Everything that must be green before a change is merged
     Ci(ci::Args),
     /// Kill the server again and again under load and prove that nothing was lost
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Tidy => tidy::run(),
         Task::Test(args) => ci::test::run(&args).map(|ran| ran.ok()),
+        Task::Api(args) => api::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Crash(args) => crash::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
