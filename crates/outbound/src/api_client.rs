@@ -1,10 +1,14 @@
 //! A client for our own HTTP API.
 
+use std::{convert::Infallible, time::Duration};
+
 use bytes::Bytes;
+use futures_util::stream::unfold;
 use reqwest::{
-    Method, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    Body, Method, Request, Response, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
+use tokio::sync::mpsc;
 
 use crate::{
     BuildError, NoAnswer, Timeouts,
@@ -25,10 +29,34 @@ pub struct ApiAnswer {
     pub body: Bytes,
 }
 
+/// How long a stream may be silent before it counts as broken off; the server says something every 15 s.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// An answer that comes bit by bit.
+#[derive(Debug)]
+pub struct ApiStream {
+    /// The status, 200–599.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    answer: Response,
+}
+
+impl ApiStream {
+    /// What comes next; `None` at the orderly end.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when it breaks off, or nothing comes for a minute.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, NoAnswer> {
+        self.answer.chunk().await.map_err(client::no_answer)
+    }
+}
+
 /// A client for the API at one address.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     client: Client,
+    streaming: Client,
     base: Url,
 }
 
@@ -39,7 +67,8 @@ impl ApiClient {
     /// [`BuildError`] when `address` is no `http` or `https` URL or the client cannot be made.
     pub fn new(address: &str, timeouts: Timeouts) -> Result<Self, BuildError> {
         let base = client::parse_address(address)?;
-        Ok(Self { client: Client::new(timeouts)?, base })
+        let streaming = Client::streaming(timeouts.connect, SILENCE)?;
+        Ok(Self { client: Client::new(timeouts)?, streaming, base })
     }
 
     /// Calls `path_and_query` (starting with `/`), with `body` as JSON if there is one.
@@ -53,20 +82,54 @@ impl ApiClient {
         body: Option<Bytes>,
         headers: &[(&str, String)],
     ) -> Result<ApiAnswer, NoAnswer> {
+        let json = ("content-type", "application/json".to_owned());
+        let described = body.is_some().then_some(json);
+        let headers: Vec<_> = described.into_iter().chain(headers.iter().cloned()).collect();
+        let request = self.request(method, path_and_query, body.map(Body::from), &headers)?;
+        let mut answer = self.client.send(request).await?;
+        let body = client::read_body(&mut answer, ANSWER_BYTES, Read::All).await?;
+        Ok(ApiAnswer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
+    }
+
+    /// Calls `path_and_query` with a body that is sent while it comes from `body`, for an answer that is read while it
+    /// comes. Dropping the answer ends the call.
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
+    pub async fn open(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        body: Option<mpsc::Receiver<Bytes>>,
+        headers: &[(&str, String)],
+    ) -> Result<ApiStream, NoAnswer> {
+        let stream = |body| {
+            unfold(body, async |mut body: mpsc::Receiver<Bytes>| {
+                let bytes = body.recv().await?;
+                Some((Ok::<_, Infallible>(bytes), body))
+            })
+        };
+        let body = body.map(|body| Body::wrap_stream(stream(body)));
+        let answer = self.streaming.send(self.request(method, path_and_query, body, headers)?).await?;
+        Ok(ApiStream { status: answer.status().as_u16(), headers: answer.headers().clone(), answer })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        body: Option<Body>,
+        headers: &[(&str, String)],
+    ) -> Result<Request, NoAnswer> {
         let unfit = || NoAnswer { why: format!("{path_and_query} cannot be called") };
-        let mut request = self.client.http().request(method, self.address(path_and_query).ok_or_else(unfit)?);
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body);
-        }
-        let mut request = request.build().map_err(|_| unfit())?;
+        let mut request = Request::new(method, self.address(path_and_query).ok_or_else(unfit)?);
+        *request.body_mut() = body;
         for (name, value) in headers {
             let unfit = || NoAnswer { why: format!("the value of header {name} cannot be sent") };
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
             request.headers_mut().insert(name, HeaderValue::from_str(value).map_err(|_| unfit())?);
         }
-        let mut answer = self.client.send(request).await?;
-        let body = client::read_body(&mut answer, ANSWER_BYTES, Read::All).await?;
-        Ok(ApiAnswer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
+        Ok(request)
     }
 
     /// The base with its own path before `path_and_query`.

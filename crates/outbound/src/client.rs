@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Request, RequestBuilder, Response, Url, redirect};
+use reqwest::{ClientBuilder, Request, RequestBuilder, Response, Url, redirect};
 
 use crate::tls;
 
@@ -62,15 +62,24 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(timeouts: Timeouts) -> Result<Self, BuildError> {
-        let http = reqwest::Client::builder()
+        Self::built(Self::rules()?.connect_timeout(timeouts.connect).timeout(timeouts.total))
+    }
+
+    /// For answers that may take any time, as long as something comes at least every `silence`.
+    pub(crate) fn streaming(connect: Duration, silence: Duration) -> Result<Self, BuildError> {
+        Self::built(Self::rules()?.connect_timeout(connect).read_timeout(silence))
+    }
+
+    fn rules() -> Result<ClientBuilder, BuildError> {
+        Ok(reqwest::Client::builder()
             .tls_backend_preconfigured(tls::config()?)
             .no_proxy()
             .redirect(redirect::Policy::none())
-            .connect_timeout(timeouts.connect)
-            .timeout(timeouts.total)
-            .user_agent(concat!("wellorder/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| BuildError::Client(causes(&error)))?;
+            .user_agent(concat!("wellorder/", env!("CARGO_PKG_VERSION"))))
+    }
+
+    fn built(builder: ClientBuilder) -> Result<Self, BuildError> {
+        let http = builder.build().map_err(|error| BuildError::Client(causes(&error)))?;
         Ok(Self { http })
     }
 
@@ -117,7 +126,7 @@ pub(crate) fn parse_address(address: &str) -> Result<Url, BuildError> {
     }
 }
 
-fn no_answer(error: reqwest::Error) -> NoAnswer {
+pub(crate) fn no_answer(error: reqwest::Error) -> NoAnswer {
     let what = if error.is_connect() && error.is_timeout() {
         "no connection in time"
     } else if error.is_timeout() {

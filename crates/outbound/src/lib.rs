@@ -21,7 +21,7 @@ mod tls;
 #[cfg(test)]
 mod test_server;
 
-pub use api_client::{ApiAnswer, ApiClient};
+pub use api_client::{ApiAnswer, ApiClient, ApiStream};
 pub use client::{BuildError, NoAnswer, Timeouts};
 pub use collector::{CollectorAnswer, CollectorClient, collector_headers};
 pub use document::DocumentClient;

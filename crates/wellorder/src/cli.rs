@@ -4,6 +4,7 @@
 //! The client commands speak our own HTTP API and nothing else, through [`api_call::ApiCall`]: to the server that
 //! `--url` names or that holds the data folder, else to the same API in this process, without a socket.
 
+mod act;
 pub(crate) mod api_call;
 pub(crate) mod args;
 pub(crate) mod audit;
@@ -11,18 +12,25 @@ pub(crate) mod backup;
 mod connect;
 mod create;
 pub(crate) mod doctor;
+pub(crate) mod documents;
 mod events;
+mod export;
 pub(crate) mod failure;
 #[cfg(test)]
 mod fake;
 mod followers;
 mod health;
+mod import;
 mod json;
 mod keys;
 pub(crate) mod lock;
 mod orders;
+mod parked;
 mod redrive;
+mod retry;
+mod sse;
 pub(crate) mod token;
+mod watch;
 
 use std::{io, path::Path};
 
@@ -31,6 +39,7 @@ use clap::CommandFactory as _;
 use order_core::Timestamp;
 
 use self::{
+    api_call::ApiCall,
     args::{Cli, ClientCommand, FollowersCommand, KeysCommand, OrdersCommand},
     connect::Folder,
     failure::{Exit, Failure},
@@ -65,7 +74,7 @@ where
     F: AsyncFn(&Settings) -> Result<Router, Failure>,
 {
     let folder = match command {
-        ClientCommand::Orders { command: OrdersCommand::Create(_), .. }
+        ClientCommand::Orders { command: OrdersCommand::Create(_) | OrdersCommand::Import(_), .. }
         | ClientCommand::Keys { command: KeysCommand::Create { .. }, .. } => Folder::MayBeMade,
         _ => Folder::MustBe,
     };
@@ -76,18 +85,34 @@ where
         return Err(Failure::here(Exit::Usage, what, "leave --tenant out, or stop the server"));
     }
     match command {
-        ClientCommand::Orders { command, .. } => match command {
-            OrdersCommand::Create(args) => create::create(api, args, out).await,
-            OrdersCommand::Get(args) => orders::get(api, args, out).await,
-            OrdersCommand::List(args) => orders::list(api, args, out).await,
-            OrdersCommand::Redrive(args) => redrive::redrive(api, args, redrive::POLL, out).await,
-        },
+        ClientCommand::Orders { command, .. } => about_orders(api, command, out).await,
+        ClientCommand::Parked { args, .. } => parked::parked(api, args, out).await,
+        ClientCommand::Events { command, .. } => events::tail(api, command, events::PAUSE, out).await,
         ClientCommand::Backup(args) => backup::backup(api, args, &settings.data, backup::POLL, out).await,
-        ClientCommand::Events { command, .. } => events::tail(api, command, events::POLL, out).await,
         ClientCommand::Keys { command, .. } => keys::run(api, command, now, out).await,
         ClientCommand::Followers { command, .. } => {
             followers::run(api, command.as_ref().unwrap_or(&FollowersCommand::List), out).await
         }
+    }
+}
+
+async fn about_orders(
+    api: &dyn ApiCall,
+    command: &OrdersCommand,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    match command {
+        OrdersCommand::Create(args) => create::create(api, args, out).await,
+        OrdersCommand::Get(args) => orders::get(api, args, out).await,
+        OrdersCommand::List(args) => orders::list(api, args, out).await,
+        OrdersCommand::Watch(args) => watch::watch(api, args, watch::POLL, out).await,
+        OrdersCommand::Ship(args) => act::ship(api, args, out).await,
+        OrdersCommand::Deliver(args) => act::deliver(api, args, out).await,
+        OrdersCommand::Withdraw(args) => act::withdraw(api, args, out).await,
+        OrdersCommand::Erase(args) => act::erase(api, args, out).await,
+        OrdersCommand::Redrive(args) => redrive::redrive(api, args, redrive::POLL, out).await,
+        OrdersCommand::Import(args) => import::import(api, args, events::PAUSE, out).await,
+        OrdersCommand::Export(args) => export::export(api, args, events::PAUSE, out).await,
     }
 }
 

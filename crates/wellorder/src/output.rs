@@ -5,7 +5,7 @@
 use std::{
     borrow::Cow,
     fmt::Write as _,
-    io::{self, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal, Write},
 };
 
 use crate::config::Environment;
@@ -44,6 +44,8 @@ pub(crate) struct Output<'a> {
     err_color: bool,
     /// Whether somebody watches standard error, so that progress is worth showing.
     pub(crate) progress: bool,
+    /// Where somebody who is asked answers; `None` when nobody is there.
+    answers: Option<Box<dyn BufRead + 'a>>,
 }
 
 impl Output<'static> {
@@ -53,7 +55,9 @@ impl Output<'static> {
         let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
         let wanted = !no_color && environment.get("TERM") != Some("dumb");
         let err_is_terminal = io::stderr().is_terminal();
+        let somebody = !json && err_is_terminal && io::stdin().is_terminal();
         Self {
+            answers: somebody.then(|| Box::new(io::BufReader::new(io::stdin())) as Box<dyn BufRead>),
             out_color: wanted && io::stdout().is_terminal(),
             err_color: wanted && err_is_terminal,
             out: Box::new(io::stdout()),
@@ -69,7 +73,7 @@ impl<'a> Output<'a> {
     #[cfg(test)]
     pub(crate) fn to(out: impl Write + 'a, err: impl Write + 'a, json: bool) -> Self {
         let (out, err) = (Box::new(out), Box::new(err));
-        Self { out, err, json, out_color: false, err_color: false, progress: false }
+        Self { out, err, json, out_color: false, err_color: false, progress: false, answers: None }
     }
 
     /// Colours whatever the terminal is.
@@ -90,6 +94,33 @@ impl<'a> Output<'a> {
     /// A line about the answer, on standard error. That nobody reads it is no fault.
     pub(crate) fn note(&mut self, text: &str) {
         let _ = writeln!(self.err, "{text}");
+    }
+
+    /// Somebody who answers this to what is asked.
+    #[cfg(test)]
+    pub(crate) fn answered_by(&mut self, text: &'a [u8]) {
+        self.answers = Some(Box::new(text));
+    }
+
+    /// Asks a question; only `y` and `yes` mean yes. `None` when nobody is there to answer.
+    pub(crate) fn ask(&mut self, question: &str) -> Option<bool> {
+        let answers = self.answers.as_mut()?;
+        let _ = write!(self.err, "{} [y/N] ", escape(question)).and_then(|()| self.err.flush());
+        let mut answer = String::new();
+        let read = answers.read_line(&mut answer).is_ok();
+        Some(read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Progress as a bar, where there is somebody to see it; without a goal it is the text alone.
+    pub(crate) fn bar(&mut self, done: u64, of: Option<u64>, text: &str) {
+        const WIDTH: u64 = 24;
+        let bar = of.filter(|of| *of > 0).map(|of| {
+            let done = done.min(of);
+            let filled = usize::try_from(u128::from(done) * u128::from(WIDTH) / u128::from(of)).unwrap_or(0);
+            let percent = u128::from(done) * 100 / u128::from(of);
+            format!("[{:<width$}] {percent:>3} %  ", "#".repeat(filled), width = WIDTH as usize)
+        });
+        self.progress(&format!("{}{}", bar.unwrap_or_default(), escape(text)));
     }
 
     /// Overwrites the last line of progress, where there is somebody to see it.
@@ -277,6 +308,21 @@ mod tests {
         assert_eq!(safe, "{\"a\":\"x\\u009by\\u007f\\u202e\"}\n");
         let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(value(hostile), value(&safe));
+    }
+
+    #[test]
+    fn a_bar_shows_how_far_it_is_to_somebody_who_watches() {
+        let mut err = Vec::new();
+        let mut output = Output::to(io::sink(), &mut err, false);
+        output.bar(1, Some(2), "nobody sees it");
+        output.progress = true;
+        output.bar(500, Some(1000), "500 redriven");
+        output.bar(7, None, "7 orders");
+        output.bar(9, Some(0), "x");
+        drop(output);
+        let clear = "\r\x1b[2K";
+        let bar = format!("[{:<24}]  50 %  500 redriven", "#".repeat(12));
+        assert_eq!(String::from_utf8(err).unwrap(), format!("{clear}{bar}{clear}7 orders{clear}x"));
     }
 
     #[test]

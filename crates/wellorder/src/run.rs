@@ -24,11 +24,8 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error, &environment),
     };
     let mut out = Output::terminal(cli.global.json, &environment);
-    // Needs no settings, so wrong ones must not keep it from working.
-    if let Command::Completions { shell } = &cli.command {
-        return cli::completions(*shell, &mut out)
-            .unwrap_or_else(|error| failure::report(&error.into(), &mut out))
-            .into();
+    if let Some(ended) = about_itself(&cli.command, &mut out) {
+        return ended.unwrap_or_else(|failure| failure::report(&failure, &mut out)).into();
     }
     let ended = cli::settle(&cli, environment)
         .map_err(Failure::from)
@@ -57,6 +54,16 @@ fn usage(error: &clap::Error, environment: &Environment) -> ExitCode {
     };
     let failure = Failure::here(Exit::Usage, what, "see `wellorder --help`");
     failure::report(&failure, &mut Output::terminal(true, environment)).into()
+}
+
+/// Commands that need no settings: wrong ones must not keep them from working.
+fn about_itself(command: &Command, out: &mut Output<'_>) -> Option<Result<Exit, Failure>> {
+    match command {
+        Command::Completions { shell } => Some(cli::completions(*shell, out).map_err(Failure::from)),
+        Command::Openapi(args) => Some(cli::documents::openapi(args, out)),
+        Command::Man { to } => Some(cli::documents::man(to.as_deref(), out)),
+        _ => None,
+    }
 }
 
 /// What we write is for our user alone, and what we hold in memory does not end in a core file.
@@ -90,7 +97,7 @@ async fn dispatch(command: &Command, config: Config, out: &mut Output<'_>) -> Re
         Command::Doctor => local::doctor(&config, out).await,
         Command::Config { command: ConfigCommand::Show { .. } } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,
-        Command::Completions { shell } => Ok(cli::completions(*shell, out)?),
+        Command::Completions { .. } | Command::Openapi(_) | Command::Man { .. } => Ok(Exit::Ok),
         Command::Healthcheck { server } => {
             cli::healthcheck(server.url.as_deref(), &config.settings, out).await
         }

@@ -1,13 +1,20 @@
 //! Calling our own API: over HTTP, or in this process.
 
+use std::convert::Infallible;
+
 use async_trait::async_trait;
 use axum::{
     Router,
     body::{Body, Bytes},
 };
+use futures_util::{
+    StreamExt as _,
+    stream::{BoxStream, unfold},
+};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
-use outbound::{ApiClient, BuildError, Timeouts};
+use outbound::{ApiClient, BuildError, NoAnswer, Timeouts};
 use serde_json::Value;
+use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::failure::{Exit, Failure};
@@ -81,8 +88,47 @@ pub(crate) trait ApiCall: Send + Sync {
         self.send(Call { method, path_and_query, body, headers }).await
     }
 
+    /// Sends the call with a body that goes out while it comes from `body` (the body of the call itself must be none),
+    /// for an answer that is read while it comes.
+    ///
+    /// # Errors
+    /// Nobody answered. A refusal is an answer.
+    async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable>;
+
     /// Whether someone goes on working when this process has ended.
     fn is_server(&self) -> bool;
+}
+
+/// A body as it comes.
+pub(crate) type Lines = mpsc::Receiver<Bytes>;
+
+/// An answer that comes bit by bit. Dropping it ends the call.
+pub(crate) struct Streamed {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// An error is the last thing that comes.
+    pub(crate) chunks: BoxStream<'static, Result<Bytes, Unreachable>>,
+}
+
+impl Streamed {
+    /// The answer if it is a success.
+    ///
+    /// # Errors
+    /// The whole answer if it is a refusal, or that it broke off.
+    pub(crate) async fn success(mut self) -> Result<Self, Failure> {
+        if Exit::of_status(self.status) == Exit::Ok {
+            return Ok(self);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunks.next().await {
+            body.extend_from_slice(&chunk?);
+            // Ours are far shorter.
+            if body.len() > ANSWER_BYTES {
+                break;
+            }
+        }
+        Err(ApiReply { status: self.status, headers: self.headers, body: body.into() }.into())
+    }
 }
 
 impl dyn ApiCall + '_ {
@@ -123,18 +169,42 @@ impl HttpCall {
         let server = url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned();
         Ok(Self { client, server, key: key.clone() })
     }
+
+    fn with_login<'h>(&self, headers: &[(&'h str, String)]) -> Vec<(&'h str, String)> {
+        let login = self.key.text().map(|key| ("authorization", format!("Bearer {key}")));
+        headers.iter().cloned().chain(login).collect()
+    }
 }
 
 #[async_trait]
 impl ApiCall for HttpCall {
     async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
         let Call { method, path_and_query, body, headers } = call;
-        let mut headers = headers.to_vec();
-        headers.extend(self.key.text().map(|key| ("authorization", format!("Bearer {key}"))));
-        match self.client.call(method, path_and_query, body, &headers).await {
+        match self.client.call(method, path_and_query, body, &self.with_login(headers)).await {
             Ok(answer) => Ok(ApiReply { status: answer.status, headers: answer.headers, body: answer.body }),
             Err(no_answer) => Err(Unreachable { server: self.server.clone(), why: no_answer.why }),
         }
+    }
+
+    async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable> {
+        let Call { method, path_and_query, headers, .. } = call;
+        let server = self.server.clone();
+        let unreachable =
+            move |no_answer: NoAnswer| Unreachable { server: server.clone(), why: no_answer.why };
+        let opened = self.client.open(method, path_and_query, body, &self.with_login(headers)).await;
+        let stream = opened.map_err(&unreachable)?;
+        let (status, headers) = (stream.status, stream.headers.clone());
+        let chunks = unfold(Some(stream), move |stream| {
+            let unreachable = unreachable.clone();
+            async move {
+                let mut stream = stream?;
+                match stream.chunk().await {
+                    Ok(chunk) => chunk.map(|chunk| (Ok(chunk), Some(stream))),
+                    Err(no_answer) => Some((Err(unreachable(no_answer)), None)),
+                }
+            }
+        });
+        Ok(Streamed { status, headers, chunks: chunks.boxed() })
     }
 
     fn is_server(&self) -> bool {
@@ -145,28 +215,48 @@ impl ApiCall for HttpCall {
 /// The API in this process.
 pub(crate) struct InProcess(pub(crate) Router);
 
-#[async_trait]
-impl ApiCall for InProcess {
-    async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
-        let Call { method, path_and_query, body, headers } = call;
-        let unreachable = |why: String| Unreachable { server: "the data folder".to_owned(), why };
+impl InProcess {
+    async fn reply(&self, call: Call<'_>, body: Body) -> Result<http::Response<Body>, Unreachable> {
+        let Call { method, path_and_query, headers, .. } = call;
         let mut request = Request::builder()
             .method(method)
             .uri(path_and_query)
             .header(header::HOST, HeaderValue::from_static("localhost"));
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Body::from(body.unwrap_or_default()));
-        let request = request.map_err(|error| unreachable(error.to_string()))?;
-        let reply = self.0.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
-        let (parts, body) = reply.into_parts();
+        let request = request.body(body).map_err(|error| broken(&error))?;
+        Ok(self.0.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+    }
+}
+
+fn broken(why: &dyn std::error::Error) -> Unreachable {
+    Unreachable { server: "the data folder".to_owned(), why: why.to_string() }
+}
+
+#[async_trait]
+impl ApiCall for InProcess {
+    async fn send(&self, mut call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        let body = call.body.take();
+        let described = body.is_some().then_some(("content-type", "application/json".to_owned()));
+        let headers: Vec<_> = described.into_iter().chain(call.headers.iter().cloned()).collect();
+        let call = Call { headers: &headers, ..call };
+        let (parts, body) = self.reply(call, Body::from(body.unwrap_or_default())).await?.into_parts();
         let body = axum::body::to_bytes(body, ANSWER_BYTES).await;
-        let body = body.map_err(|error| unreachable(error.to_string()))?;
+        let body = body.map_err(|error| broken(&error))?;
         Ok(ApiReply { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable> {
+        let body = body.map_or_else(Body::empty, |body| {
+            Body::from_stream(unfold(body, async |mut body: Lines| {
+                let bytes = body.recv().await?;
+                Some((Ok::<_, Infallible>(bytes), body))
+            }))
+        });
+        let (parts, body) = self.reply(call, body).await?.into_parts();
+        let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|error| broken(&error)));
+        Ok(Streamed { status: parts.status.as_u16(), headers: parts.headers, chunks: chunks.boxed() })
     }
 
     fn is_server(&self) -> bool {

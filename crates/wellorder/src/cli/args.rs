@@ -1,11 +1,16 @@
 //! What can be said on the command line.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+mod orders;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use serde_json::{Value, json};
 
+pub(crate) use self::orders::{
+    CreateArgs, DeliverArgs, EraseArgs, ExportArgs, GetArgs, ImportArgs, Line, ListArgs, OrdersCommand,
+    ParkedArgs, Processing, RedriveArgs, ShipArgs, Until, WatchArgs, WithdrawArgs,
+};
 use super::{audit::AuditArgs, backup::BackupArgs};
 use crate::{
     config::{Flag, Mode},
@@ -63,6 +68,14 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Bring the data folder to this version, with a backup copy
     Migrate,
+    /// Print what describes the API: OpenAPI unless said otherwise
+    Openapi(OpenapiArgs),
+    /// Print the manual page, or write those of all commands
+    Man {
+        /// Folder to write all pages to
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
     /// Print a completion script
     Completions {
         /// The shell
@@ -78,12 +91,19 @@ pub(crate) enum Command {
 /// The commands that speak the API.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Create, read and repair orders
+    /// Create, read, change and repair orders
     Orders {
         #[command(flatten)]
         server: ServerArgs,
         #[command(subcommand)]
         command: OrdersCommand,
+    },
+    /// Orders that wait for an operator, the newest first
+    Parked {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        args: ParkedArgs,
     },
     /// Read what happened
     Events {
@@ -115,12 +135,17 @@ pub(crate) enum ClientCommand {
 
 impl ClientCommand {
     pub(crate) fn url(&self) -> Option<&str> {
+        self.server().url.as_deref()
+    }
+
+    fn server(&self) -> &ServerArgs {
         match self {
             Self::Orders { server, .. }
+            | Self::Parked { server, .. }
             | Self::Events { server, .. }
             | Self::Keys { server, .. }
             | Self::Followers { server, .. }
-            | Self::Backup(BackupArgs { server, .. }) => server.url.as_deref(),
+            | Self::Backup(BackupArgs { server, .. }) => server,
         }
     }
 
@@ -139,6 +164,20 @@ pub(crate) struct ServerArgs {
     /// Server to ask, instead of the one that runs on the data folder
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// API key or token to log in with; others on this machine may see it: the variable WELLORDER_KEY is better
+    #[arg(long, global = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which"))]
+pub(crate) struct OpenapiArgs {
+    /// AsyncAPI: where events can be read, and what each looks like
+    #[arg(long, group = "which")]
+    pub(crate) asyncapi: bool,
+    /// The JSON Schema of a type of event, such as order.accepted, or of all: envelope
+    #[arg(long, group = "which", value_name = "TYPE")]
+    pub(crate) schema: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -254,148 +293,8 @@ pub(crate) struct TokenArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum OrdersCommand {
-    /// Hand in an order
-    Create(Box<CreateArgs>),
-    /// Show one order
-    Get(GetArgs),
-    /// List orders, the newest first
-    List(ListArgs),
-    /// Send parked orders to work again
-    Redrive(RedriveArgs),
-}
-
-#[derive(Debug, Default, Args)]
-#[command(group = ArgGroup::new("fields").multiple(true).conflicts_with("file"))]
-pub(crate) struct CreateArgs {
-    /// A file that holds the order as JSON; - is standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Your own id of the order; the same one never makes a second order
-    #[arg(long, group = "fields")]
-    pub(crate) reference: Option<String>,
-    /// Where it came from [default: api]
-    #[arg(long, group = "fields")]
-    pub(crate) source: Option<String>,
-    /// Who ordered
-    #[arg(long, group = "fields")]
-    pub(crate) customer: Option<String>,
-    /// Three capital letters (ISO 4217)
-    #[arg(long, group = "fields")]
-    pub(crate) currency: Option<String>,
-    /// What it costs in all, such as 19.90
-    #[arg(long, group = "fields", required_unless_present_any = ["file", "lines"])]
-    pub(crate) total: Option<String>,
-    /// One item, such as tea:2:9.95; may be repeated
-    #[arg(long = "line", id = "lines", group = "fields", value_name = "SKU:QUANTITY:PRICE")]
-    pub(crate) lines: Vec<Line>,
-    /// Anything else, as a JSON object
-    #[arg(long, group = "fields", value_name = "JSON", value_parser = json_object)]
-    pub(crate) attributes: Option<Value>,
-    /// Makes a repetition of this very command harmless
-    #[arg(long, value_name = "KEY")]
-    pub(crate) idempotency_key: Option<String>,
-}
-
-/// An item of an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    sku: String,
-    quantity: u64,
-    unit_price: String,
-}
-
-impl FromStr for Line {
-    type Err = String;
-
-    /// The last two colons count: a SKU may have some of its own.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = text.rsplitn(3, ':');
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(unit_price), Some(quantity), Some(sku)) if !sku.is_empty() && !unit_price.is_empty() => {
-                let quantity = quantity.parse().map_err(|_| format!("`{quantity}` is no quantity"))?;
-                Ok(Self { sku: sku.to_owned(), quantity, unit_price: unit_price.to_owned() })
-            }
-            _ => Err("an item is SKU:QUANTITY:PRICE, such as tea:2:9.95".to_owned()),
-        }
-    }
-}
-
-impl Line {
-    pub(crate) fn as_json(&self) -> Value {
-        json!({ "sku": self.sku, "quantity": self.quantity, "unit_price": self.unit_price })
-    }
-}
-
-fn json_object(text: &str) -> Result<Value, String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err("a JSON object is wanted, such as {\"gift\": true}".to_owned())
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// The order's id or reference
-    #[arg(value_name = "ID|REFERENCE")]
-    pub(crate) order: String,
-    /// Where the reference came from [default: api]
-    #[arg(long)]
-    pub(crate) source: Option<String>,
-}
-
-#[derive(Debug, Default, Args)]
-pub(crate) struct ListArgs {
-    /// Only orders in this state
-    #[arg(long)]
-    pub(crate) processing: Option<Processing>,
-    /// Only orders of this source
-    #[arg(long)]
-    pub(crate) source: Option<String>,
-    /// Only the order with this reference
-    #[arg(long)]
-    pub(crate) reference: Option<String>,
-    /// Orders on a page, 1 to 200
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<u32>,
-    /// Where the page before ended
-    #[arg(long)]
-    pub(crate) cursor: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Processing {
-    Queued,
-    Running,
-    Done,
-    Parked,
-}
-
-#[derive(Debug, Default, Args)]
-#[command(group = ArgGroup::new("which").args(["ids", "all"]).required(true))]
-pub(crate) struct RedriveArgs {
-    /// Ids or references of parked orders
-    #[arg(value_name = "ID|REFERENCE")]
-    pub(crate) ids: Vec<String>,
-    /// All parked orders
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Why; it is kept in the order's history
-    #[arg(long)]
-    pub(crate) reason: String,
-    /// Only say how many there would be
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Do not wait until all are sent
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum EventsCommand {
-    /// Print events, the oldest first, from the beginning or behind a cursor
+    /// Print events, the oldest first, from the beginning or behind a cursor; with --json one a line
     Tail {
         /// Begin behind this cursor
         #[arg(long, value_name = "CURSOR")]
@@ -446,6 +345,9 @@ impl Cli {
             flags.extend(value.map(|value| Flag { path, flag, value: value.clone() }));
         };
         add("data", "--data", self.global.data.as_ref());
+        if let Command::Client(client) = &self.command {
+            add("client.key", "--key", client.server().key.as_ref());
+        }
         let (contract, listen, ops, roles) = match &self.command {
             Command::Dev(dev) => (&dev.contract, &dev.listen, &dev.ops, dev.role.join(",")),
             Command::Serve(serve) => (&serve.contract, &serve.listen, &serve.ops, serve.role.join(",")),
@@ -472,122 +374,4 @@ impl Cli {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_is_understood() {
-        for line in [
-            "wellorder dev",
-            "wellorder dev --demo --as oscarps --ephemeral --listen 127.0.0.1:0 --ops 9090 --role api --role worker",
-            "wellorder dev --data d --config f",
-            "wellorder --json --data d orders list --processing parked --source api --limit 10 --cursor c --url http://h",
-            "wellorder orders --url http://h list --json",
-            "wellorder orders get A-1001 --source api --data d",
-            "wellorder orders create --total 19.90",
-            "wellorder orders create --line tea:2:9.95 --line a:b:1:2 --reference r --customer c --currency EUR",
-            "wellorder orders create order.json --idempotency-key k",
-            "wellorder orders create -",
-            "wellorder orders redrive 1 2 3 --reason fixed",
-            "wellorder orders redrive --all --reason fixed --dry-run --no-wait",
-            "wellorder events tail --after c --follow --limit 5",
-            "wellorder followers",
-            "wellorder followers --url http://h list",
-            "wellorder followers get ndjson",
-            "wellorder followers pause ndjson",
-            "wellorder followers resume ndjson",
-            "wellorder followers replay ndjson --from beginning",
-            "wellorder audit --json",
-            "wellorder audit --actions",
-            "wellorder backup --to d",
-            "wellorder restore copy.db --replace --audit",
-            "wellorder doctor",
-            "wellorder config show",
-            "wellorder config show --for serve --json",
-            "wellorder serve --listen 127.0.0.1:3000 --as parspec --role api --role relay --ops 9090 --migrate --data d",
-            "wellorder keys create --name shop --scope orders:read --scope orders:write --expires-in 90d --tenant acme",
-            "wellorder keys list --limit 10 --cursor c --url http://h",
-            "wellorder keys rotate 0123456789abcdef --grace 1h",
-            "wellorder keys --tenant acme revoke 0123456789abcdef",
-            "wellorder token --subject me --tenant acme --scope orders:read --lifetime 15m",
-            "wellorder migrate",
-            "wellorder completions bash",
-            "wellorder healthcheck --url http://127.0.0.1:3000",
-        ] {
-            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        }
-    }
-
-    #[test]
-    fn nonsense_is_a_usage_error() {
-        for line in [
-            "wellorder",
-            "wellorder serve-all",
-            "wellorder serve --demo",
-            "wellorder serve --ephemeral",
-            "wellorder keys create --name shop",
-            "wellorder keys create --scope orders:read",
-            "wellorder keys create --name x --scope y --expires-in soon",
-            "wellorder keys revoke",
-            "wellorder token",
-            "wellorder token --scope x --lifetime 1",
-            "wellorder config show --for ever",
-            "wellorder dev --ephemeral --data d",
-            "wellorder orders create",
-            "wellorder orders create --customer c",
-            "wellorder orders create --line tea:two:9.95",
-            "wellorder orders create --line tea:2",
-            "wellorder orders create --line :2:3",
-            "wellorder orders create order.json --total 1",
-            "wellorder orders create --total 1 --attributes [1]",
-            "wellorder orders get",
-            "wellorder orders list --processing lost",
-            "wellorder orders list --limit many",
-            "wellorder orders redrive --reason x",
-            "wellorder orders redrive 1 --all --reason x",
-            "wellorder orders redrive --all",
-            "wellorder followers replay ndjson",
-            "wellorder completions perl",
-            "wellorder restore",
-            "wellorder audit --actions --noted 17",
-        ] {
-            let error = parse(line).err().unwrap_or_else(|| panic!("{line}"));
-            assert_eq!(error.exit_code(), 2, "{line}");
-        }
-    }
-
-    #[test]
-    fn flags_become_settings() {
-        let cli =
-            parse("wellorder dev --data d --as parspec --role api --role worker --listen 1 --ops 2").unwrap();
-        let flags: Vec<_> = cli.flags().into_iter().map(|flag| (flag.path, flag.flag, flag.value)).collect();
-        let expected = [
-            ("data", "--data", "d"),
-            ("as", "--as", "parspec"),
-            ("listen", "--listen", "1"),
-            ("ops", "--ops", "2"),
-            ("role", "--role", "api,worker"),
-        ];
-        assert_eq!(flags, expected.map(|(path, flag, value)| (path, flag, value.to_owned())));
-        assert!(parse("wellorder audit").unwrap().flags().is_empty());
-    }
-
-    #[test]
-    fn a_sku_may_have_colons() {
-        let line: Line = "urn:x:tea:2:9.95".parse().unwrap();
-        assert_eq!(line.as_json(), json!({ "sku": "urn:x:tea", "quantity": 2, "unit_price": "9.95" }));
-    }
-}
+mod tests;

@@ -2,66 +2,142 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
+use futures_util::StreamExt as _;
+use http::Method;
 use serde_json::Value;
 
 use super::{
-    api_call::{ApiCall, with_query},
+    api_call::{ApiCall, Call, Streamed, Unreachable, with_query},
     args::EventsCommand,
     failure::{Exit, Failure},
     json::{list, string, text},
     orders::short_time,
+    retry::Patience,
+    sse,
 };
 use crate::output::{Output, Style, escape};
 
-/// How often the end of the journal is looked at with `--follow`.
-pub(super) const POLL: Duration = Duration::from_secs(1);
+/// How long to wait before a stream that broke off is asked for again, at first.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest page that the feed gives.
 const PAGE: u64 = 1000;
 /// How many events are printed when nobody says how many.
 const UNLESS_SAID: u64 = 100;
 
-/// Prints events a page at a time; with `--json` every page on its own line, cursor included.
+/// Prints events; with `--json` each as the feed gives it, on its own line. At the end it is told where to go on.
 pub(super) async fn tail(
     api: &dyn ApiCall,
     command: &EventsCommand,
-    poll: Duration,
+    pause: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     let EventsCommand::Tail { after, follow, limit } = command;
-    let mut after = after.clone();
-    let mut left = limit.unwrap_or(if *follow { u64::MAX } else { UNLESS_SAID });
+    let after = if *follow {
+        follow_on(api, after.clone(), limit.unwrap_or(u64::MAX), pause, out).await?
+    } else {
+        read(api, after.clone(), limit.unwrap_or(UNLESS_SAID), out).await?
+    };
+    if let Some(after) = after {
+        out.note(&format!("more: --after {}", escape(&after)));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints what there is, a page at a time; gives the cursor behind it.
+async fn read(
+    api: &dyn ApiCall,
+    mut after: Option<String>,
+    mut left: u64,
+    out: &mut Output<'_>,
+) -> Result<Option<String>, Failure> {
     while left > 0 {
         let size = left.min(PAGE).to_string();
         let query = [("after", after.as_deref()), ("limit", Some(size.as_str()))];
-        let (reply, page) = api.get(&with_query("/v1/events", &query)).await?;
+        let (_, page) = api.get(&with_query("/v1/events", &query)).await?;
         let events = list(&page, "events");
-        if out.json && !events.is_empty() {
-            out.json(&reply.body)?;
-        } else {
-            for event in events {
-                print(event, out)?;
-            }
+        for event in events {
+            print(event, out)?;
         }
         left = left.saturating_sub(events.len() as u64);
         let next = string(&page, "next").map(str::to_owned);
         // A page may be empty before the end: the end is where the cursor stands still.
         let at_end = events.is_empty() && (next.is_none() || next == after);
         after = next.or(after);
-        if at_end && !follow {
+        if at_end {
             break;
         }
-        if at_end {
-            tokio::time::sleep(poll).await;
-        }
     }
-    if let (false, Some(after)) = (out.json, after) {
-        out.note(&format!("more: --after {}", escape(&after)));
-    }
-    Ok(Exit::Ok)
+    Ok(after)
 }
 
-fn print(event: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+/// Prints what there is and what comes, from a stream that is taken up again where it broke off.
+async fn follow_on(
+    api: &dyn ApiCall,
+    mut after: Option<String>,
+    mut left: u64,
+    pause: Duration,
+    out: &mut Output<'_>,
+) -> Result<Option<String>, Failure> {
+    let (mut patience, mut known) = (Patience::endless(pause), false);
+    while left > 0 {
+        let mut stream = match open(api, after.as_deref(), known).await {
+            Ok(stream) => stream,
+            // Before the first answer nothing says that there is a server at all.
+            Err(failure) if !known => return Err(failure),
+            Err(failure) => {
+                patience.after(failure, out).await?;
+                continue;
+            }
+        };
+        known = true;
+        let mut reader = sse::Reader::default();
+        let broken = loop {
+            let chunk: Bytes = match stream.chunks.next().await {
+                Some(Ok(chunk)) => chunk,
+                Some(Err(broken)) => break broken,
+                None => {
+                    break Unreachable {
+                        server: "the server".to_owned(),
+                        why: "it ended the stream".to_owned(),
+                    };
+                }
+            };
+            for frame in reader.take(&chunk) {
+                patience.progressed();
+                if let Some(event) = frame.data.as_deref().and_then(|data| serde_json::from_str(data).ok()) {
+                    print(&event, out)?;
+                    left -= 1;
+                }
+                after = frame.id.or(after);
+                if left == 0 {
+                    return Ok(after);
+                }
+            }
+        };
+        patience.after(broken.into(), out).await?;
+    }
+    Ok(after)
+}
+
+/// Asks for the stream behind `after`. `again` is for whoever comes back: then the cursor is the stream's own.
+async fn open(api: &dyn ApiCall, after: Option<&str>, again: bool) -> Result<Streamed, Failure> {
+    let (query, came_back) = if again { (None, after) } else { (after, None) };
+    let accept = Some(("accept", "text/event-stream".to_owned()));
+    let cursor = came_back.map(|cursor| ("last-event-id", cursor.to_owned()));
+    let headers: Vec<_> = accept.into_iter().chain(cursor).collect();
+    let path = with_query("/v1/events", &[("after", query)]);
+    let call = Call { method: Method::GET, path_and_query: &path, body: None, headers: &headers };
+    api.open(call, None).await?.success().await
+}
+
+/// Prints an event in a line.
+pub(super) fn print(event: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    if out.json {
+        out.json(event.to_string().as_bytes())?;
+        return Ok(());
+    }
     let kind = text(event, "type");
     let style = match kind.as_str() {
         "order.processed" | "order.delivered" => Style::Good,
@@ -91,7 +167,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::fake::{Fake, Said, json as reply, said};
+    use crate::cli::{
+        api_call::ApiReply,
+        fake::{Fake, Said, broken, json as reply, problem, said},
+    };
 
     fn page(ids: &[u32], next: &str) -> Value {
         let event = |id: &u32| {
@@ -127,21 +206,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn json_is_a_page_a_line_as_it_came() {
+    async fn json_is_an_event_a_line_as_it_came() {
         let pages = [page(&[1, 2], "a"), page(&[], "a")];
         let fake = Fake::new(pages.clone().map(|page| reply(200, &page)));
         let said = run(&fake, &args(Some("0"), false, None), true).await;
-        assert_eq!(said.out, format!("{}\n", pages[0]));
-        assert_eq!(said.err, "");
+        assert_eq!(said.out, format!("{}\n{}\n", pages[0]["events"][0], pages[0]["events"][1]));
+        assert_eq!(said.err, "more: --after a\n");
+    }
+
+    /// A stream with these events, each with the cursor behind it.
+    fn frames(ids: &[u32]) -> String {
+        let frame = |id: &u32| format!("id: c{id}\nevent: x\ndata: {}\n\n", page(&[*id], "")["events"][0]);
+        format!("retry: 1000\n\n{}", ids.iter().map(frame).collect::<String>())
     }
 
     #[tokio::test]
-    async fn following_waits_at_the_end_and_stops_at_the_limit() {
-        let pages = [page(&[], "a"), page(&[], "a"), page(&[1], "b"), page(&[], "b"), page(&[2], "c")];
-        let fake = Fake::new(pages.map(|page| reply(200, &page)));
-        let said = run(&fake, &args(Some("a"), true, Some(2)), false).await;
-        assert_eq!(said.out.lines().count(), 2);
-        assert_eq!(fake.asked().last().map(String::as_str), Some("GET /v1/events?after=b&limit=1"));
+    async fn following_comes_back_to_where_the_stream_broke_off_and_stops_at_the_limit() {
+        let fake = Fake::new([
+            broken(200, &frames(&[1, 2])),
+            ApiReply { status: 0, ..reply(200, &Value::Null) },
+            problem(503, &json!({})),
+            broken(200, ":\nid: later\n\n"),
+            broken(200, &frames(&[3, 4, 5])),
+        ]);
+        let said = run(&fake, &args(Some("a"), true, Some(4)), true).await;
+        let ids: Vec<&str> = said.out.lines().filter_map(|line| line.split('"').nth(3)).collect();
+        assert_eq!(ids, ["e-1", "e-2", "e-3", "e-4"]);
+        assert_eq!(said.err, "more: --after c4\n");
+        let asked =
+            |place: &str, header: &str| format!("GET /v1/events{place} accept=text/event-stream{header}");
+        let again = asked("", " last-event-id=c2");
+        let last = asked("", " last-event-id=later");
+        assert_eq!(fake.asked(), [asked("?after=a", ""), again.clone(), again.clone(), again, last]);
+    }
+
+    #[tokio::test]
+    async fn following_ends_where_coming_back_is_refused_or_nobody_ever_answered() {
+        let fake = Fake::new([broken(200, &frames(&[1])), problem(410, &json!({ "title": "gone" }))]);
+        assert_eq!(run(&fake, &args(None, true, None), false).await.exit, Exit::Refused);
+        let fake = Fake::new([ApiReply { status: 0, ..reply(200, &Value::Null) }]);
+        assert_eq!(run(&fake, &args(None, true, None), false).await.exit, Exit::Unreachable);
     }
 
     #[tokio::test]

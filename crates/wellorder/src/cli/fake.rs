@@ -8,7 +8,9 @@ use axum::body::Bytes;
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::api_call::{ApiCall, ApiReply, Call, Unreachable};
+use futures_util::{StreamExt as _, stream};
+
+use super::api_call::{ApiCall, ApiReply, Call, Lines, Streamed, Unreachable};
 use crate::{
     cli::failure::{Exit, Failure},
     output::Output,
@@ -27,6 +29,15 @@ pub(super) fn json(status: u16, body: &Value) -> ApiReply {
 pub(super) fn problem(status: u16, body: &Value) -> ApiReply {
     reply(status, "application/problem+json", &body.to_string())
 }
+
+/// An answer that breaks off behind `body`.
+pub(super) fn broken(status: u16, body: &str) -> ApiReply {
+    let mut reply = reply(status, "text/plain", body);
+    reply.headers.insert(BROKEN, "true".parse().unwrap());
+    reply
+}
+
+const BROKEN: &str = "broken";
 
 /// Answers in the order given; more questions than answers fail the test.
 pub(super) struct Fake {
@@ -71,6 +82,26 @@ impl ApiCall for Fake {
         let reply = reply.unwrap_or_else(|| panic!("nothing to answer to {asked}"));
         self.asked.lock().unwrap().push(asked);
         Ok(reply)
+    }
+
+    /// Takes the whole body in before it answers; an answer with status 0 is none.
+    async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable> {
+        let mut whole = Vec::new();
+        if let Some(mut body) = body {
+            while let Some(bytes) = body.recv().await {
+                whole.extend_from_slice(&bytes);
+            }
+        }
+        let body = (!whole.is_empty()).then(|| Bytes::from(whole));
+        let ApiReply { status, headers, body } = self.send(Call { body, ..call }).await?;
+        let unreachable = || Unreachable { server: "fake".to_owned(), why: "gone".to_owned() };
+        if status == 0 {
+            return Err(unreachable());
+        }
+        let end = headers.contains_key(BROKEN).then(|| Err(unreachable()));
+        // In pieces that are no lines.
+        let pieces: Vec<_> = body.chunks(7).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Ok(Streamed { status, headers, chunks: stream::iter(pieces.into_iter().chain(end)).boxed() })
     }
 
     fn is_server(&self) -> bool {

@@ -12,26 +12,31 @@ use super::{
 };
 use crate::output::{Cell, Output, Style, escape};
 
-/// One order, by id or by reference. What looks like an id and is none may still be somebody's reference.
+/// Shows one order.
 pub(super) async fn get(api: &dyn ApiCall, args: &GetArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let by_id = if args.source.is_none() && Uuid::try_parse(&args.order).is_ok() {
-        Some(api.call(Method::GET, &address(&args.order), None, &[]).await?)
-    } else {
-        None
-    };
-    let (reply, order) = match by_id {
-        Some(reply) if reply.status != 404 => reply.success()?,
-        missed => match find(api, args).await? {
-            Some(id) => api.get(&address(&id)).await?,
-            None => return Err(not_found(missed, args)),
-        },
-    };
+    let (reply, order) = fetch(api, args).await?;
     if out.json {
         out.json(&reply.body)?;
     } else {
         show(&order, out)?;
     }
     Ok(Exit::Ok)
+}
+
+/// One order, by id or by reference. What looks like an id and is none may still be somebody's reference.
+pub(super) async fn fetch(api: &dyn ApiCall, args: &GetArgs) -> Result<(ApiReply, Value), Failure> {
+    let by_id = if args.source.is_none() && Uuid::try_parse(&args.order).is_ok() {
+        Some(api.call(Method::GET, &address(&args.order), None, &[]).await?)
+    } else {
+        None
+    };
+    match by_id {
+        Some(reply) if reply.status != 404 => reply.success(),
+        missed => match find(api, args).await? {
+            Some(id) => api.get(&address(&id)).await,
+            None => Err(not_found(missed, args)),
+        },
+    }
 }
 
 fn address(order_id: &str) -> String {
@@ -63,17 +68,15 @@ pub(super) fn not_found(by_id: Option<ApiReply>, args: &GetArgs) -> Failure {
 
 /// A page of orders.
 pub(super) async fn list(api: &dyn ApiCall, args: &ListArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let processing = args.processing.map(|processing| match processing {
-        Processing::Queued => "queued",
-        Processing::Running => "running",
-        Processing::Done => "done",
-        Processing::Parked => "parked",
-    });
     let limit = args.limit.map(|limit| limit.to_string());
     let query = [
-        ("processing", processing),
+        ("processing", args.processing.map(Processing::word)),
         ("source", args.source.as_deref()),
         ("reference", args.reference.as_deref()),
+        ("q", args.search.as_deref()),
+        ("customer", args.customer.as_deref()),
+        ("accepted_from", args.accepted_from.as_deref()),
+        ("accepted_to", args.accepted_to.as_deref()),
         ("limit", limit.as_deref()),
         ("after", args.cursor.as_deref()),
     ];
@@ -112,7 +115,7 @@ fn row(order: &Value) -> Vec<Cell> {
     ]
 }
 
-fn money(order: &Value, field: &str) -> String {
+pub(super) fn money(order: &Value, field: &str) -> String {
     format!("{} {}", text(order, field), text(order, "currency")).trim().to_owned()
 }
 
@@ -295,6 +298,8 @@ mod tests {
             reference: Some("A&B".to_owned()),
             limit: Some(2),
             cursor: Some("c 0".to_owned()),
+            customer: Some("c".to_owned()),
+            ..ListArgs::default()
         };
         let said = said(false, async |out| list(fake.api(), &args, out).await).await;
         insta::assert_snapshot!(said.out, @r"
@@ -303,7 +308,7 @@ mod tests {
         01920000-0000-7000-8000-000000000001  api                      c-42      19.90 EUR  done, shipped  3      2026-11-20T10:00:00Z
         ");
         assert_eq!(said.err, "more: --cursor c/1\n");
-        let query = "processing=parked&source=api&reference=A%26B&limit=2&after=c%200";
+        let query = "processing=parked&source=api&reference=A%26B&customer=c&limit=2&after=c%200";
         assert_eq!(fake.asked(), [format!("GET /v1/orders?{query}")]);
     }
 

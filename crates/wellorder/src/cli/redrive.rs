@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
+    act::confirmed,
     api_call::{ApiCall, ApiReply, encode},
     args::{GetArgs, RedriveArgs},
     failure::{Exit, Failure},
@@ -24,17 +25,28 @@ pub(super) async fn redrive(
     poll: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let filter =
-        if args.all { json!({ "all": true }) } else { json!({ "order_ids": ids(api, &args.ids).await? }) };
-    let body = json!({ "filter": filter, "reason": args.reason, "dry_run": args.dry_run });
-    let (mut reply, mut job) = api.post("/v1/redrives", Some(&body)).await?;
-    if args.dry_run {
-        return dry_run(&reply, &job, out);
+    let filter = filter(api, args).await?;
+    let mut matched = None;
+    // Whoever names orders knows how many there are.
+    if args.dry_run || args.ids.is_empty() {
+        let (reply, count) = ask(api, &json!({ "filter": filter, "dry_run": true })).await?;
+        if args.dry_run {
+            return dry_run(&reply, &count, out);
+        }
+        let many = text(&count, "matched");
+        if !sure(args, &many, out)? {
+            return Ok(if many == "0" { Exit::Ok } else { Exit::Refused });
+        }
+        matched = many.parse().ok();
     }
+    let body = json!({ "filter": filter, "reason": args.reason, "dry_run": false });
+    let (mut reply, mut job) = ask(api, &body).await?;
     let address = format!("/v1/redrives/{}", encode(&text(&job, "redrive_id")));
     if !args.no_wait {
         while goes_on(&job) {
-            out.progress(&format!("{} redriven", escape(&text(&job, "redriven"))));
+            let done =
+                ["redriven", "refused"].map(|count| job.get(count).and_then(Value::as_u64).unwrap_or(0));
+            out.bar(done.iter().sum(), matched, &format!("{} redriven", done[0]));
             tokio::time::sleep(poll).await;
             (reply, job) = api.get(&address).await?;
         }
@@ -56,6 +68,47 @@ pub(super) async fn redrive(
         }
     }
     Ok(exit)
+}
+
+async fn ask(api: &dyn ApiCall, body: &Value) -> Result<(ApiReply, Value), Failure> {
+    api.post("/v1/redrives", Some(body)).await
+}
+
+/// Which orders.
+async fn filter(api: &dyn ApiCall, args: &RedriveArgs) -> Result<Value, Failure> {
+    if !args.ids.is_empty() {
+        return Ok(json!({ "order_ids": ids(api, &args.ids).await? }));
+    }
+    let mut filter = Map::new();
+    if args.all {
+        filter.insert("all".to_owned(), true.into());
+    }
+    for (name, value) in [("source", &args.source), ("error_contains", &args.error_contains)] {
+        filter.extend(value.clone().map(|value| (name.to_owned(), value.into())));
+    }
+    Ok(filter.into())
+}
+
+/// Tells how many orders match; whether it goes on.
+///
+/// # Errors
+/// Nobody is there to be asked, and `--yes` was not said.
+fn sure(args: &RedriveArgs, many: &str, out: &mut Output<'_>) -> Result<bool, Failure> {
+    if many == "0" {
+        if out.json {
+            out.json(br#"{"matched":0}"#)?;
+        } else {
+            out.line("no parked order matches: nothing to do")?;
+        }
+        return Ok(false);
+    }
+    if args.yes {
+        if !out.json {
+            out.note(&format!("{} parked orders match", escape(many)));
+        }
+        return Ok(true);
+    }
+    confirmed(&format!("redrive {many} parked orders?"), out)
 }
 
 /// The ids of orders that were named by id or by reference.
@@ -125,7 +178,12 @@ mod tests {
 
     fn args(ids: &[&str]) -> RedriveArgs {
         let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-        RedriveArgs { all: ids.is_empty(), ids, reason: "fixed".to_owned(), ..RedriveArgs::default() }
+        let reason = Some("fixed".to_owned());
+        RedriveArgs { all: ids.is_empty(), ids, reason, yes: true, ..RedriveArgs::default() }
+    }
+
+    fn counted(matched: u32) -> ApiReply {
+        reply(200, &json!({ "dry_run": true, "matched": matched }))
     }
 
     async fn run(fake: &Fake, args: &RedriveArgs, json: bool) -> Said {
@@ -151,13 +209,15 @@ mod tests {
     #[tokio::test]
     async fn what_was_refused_shows_in_the_exit_code() {
         let pages = [items(["redriven", "not_parked"], Some("c")), items(["unknown", "redriven"], None)];
-        let replies = [reply(202, &job("finished", 2, 2)), reply(200, &pages[0]), reply(200, &pages[1])];
+        let replies =
+            [counted(4), reply(202, &job("finished", 2, 2)), reply(200, &pages[0]), reply(200, &pages[1])];
         let fake = Fake::new(replies);
         let said = run(&fake, &args(&[]), false).await;
         assert_eq!(said.out, "2 redriven, 2 refused\n  0193  not_parked\n  0192  unknown\n");
         assert_eq!(said.exit, Exit::Refused);
-        assert_eq!(fake.asked()[2], "GET /v1/redrives/r%201/items?limit=200&after=c");
-        assert!(fake.asked()[0].contains(r#"{"filter":{"all":true}"#));
+        assert_eq!(fake.asked()[3], "GET /v1/redrives/r%201/items?limit=200&after=c");
+        assert_eq!(fake.asked()[0], r#"POST /v1/redrives {"filter":{"all":true},"dry_run":true}"#);
+        assert_eq!(said.err, "4 parked orders match\n");
     }
 
     #[tokio::test]
@@ -167,10 +227,39 @@ mod tests {
         assert_eq!(result.out, "10000+ parked orders would be redriven\n");
         let unwatched = RedriveArgs { no_wait: true, ..args(&[]) };
         let running = job("running", 1, 0);
-        let result = run(&Fake::new([reply(202, &running)]), &unwatched, false).await;
+        let result = run(&Fake::new([counted(2), reply(202, &running)]), &unwatched, false).await;
         assert_eq!(result.out, "redrive r 1 goes on\n");
-        let result = run(&Fake::new([reply(202, &running)]), &unwatched, true).await;
+        let result = run(&Fake::new([counted(2), reply(202, &running)]), &unwatched, true).await;
         assert_eq!(result.out, format!("{running}\n"));
+    }
+
+    #[tokio::test]
+    async fn many_are_counted_and_asked_for_before_anything_is_done() {
+        let careful = RedriveArgs {
+            all: false,
+            source: Some("shop".to_owned()),
+            error_contains: Some("stock".to_owned()),
+            yes: false,
+            ..args(&[])
+        };
+        let nobody = Fake::new([counted(1000)]);
+        assert_eq!(run(&nobody, &careful, false).await.exit, Exit::Usage);
+        let filter = r#""filter":{"source":"shop","error_contains":"stock"}"#;
+        assert_eq!(nobody.asked(), [format!("POST /v1/redrives {{{filter},\"dry_run\":true}}")]);
+        for (answer, exit, asked) in [("y\n", Exit::Ok, 2), ("\n", Exit::Refused, 1)] {
+            let fake =
+                Fake::new([counted(1000), reply(202, &job("finished", 1000, 0))].into_iter().take(asked));
+            let said = said(false, async |out| {
+                out.answered_by(answer.as_bytes());
+                redrive(fake.api(), &careful, Duration::ZERO, out).await
+            })
+            .await;
+            assert_eq!((said.exit, fake.asked().len()), (exit, asked));
+            assert!(said.err.starts_with("redrive 1000 parked orders? [y/N] "), "{}", said.err);
+        }
+        let none = Fake::new([counted(0)]);
+        let said = run(&none, &careful, false).await;
+        assert_eq!((said.out.as_str(), said.exit), ("no parked order matches: nothing to do\n", Exit::Ok));
     }
 
     #[tokio::test]

@@ -225,7 +225,11 @@ impl<'a> Layers<'a> {
     /// Whatever looks like ours and is none: a setting that silently does nothing is the worst kind.
     fn find_unknown(&self, problems: &mut Problems) {
         const OURS: &str = "WELLORDER_";
-        let variables: BTreeSet<String> = every_setting().map(Setting::variable).collect();
+        let names = |setting: &Setting| {
+            let others = setting.aliases.iter().filter(|name| name.starts_with(OURS));
+            others.map(|&name| name.to_owned()).chain([setting.variable()]).collect::<Vec<_>>()
+        };
+        let variables: BTreeSet<String> = every_setting().flat_map(names).collect();
         let is_unknown =
             |name: &str| name.starts_with(OURS) && !variables.contains(name) && !NOT_SETTINGS.contains(&name);
         // What all of them begin with would make any two look alike.

@@ -263,6 +263,7 @@ static SETTINGS: &[Setting] = &[
         Secret { set: |s, v| s.client_key = v },
         "API key or token that client commands send",
     )
+    .or(&["WELLORDER_KEY"])
     .secret(),
     Setting::new(
         "log.level",

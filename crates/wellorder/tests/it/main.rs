@@ -16,6 +16,7 @@ mod bulk;
 mod changes;
 mod cli;
 mod cli_orders;
+mod cli_work;
 mod config;
 mod disk;
 mod docs;

@@ -97,7 +97,7 @@ async fn a_refusal_parks_at_once_and_a_redrive_comes_under_the_same_key() {
     let parked = server.until_order(&order, "parked").await;
     assert_eq!(parked["last_error"], "400 Bad Request: no such product");
     assert_eq!(receiver.calls().len(), 1, "it is not tried again");
-    let redriven = server.home().run(&["orders", "redrive", "--all", "--reason", "mended"]);
+    let redriven = server.home().run(&["orders", "redrive", "--all", "--reason", "mended", "--yes"]);
     assert_eq!(redriven.code(), 0, "{redriven:?}");
     let done = server.until_order(&order, "done").await;
     assert_eq!(json!([done["attempt"], done["last_error"]]), json!([1, null]));

@@ -73,7 +73,7 @@ async fn the_command_line_redrives_on_a_running_server() {
     assert_eq!((dry.code(), dry.stdout.as_str()), (0, "2 parked orders would be redriven\n"));
     let one = home.run(&["orders", "redrive", orders[0]["order_id"].as_str().unwrap(), "--reason", "x"]);
     assert_eq!((one.code(), one.stdout.as_str()), (0, "1 redriven\n"), "{one:?}");
-    let all = home.run(&["orders", "redrive", "--all", "--reason", "stock is back", "--json"]);
+    let all = home.run(&["orders", "redrive", "--all", "--reason", "stock is back", "--yes", "--json"]);
     assert_eq!(all.code(), 0, "{all:?}");
     assert_eq!(json!([all.json()["redriven"], all.json()["refused"]]), json!([1, 0]));
     for order in &orders {
@@ -90,7 +90,7 @@ async fn a_redrive_without_a_server_is_carried_out_and_worked_on_at_the_next_sta
     let (server, orders) = with_parked(&["a"]).await;
     let home = server.home();
     server.terminate().await;
-    let redriven = home.run(&["orders", "redrive", "--all", "--reason", "x"]);
+    let redriven = home.run(&["orders", "redrive", "--all", "--reason", "x", "--yes"]);
     assert_eq!((redriven.code(), redriven.stdout.as_str()), (0, "1 redriven\n"), "{redriven:?}");
     let server = home.server().start().await;
     server.until_order(&orders[0], "done").await;

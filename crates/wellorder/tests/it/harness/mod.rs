@@ -6,10 +6,12 @@
 pub(crate) mod collector;
 mod lines;
 pub(crate) mod promql;
+mod proxy;
 mod receiver;
 mod server;
 
 pub(crate) use lines::Lines;
+pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Answer, Call, Receiver};
 pub(crate) use server::{Builder, Server, post_in_peril};
 
