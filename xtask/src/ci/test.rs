@@ -38,6 +38,8 @@ const NEEDED: &[(&[&str], &str)] = &[
     (&["cargo"], "install Rust: https://rustup.rs"),
     (&["cc", "gcc", "clang"], "a C compiler is missing (SQLite is compiled): apt-get install gcc libc6-dev"),
     (&["git"], "apt-get install git"),
+    (&["bash"], "apt-get install bash"),
+    (&["curl"], "the commands of the guides are run: apt-get install curl"),
 ];
 
 /// Runs all tests.

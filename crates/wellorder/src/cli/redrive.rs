@@ -104,11 +104,15 @@ fn sure(args: &RedriveArgs, many: &str, out: &mut Output<'_>) -> Result<bool, Fa
     }
     if args.yes {
         if !out.json {
-            out.note(&format!("{} parked orders match", escape(many)));
+            out.note(&format!("{} {}", parked(many), if many == "1" { "matches" } else { "match" }));
         }
         return Ok(true);
     }
-    confirmed(&format!("redrive {many} parked orders?"), out)
+    confirmed(&format!("redrive {}?", parked(many)), out)
+}
+
+fn parked(many: &str) -> String {
+    format!("{} parked {}", escape(many), if many == "1" { "order" } else { "orders" })
 }
 
 /// The ids of orders that were named by id or by reference.
@@ -133,7 +137,7 @@ fn dry_run(reply: &ApiReply, count: &Value, out: &mut Output<'_>) -> Result<Exit
     if out.json {
         out.json(&reply.body)?;
     } else {
-        out.line(&format!("{} parked orders would be redriven", escape(&text(count, "matched"))))?;
+        out.line(&format!("{} would be redriven", parked(&text(count, "matched"))))?;
     }
     Ok(Exit::Ok)
 }

@@ -36,6 +36,7 @@ mod matrix;
 mod metrics;
 mod oscarps;
 mod parspec;
+mod printed;
 mod processor;
 mod pull;
 mod redrives;

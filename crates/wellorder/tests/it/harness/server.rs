@@ -18,6 +18,7 @@ pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     json: bool,
     keeps: bool,
+    folder: &'static str,
 }
 
 impl Builder {
@@ -31,6 +32,7 @@ impl Builder {
             variables: Vec::new(),
             json: true,
             keeps: true,
+            folder: "",
         }
         .env("WORKER_PROCESSING_DELAY_MS", "0")
         .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "10")
@@ -77,6 +79,12 @@ impl Builder {
         self
     }
 
+    /// With this folder of its home as the working directory.
+    pub(crate) fn inside(mut self, folder: &'static str) -> Self {
+        self.folder = folder;
+        self
+    }
+
     /// Without `--data`.
     pub(crate) fn without_data(mut self) -> Self {
         self.keeps = false;
@@ -103,6 +111,7 @@ impl Builder {
         }
         args.extend(self.args.iter().map(String::as_str));
         let mut command = self.home.command(&args);
+        command.current_dir(self.home.path().join(self.folder));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
