@@ -193,6 +193,32 @@ mod tests {
         assert!(error.why.starts_with("the exchange broke off"), "{}", error.why);
     }
 
+    #[tokio::test]
+    async fn a_body_goes_out_while_it_comes_and_an_answer_is_read_while_it_comes() {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nonly".to_owned();
+        let server = Server::answering(answer).await;
+        let client = ApiClient::new(&server.url(""), Timeouts::default()).unwrap();
+        let (lines, body) = mpsc::channel(1);
+        // With a length the server knows when it has everything.
+        let headers = [("content-type", "application/x-ndjson"), ("content-length", "6")];
+        let headers = headers.map(|(name, value)| (name, value.to_owned()));
+        let opening = client.open(Method::POST, "/v1/orders/bulk", Some(body), &headers);
+        let sending = async {
+            for line in ["{}\n", "[]\n"] {
+                lines.send(Bytes::from_static(line.as_bytes())).await.unwrap();
+            }
+            drop(lines);
+        };
+        let (opened, ()) = tokio::join!(opening, sending);
+        let mut stream = opened.unwrap();
+        assert_eq!((stream.status, stream.chunk().await.unwrap().as_deref()), (200, Some(&b"only"[..])));
+        let broken = stream.chunk().await.unwrap_err();
+        assert!(broken.why.starts_with("the exchange broke off"), "{}", broken.why);
+        let request = server.request().await;
+        assert!(request.contains("content-type: application/x-ndjson\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n{}\n[]\n"), "{request}");
+    }
+
     #[test]
     fn a_path_must_be_absolute() {
         let client = ApiClient::new("http://127.0.0.1:1", Timeouts::default()).unwrap();
