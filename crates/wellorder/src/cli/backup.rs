@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn args(url: Option<&str>, to: Option<PathBuf>) -> BackupArgs {
-        BackupArgs { server: ServerArgs { url: url.map(str::to_owned) }, to }
+        BackupArgs { server: ServerArgs { url: url.map(str::to_owned), key: None }, to }
     }
 
     #[tokio::test]
