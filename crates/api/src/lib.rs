@@ -133,6 +133,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
     sse::describe();
     let api = Api::new(app, options.pepper, metrics, options.lease, options.streams, options.backups);
+    let tls = guard.https_only;
     let routes = v1_routes(options.gate);
     let document = openapi::document(routes.declared());
     let v1 = edge::mount(
@@ -149,10 +150,10 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let beside = if options.root_taken {
         // No contract takes this path.
         let openapi = edge::description(document, "/openapi.json");
-        edge::mount_routes(beside.merge(openapi).merge(described::routes()), mount, guard)
+        edge::mount_routes(beside.merge(openapi).merge(described::routes(tls)), mount, guard)
     } else {
         let docs = edge::docs("/docs", document, "/openapi.json");
-        edge::mount(beside.merge(docs).merge(described::routes()).merge(index::routes()), mount, guard)
+        edge::mount(beside.merge(docs).merge(described::routes(tls)).merge(index::routes()), mount, guard)
     };
     Router::new().nest("/v1", v1).merge(beside)
 }

@@ -204,7 +204,9 @@ async fn the_asyncapi_document_holds_together_and_names_the_server_that_was_aske
     let (rig, events) = everything().await;
     let document = asyncapi(&rig, "orders.example:8443").await;
     assert_eq!(document["asyncapi"], "3.0.0");
-    assert_eq!(document["servers"]["here"]["host"], "orders.example:8443");
+    let here = &document["servers"]["here"];
+    assert_eq!((&here["host"], &here["protocol"]), (&json!("orders.example:8443"), &json!("http")));
+    assert_eq!(api::described::asyncapi("x", true)["servers"]["here"]["protocol"], "https");
     assert_eq!(asyncapi(&rig, "a\"b").await["servers"]["here"]["host"], "localhost");
     for reference in references(&document) {
         let place = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} leads away"));
@@ -248,5 +250,5 @@ async fn the_documents_link_to_each_other() {
         assert_eq!(rig.get(link).await.status, 200);
     }
     assert_eq!(api::described::openapi(), openapi, "what is printed without a server is what is served");
-    assert_eq!(api::described::asyncapi("localhost"), rig.get("/asyncapi.json").await.json());
+    assert_eq!(api::described::asyncapi("localhost", false), rig.get("/asyncapi.json").await.json());
 }

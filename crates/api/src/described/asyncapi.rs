@@ -23,8 +23,10 @@ const FEED: &str = "Events of all orders. As JSON it is read page by page: `next
 const NDJSON: &str = "The file that the follower `ndjson` appends to: an event a line, in the form of the feed. A \
      replay appends the same events again. `ndjson.path` names another file, or standard output.";
 
-/// The document for a server that is reached at `host`, such as `127.0.0.1:3000`; what its routes need is `declared`.
-pub(crate) fn document(host: &str, declared: &[Declared]) -> Value {
+/// The document for a server that is reached at `host`, such as `127.0.0.1:3000`, by TLS or without; what its routes need
+/// is `declared`.
+pub(crate) fn document(host: &str, tls: bool, declared: &[Declared]) -> Value {
+    let protocol = if tls { "https" } else { "http" };
     let needs = |path: &str| {
         let route = declared.iter().find(|route| route.method == Method::GET && route.path == path);
         match route.map(|route| route.need) {
@@ -43,7 +45,7 @@ pub(crate) fn document(host: &str, declared: &[Declared]) -> Value {
         "defaultContentType": "application/json",
         "servers": {
             "here": {
-                "host": host, "protocol": "http", "description": "This server",
+                "host": host, "protocol": protocol, "description": "This server",
                 "security": [{ "$ref": "#/components/securitySchemes/bearer" }],
             },
             "folder": {

@@ -25,10 +25,10 @@ pub fn openapi() -> Value {
     serde_json::to_value(document).unwrap_or_default()
 }
 
-/// The AsyncAPI document, for a server that is reached at `host`, such as `127.0.0.1:3000`.
+/// The AsyncAPI document, for a server that is reached at `host`, such as `127.0.0.1:3000`, by TLS or without.
 #[must_use]
-pub fn asyncapi(host: &str) -> Value {
-    asyncapi::document(host, &crate::declared())
+pub fn asyncapi(host: &str, tls: bool) -> Value {
+    asyncapi::document(host, tls, &crate::declared())
 }
 
 /// The JSON Schema of a type of event, such as `order.accepted`, or of all of them, `envelope`.
@@ -44,7 +44,7 @@ pub fn event_schema_names() -> Vec<String> {
 }
 
 /// `/asyncapi.json`, `/schemas/events` and what it lists. They are for anybody, like the OpenAPI document.
-pub(crate) fn routes() -> Router {
+pub(crate) fn routes(tls: bool) -> Router {
     let schemas: Arc<Vec<(String, String)>> = Arc::new(
         event_schemas::names()
             .into_iter()
@@ -52,7 +52,10 @@ pub(crate) fn routes() -> Router {
             .collect(),
     );
     Router::new()
-        .route("/asyncapi.json", get(async |headers: HeaderMap| json(asyncapi(&host(&headers)).to_string())))
+        .route(
+            "/asyncapi.json",
+            get(async move |headers: HeaderMap| json(asyncapi(&host(&headers), tls).to_string())),
+        )
         .route("/schemas/events", get(async || json(list().to_string())))
         .route(
             "/schemas/events/{file}",

@@ -275,7 +275,7 @@ fn changes_of_channels_and_events_are_told() {
         ),
         (|d| set(d, "/channels", "kafka", json!({})), false, "channel kafka: is new"),
     ];
-    check(&api::described::asyncapi("localhost"), documents::asyncapi, &plants);
+    check(&api::described::asyncapi("localhost", false), documents::asyncapi, &plants);
     let plants: [Plant; 6] = [
         (|d| remove(d, "/properties", "position"), true, "event/position: is gone"),
         (|d| remove(d, "/$defs/OrderAccepted/properties", "currency"), true, "/data/currency: is gone"),

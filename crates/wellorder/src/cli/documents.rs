@@ -21,7 +21,7 @@ const HOST: &str = "127.0.0.1:3000";
 /// There is no such type of event; the reader is gone.
 pub(crate) fn openapi(args: &OpenapiArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let document: Value = match &args.schema {
-        _ if args.asyncapi => api::described::asyncapi(HOST),
+        _ if args.asyncapi => api::described::asyncapi(HOST, false),
         None => api::described::openapi(),
         Some(name) => api::described::event_schema(name).ok_or_else(|| {
             let names = api::described::event_schema_names().join(", ");
