@@ -33,8 +33,13 @@ pub(crate) struct Wellorder {
 impl Launch {
     /// `wellorder dev` on this folder and address, with `extra` settings on top.
     pub(crate) fn start(&self, extra: &[(&str, &str)]) -> Result<Wellorder> {
+        self.start_as("dev", extra)
+    }
+
+    /// The same by the subcommand `mode`: `dev` or `serve`.
+    pub(crate) fn start_as(&self, mode: &str, extra: &[(&str, &str)]) -> Result<Wellorder> {
         let mut command = self.command();
-        command.arg("dev").arg("--data").arg(&self.data).arg("--listen").arg(self.address.to_string());
+        command.arg(mode).arg("--data").arg(&self.data).arg("--listen").arg(self.address.to_string());
         command.args(&self.args).envs(extra.iter().copied());
         let log = self.open_log()?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -120,7 +120,7 @@ pub(crate) async fn get(
     tag = "keys",
     operation_id = "rotate_key",
     params(("key_id" = String, Path, description = "The key's id")),
-    request_body = Option<crate::schema::keys::Rotation>,
+    request_body(content = crate::schema::keys::Rotation, description = "May be left out"),
     responses((status = 200, description = "The key; `key` is shown this once", body = crate::schema::keys::Key))
 )]
 pub(crate) async fn rotate(

@@ -135,7 +135,11 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let api = Api::new(app, options.pepper, metrics, options.lease, options.streams, options.backups);
     let tls = guard.https_only;
     let routes = v1_routes(options.gate);
-    let document = openapi::document(routes.declared());
+    let mut document = openapi::document(routes.declared());
+    if api.metrics.is_none() {
+        // A path of another listener, or of a contract.
+        document.paths.paths.remove("/metrics");
+    }
     let v1 = edge::mount(
         routes.into_router().with_state(Arc::clone(&api)),
         Mount { name: "v1", style },

@@ -60,7 +60,7 @@ const STRICT: [&str; 15] = [
 ];
 
 /// Operations whose body may be left out.
-const BODY_OPTIONAL: [&str; 2] = ["ship_order", "deliver_order"];
+const BODY_OPTIONAL: [&str; 3] = ["ship_order", "deliver_order", "rotate_key"];
 
 /// The name of the way to log in.
 const BEARER: &str = "bearer";

@@ -249,6 +249,9 @@ async fn the_documents_link_to_each_other() {
         assert!(about.contains(&format!("]({link})")), "{about}");
         assert_eq!(rig.get(link).await.status, 200);
     }
-    assert_eq!(api::described::openapi(), openapi, "what is printed without a server is what is served");
+    let mut whole = api::described::openapi();
+    assert_ne!(whole, openapi, "what this server does not serve is left out");
+    whole["paths"].as_object_mut().unwrap().remove("/metrics");
+    assert_eq!(whole, openapi, "what is printed without a server is what is served");
     assert_eq!(api::described::asyncapi("localhost", false), rig.get("/asyncapi.json").await.json());
 }

@@ -7,6 +7,8 @@ mod report;
 mod venv;
 
 use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -57,10 +59,14 @@ const DOCUMENTS: &[Document] = &[
     Document { name: "parspec", path: "/parspec/docs/json" },
 ];
 
-/// All that apply: there is no login to ignore, and nothing that is deleted.
+/// All that apply: nothing is deleted.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
     response_headers_conformance,negative_data_rejection,positive_data_acceptance,missing_required_header,\
-    unsupported_method,allow_header_conformance,ensure_resource_availability";
+    unsupported_method,allow_header_conformance,ensure_resource_availability,ignored_auth";
+
+/// What a token needs to open every route.
+const SCOPES: &str = "orders:read,orders:write,orders:cancel,events:read,work:claim,work:redrive,followers:write,\
+    keys:admin,audit:read,backups:write";
 
 /// Half of all orders fail at once and are parked, so that every answer has something to show.
 const SETTINGS: &[(&str, &str)] = &[
@@ -68,6 +74,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("WELLORDER_SIMULATE_FAIL_RATE", "0.5"),
     ("WELLORDER_WORKER_MAX_ATTEMPTS", "1"),
     ("WELLORDER_LOG_LEVEL", "warn"),
+    ("WELLORDER_PROCESSOR", "simulate"),
+    // A client as busy as this one would be slowed down.
+    ("WELLORDER_RATE_KEY_PER_SECOND", "0"),
+    ("WELLORDER_RATE_TENANT_PER_SECOND", "0"),
+    ("WELLORDER_RATE_ADDRESS_PER_SECOND", "0"),
+    ("WELLORDER_RATE_FAILED_LOGINS_PER_MINUTE", "0"),
 ];
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -85,8 +97,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let seed = args.seed.unwrap_or(u64::from(now.subsec_nanos()));
     let folder = std::env::temp_dir().join(format!("wellorder-schemathesis-{}-{seed}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let launch = launch(binary, &folder)?;
-    let mut server = launch.start(&[])?;
+    let (launch, ops) = launch(binary, &folder)?;
+    let token = token(&launch)?;
+    let mut server = launch.start_as("serve", &[])?;
     if !server.ready_within(START_LIMIT) {
         bail!("the server does not start:\n{}", log_tail(&launch.log, 20));
     }
@@ -96,14 +109,17 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     while run.cases < args.cases && run.failures.is_empty() {
         let before = run.cases;
         for document in DOCUMENTS {
-            run.add(document.name, ask(&program, &folder, &launch, document, seed + rounds, args.cases)?);
+            run.add(
+                document.name,
+                ask(&program, &folder, &launch, &token, document, (seed + rounds, args.cases))?,
+            );
         }
         rounds += 1;
         if run.cases == before {
             bail!("not one request was sent");
         }
     }
-    let counted = answered(&launch);
+    let counted = answered(ops);
     let mut faults = afterwards(&launch, &mut server);
     match counted {
         Ok(counted) if counted >= run.cases => {}
@@ -128,15 +144,31 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(green)
 }
 
-fn launch(binary: PathBuf, folder: &Path) -> Result<Launch> {
-    Ok(Launch {
-        binary,
-        data: folder.join("data"),
-        address: free_address()?,
-        args: Vec::new(),
-        env: SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        log: folder.join("server.log"),
-    })
+/// A server with logins, and where it tells how it is.
+fn launch(binary: PathBuf, folder: &Path) -> Result<(Launch, SocketAddr)> {
+    let ops = free_address()?;
+    let mut env: Vec<(String, String)> =
+        SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    env.push(("WELLORDER_OPS".to_owned(), ops.to_string()));
+    let mut secret = [0; 32];
+    fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
+    let secret = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    env.push(("JWT_SECRET".to_owned(), secret));
+    let (data, log) = (folder.join("data"), folder.join("server.log"));
+    Ok((Launch { binary, data, address: free_address()?, args: Vec::new(), env, log }, ops))
+}
+
+/// A token that opens everything.
+fn token(launch: &Launch) -> Result<String> {
+    let mut command = launch.command();
+    command.arg("token").arg("--data").arg(&launch.data).args(["--lifetime", "12h"]);
+    for scope in SCOPES.split(',') {
+        command.args(["--scope", scope]);
+    }
+    match capture(&mut command)? {
+        (Some(0), token) => Ok(token.trim().to_owned()),
+        (code, out) => bail!("no token (exit code {code:?}): {out}"),
+    }
 }
 
 /// One run of schemathesis over one document.
@@ -144,9 +176,9 @@ fn ask(
     program: &Path,
     folder: &Path,
     launch: &Launch,
+    token: &str,
     document: &Document,
-    seed: u64,
-    cases: usize,
+    (seed, cases): (u64, usize),
 ) -> Result<Run> {
     let began = Instant::now();
     let name = document.name;
@@ -160,7 +192,7 @@ fn ask(
     command.args(["--checks", CHECKS, "--continue-on-failure", "--generation-database", "none"]);
     command.args(["--workers", "1", "--request-timeout", "30", "--output-sanitize", "false"]);
     command.args(["--max-examples", &examples(cases).to_string(), "--seed", &seed.to_string()]);
-    command.args(["--report", "json,ndjson"]);
+    command.args(["--report", "json,ndjson", "--header", &format!("Authorization: Bearer {token}")]);
     command.arg("--report-json-path").arg(&summary).arg("--report-ndjson-path").arg(&events);
     command.env("SCHEMATHESIS_HOOKS", workspace::root().join("xtask/schemathesis/hooks.py"));
     // It keeps files of its own where it runs; hashes in Python are salted unless told otherwise.
@@ -190,8 +222,8 @@ fn examples(cases: usize) -> usize {
 }
 
 /// How many requests the server itself says that it answered.
-fn answered(launch: &Launch) -> Result<usize> {
-    let reply = Client::new(launch.address, START_LIMIT).get("/metrics")?;
+fn answered(ops: SocketAddr) -> Result<usize> {
+    let reply = Client::new(ops, START_LIMIT).get("/metrics")?;
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     let counters = text.lines().filter(|line| line.starts_with("wellorder_http_requests_total{"));
     Ok(counters.filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok()).sum())
