@@ -8,18 +8,19 @@ use crate::Api;
 use crate::create::{IDEMPOTENCY_KEY, duplicate_differs, read};
 use crate::params::NoParams;
 use crate::problem::{BODY_TOO_LARGE, Failure, INVALID_KEY, MEDIA_TYPE_UNSUPPORTED, Problem, UNAVAILABLE};
+use crate::seats::Seat;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use edge::{Caller, Line, Lines, Refusal, Refused, RequestId};
+use edge::{Caller, Line, Lines, Refusal, Refused, RequestId, Standing};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::try_unfold;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use order_core::intake::Accepted;
-use order_core::{Error, Fault, TenantId, json, trace};
+use order_core::{Error, TenantId, json, trace};
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -37,7 +38,8 @@ const ANSWERS_BYTES_MAX: usize = 2 << 20;
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// Take many orders in. Lines are answered in their order, each once its order is committed; one bad line harms no other.
-/// Read answers while you send: what is not taken holds the request up.
+/// Read answers while you send: what is not taken holds the request up. Once the credential is no longer good, the next
+/// line is answered with 401 and the request ends.
 #[utoipa::path(
     post,
     path = "/v1/orders/bulk",
@@ -52,6 +54,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 pub(crate) async fn bulk(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    standing: Standing,
     Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
     _: NoParams,
@@ -67,13 +70,13 @@ pub(crate) async fn bulk(
         }
         other => Failure::Refused(other),
     })?;
-    let seat = Arc::clone(&api.bulks).try_acquire_owned().map_err(|_| Fault::Overloaded)?;
+    let seat = api.bulks.take(&caller.tenant)?;
     if headers.contains_key(header::EXPECT) {
         // Such a client sends nothing before it is told to go on, which a reply would not tell.
         lines.begun().await?;
     }
     let (ours, theirs) = duplex(ANSWERS_BYTES_MAX);
-    let bulk = Bulk::new(api, caller.tenant, request_id);
+    let bulk = Bulk::new(api, caller.tenant, standing, request_id);
     let mut task = JoinSet::new();
     let running = bulk.run(lines, ours, seat).in_current_span();
     task.spawn(trace::within(trace::current(), running));
@@ -102,6 +105,8 @@ fn answers(answers: DuplexStream, task: JoinSet<()>) -> Body {
 struct Bulk {
     api: Arc<Api>,
     tenant: TenantId,
+    /// Whether the caller may still write.
+    standing: Standing,
     request_id: RequestId,
     stopping: watch::Receiver<bool>,
 }
@@ -122,12 +127,12 @@ enum Answer {
 }
 
 impl Bulk {
-    fn new(api: Arc<Api>, tenant: TenantId, request_id: RequestId) -> Self {
+    fn new(api: Arc<Api>, tenant: TenantId, standing: Standing, request_id: RequestId) -> Self {
         let stopping = api.app.stopping.subscribe();
-        Self { api, tenant, request_id, stopping }
+        Self { api, tenant, standing, request_id, stopping }
     }
 
-    async fn run(mut self, lines: Lines, out: DuplexStream, seat: OwnedSemaphorePermit) {
+    async fn run(mut self, lines: Lines, out: DuplexStream, seat: Seat) {
         let (window, pending) = mpsc::channel(WINDOW_LINES);
         let answers =
             Answers { out, text: String::new(), request_id: self.request_id.clone(), failed: false };
@@ -148,14 +153,21 @@ impl Bulk {
                 line = lines.next() => line.map(|line| line.map_err(Failure::from)),
             };
             let Some(line) = line else { return };
-            let last = line.is_err();
+            let mut last = line.is_err();
             let (answer, room) = match line {
                 Ok(Line::Blank) => continue,
                 Ok(Line::TooLong) => (Answer::Refused(Box::new(too_long(limits.body_bytes_max))), None),
                 Ok(Line::Text(text)) => {
                     let bytes = u32::try_from(text.len()).unwrap_or(WINDOW_BYTES).min(WINDOW_BYTES);
                     let room = Arc::clone(&room).acquire_many_owned(bytes).await.ok();
-                    (self.queue(&text, limits.json).await, room)
+                    // After the wait for room: whoever was shut out meanwhile writes no more.
+                    match self.standing.ask_if_due().await {
+                        Ok(()) => (self.queue(&text, limits.json).await, room),
+                        Err(refusal) => {
+                            last = true;
+                            (Answer::Refused(Box::new(Failure::from(refusal).into_problem())), room)
+                        }
+                    }
                 }
                 Err(failure) => (Answer::Refused(Box::new(failure.into_problem())), None),
             };

@@ -8,7 +8,7 @@ use crate::problem::{DUPLICATE_DIFFERS, Failure, INVALID_KEY, Problem, differing
 use crate::{Api, CONTRACTS};
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, Json, LoggedOrder, Room};
+use edge::{Caller, Json, LoggedOrder, Room, Standing};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use order_core::intake::{Accepted, IdempotencyKey, Intake};
 use order_core::order::{Content, Line};
@@ -63,6 +63,7 @@ const LINE_FIELDS: [&str; 4] = ["sku", "name", "quantity", "unit_price"];
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    mut standing: Standing,
     headers: HeaderMap,
     prefer: Prefer,
     _: NoParams,
@@ -73,7 +74,7 @@ pub(crate) async fn create(
     let intake = read(&body, caller.tenant.clone(), key)?;
     match api.app.accept(intake).await? {
         Accepted::New(order) => {
-            let waited = prefer.settled(&api.app, *order).await;
+            let waited = prefer.settled(&api.app, &mut standing, *order).await;
             let order = &waited.order;
             let mut response = waited.told(answer(&api, &caller, StatusCode::CREATED, order));
             let location = HeaderValue::from_str(&format!("/v1/orders/{}", order.id));
@@ -83,7 +84,7 @@ pub(crate) async fn create(
             Ok(response)
         }
         Accepted::Duplicate { order, differs } if differs.is_empty() => {
-            let waited = prefer.settled(&api.app, *order).await;
+            let waited = prefer.settled(&api.app, &mut standing, *order).await;
             let mut response = waited.told(answer(&api, &caller, StatusCode::OK, &waited.order));
             response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             Ok(response)

@@ -7,7 +7,7 @@ use crate::{Api, sse};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, Stalled};
+use edge::{Caller, Stalled, Standing};
 use http::{HeaderMap, StatusCode};
 use order_core::journal::{Cursor, Event};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ const LIMIT_UNLESS_SAID: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 
 /// Read the feed. `next` is always there: ask again with it. With `Accept: text/event-stream` it is a stream that goes on
-/// and on: each event has its cursor as `id`, its type as `event` and its JSON as `data`; `limit` has no meaning there.
+/// and on: each event has its cursor as `id`, its type as `event` and its JSON as `data`; `limit` has no meaning there. It ends within 5
+/// seconds once the credential is no longer good.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -35,13 +36,14 @@ const LIMIT_MAX: u32 = 1_000;
 pub(crate) async fn feed(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    standing: Standing,
     stalled: Option<Extension<Stalled>>,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Failure> {
     if sse::is_asked_for(&headers) {
         let stalled = stalled.map(|Extension(stalled)| stalled);
-        return sse::open(&api, stalled, caller, &headers, params).await;
+        return sse::open(&api, stalled, (caller, standing), &headers, params).await;
     }
     let mut params = params.read(&["after", "limit"]);
     let limit = params.limit(LIMIT_UNLESS_SAID, LIMIT_MAX);

@@ -38,6 +38,7 @@ mod process_stats;
 mod redrives;
 mod revise;
 pub mod schema;
+mod seats;
 mod sse;
 mod timeline;
 mod work;
@@ -54,9 +55,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::lease::LeasePolicy;
 use order_core::state::ChangeName;
 use order_core::{App, Pepper};
+use seats::Seats;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// The names of contracts: no source of this API may be called so.
 pub(crate) const CONTRACTS: [&str; 6] =
@@ -83,7 +84,7 @@ pub struct Options {
     pub backups: Option<PathBuf>,
 }
 
-/// How many requests may stream at once; more are refused.
+/// How many requests may stream at once; more are refused. One tenant has half of them at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Streams {
     /// Readers of the feed.
@@ -105,9 +106,9 @@ pub(crate) struct Api {
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) lease: LeasePolicy,
     /// Room for readers of the feed.
-    pub(crate) readers: Arc<Semaphore>,
+    pub(crate) readers: Arc<Seats>,
     /// Room for bulk requests.
-    pub(crate) bulks: Arc<Semaphore>,
+    pub(crate) bulks: Arc<Seats>,
     /// Copies of the database.
     pub(crate) backups: Option<Backups>,
 }
@@ -121,8 +122,7 @@ impl Api {
         streams: Streams,
         backups: Option<PathBuf>,
     ) -> Arc<Self> {
-        let room = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let (readers, bulks) = (room(streams.readers_max), room(streams.bulks_max));
+        let (readers, bulks) = (Seats::new(streams.readers_max), Seats::new(streams.bulks_max));
         let backups = backups.map(Backups::new);
         Arc::new(Self { app, pepper, metrics, lease, readers, bulks, backups })
     }

@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::response::Response;
-use edge::Guard;
+use edge::{Guard, Standing};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use order_core::{App, Order};
@@ -53,11 +53,13 @@ impl Prefer {
         told(self.wait, response)
     }
 
-    /// The order once its processing has ended, or as it is when the wait is over.
-    pub(crate) async fn settled(&self, app: &App, order: Order) -> Waited {
+    /// The order once its processing has ended, or as it is when the wait is over. Whoever may not see it any more by then
+    /// is told of it as it was.
+    pub(crate) async fn settled(&self, app: &App, standing: &mut Standing, order: Order) -> Waited {
         let Some(seconds) = self.wait else { return Waited { order, applied: None } };
         let patience = Duration::from_secs(seconds).min(self.latest - Instant::now());
         match app.when_settled(order.clone(), patience).await {
+            Some(_) if standing.ask_if_due().await.is_err() => Waited { order, applied: None },
             Some(order) => Waited { order, applied: Some(seconds) },
             // A preference is no demand: too many wait already.
             None => Waited { order, applied: None },

@@ -4,21 +4,21 @@ use crate::Api;
 use crate::cursor::Signer;
 use crate::params::{Params, after_refused};
 use crate::problem::{Failure, Offence, cursor_refused};
+use crate::seats::Seat;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use edge::{Caller, Stalled};
+use edge::{Caller, Refusal, Stalled, Standing};
 use futures_util::stream::unfold;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use metrics::Gauge;
 use order_core::journal::{Cursor, Event};
 use order_core::live::{Batch, End, Reader};
-use order_core::{Error, Fault, TenantId};
+use order_core::{Error, TenantId};
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -44,7 +44,7 @@ pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
 pub(crate) async fn open(
     api: &Arc<Api>,
     stalled: Option<Stalled>,
-    caller: Caller,
+    (caller, standing): (Caller, Standing),
     headers: &HeaderMap,
     params: Params,
 ) -> Result<Response, Failure> {
@@ -61,13 +61,14 @@ pub(crate) async fn open(
         Some(text) => signer.read_journal(&text).map_err(|rejection| refused(rejection.into()))?,
         None => Cursor::beginning(install.epoch, install.shards),
     };
-    let seat = Arc::clone(&api.readers).try_acquire_owned().map_err(|_| Fault::Overloaded)?;
+    let seat = api.readers.take(&caller.tenant)?;
     let reader = Reader::open(Arc::clone(&api.app), cursor.clone()).await.map_err(refused)?;
     let readers = metrics::gauge!("wellorder_feed_readers");
     readers.increment(1.0);
     let stream = Stream {
         api: Arc::clone(api),
         tenant: caller.tenant,
+        standing,
         reader,
         told: cursor,
         state: State::Opened,
@@ -99,6 +100,8 @@ fn last_event_id_refused(error: Error) -> Failure {
 struct Stream {
     api: Arc<Api>,
     tenant: TenantId,
+    /// Whether the caller may still read.
+    standing: Standing,
     reader: Reader,
     /// The cursor that the client knows.
     told: Cursor,
@@ -106,7 +109,7 @@ struct Stream {
     heartbeat_at: Instant,
     stalled: Option<Stalled>,
     readers: Gauge,
-    _seat: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,11 +136,15 @@ impl Stream {
     /// What is sent next; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let batch = match self.reader.next(self.heartbeat_at).await {
+            if let Err(refusal) = self.standing.ask_if_due().await {
+                return self.shut_out(&refusal);
+            }
+            let batch = match self.reader.next(self.heartbeat_at.min(self.standing.due_at())).await {
                 Ok(batch) => batch,
                 Err(end) => return self.end(end),
             };
             let text: Bytes = match batch {
+                Batch::Idle if Instant::now() < self.heartbeat_at => continue,
                 Batch::Idle => return Some(self.heartbeat()),
                 Batch::Shared(page) => {
                     let render = |page: &order_core::live::Page| self.render(&page.from, &page.events);
@@ -184,6 +191,17 @@ impl Stream {
         format!(":\nid: {}\n\n", signer.journal(&self.told)).into()
     }
 
+    fn shut_out(&mut self, refusal: &Refusal) -> Option<Bytes> {
+        self.state = State::Over;
+        cut("shut-out");
+        Some(match refusal {
+            Refusal::Fault(_) => {
+                Bytes::from_static(b": cut off: whether the credential is good cannot be found out\n\n")
+            }
+            _ => Bytes::from_static(b": cut off: the credential is no longer good\n\n"),
+        })
+    }
+
     fn end(&mut self, end: End) -> Option<Bytes> {
         self.state = State::Over;
         match end {
@@ -218,12 +236,13 @@ pub(crate) fn describe() {
     metrics::describe_gauge!("wellorder_feed_readers", "Readers of the feed as a stream");
     metrics::describe_counter!(
         "wellorder_feed_readers_cut_total",
-        "Readers of the feed that were cut off: `slow` ones fell behind, `stalled` ones took nothing"
+        "Readers of the feed that were cut off: `slow` ones fell behind, `stalled` ones took nothing, the \
+         credential of `shut-out` ones was no longer good"
     );
     metrics::describe_counter!("wellorder_bulk_lines_total", "Lines of bulk requests, by how they ended");
     // There from the start: a rate needs a zero to rise from.
     metrics::gauge!("wellorder_feed_readers").increment(0.0);
-    for reason in ["slow", "stalled"] {
+    for reason in ["slow", "stalled", "shut-out"] {
         metrics::counter!("wellorder_feed_readers_cut_total", "reason" => reason).increment(0);
     }
     for outcome in ["accepted", "replayed", "refused", "failed"] {
@@ -236,8 +255,9 @@ mod tests {
     #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
     use crate::Streams;
+    use edge::{Gate, Need};
     use order_core::lane::LanePolicy;
-    use order_core::{App, OrderId};
+    use order_core::{App, Fault, OrderId};
     use testkit::build::{intake, tenant};
     use testkit::{ManualClock, MemoryStorage, SeededIds};
 
@@ -247,15 +267,19 @@ mod tests {
         let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default(), None);
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);
+        let gate = Arc::new(edge::Open::new(tenant(whose)));
+        let (head, ()) = http::Request::new(()).into_parts();
+        let caller = gate.admit(&head).await.unwrap();
         Stream {
             reader: Reader::open(Arc::clone(app), cursor.clone()).await.unwrap(),
+            standing: Standing::new(gate.clone(), Need::Nothing, caller, &HeaderMap::new()),
             tenant: tenant(whose),
             told: cursor,
             state: State::Running,
             heartbeat_at: Instant::now(),
             stalled: None,
             readers: Gauge::noop(),
-            _seat: Arc::clone(&api.readers).try_acquire_owned().unwrap(),
+            _seat: api.readers.take(&tenant(whose)).unwrap(),
             api,
         }
     }

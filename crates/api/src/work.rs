@@ -10,7 +10,7 @@ use crate::prefer::Prefer;
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, Json};
+use edge::{Caller, Json, Standing};
 use http::StatusCode;
 use order_core::lease::Leased;
 use order_core::ports::Processed;
@@ -42,6 +42,7 @@ const RETRY_AFTER_SECONDS_MAX: u64 = 86_400;
 pub(crate) async fn claim(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    mut standing: Standing,
     _: NoParams,
     prefer: Prefer,
     Json(body): Json,
@@ -59,7 +60,7 @@ pub(crate) async fn claim(
         let tenant = Some(caller.tenant.clone());
         let claimed = api.app.claim(tenant, count, lease, api.lease.lapses_max).await?;
         match deadline.filter(|_| claimed.leased.is_empty()) {
-            Some(deadline) if api.app.work_is_due(&caller.tenant, deadline).await? => {}
+            Some(deadline) if api.app.work_is_due(&caller.tenant, deadline).await? => standing.ask().await?,
             _ => break claimed.leased,
         }
     };

@@ -4,6 +4,7 @@
 use crate::guard::Guard;
 use crate::limit::ClientAddress;
 use crate::refusal::{Refusal, Refused, RequestId};
+use crate::standing::Admitted;
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -188,6 +189,16 @@ pub enum Need {
     Scope(Scope),
 }
 
+impl Need {
+    /// Whether `caller` has what is needed.
+    pub(crate) fn is_met(self, caller: &Caller) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Scope(scope) => caller.scopes.has(scope),
+        }
+    }
+}
+
 /// A route as it was declared.
 #[derive(Debug, Clone)]
 pub struct Declared {
@@ -256,6 +267,7 @@ async fn admit(
     }
     let actor = (parts.method != Method::GET).then(|| actor(&caller, &parts));
     parts.extensions.insert(caller);
+    parts.extensions.insert(Admitted { gate, need: Need::Scope(scope) });
     // Whatever the handler does is done for them, and told of in the action log.
     action_log::within(actor, next.run(Request::from_parts(parts, body))).await
 }

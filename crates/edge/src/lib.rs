@@ -27,6 +27,7 @@ pub mod respond;
 mod room;
 mod serve;
 mod socket;
+mod standing;
 mod tls;
 mod traceparent;
 
@@ -41,4 +42,5 @@ pub use mount::{LoggedOrder, Mount, mount, mount_routes};
 pub use refusal::{Refusal, Refused, RequestId, Style, Worded};
 pub use room::Room;
 pub use serve::{Listening, Transport, serve};
+pub use standing::Standing;
 pub use tls::{InvalidTls, Tls};

@@ -8,6 +8,8 @@ use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The content types of JSON in lines (ndjson.org).
 const NDJSON: [&str; 2] = ["application/x-ndjson", "application/ndjson"];
@@ -26,6 +28,8 @@ pub struct Lines {
     /// Whether the line that is being read is too long to be kept.
     too_long: bool,
     state: State,
+    /// For how long nothing but blank lines have come.
+    blank_for: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +76,16 @@ impl Lines {
             return Err(Refusal::BodyTooLarge { bytes_max: room });
         }
         let ahead = BytesMut::new();
-        Ok(Self { body, limits, ahead, scanned: 0, room, too_long: false, state: State::Open })
+        Ok(Self {
+            body,
+            limits,
+            ahead,
+            scanned: 0,
+            room,
+            too_long: false,
+            state: State::Open,
+            blank_for: Duration::ZERO,
+        })
     }
 
     /// What its lines are held to.
@@ -89,15 +102,22 @@ impl Lines {
         more.unwrap_or(Err(Refusal::BodyTimeout))
     }
 
-    /// The next line. A line has the time of a whole body to arrive; the time between two calls is not counted.
+    /// The next line. A line has the time of a whole body to arrive, blank lines before it included; the time between two
+    /// calls is not counted.
     ///
     /// # Errors
     /// When the body takes too long, is too large or breaks off; nothing comes after that.
     pub async fn next(&mut self) -> Option<Result<Line, Refusal>> {
-        match tokio::time::timeout(self.limits.body_timeout, self.line()).await {
-            Ok(line) => line.transpose(),
-            Err(_) => Some(Err(Refusal::BodyTimeout)),
-        }
+        let began = Instant::now();
+        let left = self.limits.body_timeout.saturating_sub(self.blank_for);
+        let Ok(line) = tokio::time::timeout(left, self.line()).await else {
+            return Some(Err(Refusal::BodyTimeout));
+        };
+        self.blank_for = match line {
+            Ok(Some(Line::Blank)) => self.blank_for + began.elapsed(),
+            _ => Duration::ZERO,
+        };
+        line.transpose()
     }
 
     async fn line(&mut self) -> Result<Option<Line>, Refusal> {
@@ -168,7 +188,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use std::io;
-    use std::time::Duration;
 
     const LIMITS: fn() -> Limits = || Limits { body_bytes_max: 10, bulk_bytes_max: 100, ..Limits::default() };
 
@@ -231,6 +250,19 @@ mod tests {
     async fn what_breaks_off_is_no_line() {
         let broken = body(vec![Ok(b"a\nhal".to_vec()), Err(io::ErrorKind::ConnectionReset.into())]);
         assert_eq!(all(Lines::new(broken, LIMITS()).unwrap()).await, ["a", "(400)"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn blank_lines_do_not_keep_a_request_open() {
+        let sent = |piece: &'static str| {
+            let pieces = futures_util::stream::unfold((), move |()| async move {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                Some((Ok::<_, io::Error>(piece.as_bytes().to_vec()), ()))
+            });
+            Lines::new(Body::from_stream(pieces), Limits { bulk_bytes_max: 20, ..LIMITS() }).unwrap()
+        };
+        assert_eq!(all(sent("\n")).await, ["(blank)", "(blank)", "(blank)", "(408)"]);
+        assert_eq!(all(sent("\na\n")).await.last().map(String::as_str), Some("(413)"));
     }
 
     #[tokio::test]

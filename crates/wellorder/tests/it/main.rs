@@ -42,6 +42,7 @@ mod pull;
 mod redrives;
 mod roles;
 mod serve;
+mod shut_out;
 mod shutdown;
 mod tls;
 mod traces;
