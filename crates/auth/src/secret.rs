@@ -7,19 +7,19 @@ use std::fmt;
 
 /// Fewest bytes of a strong secret: as many as its hash has (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
-/// Fewest different bytes among them. 32 random hexadecimal digits have 14 of 16 on average, and practically never
-/// fewer than 8.
-const DISTINCT_MIN: usize = 8;
+/// Fewest different bytes among them: random base64 of that length has 25 of 64 on average.
+const DISTINCT_MIN: usize = 16;
+/// The same where all are hexadecimal digits: 32 random ones have 14 of 16 on average.
+const DISTINCT_HEX_MIN: usize = 8;
+/// Most neighbours in a row that are equal, or each one more (or less) than the one before.
+const RUN_MAX: usize = 8;
 
-/// What secrets in examples are called. Compared without regard to case, `-`, `_`, `.` and spaces.
+/// What secrets in examples are called. Compared without regard to case, `-`, `_`, `.` and spaces. Each has six characters or
+/// more: shorter words are in random texts too.
 const KNOWN: &[&str] = &[
-    "yoursecret",
-    "yourjwtsecret",
-    "jwtsecret",
-    "secretkey",
-    "supersecret",
-    "mysecret",
-    "thesecret",
+    "secret",
+    "signing",
+    "jsonwebtoken",
     "changeme",
     "changethis",
     "changeit",
@@ -30,17 +30,19 @@ const KNOWN: &[&str] = &[
     "default",
     "insecure",
     "notsecure",
+    "supersecure",
     "donotuse",
     "password",
+    "passwd",
+    "passphrase",
     "qwerty",
     "letmein",
     "keyboardcat",
-    "shhhh",
-    "todo",
-    "test",
     "0123456789abcdef",
     "1234567890",
     "abcdefghijklmnop",
+    // In the documentation of a much used library.
+    "gqdstcksx0nhjpouxoyg5mbej1xt0ufiwdvvvbrk",
 ];
 
 /// A secret for HMAC.
@@ -89,7 +91,7 @@ pub fn weakness(secret: &str) -> Option<&'static str> {
         .filter(|letter| !matches!(letter, '-' | '_' | '.' | ' '))
         .flat_map(char::to_lowercase)
         .collect();
-    if KNOWN.iter().any(|known| plain.contains(known)) || plain == "secret" || repeats(&plain, "secret") {
+    if is_known(&plain, secret) {
         return Some("is one of the examples that everybody knows");
     }
     if secret.len() < SECRET_BYTES_MIN {
@@ -97,19 +99,51 @@ pub fn weakness(secret: &str) -> Option<&'static str> {
     }
     let mut seen = [false; 256];
     secret.bytes().for_each(|byte| seen[usize::from(byte)] = true);
-    if seen.iter().filter(|seen| **seen).count() < DISTINCT_MIN {
+    let distinct = seen.iter().filter(|seen| **seen).count();
+    let is_hex = secret.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_digits = secret.bytes().all(|byte| byte.is_ascii_digit());
+    if is_digits || distinct < if is_hex { DISTINCT_HEX_MIN } else { DISTINCT_MIN } {
         return Some("has too few different characters to be random");
+    }
+    if is_in_order(secret.as_bytes()) {
+        return Some("has characters in a row that are no chance");
     }
     None
 }
 
-fn repeats(text: &str, word: &str) -> bool {
-    text.strip_prefix(word).is_some_and(|rest| rest.is_empty() || repeats(rest, word))
+/// Whether a text is words that everybody knows, rather than a random one that has such a word in it by chance.
+fn is_known(plain: &str, secret: &str) -> bool {
+    let rest = KNOWN.iter().fold(plain.to_owned(), |rest, known| rest.replace(known, ""));
+    let has = |kind: fn(&u8) -> bool| secret.as_bytes().iter().any(kind);
+    let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+    rest.len() < plain.len() && (rest.len() < SECRET_BYTES_MIN || !is_mixed)
+}
+
+/// Whether many neighbours are equal or follow each other: in a row, or most of all.
+fn is_in_order(text: &[u8]) -> bool {
+    let (mut run, mut steps, mut before) = (0, 0, None);
+    for pair in text.windows(2) {
+        let step = i16::from(pair[1]) - i16::from(pair[0]);
+        if step.abs() > 1 {
+            (run, before) = (0, None);
+            continue;
+        }
+        steps += 1;
+        run = if before == Some(step) { run + 1 } else { 1 };
+        before = Some(step);
+        if run >= RUN_MAX {
+            return true;
+        }
+    }
+    steps * 5 > text.len() * 3
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
+    use sha2::Digest;
 
     #[test]
     fn what_everybody_knows_or_can_guess_is_weak() {
@@ -130,6 +164,17 @@ mod tests {
             "abababababababababababababababababababab",
             "jwt-secret-of-the-production-server-2026",
             "k3Jx9vQ2mZ7pR5tW8yB4nC6dF1gH0sL",
+            "a-string-secret-at-least-256-bits-long",
+            "your-256-bit-secret-your-256-bit-secret",
+            "GQDstcKsx0NHjPOuXOYg5MbeJ1XT0uFiwDVvVBrk",
+            "this-is-my-very-long-and-secure-secret!!",
+            "secret-secret-secret-secret-1234-secret",
+            "my_super_long_jwt_signing_key_12345",
+            "00000000000000000000000001234567",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabcdefgh",
+            "k3Jx9vQ2mZ7pR5tW8yB4nC6dabcdefghijkl",
+            "my-very-long-secret-for-the-production-environment-of-our-company",
+            "31415926535897932384626433832795028841971693993751",
         ] {
             assert!(weakness(weak).is_some(), "{weak}");
         }
@@ -139,6 +184,23 @@ mod tests {
             "correct horse battery staple and some more words",
         ] {
             assert_eq!(weakness(strong), None, "{strong}");
+        }
+    }
+
+    /// 32 bytes of chance and more, in base64 and in hexadecimal digits; and 32 such digits, the shortest text there may be.
+    #[test]
+    fn what_is_random_is_never_weak() {
+        let mut block = [7_u8; 32];
+        for round in 0..100_000_u32 {
+            block = Sha256::digest(block).into();
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let text = match round % 4 {
+                0 => STANDARD.encode(block),
+                1 => URL_SAFE_NO_PAD.encode([block, Sha256::digest(block).into()].concat()),
+                2 => hex(&block),
+                _ => hex(&block[..16]),
+            };
+            assert_eq!(weakness(&text), None, "{text}");
         }
     }
 
