@@ -113,7 +113,8 @@ pub(crate) async fn get(
 
 /// Give an API key another secret.
 ///
-/// The present secret keeps working for a day, or as long as is said: time to bring the new one to where it is used.
+/// The present secret keeps working for a day, or as long as is said: time to bring the new one to where it is used. While
+/// one before it does, this is refused (409), unless `end_grace` ends that.
 #[utoipa::path(
     post,
     path = "/v1/keys/{key_id}/rotate",
@@ -130,11 +131,11 @@ pub(crate) async fn rotate(
     _: NoParams,
     MaybeJson(body): MaybeJson,
 ) -> Result<Response, Failure> {
-    let grace = read_grace(&body)?;
+    let (grace, end_grace) = read_rotation(&body)?;
     let found = find(&api, &caller, key_id).await?;
     // Whoever gets the secret can do what the key may. Scopes of a key never change, so this holds when it is rotated.
     may_grant(&caller, Scopes::parse(&found.scopes))?;
-    let (key, text) = api.app.rotate_api_key(&caller.tenant, key_id, grace, &api.pepper).await?;
+    let (key, text) = api.app.rotate_api_key(&caller.tenant, key_id, grace, end_grace, &api.pepper).await?;
     Ok(shown_once(&api, StatusCode::OK, &key, &text))
 }
 
@@ -232,28 +233,36 @@ fn read_scopes(body: &Object<'_>, list: &[Value], offences: &mut Offences) -> Sc
         let Some(name) = typed(value.as_str(), place, "must be a string", offences) else { continue };
         match Scope::from_name(name) {
             Some(scope) => scopes.push(scope),
-            None => offences.refused(place(), "unknown", "is no scope"),
+            None => {
+                let all: Vec<&str> = Scope::ALL.iter().map(|scope| scope.name()).collect();
+                offences.refused(place(), "unknown", format!("is no scope; there are {}", all.join(", ")));
+            }
         }
     }
     scopes.into_iter().collect()
 }
 
-fn read_grace(body: &Value) -> Result<Duration, Failure> {
+fn read_rotation(body: &Value) -> Result<(Duration, bool), Failure> {
     let mut offences = Offences::default();
-    let grace = Object::read(body, "", &["grace_seconds"], &mut offences).map(|body| {
-        let Some(value) = body.get("grace_seconds") else { return GRACE_UNLESS_SAID };
-        let place = || body.at("grace_seconds");
-        let integer = value.is_number().then_some(value);
-        let Some(value) = typed(integer, place, "must be a number", &mut offences) else {
-            return GRACE_UNLESS_SAID;
-        };
-        let most = GRACE_MAX.as_secs();
-        let seconds = value.as_u64().filter(|seconds| *seconds <= most);
-        if seconds.is_none() {
-            offences.refused(place(), "range", format!("must be whole seconds from 0 to {most}"));
-        }
-        Duration::from_secs(seconds.unwrap_or(0))
+    let rotation = Object::read(body, "", &["grace_seconds", "end_grace"], &mut offences).map(|body| {
+        let end_grace = body.flag("end_grace", &mut offences).unwrap_or(false);
+        (read_grace(&body, &mut offences), end_grace)
     });
     offences.settle()?;
-    Ok(grace.unwrap_or(GRACE_UNLESS_SAID))
+    Ok(rotation.unwrap_or((GRACE_UNLESS_SAID, false)))
+}
+
+fn read_grace(body: &Object<'_>, offences: &mut Offences) -> Duration {
+    let Some(value) = body.get("grace_seconds") else { return GRACE_UNLESS_SAID };
+    let place = || body.at("grace_seconds");
+    let integer = value.is_number().then_some(value);
+    let Some(value) = typed(integer, place, "must be a number", offences) else {
+        return GRACE_UNLESS_SAID;
+    };
+    let most = GRACE_MAX.as_secs();
+    let seconds = value.as_u64().filter(|seconds| *seconds <= most);
+    if seconds.is_none() {
+        offences.refused(place(), "range", format!("must be whole seconds from 0 to {most}"));
+    }
+    Duration::from_secs(seconds.unwrap_or(0))
 }

@@ -41,7 +41,7 @@ pub(crate) async fn live() -> Response {
     path = "/readyz",
     tag = "operations",
     operation_id = "readyz",
-    params(("verbose" = Option<String>, Query, description = "Name each check", allow_reserved)),
+    params(("verbose" = Option<String>, Query, description = "Name each check; in `serve` on the listener for operators alone", allow_reserved)),
     responses(
         (status = 200, description = "Orders can be taken in", body = crate::schema::Ready),
         (status = 503, description = "They cannot", body = crate::schema::Ready, headers(
@@ -51,7 +51,8 @@ pub(crate) async fn live() -> Response {
 )]
 pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
     let params = params.read(&["verbose"]);
-    let verbose = params.get("verbose").is_some_and(|value| value != "false" && value != "0");
+    let asked = params.get("verbose").is_some_and(|value| value != "false" && value != "0");
+    let verbose = asked && api.tells_checks;
     params.settle()?;
     let mut checks = vec![storage(&api).await, space(&api).await];
     if let [storage, space] = checks.as_mut_slice()

@@ -76,6 +76,8 @@ pub struct Options {
     pub root_taken: bool,
     /// Whether `/metrics` is served here.
     pub serves_metrics: bool,
+    /// Whether `/readyz?verbose` names its checks here; else it answers like `/readyz`.
+    pub tells_checks: bool,
     /// How work is leased and retried that workers outside do.
     pub lease: LeasePolicy,
     /// How many streams there may be.
@@ -111,6 +113,8 @@ pub(crate) struct Api {
     pub(crate) bulks: Arc<Seats>,
     /// Copies of the database.
     pub(crate) backups: Option<Backups>,
+    /// Whether whoever asks about readiness may be told of each check.
+    pub(crate) tells_checks: bool,
 }
 
 impl Api {
@@ -121,10 +125,11 @@ impl Api {
         lease: LeasePolicy,
         streams: Streams,
         backups: Option<PathBuf>,
+        tells_checks: bool,
     ) -> Arc<Self> {
         let (readers, bulks) = (Seats::new(streams.readers_max), Seats::new(streams.bulks_max));
         let backups = backups.map(Backups::new);
-        Arc::new(Self { app, pepper, metrics, lease, readers, bulks, backups })
+        Arc::new(Self { app, pepper, metrics, lease, readers, bulks, backups, tells_checks })
     }
 }
 
@@ -132,7 +137,8 @@ impl Api {
 pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
     sse::describe();
-    let api = Api::new(app, options.pepper, metrics, options.lease, options.streams, options.backups);
+    let (lease, streams, backups) = (options.lease, options.streams, options.backups);
+    let api = Api::new(app, options.pepper, metrics, lease, streams, backups, options.tells_checks);
     let tls = guard.https_only;
     let routes = v1_routes(options.gate);
     let mut document = openapi::document(routes.declared());
@@ -162,11 +168,19 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     Router::new().nest("/v1", v1).merge(beside)
 }
 
-/// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own.
+/// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own. Only with a handle are checks named.
 pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHandle>) -> Router {
     let serves_metrics = metrics.is_some();
     // Nobody logs in here, so nothing is hashed.
-    let api = Api::new(app, Pepper::new([0; 32]), metrics, LeasePolicy::default(), Streams::default(), None);
+    let api = Api::new(
+        app,
+        Pepper::new([0; 32]),
+        metrics,
+        LeasePolicy::default(),
+        Streams::default(),
+        None,
+        serves_metrics,
+    );
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
 }
 
@@ -179,9 +193,10 @@ pub fn declared() -> Vec<Declared> {
 fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const READ: Need = Need::Scope(Scope::OrdersRead);
     const KEYS: Need = Need::Scope(Scope::KeysAdmin);
-    const FOLLOWERS: Need = Need::Scope(Scope::FollowersWrite);
+    const FOLLOWERS: Need = Need::Operator(Scope::FollowersWrite);
+    const SEES_FOLLOWERS: Need = Need::Operator(Scope::EventsRead);
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
-    const BACKUPS: Need = Need::Scope(Scope::BackupsWrite);
+    const BACKUPS: Need = Need::Operator(Scope::BackupsWrite);
     const WORK: Need = Need::Scope(Scope::WorkClaim);
     let routes = Routes::new(gate)
         .route(Method::GET, "/orders", READ, list::list)
@@ -197,8 +212,8 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::GET, "/events", Need::Scope(Scope::EventsRead), events::feed)
         .route(Method::GET, "/redrives/{redrive_id}", REDRIVE, redrives::get)
         .route(Method::GET, "/redrives/{redrive_id}/items", REDRIVE, redrives::items)
-        .route(Method::GET, "/followers", Need::Scope(Scope::EventsRead), followers::list)
-        .route(Method::GET, "/followers/{name}", Need::Scope(Scope::EventsRead), followers::get)
+        .route(Method::GET, "/followers", SEES_FOLLOWERS, followers::list)
+        .route(Method::GET, "/followers/{name}", SEES_FOLLOWERS, followers::get)
         .route(Method::POST, "/followers/{name}/pause", FOLLOWERS, followers::pause)
         .route(Method::POST, "/followers/{name}/resume", FOLLOWERS, followers::resume)
         .route(Method::POST, "/followers/{name}/replay", FOLLOWERS, followers::replay)

@@ -52,6 +52,10 @@ const DESCRIPTION: &str = "Amounts are decimal strings; times are RFC 3339 in UT
 const LOGIN: &str = "An API key (`wo_…`) or a JSON Web Token of an issuer that the server knows. Each operation names \
      the scope that it needs; a credential without it gets 403, none or a bad one 401. `wellorder dev` needs none.";
 
+/// What is said of operations that touch all tenants.
+const OPERATORS: &str = "It belongs to the whole installation: callers of the operators' tenant alone may do it \
+     (`auth.operator_tenant`, `default` unless said); others get 403.";
+
 /// What clients send, and may not add to.
 #[rustfmt::skip]
 const STRICT: [&str; 15] = [
@@ -91,7 +95,12 @@ pub(crate) fn document(declared: &[Declared]) -> utoipa::openapi::OpenApi {
             }
             let is =
                 |route: &&Declared| route.method == method && path.strip_prefix("/v1") == Some(route.path);
-            if let Some(Need::Scope(scope)) = declared.iter().find(is).map(|route| route.need) {
+            let need = declared.iter().find(is).map_or(Need::Nothing, |route| route.need);
+            if let Need::Operator(_) = need {
+                let said = operation.description.take().unwrap_or_default();
+                operation.description = Some(format!("{said}\n\n{OPERATORS}").trim_start().to_owned());
+            }
+            if let Some(scope) = need.scope() {
                 operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope.name()])]);
             }
         }

@@ -51,6 +51,7 @@ kinds! {
     ALREADY_DIFFERS = "already-differs", 409, "It is so already, with other particulars";
     LEASE_LOST = "lease-lost", 409, "The lease is lost";
     API_KEY_ENDED = "api-key-ended", 409, "The API key is revoked or expired";
+    API_KEY_GRACE = "api-key-grace", 409, "The secret before still works";
     API_KEYS_TOO_MANY = "api-keys-too-many", 409, "The tenant has as many API keys as it may";
     CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
     EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
@@ -219,11 +220,16 @@ fn kind_of(refusal: &Refusal) -> Kind {
         Refusal::BadFraming | Refusal::PlainHttp => BAD_FRAMING,
         Refusal::BodyTimeout => BODY_TIMEOUT,
         Refusal::Unauthenticated => UNAUTHENTICATED,
-        Refusal::Forbidden { .. } => FORBIDDEN,
+        Refusal::Forbidden { .. } | Refusal::NotOperator => FORBIDDEN,
         Refusal::RateLimited { .. } => RATE_LIMITED,
         Refusal::RequestTimeout => REQUEST_TIMEOUT,
         Refusal::InvalidJson(_) => INVALID_JSON,
-        Refusal::Fault(Fault::Unavailable { .. } | Fault::Overloaded | Fault::ShuttingDown) => UNAVAILABLE,
+        Refusal::Fault(
+            Fault::Unavailable { .. }
+            | Fault::LoginUnavailable { .. }
+            | Fault::Overloaded
+            | Fault::ShuttingDown,
+        ) => UNAVAILABLE,
         Refusal::Fault(Fault::OutcomeUnknown) => OUTCOME_UNKNOWN,
         Refusal::Fault(Fault::Data { .. } | Fault::Internal { .. }) | Refusal::Panicked => INTERNAL,
     }
@@ -338,6 +344,11 @@ impl From<Rejection> for Problem {
             Rejection::RedriveUnknown => said(REDRIVE_UNKNOWN, "There is no such redrive"),
             Rejection::ApiKeyUnknown => said(API_KEY_UNKNOWN, "There is no such API key"),
             Rejection::ApiKeyEnded => said(API_KEY_ENDED, "The API key is revoked or expired: make another"),
+            Rejection::ApiKeyGrace { until } => {
+                let detail =
+                    format!("The secret before works until {until}; with end_grace true it ends now");
+                Self::new(API_KEY_GRACE, detail).with("previous_until", until.to_string())
+            }
             Rejection::ApiKeysTooMany => said(API_KEYS_TOO_MANY, "Revoke API keys that nobody needs"),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
             Rejection::EpochChanged => said(
@@ -422,6 +433,7 @@ mod tests {
             Refusal::BodyTimeout,
             Refusal::Unauthenticated,
             Refusal::Forbidden { scope: edge::Scope::OrdersRead },
+            Refusal::NotOperator,
             Refusal::RateLimited { retry_after: Duration::from_secs(1) },
             Refusal::PlainHttp,
             Refusal::RequestTimeout,
@@ -452,6 +464,7 @@ mod tests {
             (Rejection::RedriveUnknown, REDRIVE_UNKNOWN),
             (Rejection::ApiKeyUnknown, API_KEY_UNKNOWN),
             (Rejection::ApiKeyEnded, API_KEY_ENDED),
+            (Rejection::ApiKeyGrace { until: order_core::Timestamp::from_micros(0) }, API_KEY_GRACE),
             (Rejection::ApiKeysTooMany, API_KEYS_TOO_MANY),
             (Rejection::CursorInvalid, CURSOR_INVALID),
             (Rejection::EpochChanged, EPOCH_CHANGED),

@@ -264,7 +264,7 @@ mod tests {
     async fn stream(app: &Arc<App>, whose: &str) -> Stream {
         let pepper = order_core::Pepper::new([0; 32]);
         let lease = order_core::lease::LeasePolicy::default();
-        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default(), None);
+        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default(), None, true);
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);
         let gate = Arc::new(edge::Open::new(tenant(whose)));

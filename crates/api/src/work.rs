@@ -187,7 +187,11 @@ fn lease_said(api: &Api, body: &Object<'_>, offences: &mut Offences) -> Duration
 /// What `token` or `tokens` name.
 fn tokens(body: &Object<'_>, signer: &Signer<'_>, offences: &mut Offences) -> Vec<Held> {
     let many = body.array("tokens", offences);
-    if many.is_some() == body.get("token").is_some() {
+    if many.is_some() && body.get("token").is_some() {
+        offences.refused(body.at("tokens"), "contradicts", "must not be given with token");
+        return Vec::new();
+    }
+    if many.is_none() && body.get("token").is_none() {
         offences.refused(body.at("token"), "missing", "give either token or tokens");
         return Vec::new();
     }

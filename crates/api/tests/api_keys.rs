@@ -90,7 +90,14 @@ async fn a_rotation_keeps_the_id_and_ends_the_old_secret_later() {
     assert_eq!((&rotated["key_id"], &rotated["name"]), (&key["key_id"], &key["name"]));
     let day = order_core::Timestamp::parse(rotated["rotated_at"].as_str().unwrap()).unwrap();
     assert_eq!(rotated["previous_until"], day.plus(Duration::from_secs(86_400)).to_string());
-    let short = rig.post(&path, r#"{"grace_seconds": 60}"#).await.json();
+    let early = rig.post(&path, r#"{"grace_seconds": 60}"#).await;
+    assert_eq!(
+        (early.status, early.problem().as_str()),
+        (409, "api-key-grace"),
+        "the first secret has a day"
+    );
+    assert_eq!(early.json()["previous_until"], rotated["previous_until"]);
+    let short = rig.post(&path, r#"{"grace_seconds": 60, "end_grace": true}"#).await.json();
     assert_eq!(short["previous_until"], day.plus(Duration::from_secs(60)).to_string());
     rig.clock.advance(Duration::from_secs(60));
     assert_eq!(rig.get(&address(&key)).await.json()["previous_until"], Value::Null, "it is over");
@@ -99,6 +106,7 @@ async fn a_rotation_keeps_the_id_and_ends_the_old_secret_later() {
         (r#"{"grace_seconds": 1.5}"#, "/grace_seconds range"),
         (r#"{"grace_seconds": 2592001}"#, "/grace_seconds range"),
         (r#"{"grace_seconds": "60"}"#, "/grace_seconds wrong-type"),
+        (r#"{"end_grace": 1}"#, "/end_grace wrong-type"),
         (r#"{"grace": 60}"#, "/grace unknown-field"),
     ] {
         assert_eq!(rig.post(&path, body).await.errors(), [errors], "{body}");

@@ -281,7 +281,7 @@ async fn what_each_operation_needs_is_described() {
         let operation =
             &document["paths"][format!("/v1{}", route.path)][route.method.as_str().to_lowercase()];
         assert!(operation.is_object(), "{} {} is not described", route.method, route.path);
-        let edge::Need::Scope(scope) = route.need else { continue };
+        let Some(scope) = route.need.scope() else { continue };
         assert_eq!(operation["security"], json!([{ "bearer": [scope.name()] }]), "{}", route.path);
     }
 }

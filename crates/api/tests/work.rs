@@ -174,7 +174,7 @@ async fn bodies_are_strict() {
         ("claim", json!({"limit": 1}), 400, &["/limit unknown-field"]),
         ("claim", json!([]), 400, &[" wrong-type"]),
         ("heartbeat", json!({}), 422, &["/token missing"]),
-        ("heartbeat", json!({"token": token, "tokens": [token]}), 422, &["/token missing"]),
+        ("heartbeat", json!({"token": token, "tokens": [token]}), 422, &["/tokens contradicts"]),
         ("heartbeat", json!({"tokens": []}), 422, &["/tokens range"]),
         ("heartbeat", json!({"tokens": [7]}), 400, &["/tokens/0 wrong-type"]),
         ("finish", json!({}), 422, &["/token missing", "/outcome missing"]),

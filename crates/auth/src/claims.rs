@@ -39,6 +39,7 @@ pub(crate) fn caller(
     let subject = text("sub").filter(|subject| is_subject(subject)).ok_or(Bad::Subject)?;
     let tenant = match claims.get("tenant") {
         None => TenantId::default_tenant(),
+        Some(Value::String(tenant)) if !is_plain(tenant) => return Err(Bad::Tenant),
         Some(Value::String(tenant)) => TenantId::new(tenant).map_err(|_| Bad::Tenant)?,
         Some(_) => return Err(Bad::Tenant),
     };
@@ -91,10 +92,15 @@ fn names(aud: &Value, audience: &str) -> bool {
     }
 }
 
+/// Whether a text has no control characters and no blanks around it: two names that look the same are the same.
+fn is_plain(text: &str) -> bool {
+    !text.chars().any(char::is_control) && text.trim() == text
+}
+
 /// A subject is kept in histories: what we call API keys and people at the machine itself is not for tokens to say.
-fn is_subject(subject: &str) -> bool {
+pub fn is_subject(subject: &str) -> bool {
     check_text(subject).is_ok()
-        && !subject.chars().any(char::is_control)
+        && is_plain(subject)
         && !subject.starts_with("key:")
         && !["local", "public"].contains(&subject)
 }

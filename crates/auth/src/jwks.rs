@@ -89,7 +89,7 @@ impl Jwks {
             Some((set, _, _)) => Ok(set.find(kid, algorithm).cloned().ok_or(Bad::KeyUnknown)?),
             None => {
                 let why = "the keys of the issuer of tokens cannot be had".to_owned();
-                Err(Fault::Unavailable { why, retry_after: COOL_DOWN }.into())
+                Err(Fault::LoginUnavailable { why, retry_after: COOL_DOWN }.into())
             }
         }
     }

@@ -24,6 +24,7 @@ mod tokens;
 
 pub use algorithm::Algorithm;
 pub use bad::{Bad, Denied};
+pub use claims::is_subject;
 pub use jwks::{Fetch, Jwks};
 pub use keys::ApiKeys;
 pub use login::Login;

@@ -115,7 +115,7 @@ async fn the_old_secret_works_until_its_grace_is_over() {
     let fixture = Fixture::new();
     let (key, old) = fixture.key(None).await;
     let (acme, hour) = (acme(), Duration::from_secs(3600));
-    let rotate = fixture.app.rotate_api_key(&acme, key.key_id, hour, &fixture.pepper);
+    let rotate = fixture.app.rotate_api_key(&acme, key.key_id, hour, false, &fixture.pepper);
     assert!(fixture.with(&old).await.is_ok(), "so it is in memory");
     let new = rotate.await.unwrap().1.shown();
     assert!(fixture.with(&old).await.is_ok() && fixture.with(&new).await.is_ok());

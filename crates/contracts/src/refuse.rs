@@ -44,6 +44,7 @@ impl From<Rejection> for Denied {
             | Rejection::RedriveUnknown
             | Rejection::ApiKeyUnknown
             | Rejection::ApiKeyEnded
+            | Rejection::ApiKeyGrace { .. }
             | Rejection::ApiKeysTooMany
             | Rejection::CursorInvalid
             | Rejection::EpochChanged
@@ -74,6 +75,7 @@ pub(crate) fn sentence(refusal: &Refusal) -> Result<String, &InvalidJson> {
         | Refusal::BodyTimeout
         | Refusal::Unauthenticated
         | Refusal::Forbidden { .. }
+        | Refusal::NotOperator
         | Refusal::RateLimited { .. }
         | Refusal::RequestTimeout
         | Refusal::Fault(_)

@@ -159,6 +159,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 pub trait Gate: Send + Sync {
     /// The caller; [`Refusal::Unauthenticated`] when there is no good credential.
     async fn admit(&self, head: &Parts) -> Result<Caller, Refusal>;
+
+    /// Whether the caller is of those who run the installation.
+    fn is_operator(&self, caller: &Caller) -> bool {
+        caller.tenant == TenantId::default_tenant()
+    }
 }
 
 /// A gate that asks for no credential: whoever calls may do everything, as one tenant.
@@ -178,6 +183,11 @@ impl Gate for Open {
     async fn admit(&self, _: &Parts) -> Result<Caller, Refusal> {
         Ok(self.caller.clone())
     }
+
+    /// Whoever has the data folder has all of it.
+    fn is_operator(&self, _: &Caller) -> bool {
+        true
+    }
 }
 
 /// What a route needs of its caller.
@@ -187,14 +197,27 @@ pub enum Need {
     Nothing,
     /// A caller who may do this.
     Scope(Scope),
+    /// The same, of those who run the installation: it touches all tenants.
+    Operator(Scope),
 }
 
 impl Need {
-    /// Whether `caller` has what is needed.
-    pub(crate) fn is_met(self, caller: &Caller) -> bool {
+    /// The scope that is needed, if any.
+    pub fn scope(self) -> Option<Scope> {
         match self {
-            Self::Nothing => true,
-            Self::Scope(scope) => caller.scopes.has(scope),
+            Self::Nothing => None,
+            Self::Scope(scope) | Self::Operator(scope) => Some(scope),
+        }
+    }
+
+    /// What `caller`, whom `gate` let in, lacks of it.
+    pub(crate) fn refuse(self, gate: &dyn Gate, caller: &Caller) -> Result<(), Refusal> {
+        match self {
+            Self::Operator(_) if !gate.is_operator(caller) => Err(Refusal::NotOperator),
+            _ => match self.scope().filter(|scope| !caller.scopes.has(*scope)) {
+                Some(scope) => Err(Refusal::Forbidden { scope }),
+                None => Ok(()),
+            },
         }
     }
 }
@@ -232,9 +255,9 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
         let mut route = on(filter, handler);
-        if let Need::Scope(scope) = need {
+        if need != Need::Nothing {
             let gate = Arc::clone(&self.gate);
-            route = route.route_layer(middleware::from_fn_with_state((gate, scope), admit));
+            route = route.route_layer(middleware::from_fn_with_state(Admitted { gate, need }, admit));
         }
         self.router = self.router.route(path, route);
         self.declared.push(Declared { method, path, need });
@@ -252,22 +275,19 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 }
 
-async fn admit(
-    State((gate, scope)): State<(Arc<dyn Gate>, Scope)>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn admit(State(admitted): State<Admitted>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = match limited(gate.as_ref(), &parts).await {
+    let gate = admitted.gate.as_ref();
+    let caller = match limited(gate, &parts).await {
         Ok(caller) => caller,
         Err(refusal) => return Refused(refusal).into_response(),
     };
-    if !caller.scopes.has(scope) {
-        return Refused(Refusal::Forbidden { scope }).into_response();
+    if let Err(refusal) = admitted.need.refuse(gate, &caller) {
+        return Refused(refusal).into_response();
     }
     let actor = (parts.method != Method::GET).then(|| actor(&caller, &parts));
     parts.extensions.insert(caller);
-    parts.extensions.insert(Admitted { gate, need: Need::Scope(scope) });
+    parts.extensions.insert(admitted);
     // Whatever the handler does is done for them, and told of in the action log.
     action_log::within(actor, next.run(Request::from_parts(parts, body))).await
 }

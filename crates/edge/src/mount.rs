@@ -245,8 +245,11 @@ fn log(response: &Response, refusal: Option<&Refusal>, took: std::time::Duration
     let order_id = response.extensions().get::<LoggedOrder>().map(|order| tracing::field::display(order.0));
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     match refusal {
-        // Expected under overload and at the end: a line each would be overload of its own.
-        Some(Refusal::Fault(fault @ (Fault::Overloaded | Fault::ShuttingDown))) => {
+        // Expected under overload and at the end: a line each would be overload of its own. That the keys of an issuer
+        // cannot be had is told once, when that begins; anybody can make up tokens.
+        Some(Refusal::Fault(
+            fault @ (Fault::Overloaded | Fault::ShuttingDown | Fault::LoginUnavailable { .. }),
+        )) => {
             tracing::debug!(status, micros, order_id, %fault, "refused");
         }
         Some(Refusal::Fault(fault @ (Fault::Data { .. } | Fault::Internal { .. }))) => {

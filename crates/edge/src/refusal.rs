@@ -49,6 +49,8 @@ pub enum Refusal {
         /// What it lacks.
         scope: Scope,
     },
+    /// The credential is good, and not of those who run the installation: 403.
+    NotOperator,
     /// Too many requests of this caller or address: 429 with `Retry-After`.
     RateLimited {
         /// When there is room again.
@@ -77,7 +79,7 @@ impl Refusal {
             | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::NotOperator => StatusCode::FORBIDDEN,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fault(fault) if fault.retry_after().is_some() => StatusCode::SERVICE_UNAVAILABLE,
@@ -118,6 +120,10 @@ impl Refusal {
             Self::RequestTimeout => "The request took too long; try again".to_owned(),
             Self::Unauthenticated => "A valid credential is needed".to_owned(),
             Self::Forbidden { scope } => format!("The credential lacks the scope {scope}"),
+            Self::NotOperator => {
+                "This belongs to the whole installation: only credentials of its operators' tenant may do it"
+                    .to_owned()
+            }
             Self::RateLimited { .. } => "Too many requests; try again later".to_owned(),
             Self::InvalidJson(invalid) => format!("Invalid JSON: {invalid}"),
             Self::Fault(fault) if fault.retry_after().is_some() => {

@@ -64,7 +64,8 @@ impl Standing {
     /// cannot be found out: then nobody goes on either.
     pub async fn ask(&mut self) -> Result<(), Refusal> {
         let caller = self.admitted.gate.admit(&self.head).await?;
-        if caller.tenant != self.caller.tenant || !self.admitted.need.is_met(&caller) {
+        let gate = self.admitted.gate.as_ref();
+        if caller.tenant != self.caller.tenant || self.admitted.need.refuse(gate, &caller).is_err() {
             return Err(Refusal::Unauthenticated);
         }
         self.asked_at = Instant::now();

@@ -118,12 +118,26 @@ impl Pepper {
         Self(Sha256::digest(text.as_bytes()).into())
     }
 
-    /// What is kept of a key.
-    pub fn hash(&self, text: &KeyText) -> KeyHash {
+    /// Tells it from others, and tells nothing else of it.
+    pub fn print(&self) -> [u8; 8] {
+        let mut mac = self.mac();
+        mac.update(b"wellorder/key-pepper/1");
+        let whole: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut print = [0; 8];
+        print.copy_from_slice(&whole[..8]);
+        print
+    }
+
+    fn mac(&self) -> Hmac<Sha256> {
         // A key shorter than a block is padded with zeros (RFC 2104): done here, it cannot fail.
         let mut key = [0_u8; 64];
         key[..32].copy_from_slice(&self.0);
-        let mut mac = <Hmac<Sha256> as KeyInit>::new(&key.into());
+        <Hmac<Sha256> as KeyInit>::new(&key.into())
+    }
+
+    /// What is kept of a key.
+    pub fn hash(&self, text: &KeyText) -> KeyHash {
+        let mut mac = self.mac();
         mac.update(b"wellorder/api-key/1");
         mac.update(&text.key_id.0);
         mac.update(&text.secret.0);
@@ -226,6 +240,9 @@ pub enum ApiKeyAction {
         hash: KeyHash,
         /// When the old one ends.
         previous_until: Timestamp,
+        /// Whether the one before that ends now, if it still works. Else nothing is rotated: whoever uses it has been
+        /// promised more time.
+        end_grace: bool,
     },
     /// End it for ever.
     Revoke,
@@ -250,7 +267,8 @@ pub struct NewApiKey {
 /// how many live keys its tenant has.
 ///
 /// # Errors
-/// [`Rejection::ApiKeyUnknown`] for another tenant's key too, [`Rejection::ApiKeyEnded`], [`Rejection::ApiKeysTooMany`].
+/// [`Rejection::ApiKeyUnknown`] for another tenant's key too, [`Rejection::ApiKeyEnded`], [`Rejection::ApiKeyGrace`],
+/// [`Rejection::ApiKeysTooMany`].
 pub fn decide(
     found: Option<ApiKey>,
     command: &ApiKeyCommand,
@@ -264,7 +282,11 @@ pub fn decide(
     match &command.action {
         ApiKeyAction::Create(..) => {}
         ApiKeyAction::Rotate { .. } if !key.is_live(command.now) => return Err(Rejection::ApiKeyEnded),
-        ApiKeyAction::Rotate { hash, previous_until } => {
+        ApiKeyAction::Rotate { hash, previous_until, end_grace } => {
+            let promised = key.previous.map(|previous| previous.until).filter(|until| command.now < *until);
+            if let Some(until) = promised.filter(|_| !end_grace) {
+                return Err(Rejection::ApiKeyGrace { until });
+            }
             key.previous = Some(Previous { hash: key.hash, until: *previous_until });
             key.hash = *hash;
             key.rotated_at = Some(command.now);
@@ -320,20 +342,21 @@ impl App {
         Ok((self.change_api_key(tenant, text.key_id, action).await?, text))
     }
 
-    /// Gives a key another secret; the present one works for `grace` more.
+    /// Gives a key another secret; the present one works for `grace` more. `end_grace` as in [`ApiKeyAction::Rotate`].
     ///
     /// # Errors
-    /// [`Rejection::ApiKeyUnknown`], [`Rejection::ApiKeyEnded`]; faults of storage.
+    /// [`Rejection::ApiKeyUnknown`], [`Rejection::ApiKeyEnded`], [`Rejection::ApiKeyGrace`]; faults of storage.
     pub async fn rotate_api_key(
         &self,
         tenant: &TenantId,
         key_id: ApiKeyId,
         grace: Duration,
+        end_grace: bool,
         pepper: &Pepper,
     ) -> Result<(ApiKey, KeyText), Error> {
         let text = KeyText { key_id, ..KeyText::fresh(self.ids.as_ref()) };
         let previous_until = self.clock.now().plus(grace.min(GRACE_MAX));
-        let action = ApiKeyAction::Rotate { hash: pepper.hash(&text), previous_until };
+        let action = ApiKeyAction::Rotate { hash: pepper.hash(&text), previous_until, end_grace };
         Ok((self.change_api_key(tenant, key_id, action).await?, text))
     }
 

@@ -1,6 +1,7 @@
 //! What can go wrong: business says no ([`Rejection`]), or infrastructure broke ([`Fault`]). Rejections carry data, not
 //! sentences; each edge translates them exhaustively into its own words.
 
+use crate::clock::Timestamp;
 use crate::ids::OrderId;
 use crate::order::state::{ChangeName, Fulfilment, Processing};
 use std::time::Duration;
@@ -66,6 +67,12 @@ pub enum Rejection {
     /// The API key is revoked or expired.
     #[error("the API key has ended")]
     ApiKeyEnded,
+    /// The API key was rotated, and the secret before works until then.
+    #[error("the secret before works until {until}")]
+    ApiKeyGrace {
+        /// When that is over.
+        until: Timestamp,
+    },
     /// The tenant has as many live API keys as it may.
     #[error("too many API keys")]
     ApiKeysTooMany,
@@ -86,6 +93,14 @@ pub enum Fault {
     /// Storage cannot be written or read now (locked, full, missing, down); it may recover.
     #[error("storage is unavailable: {why}")]
     Unavailable {
+        /// For the log; never shown to a client.
+        why: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Whether a credential is good cannot be found out now, through no fault of ours: who vouches for it is away.
+    #[error("{why}")]
+    LoginUnavailable {
         /// For the log; never shown to a client.
         why: String,
         /// When to try again.
@@ -123,7 +138,9 @@ impl Fault {
     /// When a client may try again, for faults that pass.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Unavailable { retry_after, .. } | Self::LoginUnavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::Overloaded | Self::ShuttingDown | Self::OutcomeUnknown => Some(Duration::from_secs(1)),
             Self::Data { .. } | Self::Internal { .. } => None,
         }

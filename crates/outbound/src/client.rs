@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::{ClientBuilder, Request, RequestBuilder, Response, Url, redirect};
 
+use crate::guard::{Forbidden, PublicNames, Reach};
 use crate::tls;
 
 /// How long a call may take.
@@ -30,6 +31,9 @@ pub enum BuildError {
     /// password.
     #[error("not an http:// or https:// address with a host")]
     Address,
+    /// The address is one that may not be called.
+    #[error("{0}")]
+    Forbidden(#[from] Forbidden),
     /// The TLS settings were refused.
     #[error("TLS: {0}")]
     Tls(String),
@@ -62,7 +66,16 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(timeouts: Timeouts) -> Result<Self, BuildError> {
-        Self::built(Self::rules()?.connect_timeout(timeouts.connect).timeout(timeouts.total))
+        Self::reaching(Reach::Anywhere, timeouts)
+    }
+
+    /// One that calls names only where all that they stand for is in reach.
+    pub(crate) fn reaching(reach: Reach, timeouts: Timeouts) -> Result<Self, BuildError> {
+        let rules = match reach {
+            Reach::Public => Self::rules()?.dns_resolver(PublicNames),
+            Reach::Anywhere => Self::rules()?,
+        };
+        Self::built(rules.connect_timeout(timeouts.connect).timeout(timeouts.total))
     }
 
     /// For answers that may take any time, as long as something comes at least every `silence`.

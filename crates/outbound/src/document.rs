@@ -1,8 +1,9 @@
 //! Gets one document at a fixed address, such as the published keys of an issuer of tokens.
 
 use crate::{
-    BuildError, NoAnswer, Timeouts,
+    BuildError, NoAnswer, Reach, Timeouts,
     client::{self, Client, Read},
+    guard,
 };
 use reqwest::{
     Method, StatusCode, Url,
@@ -18,12 +19,22 @@ pub struct DocumentClient {
 }
 
 impl DocumentClient {
-    /// For the document at `address`, which may be `bytes_max` long.
+    /// For the document at `address`, which may be `bytes_max` long. Where only public addresses are in `reach`, every
+    /// connection goes to one.
     ///
     /// # Errors
-    /// [`BuildError`] when `address` is no `http` or `https` URL or the client cannot be made.
-    pub fn new(address: &str, bytes_max: usize, timeouts: Timeouts) -> Result<Self, BuildError> {
-        Ok(Self { client: Client::new(timeouts)?, url: client::parse_address(address)?, bytes_max })
+    /// [`BuildError`] when `address` is no `http` or `https` URL, or out of reach (see [`crate::check`]), or the client cannot be made.
+    pub fn new(
+        address: &str,
+        reach: Reach,
+        bytes_max: usize,
+        timeouts: Timeouts,
+    ) -> Result<Self, BuildError> {
+        if reach == Reach::Public {
+            guard::check(address, reach)?;
+        }
+        let client = Client::reaching(reach, timeouts)?;
+        Ok(Self { client, url: client::parse_address(address)?, bytes_max })
     }
 
     /// The document as it is now.
@@ -53,7 +64,7 @@ mod tests {
     async fn get(answer: String) -> Result<Vec<u8>, NoAnswer> {
         let server = Server::answering(answer).await;
         let url = server.url("/keys?of=us");
-        let got = DocumentClient::new(&url, 16, Timeouts::default()).unwrap().get().await;
+        let got = DocumentClient::new(&url, Reach::Anywhere, 16, Timeouts::default()).unwrap().get().await;
         assert!(server.request().await.starts_with("GET /keys?of=us HTTP/1.1\r\n"));
         got
     }
@@ -76,10 +87,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_inside_is_not_reached_from_outside() {
+        let server = Server::silent().await;
+        let inside = server.url("/").replace("http://", "https://");
+        for refused in [server.url("/"), inside.clone()] {
+            let built = DocumentClient::new(&refused, Reach::Public, 16, Timeouts::default());
+            assert!(matches!(built, Err(BuildError::Forbidden(_))), "{refused}");
+        }
+        let named = inside.replace("127.0.0.1", "localhost");
+        let client = DocumentClient::new(&named, Reach::Public, 16, Timeouts::default()).unwrap();
+        let why = client.get().await.unwrap_err().why;
+        assert!(why.contains("not public"), "{why}");
+        assert_eq!(server.connections(), 0);
+    }
+
+    #[tokio::test]
     async fn silence_ends() {
         let server = Server::silent().await;
         let timeouts = Timeouts { total: Duration::from_millis(50), ..Timeouts::default() };
-        let got = DocumentClient::new(&server.url("/secret-path"), 16, timeouts).unwrap().get().await;
+        let got = DocumentClient::new(&server.url("/secret-path"), Reach::Anywhere, 16, timeouts)
+            .unwrap()
+            .get()
+            .await;
         let why = got.unwrap_err().why;
         assert!(why.starts_with("no answer in time") && !why.contains("secret-path"), "{why}");
     }

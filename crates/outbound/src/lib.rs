@@ -4,6 +4,7 @@
 //!
 //! * [`ApiClient`] speaks our own HTTP API; the command line uses it.
 //! * [`DocumentClient`] gets one document at a fixed address: the published keys of an issuer of tokens.
+//! * [`check`] and [`is_public`] hold the one rule of which addresses nobody may make a server call.
 //! * [`ProcessorClient`] posts an order to the user's URL and says what came of it; [`PostOutcome::verdict`] holds
 //!   the one rule of what is done, tried again, or parked.
 //! * [`CollectorClient`] sends spans to an OpenTelemetry collector.
@@ -14,6 +15,7 @@ mod collector;
 mod document;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod guard;
 mod processor;
 mod retry_after;
 mod tls;
@@ -25,6 +27,7 @@ pub use api_client::{ApiAnswer, ApiClient, ApiStream};
 pub use client::{BuildError, NoAnswer, Timeouts};
 pub use collector::{CollectorAnswer, CollectorClient, collector_headers};
 pub use document::DocumentClient;
+pub use guard::{Forbidden, Reach, check, is_public, vetted};
 pub use processor::{PostOutcome, ProcessorClient, Verdict};
 pub use reqwest::{Method, StatusCode, Url, header::HeaderMap};
 pub use retry_after::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};

@@ -19,6 +19,7 @@ mod ids;
 mod list;
 mod meta;
 mod migrate;
+mod pepper;
 mod read;
 mod readers;
 mod restore;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
+pub use pepper::note_pepper;
 pub use restore::{Staged, Unrestored, put_in_place, stage};
 
 use async_trait::async_trait;

@@ -4,6 +4,7 @@ use crate::config::{Mode, Settings};
 use anyhow::Context;
 use auth::{ApiKeys, Issuer, Jwks, LIFETIME_MAX_OF_JWKS, Login, Secret, Tokens};
 use edge::{Caller, Gate, Scope, Scopes};
+use order_core::query::Install;
 use order_core::{App, Pepper, TenantId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,13 @@ impl Access {
         let pepper = pepper(settings, app);
         let keys = ApiKeys::new(Arc::clone(app), pepper.clone());
         let tokens = Tokens::new(issuers(settings, app)?, Arc::clone(&app.clock));
-        Ok(Self { mode, login: Login::new(keys, tokens), settings: settings.clone(), pepper })
+        let operators = TenantId::new(&settings.auth.operator_tenant).context("auth.operator_tenant")?;
+        Ok(Self {
+            mode,
+            login: Login::new(keys, tokens).run_by(operators),
+            settings: settings.clone(),
+            pepper,
+        })
     }
 
     /// The gate of our own API.
@@ -64,9 +71,14 @@ fn public() -> Caller {
 
 /// What API keys are hashed with.
 pub(crate) fn pepper(settings: &Settings, app: &App) -> Pepper {
+    pepper_of(settings, app.storage.install())
+}
+
+/// The same, of a database that is not served.
+pub(crate) fn pepper_of(settings: &Settings, install: &Install) -> Pepper {
     match settings.auth.key_pepper.text() {
         Some(text) => Pepper::from_text(text),
-        None => app.storage.install().key_pepper.clone(),
+        None => install.key_pepper.clone(),
     }
 }
 
@@ -82,7 +94,7 @@ fn issuers(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Vec<Issuer>> {
         });
     }
     if let (Some(url), Some(iss), Some(aud)) = (&auth.jwks_url, &auth.jwks_issuer, &auth.jwks_audience) {
-        let client = outbound::DocumentClient::new(url, JWKS_BYTES_MAX, JWKS_TIMEOUTS);
+        let client = outbound::DocumentClient::new(url, auth.jwks_reach(), JWKS_BYTES_MAX, JWKS_TIMEOUTS);
         let client = client.context("auth.jwks_url")?;
         let fetch: auth::Fetch = Box::new(move || {
             let client = client.clone();

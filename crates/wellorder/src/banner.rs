@@ -144,6 +144,9 @@ fn follower(settings: &Settings) -> String {
 fn health(started: &Started<'_>, url: &str) -> String {
     let ops = started.ops_address.map(|address| format!("http://{address}"));
     let base = ops.as_deref().unwrap_or(url);
+    if ops.is_none() && started.mode == Mode::Serve {
+        return format!("{url}/readyz   (metrics and checks: on a port of their own, with --ops ADDR)");
+    }
     if ops.is_some() || serve::metrics_are_here(started.mode, started.settings) {
         return format!("{base}/readyz?verbose   metrics {base}/metrics");
     }

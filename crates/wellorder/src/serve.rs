@@ -82,11 +82,10 @@ fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>, access: &Access) -> 
     }
 }
 
-/// Whether the main port serves our `/metrics`: not where a contract takes the path, nor where others come to a server that
-/// has an address for operators.
+/// Whether the main port serves our `/metrics`: not where a contract takes the path, nor where others come.
 pub(crate) fn metrics_are_here(mode: Mode, settings: &Settings) -> bool {
     let taken = settings.mounted.as_deref().is_some_and(|name| TAKES_METRICS.contains(&name));
-    !taken && (mode != Mode::Serve || settings.ops.is_none())
+    !taken && mode != Mode::Serve
 }
 
 /// Everything that the main port serves.
@@ -100,7 +99,8 @@ pub(crate) fn main_router(
 ) -> Router {
     let mounted = settings.mounted.as_deref();
     if !settings.has_role(Role::Api) {
-        return ops_router(app, guard, metrics);
+        let metrics = (mode != Mode::Serve).then(|| metrics.clone());
+        return api::ops_router(Arc::clone(app), Arc::clone(guard), metrics);
     }
     let options = api::Options {
         gate: access.gate(),
@@ -108,6 +108,7 @@ pub(crate) fn main_router(
         metrics: Some(metrics.clone()),
         root_taken: mounted.is_some(),
         serves_metrics: metrics_are_here(mode, settings),
+        tells_checks: mode != Mode::Serve,
         streams: api::Streams {
             readers_max: settings.feed_readers_max,
             bulks_max: settings.limits.bulk_requests_max,
@@ -141,6 +142,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: Tenant
         metrics: None,
         root_taken: false,
         serves_metrics: false,
+        tells_checks: true,
         streams: api::Streams::default(),
         lease: wire_up::lease_policy(settings),
         backups: Some(settings.data.join(BACKUPS_FOLDER)),
@@ -181,6 +183,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
         metrics: None,
         root_taken: false,
         serves_metrics: false,
+        tells_checks: true,
         streams: api::Streams::default(),
         lease: LeasePolicy::default(),
         backups: None,

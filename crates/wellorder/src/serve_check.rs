@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode, Origin, Problems, Role, Settings};
 use crate::folder::DATABASE_FILE;
-use crate::{transport, wire_up};
+use crate::{access, transport, wire_up};
 use auth::weakness;
 use order_core::Clock;
 use order_core::ports::Storage;
@@ -87,5 +87,16 @@ async fn api_keys(
     if version != newest {
         return Ok(0);
     }
-    Ok(SqliteStorage::open_read_only(&options)?.live_api_keys(clock.now()).await?)
+    let storage = SqliteStorage::open_read_only(&options)?;
+    let keys = storage.live_api_keys(clock.now()).await?;
+    let print = access::pepper_of(settings, storage.install()).print();
+    if keys > 0 && storage.pepper_print().await?.is_some_and(|noted| noted != print) {
+        let what = format!(
+            "is not what the {keys} API keys of this database were made under: none of them would be good"
+        );
+        let fix = "set it to what it was then (nothing, if it was not set), or revoke them all \
+                   (`wellorder keys revoke`) and make others";
+        problems.add("the database", "auth.key_pepper", what, fix);
+    }
+    Ok(keys)
 }

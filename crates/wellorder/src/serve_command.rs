@@ -23,6 +23,9 @@ pub(crate) async fn serve(args: &ServeArgs, config: Config, out: &mut Output<'_>
     if !missing.0.is_empty() {
         return Err(missing.into());
     }
+    if let Some(file) = config.exposed_file() {
+        tracing::warn!(file, "a file with secrets can be read by every user of this machine: chmod o-r");
+    }
     let settings = config.settings;
     let start = Start { mode: Mode::Serve, settings, folder, demo: false, ephemeral: false };
     server::run(start, signals, out).await

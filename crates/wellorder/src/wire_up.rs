@@ -1,5 +1,6 @@
 //! From settings to a running whole: storage, use cases, worker, followers.
 
+use crate::access;
 use crate::config::{FollowerStart, NdjsonSink, ProcessorKind, Settings};
 use crate::folder::Folder;
 use crate::http_processor::HttpProcessor;
@@ -50,8 +51,14 @@ pub(crate) fn open_storage(
     let (cursor_key, key_pepper) = (chance(&ids), chance(&ids));
     let seed = Seed { installation_id: ids.uuid_v4(), cursor_key, key_pepper, shards: settings.shards };
     let options = options(settings, folder.database());
-    let opened = SqliteStorage::open(&options, &seed, SystemClock::default().now());
+    let now = SystemClock::default().now();
+    let opened = SqliteStorage::open(&options, &seed, now);
     let (storage, opened) = opened.with_context(|| format!("cannot open {}", options.path.display()))?;
+    let pepper = access::pepper_of(settings, storage.install());
+    // Whoever cannot write it now will at the next start.
+    if let Err(error) = storage_sqlite::note_pepper(&options, pepper.print(), now) {
+        tracing::debug!(%error, "cannot note what API keys are hashed with");
+    }
     Ok((Arc::new(storage), opened))
 }
 

@@ -24,6 +24,8 @@ pub struct Rotation {
     /// How long the present secret keeps working; 86400 unless said.
     #[schema(maximum = 2_592_000, example = 3600)]
     pub grace_seconds: Option<u32>,
+    /// Ends the secret before the present one, if it still works; without it that is refused.
+    pub end_grace: Option<bool>,
 }
 
 /// An API key.

@@ -61,19 +61,26 @@ pub async fn an_api_key_is_kept_as_it_was_made(rig: Rig) {
     assert_eq!(kept(&rig, id(3)).await, None);
 }
 
-/// The secret before the last rotation works until it is told to end; the one before that does not.
+/// The secret before the last rotation works until it is told to end; meanwhile there is no other rotation, unless it ends
+/// the one before that.
 pub async fn a_rotated_api_key_opens_with_both_secrets_for_a_while(rig: Rig) {
     act(&rig, "acme", id(1), create(1, None)).await.expect("it is made");
     let until = rig.now().plus(Duration::from_secs(60));
-    let rotate = |key_hash| ApiKeyAction::Rotate { hash: hash(key_hash), previous_until: until };
-    let rotated = act(&rig, "acme", id(1), rotate(2)).await.expect("it is rotated");
+    let rotate = |key_hash, end_grace| {
+        let hash = hash(key_hash);
+        ApiKeyAction::Rotate { hash, previous_until: until, end_grace }
+    };
+    let rotated = act(&rig, "acme", id(1), rotate(2, false)).await.expect("it is rotated");
     assert_eq!(rotated.previous, Some(Previous { hash: hash(1), until }));
     assert_eq!((rotated.hash, rotated.rotated_at), (hash(2), Some(rig.now())));
     assert_eq!(kept(&rig, id(1)).await.as_ref(), Some(&rotated));
     let before = Timestamp::from_micros(until.micros() - 1);
     assert!(rotated.opens(&hash(1), before) && rotated.opens(&hash(2), before));
     assert!(!rotated.opens(&hash(1), until) && rotated.opens(&hash(2), until));
-    let again = act(&rig, "acme", id(1), rotate(3)).await.expect("it is rotated");
+    let early = act(&rig, "acme", id(1), rotate(3, false)).await;
+    assert_eq!(early, Err(Rejection::ApiKeyGrace { until }), "the first secret was promised more time");
+    assert_eq!(kept(&rig, id(1)).await, Some(rotated));
+    let again = act(&rig, "acme", id(1), rotate(3, true)).await.expect("it is rotated");
     assert!(!again.opens(&hash(1), before) && again.opens(&hash(2), before) && again.opens(&hash(3), before));
 }
 
@@ -85,7 +92,7 @@ pub async fn a_revoked_api_key_has_ended_for_ever(rig: Rig) {
     assert!(!revoked.opens(&hash(1), rig.now()));
     rig.clock.advance(Duration::from_secs(1));
     assert_eq!(act(&rig, "acme", id(1), ApiKeyAction::Revoke).await, Ok(revoked.clone()), "once is enough");
-    let rotate = ApiKeyAction::Rotate { hash: hash(2), previous_until: rig.now() };
+    let rotate = ApiKeyAction::Rotate { hash: hash(2), previous_until: rig.now(), end_grace: false };
     assert_eq!(act(&rig, "acme", id(1), rotate).await, Err(Rejection::ApiKeyEnded));
     assert_eq!(
         act(&rig, "acme", id(1), create(3, None)).await,
@@ -103,14 +110,14 @@ pub async fn an_expired_api_key_has_ended(rig: Rig) {
     assert!(key.opens(&hash(1), Timestamp::from_micros(end.micros() - 1)) && !key.opens(&hash(1), end));
     rig.clock.advance(Duration::from_secs(10));
     assert_eq!(rig.storage().live_api_keys(rig.now()).await.expect("keys are counted"), 0);
-    let rotate = ApiKeyAction::Rotate { hash: hash(2), previous_until: end };
+    let rotate = ApiKeyAction::Rotate { hash: hash(2), previous_until: end, end_grace: false };
     assert_eq!(act(&rig, "acme", id(1), rotate).await, Err(Rejection::ApiKeyEnded));
 }
 
 /// Another tenant's key is not there: not to be changed, and in no list.
 pub async fn another_tenants_api_key_is_unknown(rig: Rig) {
     let key = act(&rig, "acme", id(1), create(1, None)).await.expect("it is made");
-    let rotate = ApiKeyAction::Rotate { hash: hash(2), previous_until: rig.now() };
+    let rotate = ApiKeyAction::Rotate { hash: hash(2), previous_until: rig.now(), end_grace: false };
     for action in [rotate, ApiKeyAction::Revoke, ApiKeyAction::Touch] {
         let refused = act(&rig, "other", id(1), action.clone()).await;
         assert_eq!(refused, Err(Rejection::ApiKeyUnknown), "{action:?}");

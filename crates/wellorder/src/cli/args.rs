@@ -268,6 +268,9 @@ pub(crate) enum KeysCommand {
         /// How long the present secret keeps working [default: 1d]
         #[arg(long, value_name = "SPAN", value_parser = super::keys::span)]
         grace: Option<Duration>,
+        /// End the secret before the present one, if that still works; else this is refused
+        #[arg(long)]
+        end_grace: bool,
     },
     /// End a key for ever
     Revoke {

@@ -69,7 +69,11 @@ pub(crate) async fn doctor(
     out: &mut Output<'_>,
     versions: impl AsyncFn(&Settings) -> anyhow::Result<Versions>,
 ) -> Result<Exit, Failure> {
-    let checks = examine(&config.settings, versions, now()).await;
+    let mut checks = examine(&config.settings, versions, now()).await;
+    if let Some(file) = config.exposed_file() {
+        let fix = format!("chmod o-r {file}, and change the secrets if others use this machine");
+        checks.insert(1, warn("secrets", format!("{file} has some, and every user can read it"), fix));
+    }
     report(&checks, out)
 }
 

@@ -34,9 +34,10 @@ pub(super) async fn run(
             }
             api.get(&path).await?
         }
-        KeysCommand::Rotate { id, grace } => {
+        KeysCommand::Rotate { id, grace, end_grace } => {
             let grace = grace.unwrap_or(order_core::api_key::GRACE_UNLESS_SAID).as_secs();
-            api.post(&at(id, "/rotate"), Some(&json!({ "grace_seconds": grace }))).await?
+            api.post(&at(id, "/rotate"), Some(&json!({ "grace_seconds": grace, "end_grace": end_grace })))
+                .await?
         }
         KeysCommand::Revoke { id } => api.call(Method::DELETE, &at(id, ""), None, &[]).await?.success()?,
     };

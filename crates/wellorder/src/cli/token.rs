@@ -5,7 +5,7 @@ use super::{
     failure::{Exit, Failure},
 };
 use crate::{config::Settings, output::Output};
-use auth::{Mint, Secret, mint, weakness};
+use auth::{Mint, Secret, is_subject, mint, weakness};
 use edge::{Scope, Scopes};
 use order_core::{TenantId, Timestamp};
 use serde_json::json;
@@ -30,6 +30,10 @@ pub(crate) fn token(
     }
     let tenant =
         TenantId::new(&args.tenant).map_err(|error| usage(format!("the tenant {error}"), "name another"))?;
+    if !is_subject(&args.subject) {
+        let fix = "name somebody else: key:…, local and public are what histories call others";
+        return Err(usage(format!("{} cannot be the subject of a token", args.subject.escape_debug()), fix));
+    }
     let unknown = |name: &String| Scope::from_name(name).is_none();
     if let Some(name) = args.scope.iter().find(|name| unknown(name)) {
         let all: Vec<&str> = Scope::ALL.iter().map(|scope| scope.name()).collect();

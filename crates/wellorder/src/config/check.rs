@@ -29,7 +29,9 @@ pub(super) fn together(
             Origin::Variable(name) => name.as_str(),
             _ => paths[0],
         };
-        problems.add(origin.place(), key, what, fix);
+        // What nobody has set stands nowhere: its name says where to set it.
+        let place = if origin == Origin::Default { paths[0].to_owned() } else { origin.place() };
+        problems.add(place, key, what, fix);
     };
     let not_local = |address: &SocketAddr| !address.ip().is_loopback();
     let outside = "is not a loopback address, and nobody logs in here";
@@ -49,6 +51,9 @@ pub(super) fn together(
     }
     if outbound::collector_headers(&settings.telemetry.otlp_headers).is_none() {
         add(&["telemetry.otlp_headers"], "is no list of headers", "write name=value,name=value");
+    }
+    if order_core::TenantId::new(&settings.auth.operator_tenant).is_err() {
+        add(&["auth.operator_tenant"], "is no name of a tenant", "name one, such as default");
     }
     published_keys(settings, beside("auth.jwks_url"), &mut add);
     let (cert, key) = (&settings.transport.tls_cert, &settings.transport.tls_key);
@@ -97,11 +102,15 @@ fn published_keys(settings: &Settings, url: String, add: &mut impl FnMut(&[&str]
             );
         }
     }
-    if auth.jwks_url.as_deref().is_some_and(|url| !url.starts_with("https://")) {
-        add(
-            &["auth.jwks_url"],
-            "is no https:// URL: anybody on the way could put in keys of their own",
-            "use https",
-        );
+    let forbidden = auth.jwks_url.as_deref().and_then(|url| outbound::check(url, auth.jwks_reach()).err());
+    if let Some(forbidden) = forbidden {
+        let fix = match forbidden {
+            outbound::Forbidden::Special => {
+                "use a public one, or say auth.jwks_allow_private = true for an issuer inside your network"
+            }
+            outbound::Forbidden::UserInfo => "leave them out: published keys need no login",
+            _ => "use https",
+        };
+        add(&["auth.jwks_url", "auth.jwks_allow_private"], &forbidden.to_string(), fix);
     }
 }

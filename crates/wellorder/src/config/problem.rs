@@ -49,7 +49,8 @@ impl Problems {
                 flag if flag.starts_with("--") => 0,
                 "environment" => 1,
                 ".env" => 2,
-                "default" => 4,
+                // What stands nowhere is told by its name.
+                name if name == problem.key => 4,
                 _ => 3,
             };
             (layer, line.parse::<usize>().unwrap_or(0))

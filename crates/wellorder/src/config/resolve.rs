@@ -1,5 +1,6 @@
 //! Lays the layers over each other, and finds everything that is wrong in any of them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::{collections::BTreeSet, fmt};
 
 use super::{
@@ -63,6 +64,16 @@ impl Config {
     /// Where the value of the setting with this path came from.
     pub(crate) fn origin(&self, path: &str) -> Origin {
         origin_of(&self.resolved, path)
+    }
+
+    /// A file with a secret in it that every user of the machine can read, if there is one.
+    pub(crate) fn exposed_file(&self) -> Option<&str> {
+        let secrets = self.resolved.iter().filter(|one| one.setting.secret);
+        let mut files = secrets.filter_map(|one| match &one.origin {
+            Origin::File { file, .. } | Origin::DotEnv { file, .. } => Some(file.as_str()),
+            _ => None,
+        });
+        files.find(|file| std::fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o004 != 0))
     }
 }
 

@@ -139,6 +139,8 @@ pub(crate) struct Auth {
     pub(crate) jwt_audience: Option<String>,
     /// Where another issuer publishes its keys.
     pub(crate) jwks_url: Option<String>,
+    /// Whether that may be inside a private network.
+    pub(crate) jwks_allow_private: bool,
     /// What that issuer is called; there when the URL is.
     pub(crate) jwks_issuer: Option<String>,
     /// Whom its tokens are for; there when the URL is.
@@ -151,6 +153,15 @@ pub(crate) struct Auth {
     pub(crate) token_lifetime_max: Option<Duration>,
     /// What API keys are hashed with; else a random one of the database.
     pub(crate) key_pepper: Hidden,
+    /// Whose callers run the installation; a tenant's name.
+    pub(crate) operator_tenant: String,
+}
+
+impl Auth {
+    /// Where the issuer that publishes its keys may be.
+    pub(crate) fn jwks_reach(&self) -> outbound::Reach {
+        if self.jwks_allow_private { outbound::Reach::Anywhere } else { outbound::Reach::Public }
+    }
 }
 
 /// Logs go to stderr.

@@ -2,7 +2,7 @@
 
 use super::{
     settings::Settings,
-    shape::Shape::{Count, MaybePath, Millis, Networks, Seconds, Switch, Word},
+    shape::Shape::{Count, MaybePath, Millis, Networks, Seconds, Switch, Text, Word},
     sources::{Inputs, Mode},
     table::{
         Default::{Follows, Is},
@@ -20,6 +20,18 @@ fn in_serve(inputs: &Inputs, value: &str) -> String {
 }
 
 pub(super) const SERVE: &[Setting] = &[
+    Setting::new(
+        "auth.jwks_allow_private",
+        Follows(|_, inputs| (inputs.mode != Mode::Serve).to_string()),
+        Switch { set: |s: &mut Settings, v| s.auth.jwks_allow_private = v },
+        "whether auth.jwks_url may lead into a private network; false in serve",
+    ),
+    Setting::new(
+        "auth.operator_tenant",
+        Is("default"),
+        Text { set: |s, v| v.clone_into(&mut s.auth.operator_tenant) },
+        "the tenant whose callers control followers and copies, which belong to all",
+    ),
     Setting::new(
         "lane.delay_max_ms",
         Is("250"),

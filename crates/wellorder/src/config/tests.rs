@@ -130,6 +130,8 @@ fn the_defaults() {
     lane.batch_max = 512
     feed.readers_max = 1000
     shutdown.drain_ms = 10000
+    auth.jwks_allow_private = true
+    auth.operator_tenant = default
     lane.delay_max_ms = 250
     lane.deadline_ms = 1000
     ");
@@ -187,7 +189,7 @@ fn certificate_and_key_go_together() {
     assert_eq!((transport.tls_cert, transport.tls_key), (Some("c.pem".into()), Some("k.pem".into())));
     for (alone, other) in [("cert", "tls.key"), ("key", "tls.cert")] {
         let problems = load(&toml(&format!("[tls]\n{alone} = \"x.pem\""))).err().unwrap().to_string();
-        assert!(problems.contains(&format!("{other} is not set, and tls.{alone}")), "{problems}");
+        assert!(problems.contains(&format!("{other}: is not set, and tls.{alone}")), "{problems}");
     }
 }
 
@@ -218,6 +220,7 @@ fn every_setting_fills_its_field() {
             // Each needs the others; `an_issuer_with_published_keys_is_pinned` has them.
             "auth.jwks_url" | "auth.jwks_issuer" | "auth.jwks_audience" => continue,
             "auth.jwks_algorithms" => "PS256",
+            "auth.jwks_allow_private" => "false",
             "contracts.oscarps.public" | "contracts.parspec.public" => "true",
             "http_processor.url" => "http://h/",
             // Each needs the other; `certificate_and_key_go_together` has them.
@@ -418,8 +421,8 @@ fn settings_must_fit_one_another() {
       wellorder.toml:3: ops is not a loopback address, and nobody logs in here; use 127.0.0.1 or [::1]
       wellorder.toml:6: worker.heartbeat_ms is not below worker.lease_ms (wellorder.toml:5); use a third of it
       wellorder.toml:7: worker.backoff_base_ms is above worker.backoff_cap_ms (wellorder.toml:8); make it smaller, or the cap larger
-      default: http_processor.url is not set, and processor (wellorder.toml:1) is http; set it to the URL that takes orders
-      default: lane.batch_max is above lane.queue_max (wellorder.toml:10); make it smaller, or the queue larger
+      http_processor.url: is not set, and processor (wellorder.toml:1) is http; set it to the URL that takes orders
+      lane.batch_max: is above lane.queue_max (wellorder.toml:10); make it smaller, or the queue larger
     ");
     let same = problems(&toml("listen = \"127.0.0.1:5\"\nops = \"127.0.0.1:5\""));
     assert!(same.contains("ops is the same address as listen (wellorder.toml:1)"), "{same}");
@@ -531,9 +534,27 @@ fn an_issuer_with_published_keys_is_pinned() {
     );
     let said = problems(&toml("[auth]\njwks_url = \"http://id.example/keys\""));
     for part in
-        ["auth.jwks_issuer is not set", "auth.jwks_audience is not set", "auth.jwks_url is no https:// URL"]
+        ["auth.jwks_issuer: is not set", "auth.jwks_audience: is not set", "auth.jwks_url is no https:// URL"]
     {
         assert!(said.contains(part), "{said}");
+    }
+    assert!(said.contains("auth.jwks_issuer: is not set"), "the place is its name: {said}");
+    // What only this network can reach is called where somebody says so.
+    for (url, private, fits) in [
+        ("https://10.0.0.1/keys", true, true),
+        ("https://10.0.0.1/keys", false, false),
+        ("https://0x7f.1/keys", false, false),
+        ("https://user:pass@id.example/keys", true, false),
+    ] {
+        let rest = "jwks_issuer = \"https://id.example\"\njwks_audience = \"orders\"";
+        let file = format!("[auth]\njwks_url = \"{url}\"\njwks_allow_private = {private}\n{rest}");
+        let inputs = toml(&file);
+        if fits {
+            load_ok(&inputs);
+        } else {
+            let said = problems(&inputs);
+            assert!(said.contains("auth.jwks_url") && !said.contains("pass@"), "{said}");
+        }
     }
     assert!(problems(&toml("[auth]\njwks_issuer = \"x\"")).contains("without auth.jwks_url"));
     assert!(problems(&toml("[auth]\njwks_algorithms = \"HS256\"")).contains("is not known"));

@@ -36,7 +36,7 @@ fn end(home: &Home) -> String {
 #[tokio::test]
 async fn what_people_and_keys_do_is_told_to_their_tenant_alone() {
     let home = Home::new();
-    let server = serving(&home).start().await;
+    let server = serving(&home).env("WELLORDER_AUTH_OPERATOR_TENANT", "acme").start().await;
     let (acme, other) = (Token::all("acme").bearer(), Token::all("other").bearer());
     let done = async |method: &str, path: &str, bearer: &str, body: Option<&str>| -> Value {
         let reply = ask(&server, method, path, Some(bearer), body).await;

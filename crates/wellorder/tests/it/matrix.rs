@@ -24,8 +24,10 @@ enum Other {
     NoToken,
     /// Its own: an empty list, a thing of its own made.
     Own,
-    /// The same as everybody: it belongs to the installation, not to a tenant.
+    /// The same as everybody.
     Shared,
+    /// That it belongs to the installation, not to a tenant.
+    Operators,
 }
 
 /// Things of the tenant `acme`.
@@ -108,9 +110,11 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         ("/v1", "POST", "/work/finish") => {
             (Some(json!({ "token": things.work_token, "outcome": "done" })), Other::NoToken)
         }
-        ("/v1", "POST", "/followers/{name}/replay") => (Some(json!({ "from": "beginning" })), Other::Shared),
-        (_, _, path) if path.starts_with("/backups") => (None, Other::Shared),
-        (_, _, path) if path.starts_with("/followers") => (None, Other::Shared),
+        ("/v1", "POST", "/followers/{name}/replay") => {
+            (Some(json!({ "from": "beginning" })), Other::Operators)
+        }
+        (_, _, path) if path.starts_with("/backups") => (None, Other::Operators),
+        (_, _, path) if path.starts_with("/followers") => (None, Other::Operators),
         ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions")
         | ("/parspec", "GET", "/metrics") => (None, Other::Own),
         (_, "GET", path) if path.contains('{') => (None, Other::NotFound),
@@ -143,6 +147,7 @@ async fn every_route_admits_exactly_who_may() {
     let server = serving(&Home::new())
         .env("WELLORDER_RATE_FAILED_LOGINS_PER_MINUTE", "0")
         .env("WELLORDER_RATE_ADDRESS_PER_SECOND", "0")
+        .env("WELLORDER_AUTH_OPERATOR_TENANT", "acme")
         .start()
         .await;
     server_is_ready(&server).await;
@@ -154,7 +159,7 @@ async fn every_route_admits_exactly_who_may() {
     for (mount, route) in rest.into_iter().chain(ends) {
         let sample = sample(mount, &route, &things);
         let (method, path, body) = (route.method.as_str(), sample.path.as_str(), sample.body.as_deref());
-        let Need::Scope(scope) = route.need else {
+        let Some(scope) = route.need.scope() else {
             assert_eq!(ask(&server, method, path, None, body).await.status, 200, "{method} {path}");
             continue;
         };
@@ -185,6 +190,11 @@ async fn every_route_admits_exactly_who_may() {
         other_tenant(&server, &route, &sample, scope).await;
         let reply = ask(&server, method, path, Some(&good.bearer()), body).await;
         assert!((200..300).contains(&reply.status), "{method} {path}: {} {}", reply.status, reply.text());
+        assert_eq!(
+            sample.other == Other::Operators,
+            matches!(route.need, Need::Operator(_)),
+            "{method} {path}"
+        );
         checked += 1;
     }
     assert!(checked >= 20, "only {checked} routes");
@@ -214,6 +224,10 @@ async fn other_tenant(server: &Server, route: &Declared, sample: &Sample, scope:
             if method == "POST" && path.ends_with("/orders") {
                 assert_eq!(reply.status, 201, "an order of its own: {}", reply.text());
             }
+        }
+        Other::Operators => {
+            assert_eq!(reply.status, 403, "{method} {path}: {}", reply.text());
+            assert!(reply.text().contains("operators' tenant"), "{}", reply.text());
         }
         Other::Shared => assert!((200..300).contains(&reply.status), "{method} {path}: {}", reply.text()),
     }
@@ -249,7 +263,7 @@ async fn server_is_ready(server: &Server) {
 /// What one tenant put in is in no list, feed or count of another.
 #[tokio::test]
 async fn nothing_of_one_tenant_is_seen_by_another() {
-    let server = serving(&Home::new()).start().await;
+    let server = serving(&Home::new()).env("WELLORDER_AUTH_OPERATOR_TENANT", "acme").start().await;
     let things = things(&server).await;
     let other = Token::all("other").bearer();
     for (path, list) in

@@ -35,6 +35,26 @@ fn everything_that_is_missing_is_told_at_once() {
     assert!(!home.database().exists(), "nothing was begun");
 }
 
+/// What everybody at the machine can read is no secret.
+#[tokio::test]
+async fn a_file_with_secrets_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    let file = home.path().join("wellorder.toml");
+    std::fs::write(&file, format!("[auth]\njwt_secret = \"{SECRET}\"\n")).unwrap();
+    let mut said = Vec::new();
+    for mode in [0o644, 0o600] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let ended = home.server().serving().start().await.terminate().await;
+        let doctor = home.run(&["doctor"]);
+        said.push((
+            ended.stderr.contains("every user of this machine"),
+            doctor.stdout.contains("every user can read"),
+        ));
+    }
+    assert_eq!(said, [(true, true), (false, false)]);
+}
+
 #[test]
 fn weak_secrets_are_refused() {
     for weak in
@@ -103,6 +123,7 @@ async fn a_token_of_the_command_line_is_good_for_the_server() {
     for (variables, args) in [
         (&[][..], &["token", "--scope", "orders:read"][..]),
         (&variables[..], &["token", "--scope", "orders:all"]),
+        (&variables, &["token", "--subject", "key:abc", "--scope", "orders:read"]),
     ] {
         assert_eq!(home.run_with(variables, args).code(), 2, "{args:?}");
     }
@@ -136,6 +157,31 @@ async fn health_and_descriptions_need_no_login() {
     {
         assert_eq!(server.get(path).await.status, 200, "{path}");
     }
+    // What tells of the inside is for operators.
+    assert_eq!(server.get("/readyz?verbose").await.json(), json!({ "status": "ready" }));
+    let verbose = server.ops().get("/readyz?verbose").await.json();
+    assert!(verbose["checks"].is_array(), "{verbose}");
+    assert_eq!((server.get("/metrics").await.status, server.ops().get("/metrics").await.status), (404, 200));
+}
+
+/// A key is good under the pepper that it was made under, and under no other.
+#[tokio::test]
+async fn a_server_does_not_start_with_keys_that_its_pepper_makes_worthless() {
+    let home = Home::new();
+    let key = offline_key(&home, "acme", &["orders:read"]);
+    let other = [("WELLORDER_AUTH_KEY_PEPPER", "pEppEr-9vQ2mZ7pR5tW8yB4nC6dF1gH0sLaPq")];
+    let problems = refused(&home, &other, &["--listen", "127.0.0.1:0"]);
+    assert!(
+        problems.len() == 1 && problems[0].contains("auth.key_pepper is not what the 1 API keys"),
+        "{problems:?}"
+    );
+    let server = home.server().serving().start().await;
+    let bearer = format!("Bearer {key}");
+    assert_eq!(ask(&server, "GET", "/v1/orders", Some(&bearer), None).await.status, 200);
+    server.terminate().await;
+    // Once nobody has a key any more, another may be chosen.
+    assert_eq!(home.run(&["keys", "revoke", &key[3..19], "--tenant", "acme"]).code(), 0);
+    home.server().serving().env(other[0].0, other[0].1).env("JWT_SECRET", SECRET).start().await;
 }
 
 /// A server for others is asked by the name that its clients know, not by loopback's alone.
@@ -187,7 +233,8 @@ async fn secrets_are_told_to_nobody() {
     let server = serving(&home)
         .env("WELLORDER_AUTH_KEY_PEPPER", pepper)
         .env("LOG_LEVEL", "trace")
-        .env("WELLORDER_AUTH_JWKS_URL", "https://name:jwksPassword9@127.0.0.1:9/keys?jwksQuery9")
+        .env("WELLORDER_AUTH_JWKS_URL", "https://127.0.0.1:9/keys?jwksQuery9")
+        .env("WELLORDER_AUTH_JWKS_ALLOW_PRIVATE", "true")
         .env("WELLORDER_AUTH_JWKS_ISSUER", "https://id.example")
         .env("WELLORDER_AUTH_JWKS_AUDIENCE", "wellorder")
         .start()
@@ -223,6 +270,8 @@ async fn secrets_are_told_to_nobody() {
     assert_eq!((unknown.status, unknown.header("retry-after")), (503, Some("30")), "{}", unknown.text());
     assert_eq!(ask(&server, "GET", "/v1/orders", Some(&good), None).await.status, 200);
     let ended = server.terminate().await;
+    assert!(!ended.stderr.contains("storage is unavailable"), "the storage is not to blame");
+    assert_eq!(ended.stderr.matches("cannot fetch the keys of the issuer").count(), 1, "said once");
     let secret_part = &key[20..];
     let signature = |bearer: &str| bearer.rsplit('.').next().unwrap().to_owned();
     let secrets = [
@@ -231,7 +280,6 @@ async fn secrets_are_told_to_nobody() {
         secret_part.to_owned(),
         signature(&good),
         signature(&expired),
-        "jwksPassword9".to_owned(),
         "jwksQuery9".to_owned(),
         "kidCanary9".to_owned(),
     ];
