@@ -256,7 +256,7 @@ mod tests {
     async fn blank_lines_do_not_keep_a_request_open() {
         let sent = |piece: &'static str| {
             let pieces = futures_util::stream::unfold((), move |()| async move {
-                tokio::time::sleep(Duration::from_secs(10)).await;
+                tokio::time::advance(Duration::from_secs(10)).await;
                 Some((Ok::<_, io::Error>(piece.as_bytes().to_vec()), ()))
             });
             Lines::new(Body::from_stream(pieces), Limits { bulk_bytes_max: 20, ..LIMITS() }).unwrap()

@@ -1,6 +1,8 @@
 //! Layers, origins and messages, without a process environment.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod issuer;
+
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use super::{
@@ -66,12 +68,11 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
+    let elsewhere = ["limits.", "rate.", "tls.", "serve."];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
-        .filter(|[key, ..]| {
-            !["limits.", "rate.", "tls.", "serve."].iter().any(|group| key.starts_with(group))
-        })
+        .filter(|[key, ..]| !elsewhere.iter().any(|group| key.starts_with(group)))
         .map(|[key, value, ..]| format!("{key} = {value}\n"));
     insta::assert_snapshot!(rows.collect::<String>(), @r"
     listen = 127.0.0.1:3000
@@ -521,43 +522,6 @@ fn an_address_is_shown_whole() {
     let rows = as_rows(&config);
     let [_, value, origin] = rows.iter().find(|row| row[0] == "ops").unwrap();
     assert_eq!((value.as_str(), origin.as_str()), ("127.0.0.1:9090", "--ops"));
-}
-
-#[test]
-fn an_issuer_with_published_keys_is_pinned() {
-    let whole = "[auth]\njwks_url = \"https://id.example/keys\"\njwks_issuer = \"https://id.example\"\njwks_audience = \"orders\"";
-    let auth = load_ok(&toml(whole)).settings.auth;
-    assert_eq!(auth.jwks_url.as_deref(), Some("https://id.example/keys"));
-    assert_eq!(
-        (auth.jwks_issuer.as_deref(), auth.jwks_audience.as_deref()),
-        (Some("https://id.example"), Some("orders"))
-    );
-    let said = problems(&toml("[auth]\njwks_url = \"http://id.example/keys\""));
-    for part in
-        ["auth.jwks_issuer: is not set", "auth.jwks_audience: is not set", "auth.jwks_url is no https:// URL"]
-    {
-        assert!(said.contains(part), "{said}");
-    }
-    assert!(said.contains("auth.jwks_issuer: is not set"), "the place is its name: {said}");
-    // What only this network can reach is called where somebody says so.
-    for (url, private, fits) in [
-        ("https://10.0.0.1/keys", true, true),
-        ("https://10.0.0.1/keys", false, false),
-        ("https://0x7f.1/keys", false, false),
-        ("https://user:pass@id.example/keys", true, false),
-    ] {
-        let rest = "jwks_issuer = \"https://id.example\"\njwks_audience = \"orders\"";
-        let file = format!("[auth]\njwks_url = \"{url}\"\njwks_allow_private = {private}\n{rest}");
-        let inputs = toml(&file);
-        if fits {
-            load_ok(&inputs);
-        } else {
-            let said = problems(&inputs);
-            assert!(said.contains("auth.jwks_url") && !said.contains("pass@"), "{said}");
-        }
-    }
-    assert!(problems(&toml("[auth]\njwks_issuer = \"x\"")).contains("without auth.jwks_url"));
-    assert!(problems(&toml("[auth]\njwks_algorithms = \"HS256\"")).contains("is not known"));
 }
 
 /// What a server for others has otherwise than one on a developer's machine.
