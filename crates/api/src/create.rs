@@ -62,8 +62,7 @@ const LINE_FIELDS: [&str; 4] = ["sku", "name", "quantity", "unit_price"];
 )]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
-    caller: Caller,
-    mut standing: Standing,
+    (caller, mut standing): (Caller, Standing),
     headers: HeaderMap,
     prefer: Prefer,
     _: NoParams,
