@@ -12,6 +12,7 @@ use order_core::journal::{Cursor, Event};
 use order_core::order::event::EventType;
 use order_core::query::OrderQuery;
 use order_core::redrive::RedriveFilter;
+use order_core::state::Processing;
 use order_core::{App, OrderId, TenantId};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -74,8 +75,8 @@ impl Demo {
             _ => {
                 let simulate = match chance {
                     chance if chance < 0.10 => json!({ "fail": 1 }),
-                    chance if chance < 0.16 => json!({ "fail": 3 }),
-                    chance if chance < 0.20 => json!("park"),
+                    chance if chance < 0.20 => json!({ "fail": 3 }),
+                    chance if chance < 0.21 => json!("park"),
                     _ => json!({ "delay_ms": 400 }),
                 };
                 (
@@ -109,9 +110,10 @@ impl Demo {
         }
     }
 
-    /// Redrives about half of what is parked, so that there is something to see and something left to repair.
+    /// Redrives about half of what is parked and can succeed, so that there is something to see and something left to
+    /// repair. What is hopeless is left alone: its history would grow for nothing.
     async fn repair(&self) {
-        let parked = self.some_orders(order_core::state::Processing::Parked).await;
+        let parked = self.some_orders(Processing::Parked, Some("simulated failure")).await;
         let half = parked.len().div_ceil(2);
         let order_ids: Vec<_> = parked.into_iter().rev().take(half).collect();
         if order_ids.is_empty() {
@@ -131,7 +133,7 @@ impl Demo {
 
     /// Ships the newest processed order, and delivers the one before it.
     async fn ship(&self) {
-        let done = self.some_orders(order_core::state::Processing::Done).await;
+        let done = self.some_orders(Processing::Done, None).await;
         let now = self.app.clock.now();
         let ship = ChangeKind::Ship { shipped_at: now, tracking_number: Some("DEMO-1".to_owned()) };
         for (order_id, kind) in done.iter().zip([ship, ChangeKind::Deliver { delivered_at: now }]) {
@@ -147,10 +149,11 @@ impl Demo {
         }
     }
 
-    async fn some_orders(&self, processing: order_core::state::Processing) -> Vec<OrderId> {
+    async fn some_orders(&self, processing: Processing, error: Option<&str>) -> Vec<OrderId> {
         let query = OrderQuery {
             processing: Some(processing),
             withdrawn: Some(false),
+            error_contains: error.map(str::to_owned),
             ..OrderQuery::all(TenantId::default_tenant(), 20, self.app.clock.now())
         };
         match self.app.storage.orders(&query).await {
@@ -173,7 +176,7 @@ fn seeds() -> Vec<(&'static str, Value)> {
         ("/v1/orders", order(json!({ "fail": 1, "delay_ms": 200 }))),
         ("/v1/orders", order(json!({ "fail": 3, "delay_ms": 100 }))),
         ("/v1/orders", order(json!("park"))),
-        ("/v1/orders", order(json!("fail"))),
+        ("/v1/orders", order(json!({ "fail": 3, "delay_ms": 300 }))),
     ]
 }
 
@@ -234,7 +237,7 @@ fn show(event: &Event, names: &mut Names, to: &mut impl Write) {
             format!("attempt {}: {}; again at {}", data["attempt"], text("error"), clock(&text("retry_at")))
         }
         EventType::OrderParked => {
-            format!("{}; waits for `wellorder orders redrive {}`", text("error"), event.order_id)
+            format!("{}; waits for `wellorder orders redrive {} --reason retry`", text("error"), event.order_id)
         }
         EventType::OrderRedriven | EventType::OrderWithdrawn => {
             format!("{} (by {})", text("reason"), text("by"))
