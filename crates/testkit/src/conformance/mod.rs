@@ -132,6 +132,7 @@ macro_rules! conformance {
                 a_claim_of_one_tenant_takes_its_work_alone,
                 work_of_many_tenants_is_claimed_in_order,
                 claims_of_several_tenants_never_overlap,
+                what_is_parked_keeps_nobody_from_what_is_due_behind_it,
                 what_a_try_outside_comes_to_is_decided_as_here,
                 results_that_come_together_count_each_for_itself,
             }
