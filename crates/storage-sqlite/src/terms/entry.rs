@@ -40,10 +40,15 @@ impl Field {
 /// What all entries of texts that begin with `text` begin with. No text holds U+0000 (`order_core::ids::check_text`), so
 /// it ends one.
 pub(crate) fn beginning(tenant: &TenantId, field: Field, text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(tenant.as_str().len() + text.len() + 3 + NUMBER_BYTES);
+    begin(tenant, field, text.as_bytes(), 1 + NUMBER_BYTES)
+}
+
+/// With room for so many bytes behind it: an entry is made in one piece.
+fn begin(tenant: &TenantId, field: Field, text: &[u8], room: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(tenant.as_str().len() + 2 + text.len() + room);
     bytes.extend_from_slice(tenant.as_str().as_bytes());
     bytes.extend_from_slice(&[0, field.byte()]);
-    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(text);
     bytes
 }
 
@@ -64,9 +69,7 @@ pub(crate) fn entry(tenant: &TenantId, field: Field, text: &str, number: i64) ->
 /// What the entries of all ids of a tenant begin with, and of those the ones from `lowest` on. All ids are as long as one
 /// another, so nothing need end one.
 pub(crate) fn ids_from(tenant: &TenantId, lowest: OrderId) -> Vec<u8> {
-    let mut bytes = beginning(tenant, Field::Id, "");
-    bytes.extend_from_slice(lowest.0.as_bytes());
-    bytes
+    begin(tenant, Field::Id, lowest.0.as_bytes(), NUMBER_BYTES)
 }
 
 /// The entry of this id and number.
