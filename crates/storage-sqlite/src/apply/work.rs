@@ -28,17 +28,20 @@ impl Batch<'_> {
         loop {
             let wanted = claim.tokens.len().saturating_sub(claimed.leased.len());
             let limit = wanted.min(claim.event_ids.len().saturating_sub(refused));
-            // One more than is wanted tells whether, and when, more is due.
-            let due = self.due(claim.tenant.as_ref(), limit + 1).map_err(fault)?;
+            // One more than is wanted tells whether, and when, more is due; what was leased just now is in the way.
+            let seen = limit + 1 + claimed.leased.len();
+            let due = self.due(claim.tenant.as_ref(), seen).map_err(fault)?;
             let is_due = |(_, due_at): &&(i64, i64)| *due_at <= claim.now.micros();
             let taken = due.iter().take(limit).take_while(is_due).count();
-            let refused_before = refused;
             for (number, _) in &due[..taken] {
                 let (token, event_id) = (claim.tokens[claimed.leased.len()], claim.event_ids[refused]);
                 refused += usize::from(!self.claim_one(claim, *number, token, event_id, &mut claimed)?);
             }
-            if taken < limit || refused == refused_before {
-                claimed.next_due = due.get(taken).map(|(_, due_at)| Timestamp::from_micros(*due_at));
+            let enough = claimed.leased.len() >= claim.tokens.len() || refused >= claim.event_ids.len();
+            if taken < limit || enough {
+                let leased = |number| claimed.leased.iter().any(|leased| leased.order.number == number);
+                let next = due[taken..].iter().find(|(number, _)| !leased(*number));
+                claimed.next_due = next.map(|(_, due_at)| Timestamp::from_micros(*due_at));
                 return Ok(Reply::Claimed(claimed));
             }
         }
