@@ -33,7 +33,8 @@ const LIMIT_MAX: u32 = 200;
         ("q" = Option<String>, Query, description = "Only orders whose id, reference or customer begins with this: in \
             this order, then by the text found, then newest first", min_length = 1, max_length = 255),
         ("updated_since" = Option<String>, Query, description = "Orders that changed since, each once a page as it is \
-            now, in the order in which they changed: `beginning`, an RFC 3339 date-time, or `next` of a page before",
+            now: `beginning`, an RFC 3339 date-time, or `next` of a page before. The changes of one order come in their \
+            order; those of several need not",
             min_length = 1),
         ("processing" = Option<crate::schema::Processing>, Query, description = "Only in this state"),
         ("source" = Option<String>, Query, description = "Only from this source", pattern = "^[a-z0-9-]{1,64}$"),
@@ -159,7 +160,16 @@ impl Asked {
                     .map(|before| i64::try_from(before).unwrap_or(i64::MAX));
                 By::Number
             }
-            (Some(reference), None, None) => By::Reference(reference),
+            (Some(reference), None, None) => {
+                if params.get("after").is_some() {
+                    params.refuse(
+                        "after",
+                        "contradicts",
+                        "a reference names one order: there are no more pages",
+                    );
+                }
+                By::Reference(reference)
+            }
             _ => {
                 let name = if params.get("q").is_some() { "q" } else { "updated_since" };
                 params.refuse(name, "contradicts", "give one of reference, q and updated_since");
@@ -223,16 +233,12 @@ fn query(api: &Api, caller: &Caller, params: &mut Reader, processing: Option<Pro
 /// Where a reader of changed orders begins. A page before says more than what the first one was asked.
 fn since_said(signer: &Signer<'_>, params: &Reader, since: &str) -> Result<Since, Failure> {
     let place = |text: &str| -> Result<Cursor, _> { signer.read_positions(Purpose::Changes, text) };
-    if let Some(after) = params.after(place)? {
-        return Ok(Since::Place(after));
-    }
-    if since == "beginning" {
-        return Ok(Since::Beginning);
-    }
-    match Timestamp::parse(since) {
-        Ok(moment) => Ok(Since::Moment(moment)),
-        Err(_) => place(since).map(Since::Place).map_err(since_refused),
-    }
+    let begin = match Timestamp::parse(since) {
+        _ if since == "beginning" => Since::Beginning,
+        Ok(moment) => Since::Moment(moment),
+        Err(_) => place(since).map(Since::Place).map_err(since_refused)?,
+    };
+    Ok(params.after(place)?.map_or(begin, Since::Place))
 }
 
 fn since_refused(error: impl Into<order_core::Error>) -> Failure {

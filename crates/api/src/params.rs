@@ -113,7 +113,7 @@ impl Reader {
 
     /// How many rows to show: from 1 to `max`.
     pub(crate) fn limit(&mut self, unless_said: u32, max: u32) -> u32 {
-        let fits = |text: &str| text.parse().ok().filter(|limit| (1..=max).contains(limit));
+        let fits = |text: &str| whole_number(text).filter(|limit| (1..=max).contains(limit));
         self.parsed("limit", &format!("must be from 1 to {max}"), fits).unwrap_or(unless_said)
     }
 
@@ -158,6 +158,11 @@ impl Reader {
 /// A refusal of the cursor in the parameter `after`, which it names; any other failure as it is.
 pub(crate) fn after_refused(error: impl Into<Error>) -> Failure {
     cursor_refused(error, |code, message| Offence::parameter("after", code, message))
+}
+
+/// A number in digits alone: no sign, no space.
+fn whole_number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A UUID in the form that is shown, and in no other.

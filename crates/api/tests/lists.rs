@@ -147,6 +147,10 @@ async fn parameters_of_lists_are_strict() {
         ("/v1/orders?q=a&reference=b", &["/q contradicts"]),
         ("/v1/orders?q=a&updated_since=beginning", &["/q contradicts"]),
         ("/v1/orders?reference=a&updated_since=beginning", &["/updated_since contradicts"]),
+        ("/v1/orders?reference=a&after=AQ", &["/after contradicts"]),
+        ("/v1/orders?limit=%2B5", &["/limit form"]),
+        ("/v1/events?limit=%2B5", &["/limit form"]),
+        ("/v1/parked?limit=-5", &["/limit form"]),
         ("/v1/orders?error_contains=x", &["/error_contains unknown-parameter"]),
         ("/v1/parked?updated_since=beginning", &["/updated_since unknown-parameter"]),
     ] {
@@ -167,6 +171,7 @@ async fn parameters_of_lists_are_strict() {
         format!("/v1/parked?after={list}"),
         format!("/v1/orders?updated_since={list}"),
         "/v1/orders?updated_since=yesterday".to_owned(),
+        format!("/v1/orders?updated_since=yesterday&after={changes}"),
         format!("/v1/events?after={changes}"),
     ] {
         let said = rig.get(&path).await;

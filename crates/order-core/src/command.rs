@@ -207,7 +207,8 @@ pub struct Claim {
     pub tenant: Option<TenantId>,
     /// One fresh token for each piece of work that is wanted.
     pub tokens: Vec<LeaseToken>,
-    /// One event id for each, for work that must be parked instead because its leases keep running out.
+    /// As many event ids, for work that must be parked because its leases keep running out: then further work is looked at,
+    /// until enough is leased, nothing is due, or no event id is left.
     pub event_ids: Vec<EventId>,
     /// When.
     pub now: Timestamp,

@@ -69,7 +69,7 @@ pub struct SearchPage {
 /// Orders that changed, each once, as they are now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangesPage {
-    /// The orders, in the order of the first change that was seen of each.
+    /// The orders, by shard, and in each in the order of the first change that was seen of each.
     pub orders: Vec<Order>,
     /// How far the journal was read: what changes from now on lies behind it.
     pub next: Cursor,
@@ -88,8 +88,8 @@ pub enum Since {
     Place(Cursor),
 }
 
-/// Orders that changed since, along the journal: its order is that of the commits, so a reader who goes on from
-/// [`ChangesPage::next`] misses no change, whatever clocks do. `query.before` is not looked at.
+/// Orders that changed since, along the journal, shard by shard: in each its order is that of the commits, so a reader who
+/// goes on from [`ChangesPage::next`] misses no change, whatever clocks do. Over shards there is no order. `query.before` is not looked at.
 ///
 /// # Errors
 /// When the place is not valid, or storage fails.

@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Orders that a claim parks at most which follows one that found nothing else.
+const PARKS_AGAIN: usize = 100;
 /// Between two looks while commits keep coming that bring other work.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -30,7 +32,8 @@ pub struct Held {
 }
 
 impl App {
-    /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any.
+    /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any. Nothing is leased only when nothing
+    /// is due: what must be parked instead does not count, however much of it there is.
     ///
     /// # Errors
     /// Faults of storage.
@@ -41,17 +44,24 @@ impl App {
         lease: Duration,
         lapses_max: u32,
     ) -> Result<Claimed, Error> {
-        let now = self.clock.now();
-        let tokens = (0..count).map(|_| LeaseToken(self.ids.uuid_v4())).collect();
-        let event_ids = (0..count).map(|_| EventId(self.ids.uuid_v7(now))).collect();
-        let claim = Claim { tenant, tokens, event_ids, now, lease, lapses_max };
-        match self.lanes.submit(Command::Claim(claim)).await? {
-            Reply::Claimed(claimed) => {
-                self.worker_stats.lapsed.fetch_add(u64::from(claimed.lapsed), Ordering::Relaxed);
-                self.worker_stats.parked.fetch_add(u64::from(claimed.parked), Ordering::Relaxed);
-                Ok(claimed)
+        let mut parks = count;
+        loop {
+            let now = self.clock.now();
+            let tokens = (0..count).map(|_| LeaseToken(self.ids.uuid_v4())).collect();
+            let event_ids = (0..parks).map(|_| EventId(self.ids.uuid_v7(now))).collect();
+            let tenant = tenant.clone();
+            let claim = Claim { tenant, tokens, event_ids, now, lease, lapses_max };
+            let claimed = match self.lanes.submit(Command::Claim(claim)).await? {
+                Reply::Claimed(claimed) => claimed,
+                other => return Err(unexpected("claim", &other)),
+            };
+            self.worker_stats.lapsed.fetch_add(u64::from(claimed.lapsed), Ordering::Relaxed);
+            self.worker_stats.parked.fetch_add(u64::from(claimed.parked), Ordering::Relaxed);
+            let more = claimed.next_due.is_some_and(|due| due <= now);
+            if !more || !claimed.leased.is_empty() || count == 0 {
+                return Ok(claimed);
             }
-            other => Err(unexpected("claim", &other)),
+            parks = parks.max(PARKS_AGAIN);
         }
     }
 

@@ -46,8 +46,8 @@ CREATE TABLE order_ids (
     number   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Small: parked orders only. Lists of what needs an operator, and redrives, read it.
-CREATE INDEX orders_parked ON orders (number) WHERE processing = 'parked';
+-- Small: parked orders only. Lists of what needs an operator, and redrives, read it, each those of one tenant.
+CREATE INDEX orders_parked ON orders (tenant, number) WHERE processing = 'parked';
 -- Orders enter none of these when they are taken in.
 CREATE INDEX orders_withdrawn ON orders (number) WHERE withdrawn = 1;
 CREATE INDEX orders_shipped ON orders (number) WHERE fulfilment = 'shipped';
@@ -134,8 +134,8 @@ CREATE TABLE work (
 
 -- By tenant, because claims over HTTP are; a claim of any work asks for each tenant in turn.
 CREATE INDEX work_due ON work (tenant, due_at);
--- As small as what is in work now: counts what is running.
-CREATE INDEX work_leased ON work (number) WHERE token IS NOT NULL;
+-- As small as what is in work now: counts and lists what is running.
+CREATE INDEX work_leased ON work (tenant, number) WHERE token IS NOT NULL;
 
 CREATE TABLE idempotency (
     tenant     TEXT    NOT NULL,

@@ -8,7 +8,7 @@
 use crate::rows::{blob, is_of_row, uuid};
 use order_core::ids::OrderId;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Entries of a run. At a million orders the table has some 8,000 pages, so a run of so many dirties a quarter of a page
@@ -112,34 +112,6 @@ impl OrderIds {
                 found => Ok(found),
             },
         }
-    }
-
-    /// Orders whose ids lie from `lowest` to `highest`, and behind `after`, in their order: at most `limit`.
-    pub(crate) fn between(
-        &self,
-        conn: &Connection,
-        lowest: OrderId,
-        highest: OrderId,
-        after: Option<OrderId>,
-        limit: usize,
-    ) -> rusqlite::Result<Vec<(OrderId, i64)>> {
-        if self.follows {
-            self.read_on(conn)?;
-        }
-        let asked = |id: OrderId| lowest <= id && id <= highest && after.is_none_or(|after| after < id);
-        let waiting = self.read().numbers.iter().map(|(id, number)| (*id, *number)).collect::<Vec<_>>();
-        let mut found: BTreeMap<OrderId, i64> = waiting.into_iter().filter(|(id, _)| asked(*id)).collect();
-        // In this order: what left the memory is in the table.
-        let mut statement = conn.prepare_cached(
-            "SELECT order_id, number FROM order_ids WHERE order_id BETWEEN ?1 AND ?2 AND order_id > ?3 \
-             ORDER BY order_id LIMIT ?4",
-        )?;
-        let after = after.map_or(Vec::new(), |after| after.0.as_bytes().to_vec());
-        let mut rows = statement.query(params![blob(&lowest.0), blob(&highest.0), after, limit])?;
-        while let Some(row) = rows.next()? {
-            found.insert(OrderId(uuid(row, 0)?), row.get(1)?);
-        }
-        Ok(found.into_iter().take(limit).collect())
     }
 
     /// Enters orders that were committed just now, by number.

@@ -225,8 +225,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn search(&self, search: &Search) -> Result<SearchPage, Fault> {
-        let (search, ids, terms) = (search.clone(), Arc::clone(&self.ids), Arc::clone(&self.terms));
-        self.readers.with(move |conn| search::search(conn, &ids, &terms, &search)).await
+        let (search, terms) = (search.clone(), Arc::clone(&self.terms));
+        self.readers.with(move |conn| search::search(conn, &terms, &search)).await
     }
 
     async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault> {

@@ -4,30 +4,28 @@ use crate::apply::load_number;
 use crate::ids::OrderIds;
 use crate::rows::{self, ORDER_COLUMNS};
 use crate::span;
+use crate::terms::Terms;
 use crate::terms::entry::{self, Field};
-use crate::terms::{Terms, Walk};
 use order_core::ids::TenantId;
 use order_core::order::state::{Fulfilment, Processing};
 use order_core::query::{OrderPage, OrderQuery, SCAN_MAX};
 use order_core::redrive::{BoundedCount, COUNT_MAX, RedriveFilter};
 use rusqlite::{Connection, params};
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-/// Parked orders that one count looks at.
-const COUNT_SCAN_MAX: u64 = 5 * COUNT_MAX;
 /// Orders that one page looks at where each is looked up by itself: that costs more than a row of a scan.
 pub(crate) const LOOKUPS_MAX: u32 = 1_000;
 /// A tenant is small when fewer than one of so many orders are its own.
-const SMALL: i64 = 20;
-/// Sources of a small tenant that are looked up side by side.
-const SOURCES_MAX: usize = 16;
+const SMALL: i64 = 4;
+/// Sources of a tenant that are counted to see whether it is small.
+const SOURCES_MAX: u32 = 256;
 
 /// What is scanned, newest first: a table, or a small index that holds all that is asked for.
 struct Window {
     /// `o` with its work `w`, in the order of `key`.
     from: &'static str,
-    /// What the index is made of.
+    /// What the index is made of; the tenant, where the index begins with it, is `?3`.
     only: &'static str,
     key: &'static str,
     /// The [`LOOKUPS_MAX`]th key below `?1`, from `?2` on, if there are so many. An index is small, so this is cheap; for
@@ -46,7 +44,7 @@ macro_rules! index {
                 $table,
                 " WHERE ",
                 $only,
-                " AND number < ?1 AND number >= ?2 ORDER BY number DESC LIMIT ?3)"
+                " AND number < ?1 AND number >= ?2 ORDER BY number DESC LIMIT ?4)"
             )),
         }
     };
@@ -56,9 +54,9 @@ static ALL: Window =
     Window { from: "orders o LEFT JOIN work w USING (number)", only: "true", key: "o.number", end: None };
 static PARKED: Window = index!(
     "orders o INDEXED BY orders_parked LEFT JOIN work w USING (number)",
-    "processing = 'parked'",
+    "processing = 'parked' AND o.tenant = ?3",
     "o.number",
-    "orders INDEXED BY orders_parked"
+    "orders o INDEXED BY orders_parked"
 );
 static WITHDRAWN: Window = index!(
     "orders o INDEXED BY orders_withdrawn LEFT JOIN work w USING (number)",
@@ -81,9 +79,9 @@ static DELIVERED: Window = index!(
 static QUEUED: Window = index!("work w CROSS JOIN orders o USING (number)", "true", "w.number", "work");
 static RUNNING: Window = index!(
     "work w INDEXED BY work_leased CROSS JOIN orders o USING (number)",
-    "token IS NOT NULL",
+    "token IS NOT NULL AND w.tenant = ?3",
     "w.number",
-    "work INDEXED BY work_leased"
+    "work w INDEXED BY work_leased"
 );
 
 impl Window {
@@ -101,16 +99,23 @@ impl Window {
 
     /// Where a page ends that finds nothing, below `before` and from `start` on (`None`: there is nothing to look at), and
     /// whether something may lie behind.
-    fn end(&self, conn: &Connection, before: i64, start: i64) -> rusqlite::Result<(Option<i64>, bool)> {
+    fn end(
+        &self,
+        conn: &Connection,
+        query: &OrderQuery,
+        before: i64,
+        start: i64,
+    ) -> rusqlite::Result<(Option<i64>, bool)> {
         let Some(sql) = self.end else {
             let newest: Option<i64> =
                 conn.prepare_cached("SELECT max(number) FROM orders")?.query_row([], |row| row.get(0))?;
             let end = newest.map(|newest| before.min(newest + 1) - i64::from(SCAN_MAX));
             return Ok((end.map(|end| end.max(start)), end.is_some_and(|end| end > start.max(1))));
         };
-        conn.prepare_cached(sql)?.query_row(params![before, start, LOOKUPS_MAX], |row| {
-            Ok((row.get(0)?, row.get::<_, u32>(1)? == LOOKUPS_MAX))
-        })
+        conn.prepare_cached(sql)?
+            .query_row(params![before, start, query.tenant.as_str(), LOOKUPS_MAX], |row| {
+                Ok((row.get(0)?, row.get::<_, u32>(1)? == LOOKUPS_MAX))
+            })
     }
 
     fn sql(&self) -> String {
@@ -139,9 +144,8 @@ impl Window {
 
 /// A page of a list.
 pub(crate) fn orders(conn: &Connection, terms: &Terms, query: &OrderQuery) -> rusqlite::Result<OrderPage> {
-    let texts = looked_up(conn, query)?;
-    if !texts.is_empty() {
-        return by_texts(conn, terms, query, &texts);
+    if let Some((field, text)) = looked_up(conn, query)? {
+        return by_text(conn, terms, query, (field, &text));
     }
     // One snapshot: what is inserted meanwhile must not move the place where the next page begins.
     let conn = conn.unchecked_transaction()?;
@@ -151,81 +155,64 @@ pub(crate) fn orders(conn: &Connection, terms: &Terms, query: &OrderQuery) -> ru
     }
 }
 
-/// The texts by which the orders that are asked for are looked up, if that is better than to scan.
-fn looked_up(conn: &Connection, query: &OrderQuery) -> rusqlite::Result<Vec<(Field, String)>> {
+/// The text by which the orders that are asked for are looked up, if that is better than to scan.
+fn looked_up(conn: &Connection, query: &OrderQuery) -> rusqlite::Result<Option<(Field, String)>> {
     let customer = query.customer.clone().map(|customer| (Field::Customer, customer));
-    // What is parked or in work now is less than what a source has sent.
+    // Of these there are indexes by tenant. What is parked or in work now is less than what a source has sent.
     let few = matches!(query.processing, Some(Processing::Parked | Processing::Running));
     let source = query.source.as_ref().filter(|_| !few);
     let source = source.map(|source| (Field::Source, source.as_str().to_owned()));
     match customer.or(source).filter(|(_, text)| entry::can_be_found(text)) {
-        Some(text) => Ok(vec![text]),
-        None => sources_of_a_small_tenant(conn, query),
+        Some(text) => Ok(Some(text)),
+        None if few || !is_small(conn, &query.tenant)? => Ok(None),
+        None => Ok(Some((Field::Tenant, String::new()))),
     }
 }
 
-/// All sources of a tenant whose orders are a small part of all, and which has not many; its list is then not to be had by
-/// scanning other tenants' orders.
-fn sources_of_a_small_tenant(
-    conn: &Connection,
-    query: &OrderQuery,
-) -> rusqlite::Result<Vec<(Field, String)>> {
+/// Whether a tenant's orders are a small part of all: its lists are then not to be had by scanning, for most of what is
+/// scanned is others'.
+fn is_small(conn: &Connection, tenant: &TenantId) -> rusqlite::Result<bool> {
     let all: i64 = conn
         .prepare_cached("SELECT coalesce(max(number), 0) FROM orders")?
         .query_row([], |row| row.get(0))?;
-    let mut statement =
-        conn.prepare_cached("SELECT source, orders FROM tallies WHERE tenant = ?1 ORDER BY source LIMIT ?2")?;
-    let parameters = params![query.tenant.as_str(), SOURCES_MAX + 1];
-    let sources: Vec<(String, i64)> =
-        rows::collect(&mut statement, parameters, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let own: i64 = sources.iter().map(|(_, orders)| orders).sum();
-    let asked = |source: &str| query.source.as_ref().is_none_or(|asked| asked.as_str() == source);
-    let small = sources.len() <= SOURCES_MAX && own.saturating_mul(SMALL) < all;
-    let sources = sources.into_iter().filter(|(source, _)| small && asked(source));
-    Ok(sources.map(|(source, _)| (Field::Source, source)).collect())
+    // Of one with more sources too little is counted; to look its orders up is never wrong.
+    let own: i64 = conn
+        .prepare_cached(
+            "SELECT coalesce(sum(orders), 0) FROM (SELECT orders FROM tallies WHERE tenant = ?1 LIMIT ?2)",
+        )?
+        .query_row(params![tenant.as_str(), SOURCES_MAX], |row| row.get(0))?;
+    Ok(own.saturating_mul(SMALL) < all)
 }
 
-/// Looks orders up by texts of theirs, of which each has one.
-fn by_texts(
+/// Looks orders up by a text of theirs.
+fn by_text(
     conn: &Connection,
     terms: &Terms,
     query: &OrderQuery,
-    texts: &[(Field, String)],
+    (field, text): (Field, &str),
 ) -> rusqlite::Result<OrderPage> {
     // Blocks are only ever added: what the span leaves out, it leaves out later too.
     let Some(numbers) = span::numbers(conn, query)? else { return Ok(OrderPage::default()) };
     let newest = query.before.map_or(i64::MAX, |before| before - 1).min(*numbers.end());
-    let lookups_max = usize::try_from(LOOKUPS_MAX).unwrap_or(usize::MAX);
-    let mut waiting = Vec::with_capacity(texts.len());
-    for (field, text) in texts {
-        let whole = entry::whole(&query.tenant, *field, text);
-        let mut from = whole.clone();
-        entry::push_number(&mut from, newest);
-        waiting.push(terms.begin(conn, whole, from, lookups_max)?);
-    }
+    let whole = entry::whole(&query.tenant, field, text);
+    let mut from = whole.clone();
+    entry::push_number(&mut from, newest);
+    let waiting = terms.begin(conn, whole, from, usize::try_from(LOOKUPS_MAX).unwrap_or(usize::MAX))?;
     let conn = conn.unchecked_transaction()?;
-    let mut walks =
-        waiting.into_iter().map(|waiting| waiting.walk(&conn)).collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut heads = BinaryHeap::new();
-    for (index, walk) in walks.iter_mut().enumerate() {
-        heads.extend(walk.next()?.and_then(entry::number).map(|number| (number, index)));
-    }
+    let mut walk = waiting.walk(&conn)?;
     let mut page = OrderPage::default();
-    let (mut last, mut looked_at) = (None, 0);
-    while let Some((number, index)) = heads.pop().filter(|(number, _)| number >= numbers.start()) {
-        if looked_at == LOOKUPS_MAX || page.orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX)
-        {
+    let mut last = None;
+    while let Some(number) = walk.next()?.and_then(entry::number).filter(|number| number >= numbers.start()) {
+        if page.orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX) {
             page.next = last;
             return Ok(page);
         }
-        looked_at += 1;
-        heads.extend(walks[index].next()?.and_then(entry::number).map(|number| (number, index)));
         let order = load_number(&conn, number).map(|found| found.map(|(order, _)| order));
         let order = readable(number, order).flatten().filter(|order| query.matches(order));
         page.orders.extend(order);
         last = Some(number);
     }
-    page.next = last.filter(|_| walks.iter().any(Walk::is_cut));
+    page.next = last.filter(|_| walk.is_cut());
     Ok(page)
 }
 
@@ -237,7 +224,7 @@ fn by_number(
 ) -> rusqlite::Result<OrderPage> {
     let window = Window::of(query);
     let before = query.before.unwrap_or(i64::MAX).min(numbers.end().saturating_add(1));
-    let (end, more) = window.end(conn, before, *numbers.start())?;
+    let (end, more) = window.end(conn, query, before, *numbers.start())?;
     let Some(end) = end else { return Ok(OrderPage::default()) };
     let mut statement = conn.prepare_cached(&window.sql())?;
     let rows = statement.query_map(
@@ -280,7 +267,7 @@ pub(crate) fn readable<T>(number: i64, read: rusqlite::Result<T>) -> Option<T> {
     }
 }
 
-/// How many parked orders a filter matches, as far as it is counted.
+/// How many parked orders a filter matches: exact, up to [`COUNT_MAX`].
 pub(crate) fn count_parked(
     conn: &Connection,
     ids: &OrderIds,
@@ -304,14 +291,100 @@ pub(crate) fn count_parked(
         }
         return Ok(BoundedCount { count, more: false });
     }
-    let (count, scanned): (u64, u64) = conn
-        .prepare_cached(
-            "SELECT coalesce(sum(tenant = ?1 AND (?2 IS NULL OR source = ?2) \
-             AND (?3 IS NULL OR instr(last_error, ?3) > 0)), 0), count(*) \
-             FROM (SELECT tenant, source, last_error FROM orders WHERE processing = 'parked' ORDER BY number LIMIT ?4)",
-        )?
-        .query_row(params![tenant.as_str(), source, filter.error_contains, COUNT_SCAN_MAX], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    Ok(BoundedCount { count: count.min(COUNT_MAX), more: count > COUNT_MAX || scanned >= COUNT_SCAN_MAX })
+    match &filter.error_contains {
+        // Of each commit's orders it is kept how many are parked.
+        None => {
+            let parked: u64 = conn
+                .prepare_cached(
+                    "SELECT coalesce(sum(parked), 0) FROM tallies WHERE tenant = ?1 AND (?2 IS NULL OR source = ?2)",
+                )?
+                .query_row(params![tenant.as_str(), source], |row| row.get(0))?;
+            Ok(bounded(parked))
+        }
+        Some(text) => count_errors(conn, tenant, source, text),
+    }
+}
+
+/// How many of a tenant's parked orders have an error that contains a text. Each step is a read of its own, so that no
+/// snapshot is held for as long as all of them take.
+fn count_errors(
+    conn: &Connection,
+    tenant: &TenantId,
+    source: Option<&str>,
+    text: &str,
+) -> rusqlite::Result<BoundedCount> {
+    let mut step = conn.prepare_cached(
+        "SELECT coalesce(sum((?2 IS NULL OR source = ?2) AND instr(last_error, ?3) > 0), 0), count(*), max(number) \
+         FROM (SELECT source, last_error, number FROM orders INDEXED BY orders_parked \
+               WHERE processing = 'parked' AND tenant = ?1 AND number > ?4 ORDER BY number LIMIT ?5)",
+    )?;
+    let (mut found, mut after) = (0, i64::MIN);
+    loop {
+        let parameters = params![tenant.as_str(), source, text, after, SCAN_MAX];
+        let (fit, scanned, last): (u64, u32, Option<i64>) =
+            step.query_row(parameters, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        found += fit;
+        match last {
+            Some(last) if scanned == SCAN_MAX && found <= COUNT_MAX => after = last,
+            _ => return Ok(bounded(found)),
+        }
+    }
+}
+
+fn bounded(count: u64) -> BoundedCount {
+    BoundedCount { count: count.min(COUNT_MAX), more: count > COUNT_MAX }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// Parked orders of a tenant, behind those that are there, of which one of `every` has the error `rare`.
+    fn park(conn: &Connection, tenant: &str, orders: u32, every: u32) {
+        conn.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?2) \
+             INSERT INTO orders (shard, order_id, tenant, source, digest, lines, total, attributes, version, processing, \
+             fulfilment, withdrawn, attempt, last_error, accepted_at, updated_at, cause, last_position) \
+             SELECT 0, x'', ?1, 'api', x'', '[]', '1', '{}', 1, 'parked', 'unshipped', 0, 1, \
+             CASE WHEN i % ?3 = 0 THEN 'a rare error' ELSE 'usual' END, 0, 0, x'', 1 FROM n",
+            params![tenant, orders, every],
+        )
+        .unwrap();
+        conn.execute(
+            "INSERT INTO tallies VALUES (?1, 'api', ?2, 0, 0, ?2, 0) \
+             ON CONFLICT DO UPDATE SET parked = parked + ?2, orders = orders + ?2",
+            params![tenant, orders],
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_count_is_exact_however_many_are_parked_before() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("../migrations/0001_init.sql")).unwrap();
+        let count = |tenant: &str, source: Option<&str>, text: Option<&str>| {
+            let filter = RedriveFilter {
+                order_ids: None,
+                source: source.map(|source| order_core::SourceId::new(source).unwrap()),
+                error_contains: text.map(str::to_owned),
+            };
+            let tenant = TenantId::new(tenant).unwrap();
+            let found = count_parked(&conn, &OrderIds::default(), &tenant, &filter).unwrap();
+            (found.count, found.more)
+        };
+        park(&conn, "theirs", 60_000, 4);
+        park(&conn, "ours", 3, 2);
+        assert_eq!(count("ours", None, None), (3, false), "others' are parked before");
+        assert_eq!(count("ours", None, Some("rare")), (2, false));
+        assert_eq!(count("ours", Some("shop"), None), (0, false));
+        assert_eq!(count("nobody", None, Some("rare")), (0, false));
+        assert_eq!(count("theirs", None, Some("none such")), (0, false), "none of 60,000");
+        assert_eq!(count("theirs", Some("shop"), Some("rare")), (0, false));
+        assert_eq!(count("theirs", None, None), (COUNT_MAX, true));
+        assert_eq!(count("theirs", None, Some("rare")), (COUNT_MAX, true), "more than are counted");
+        park(&conn, "exact", 40_000, 4);
+        assert_eq!(count("exact", None, Some("rare")), (COUNT_MAX, false), "as many as are counted");
+    }
 }

@@ -1,7 +1,6 @@
 //! What a text is the beginning of: ids, then references, then customers.
 
 use crate::apply::load_number;
-use crate::ids::OrderIds;
 use crate::list::{LOOKUPS_MAX, readable};
 use crate::terms::Terms;
 use crate::terms::entry::{self, Field};
@@ -14,12 +13,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 /// A page of a search.
-pub(crate) fn search(
-    conn: &Connection,
-    ids: &OrderIds,
-    terms: &Terms,
-    search: &Search,
-) -> rusqlite::Result<SearchPage> {
+pub(crate) fn search(conn: &Connection, terms: &Terms, search: &Search) -> rusqlite::Result<SearchPage> {
     let query = OrderQuery { before: None, ..search.query.clone() };
     let mut page = Page {
         search,
@@ -35,9 +29,9 @@ pub(crate) fn search(
         }
         let after = search.after.as_ref().filter(|after| after.field == field);
         let done = match field {
-            SearchField::Id => page.ids(conn, ids, after)?,
-            SearchField::Reference => page.terms(conn, terms, field, Field::Reference, after)?,
-            SearchField::Customer => page.terms(conn, terms, field, Field::Customer, after)?,
+            SearchField::Id => page.ids(conn, terms, after)?,
+            SearchField::Reference => page.texts(conn, terms, field, Field::Reference, after)?,
+            SearchField::Customer => page.texts(conn, terms, field, Field::Customer, after)?,
         };
         if !done {
             return Ok(SearchPage { orders: page.orders, next: page.last.or_else(|| search.after.clone()) });
@@ -77,24 +71,26 @@ impl Page<'_> {
     fn ids(
         &mut self,
         conn: &Connection,
-        ids: &OrderIds,
+        terms: &Terms,
         after: Option<&SearchPlace>,
     ) -> rusqlite::Result<bool> {
         let Some((lowest, highest)) = id_range(&self.search.text) else { return Ok(true) };
-        let after = after.and_then(|after| Uuid::try_parse(&after.value).ok()).map(OrderId);
-        let found = ids.between(conn, lowest, highest, after, self.left + 1)?;
-        let snapshot = conn.unchecked_transaction()?;
-        for (id, number) in found {
-            if self.is_full() {
-                return Ok(false);
-            }
-            self.look(&snapshot, SearchField::Id, id.to_string(), number);
-        }
-        Ok(true)
+        let tenant = &self.query.tenant;
+        let all = entry::beginning(tenant, Field::Id, "");
+        let (begin, end) = (entry::ids_from(tenant, lowest), entry::of_id(tenant, highest, 0));
+        let shared = begin.iter().zip(&end).take_while(|(a, b)| a == b).count();
+        let seen = after.and_then(|after| Some((OrderId(Uuid::try_parse(&after.value).ok()?), after.number)));
+        let range = Range {
+            beginning: begin[..shared].to_vec(),
+            from: seen.map_or(begin, |(id, number)| behind(entry::of_id(tenant, id, number))),
+            end,
+        };
+        let value = |found: &[u8]| entry::id(found, &all).map(|id| id.to_string());
+        self.walk(conn, terms, SearchField::Id, range, value)
     }
 
     /// By reference or customer; returns whether there are no more.
-    fn terms(
+    fn texts(
         &mut self,
         conn: &Connection,
         terms: &Terms,
@@ -109,27 +105,49 @@ impl Page<'_> {
         let all = entry::beginning(tenant, of, "");
         let beginning = entry::beginning(tenant, of, &self.search.text);
         let from = match after {
-            Some(after) => {
-                let mut from = entry::entry(tenant, of, &after.value, after.number);
-                // The first that can lie behind it.
-                from.push(0);
-                from
-            }
+            Some(after) => behind(entry::entry(tenant, of, &after.value, after.number)),
             None => beginning.clone(),
         };
-        let waiting = terms.begin(conn, beginning, from, self.left + 1)?;
+        // No text holds this byte.
+        let end = [&beginning[..], &[0xff]].concat();
+        let value = |found: &[u8]| entry::text(found, &all).map(str::to_owned);
+        self.walk(conn, terms, field, Range { beginning, from, end }, value)
+    }
+
+    /// Looks at the orders of a range of entries; returns whether there are no more.
+    fn walk(
+        &mut self,
+        conn: &Connection,
+        terms: &Terms,
+        field: SearchField,
+        range: Range,
+        value: impl Fn(&[u8]) -> Option<String>,
+    ) -> rusqlite::Result<bool> {
+        let waiting = terms.begin(conn, range.beginning, range.from, self.left + 1)?;
         let snapshot = conn.unchecked_transaction()?;
         let mut walk = waiting.walk(&snapshot)?;
-        while let Some(found) = walk.next()? {
-            let Some((text, number)) = entry::text(found, &all).zip(entry::number(found)) else { continue };
+        while let Some(found) = walk.next()?.filter(|found| **found <= *range.end) {
+            let Some((value, number)) = value(found).zip(entry::number(found)) else { continue };
             if self.is_full() {
                 return Ok(false);
             }
-            let text = text.to_owned();
-            self.look(&snapshot, field, text, number);
+            self.look(&snapshot, field, value, number);
         }
         Ok(!walk.is_cut())
     }
+}
+
+/// Entries that begin with `beginning`, from `from` to `end`.
+struct Range {
+    beginning: Vec<u8>,
+    from: Vec<u8>,
+    end: Vec<u8>,
+}
+
+/// The first that can lie behind an entry.
+fn behind(mut entry: Vec<u8>) -> Vec<u8> {
+    entry.push(0);
+    entry
 }
 
 /// The ids that begin with a text; `None` when none can.

@@ -237,7 +237,11 @@ fn show(event: &Event, names: &mut Names, to: &mut impl Write) {
             format!("attempt {}: {}; again at {}", data["attempt"], text("error"), clock(&text("retry_at")))
         }
         EventType::OrderParked => {
-            format!("{}; waits for `wellorder orders redrive {} --reason retry`", text("error"), event.order_id)
+            format!(
+                "{}; waits for `wellorder orders redrive {} --reason retry`",
+                text("error"),
+                event.order_id
+            )
         }
         EventType::OrderRedriven | EventType::OrderWithdrawn => {
             format!("{} (by {})", text("reason"), text("by"))

@@ -76,7 +76,10 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let address = listener.local_addr().context("the listener has no address")?;
     let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
     let tls = matches!(transport, Transport::Tls(_));
-    folder.announce(address, tls).context("cannot write the lock file")?;
+    if let Err(error) = folder.announce(address, tls) {
+        // The lock is held all the same; a full disk keeps nobody from being served.
+        tracing::warn!(%error, "cannot write the address into the lock file: commands need --url");
+    }
     let drain = settings.shutdown_drain;
     if let Some(ops) = ops {
         let router = serve::ops_router(&app, &guard, &metrics);

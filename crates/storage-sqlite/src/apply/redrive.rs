@@ -67,9 +67,9 @@ impl Batch<'_> {
             return Ok((order_ids[from..to].to_vec(), i64::try_from(to).unwrap_or(i64::MAX)));
         }
         let mut statement = self.conn.prepare_cached(
-            "SELECT number, order_id, tenant = ?3 AND (?4 IS NULL OR source = ?4) \
-             AND (?5 IS NULL OR instr(last_error, ?5) > 0) FROM orders \
-             WHERE processing = 'parked' AND number BETWEEN ?1 AND ?2 ORDER BY number LIMIT ?6",
+            "SELECT number, order_id, (?4 IS NULL OR source = ?4) \
+             AND (?5 IS NULL OR instr(last_error, ?5) > 0) FROM orders INDEXED BY orders_parked \
+             WHERE processing = 'parked' AND tenant = ?3 AND number BETWEEN ?1 AND ?2 ORDER BY number LIMIT ?6",
         )?;
         let filter = &redrive.filter;
         let source = filter.source.as_ref().map(order_core::SourceId::as_str);

@@ -6,7 +6,7 @@ use crate::rows::blob;
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
-use order_core::ids::{LeaseToken, TenantId};
+use order_core::ids::{EventId, LeaseToken, TenantId};
 use order_core::lease::Leased;
 use order_core::order::{LeaseView, Order};
 use rusqlite::{OptionalExtension, params};
@@ -21,53 +21,74 @@ const SET_ASIDE: Duration = Duration::from_secs(3_600);
 
 impl Batch<'_> {
     pub(super) fn claim(&mut self, claim: &Claim) -> Applied {
-        let limit = claim.tokens.len().min(claim.event_ids.len());
-        // One more than is wanted tells whether, and when, more is due.
-        let due = self.due(claim.tenant.as_ref(), limit + 1).map_err(fault)?;
         let mut claimed = Claimed::default();
-        for ((number, due_at), (token, event_id)) in due.iter().zip(claim.tokens.iter().zip(&claim.event_ids))
-        {
-            if *due_at > claim.now.micros() {
-                claimed.next_due = Some(Timestamp::from_micros(*due_at));
-                break;
+        // What is parked or set aside must not keep the rest from being found, so it is looked until there are enough, or
+        // as many were not to be had as there are event ids.
+        let mut refused = 0;
+        loop {
+            let wanted = claim.tokens.len().saturating_sub(claimed.leased.len());
+            let limit = wanted.min(claim.event_ids.len().saturating_sub(refused));
+            // One more than is wanted tells whether, and when, more is due; what was leased just now is in the way.
+            let seen = limit + 1 + claimed.leased.len();
+            let due = self.due(claim.tenant.as_ref(), seen).map_err(fault)?;
+            let is_due = |(_, due_at): &&(i64, i64)| *due_at <= claim.now.micros();
+            let taken = due.iter().take(limit).take_while(is_due).count();
+            for (number, _) in &due[..taken] {
+                let (token, event_id) = (claim.tokens[claimed.leased.len()], claim.event_ids[refused]);
+                refused += usize::from(!self.claim_one(claim, *number, token, event_id, &mut claimed)?);
             }
-            let (mut order, work) = match load_number(self.conn, *number) {
-                Ok(Some((order, Some(work))))
-                    if claim.tenant.as_ref().is_none_or(|tenant| *tenant == order.tenant) =>
-                {
-                    (order, work)
-                }
-                Ok(_) => {
-                    self.set_aside(*number, claim.now, "has no order, or another tenant's")?;
-                    continue;
-                }
-                // Anything but a row that does not read concerns the whole database.
-                Err(error) if error.sqlite_error().is_some() => return Err(fault(error).into()),
-                Err(error) => {
-                    self.set_aside(*number, claim.now, &error.to_string())?;
-                    continue;
-                }
-            };
-            claimed.lapsed += u32::from(work.token.is_some());
-            match decide::claim(&work, claim.now, claim.lease, claim.lapses_max) {
-                ClaimDecision::Lease { lapses, attempt, until } => {
-                    let (token, trace) = (*token, work.trace);
-                    let leased =
-                        Leased { trace, ..self.lease(order, lapses, attempt, token, claim.now, until)? };
-                    claimed.leased.push(leased);
-                }
-                ClaimDecision::Park(body) => {
-                    self.trace = work.trace;
-                    self.happen(&mut order, &body, *event_id, claim.now)?;
-                    self.work_effect(&mut order, WorkEffect::Drop, claim.now)?;
-                    claimed.parked += 1;
-                }
+            let enough = claimed.leased.len() >= claim.tokens.len() || refused >= claim.event_ids.len();
+            if taken < limit || enough {
+                let leased = |number| claimed.leased.iter().any(|leased| leased.order.number == number);
+                let next = due[taken..].iter().find(|(number, _)| !leased(*number));
+                claimed.next_due = next.map(|(_, due_at)| Timestamp::from_micros(*due_at));
+                return Ok(Reply::Claimed(claimed));
             }
         }
-        if claimed.next_due.is_none() {
-            claimed.next_due = due.get(limit).map(|(_, due_at)| Timestamp::from_micros(*due_at));
+    }
+
+    /// Leases a piece of work that is due; returns whether it could be.
+    fn claim_one(
+        &mut self,
+        claim: &Claim,
+        number: i64,
+        token: LeaseToken,
+        event_id: EventId,
+        claimed: &mut Claimed,
+    ) -> Applied<bool> {
+        let (mut order, work) = match load_number(self.conn, number) {
+            Ok(Some((order, Some(work))))
+                if claim.tenant.as_ref().is_none_or(|tenant| *tenant == order.tenant) =>
+            {
+                (order, work)
+            }
+            Ok(_) => {
+                self.set_aside(number, claim.now, "has no order, or another tenant's")?;
+                return Ok(false);
+            }
+            // Anything but a row that does not read concerns the whole database.
+            Err(error) if error.sqlite_error().is_some() => return Err(fault(error).into()),
+            Err(error) => {
+                self.set_aside(number, claim.now, &error.to_string())?;
+                return Ok(false);
+            }
+        };
+        claimed.lapsed += u32::from(work.token.is_some());
+        match decide::claim(&work, claim.now, claim.lease, claim.lapses_max) {
+            ClaimDecision::Lease { lapses, attempt, until } => {
+                let trace = work.trace;
+                let leased = Leased { trace, ..self.lease(order, lapses, attempt, token, claim.now, until)? };
+                claimed.leased.push(leased);
+                Ok(true)
+            }
+            ClaimDecision::Park(body) => {
+                self.trace = work.trace;
+                self.happen(&mut order, &body, event_id, claim.now)?;
+                self.work_effect(&mut order, WorkEffect::Drop, claim.now)?;
+                claimed.parked += 1;
+                Ok(false)
+            }
         }
-        Ok(Reply::Claimed(claimed))
     }
 
     /// Work in the order in which it is due: (number, due at).

@@ -1,9 +1,11 @@
-//! One entry: a text of an order, and which order. Entries are compared byte by byte: by tenant, by field, by text, and
-//! of the same text the newest order first.
+//! One entry: a text of an order (its id too, as its bytes), and which order. Entries are compared byte by byte: by
+//! tenant, by field, by text, and of the same text the newest order first. The tenant comes first in all of them, so no
+//! look-up ever walks along another tenant's.
 
 use order_core::ids::check_text;
 use order_core::order::Order;
-use order_core::{SourceId, TenantId};
+use order_core::{OrderId, SourceId, TenantId};
+use uuid::Uuid;
 
 /// Bytes of a number; numbers end at 2^48, some centuries from here.
 const NUMBER_BYTES: usize = 6;
@@ -16,16 +18,21 @@ pub(crate) type Entry = Box<[u8]>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
     Customer,
+    Id,
     Reference,
     Source,
+    /// That it is the tenant's: the text is empty.
+    Tenant,
 }
 
 impl Field {
     fn byte(self) -> u8 {
         match self {
             Self::Customer => b'c',
+            Self::Id => b'i',
             Self::Reference => b'r',
             Self::Source => b's',
+            Self::Tenant => b't',
         }
     }
 }
@@ -33,10 +40,15 @@ impl Field {
 /// What all entries of texts that begin with `text` begin with. No text holds U+0000 (`order_core::ids::check_text`), so
 /// it ends one.
 pub(crate) fn beginning(tenant: &TenantId, field: Field, text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(tenant.as_str().len() + text.len() + 3 + NUMBER_BYTES);
+    begin(tenant, field, text.as_bytes(), 1 + NUMBER_BYTES)
+}
+
+/// With room for so many bytes behind it: an entry is made in one piece.
+fn begin(tenant: &TenantId, field: Field, text: &[u8], room: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(tenant.as_str().len() + 2 + text.len() + room);
     bytes.extend_from_slice(tenant.as_str().as_bytes());
     bytes.extend_from_slice(&[0, field.byte()]);
-    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(text);
     bytes
 }
 
@@ -52,6 +64,25 @@ pub(crate) fn entry(tenant: &TenantId, field: Field, text: &str, number: i64) ->
     let mut bytes = whole(tenant, field, text);
     push_number(&mut bytes, number);
     bytes
+}
+
+/// What the entries of all ids of a tenant begin with, and of those the ones from `lowest` on. All ids are as long as one
+/// another, so nothing need end one.
+pub(crate) fn ids_from(tenant: &TenantId, lowest: OrderId) -> Vec<u8> {
+    begin(tenant, Field::Id, lowest.0.as_bytes(), NUMBER_BYTES)
+}
+
+/// The entry of this id and number.
+pub(crate) fn of_id(tenant: &TenantId, id: OrderId, number: i64) -> Vec<u8> {
+    let mut bytes = ids_from(tenant, id);
+    push_number(&mut bytes, number);
+    bytes
+}
+
+/// The id of an entry of one, given what every entry of an id of its tenant begins with.
+pub(crate) fn id(entry: &[u8], ids: &[u8]) -> Option<OrderId> {
+    let (front, _) = split(entry)?;
+    Uuid::from_slice(front.strip_prefix(ids)?).ok().map(OrderId)
 }
 
 /// Ends an entry that has all but its number.
@@ -86,12 +117,14 @@ pub(crate) fn can_be_found(text: &str) -> bool {
 /// The entries of an order.
 pub(crate) fn of(order: &Order) -> Vec<Entry> {
     let reference = order.reference.as_ref().map(order_core::Reference::as_str);
-    of_texts(&order.tenant, &order.source, reference, order.content.customer.as_deref(), order.number)
+    let customer = order.content.customer.as_deref();
+    of_texts(&order.tenant, order.id, &order.source, reference, customer, order.number)
 }
 
 /// The entries of an order with these texts.
 pub(crate) fn of_texts(
     tenant: &TenantId,
+    id: OrderId,
     source: &SourceId,
     reference: Option<&str>,
     customer: Option<&str>,
@@ -99,9 +132,13 @@ pub(crate) fn of_texts(
 ) -> Vec<Entry> {
     let texts =
         [(Field::Customer, customer), (Field::Reference, reference), (Field::Source, Some(source.as_str()))];
-    let entry = |(field, text): (Field, Option<&str>)| {
-        let text = text.filter(|text| can_be_found(text))?;
-        Some(entry(tenant, field, text, number).into())
-    };
-    texts.into_iter().filter_map(entry).collect()
+    let mut entries = Vec::with_capacity(texts.len() + 2);
+    entries.push(of_id(tenant, id, number).into());
+    entries.push(entry(tenant, Field::Tenant, "", number).into());
+    for (field, text) in texts {
+        if let Some(text) = text.filter(|text| can_be_found(text)) {
+            entries.push(entry(tenant, field, text, number).into());
+        }
+    }
+    entries
 }

@@ -1,4 +1,4 @@
-//! From the texts of orders (customer, reference, source) to the orders, without an index that intake would have to
+//! From the texts of orders (id, customer, reference, source, tenant) to the orders, without an index that intake would have to
 //! write: its keys lie at random, so every order would dirty a page of it.
 //!
 //! New entries wait in memory, sorted. Once there are enough they become a run: sorted blocks, written one behind the
@@ -15,14 +15,12 @@ pub(crate) mod entry;
 mod tests;
 mod walk;
 
-pub(crate) use walk::Walk;
-
 use crate::rows;
 use block::{Block, pack, unpack};
 pub(crate) use entry::Entry;
-use entry::of_texts;
+use entry::{Field, of_texts};
 use order_core::order::Order;
-use order_core::{Reference, SourceId};
+use order_core::{OrderId, Reference, SourceId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -31,8 +29,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// Orders of a run. A look-up asks each run, so there must not be too many; each order waits in memory, so they must not
 /// be too long either.
 const RUN: usize = 16_384;
-/// Entries that a commit writes for each order that it takes in (which has three at most), while a run is being written.
-const SLICE_FACTOR: usize = 12;
+/// Entries that a commit writes for each order that it takes in (which has five at most), while a run is being written.
+const SLICE_FACTOR: usize = 20;
 /// Entries that a commit writes at least.
 const SLICE_MIN: usize = 512;
 
@@ -107,7 +105,7 @@ impl Terms {
     fn read_on(&self, conn: &Connection) -> rusqlite::Result<()> {
         let newest = self.read().newest;
         let mut statement = conn.prepare_cached(
-            "SELECT number, tenant, source, reference, customer FROM orders WHERE number > ?1 ORDER BY number",
+            "SELECT number, tenant, source, reference, customer, order_id FROM orders WHERE number > ?1 ORDER BY number",
         )?;
         let mut rows = statement.query([newest])?;
         while let Some(row) = rows.next()? {
@@ -275,12 +273,13 @@ impl TermSlice {
     }
 }
 
-/// Enters a text of an order that was revised, inside of a transaction.
+/// Enters the customer of an order that was revised, inside of a transaction: its other texts stay what they are.
 pub(crate) fn revise(conn: &Connection, order: &Order) -> rusqlite::Result<()> {
-    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO term_loose VALUES (?1)")?;
-    for entry in entry::of(order) {
-        insert.execute([entry])?;
-    }
+    let Some(customer) = order.content.customer.as_deref().filter(|text| entry::can_be_found(text)) else {
+        return Ok(());
+    };
+    let entry = entry::entry(&order.tenant, Field::Customer, customer, order.number);
+    conn.prepare_cached("INSERT OR IGNORE INTO term_loose VALUES (?1)")?.execute([entry])?;
     Ok(())
 }
 
@@ -320,11 +319,11 @@ fn run_of(conn: &Connection, number: i64) -> rusqlite::Result<i64> {
     .query_row([number], |row| row.get(0))
 }
 
-/// The entries of an order's row: tenant, source, reference, customer from column 1 on.
+/// The entries of an order's row: tenant, source, reference, customer, id from column 1 on.
 fn entries(row: &Row<'_>, number: i64) -> rusqlite::Result<Vec<Entry>> {
     let (tenant, source): (_, SourceId) = (rows::text(row, 1)?, rows::text(row, 2)?);
     let reference: Option<Reference> = rows::maybe_text(row, 3)?;
     let customer: Option<String> = row.get(4)?;
     let reference = reference.as_ref().map(Reference::as_str);
-    Ok(of_texts(&tenant, &source, reference, customer.as_deref(), number))
+    Ok(of_texts(&tenant, OrderId(rows::uuid(row, 5)?), &source, reference, customer.as_deref(), number))
 }

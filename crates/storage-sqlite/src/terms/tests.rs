@@ -4,6 +4,7 @@ use super::entry::{Field, beginning, entry, number, whole};
 use super::*;
 
 use order_core::TenantId;
+use uuid::Uuid;
 
 struct Bed {
     conn: Connection,
@@ -27,18 +28,19 @@ impl Bed {
             self.newest += 1;
             let (number, tenant) = (self.newest, ["a", "ab"][usize::from(self.newest % 5 == 0)]);
             let reference = Reference::new(&format!("r-{}", number.wrapping_mul(7_919) % 1_000_003)).unwrap();
+            let id = OrderId(Uuid::from_u128(u128::from(number.unsigned_abs()).wrapping_mul(u128::MAX / 97)));
             let (customer, source) = (format!("c-{}", number % 97), SourceId::new("api").unwrap());
             self.conn
                 .execute(
                     "INSERT INTO orders (number, shard, order_id, tenant, source, reference, digest, customer, lines, total, \
                      attributes, version, processing, fulfilment, withdrawn, attempt, accepted_at, updated_at, cause, \
-                     last_position) VALUES (?1, 0, x'', ?2, 'api', ?3, x'', ?4, '[]', '1', '{}', 1, 'done', 'unshipped', \
+                     last_position) VALUES (?1, 0, ?5, ?2, 'api', ?3, x'', ?4, '[]', '1', '{}', 1, 'done', 'unshipped', \
                      0, 0, 0, 0, x'', 1)",
-                    params![number, tenant, reference.as_str(), customer],
+                    params![number, tenant, reference.as_str(), customer, id.0.as_bytes()],
                 )
                 .unwrap();
             let tenant = TenantId::new(tenant).unwrap();
-            entered.extend(of_texts(&tenant, &source, Some(reference.as_str()), Some(&customer), number));
+            entered.extend(of_texts(&tenant, id, &source, Some(reference.as_str()), Some(&customer), number));
         }
         self.model.extend(entered.iter().cloned());
         self.terms.enter(orders, self.newest, entered);
@@ -69,6 +71,8 @@ impl Bed {
             ("a", Field::Reference, "r-77"),
             ("a", Field::Source, "api"),
             ("a", Field::Source, ""),
+            ("a", Field::Tenant, ""),
+            ("ab", Field::Id, ""),
             ("b", Field::Customer, ""),
         ] {
             let tenant = TenantId::new(tenant).unwrap();
@@ -139,7 +143,7 @@ fn an_audit_sees_that_a_text_leads_nowhere() {
     let mut bed = Bed::new();
     bed.accept(RUN + 5);
     while bed.write(5_000) {}
-    let sql = "UPDATE orders SET order_id = zeroblob(16), digest = zeroblob(32), cause = zeroblob(16)";
+    let sql = "UPDATE orders SET digest = zeroblob(32), cause = zeroblob(16)";
     bed.conn.execute(sql, []).unwrap();
     let order = |number| crate::apply::load_number(&bed.conn, number).unwrap().unwrap().0;
     assert!(

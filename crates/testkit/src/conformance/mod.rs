@@ -14,6 +14,7 @@ pub mod reads;
 pub mod redrives;
 pub mod rig;
 pub mod round_trip;
+pub mod scope;
 pub mod traces;
 pub mod work;
 
@@ -123,10 +124,15 @@ macro_rules! conformance {
                 readers_beside_writers_miss_no_change,
                 what_changed_is_filtered_as_it_is_now,
             }
+            scope {
+                a_search_by_id_walks_along_ones_own_ids_alone,
+                a_list_is_as_long_as_ones_own_orders,
+            }
             pull {
                 a_claim_of_one_tenant_takes_its_work_alone,
                 work_of_many_tenants_is_claimed_in_order,
                 claims_of_several_tenants_never_overlap,
+                what_is_parked_keeps_nobody_from_what_is_due_behind_it,
                 what_a_try_outside_comes_to_is_decided_as_here,
                 results_that_come_together_count_each_for_itself,
             }
@@ -195,6 +201,7 @@ mod tests {
             include_str!("reads.rs"),
             include_str!("redrives.rs"),
             include_str!("round_trip.rs"),
+            include_str!("scope.rs"),
             include_str!("traces.rs"),
             include_str!("work.rs"),
         ];

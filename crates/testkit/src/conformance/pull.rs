@@ -114,6 +114,46 @@ pub async fn claims_of_several_tenants_never_overlap(rig: Rig) {
     assert_eq!(seen.len(), 60, "16 claims of 5 take 30 of each");
 }
 
+/// Work whose leases keep running out is parked by the claim that finds it; what is due behind it is leased all the same,
+/// so that an empty answer means that nothing is due.
+pub async fn what_is_parked_keeps_nobody_from_what_is_due_behind_it(rig: Rig) {
+    const DEAD: usize = 7;
+    for index in 0..DEAD {
+        rig.new_order(intake(&format!("dead-{index}"))).await;
+    }
+    for _ in 0..LAPSES_MAX {
+        assert_eq!(rig.claim(DEAD).await.leased.len(), DEAD);
+        rig.clock.advance(LEASE);
+    }
+    let mut live = Vec::new();
+    for index in 0..3 {
+        live.push(rig.new_order(intake(&format!("live-{index}"))).await.id);
+        rig.clock.tick();
+    }
+    let claimed = claim_of(&rig, None, 2).await;
+    assert_eq!((claimed.leased.len(), claimed.parked), (0, 2), "as many are parked as there are event ids");
+    assert!(claimed.next_due.is_some_and(|due| due <= rig.now()), "and more is due");
+    let enough = Claim { tokens: vec![rig.token()], ..rig.claim_command(4) };
+    let Ok(Reply::Claimed(claimed)) = rig.submit(Command::Claim(enough)).await else { panic!("a claim") };
+    assert_eq!((claimed.leased.len(), claimed.parked), (0, 4));
+    // One is left to be parked.
+    let claimed = claim_of(&rig, None, 2).await;
+    assert_eq!((ids_of(&claimed), claimed.parked), (live[..2].to_vec(), 1), "what is due behind is leased");
+    assert!(claimed.next_due.is_some_and(|due| due <= rig.now()));
+    rig.clock.advance(LEASE * 2);
+    for _ in 0..LAPSES_MAX {
+        rig.claim(10).await;
+        rig.clock.advance(LEASE);
+    }
+    let last = rig.new_order(intake("last")).await.id;
+    let claimed =
+        rig.app.claim(Some(TenantId::default_tenant()), 1, LEASE, LAPSES_MAX).await.expect("a claim");
+    assert_eq!(ids_of(&claimed), [last], "the use case asks on by itself");
+    let claimed = rig.app.claim(None, 1, LEASE, LAPSES_MAX).await.expect("a claim");
+    assert_eq!((claimed.leased.len(), claimed.parked), (0, 0), "nothing is due any more");
+    rig.assert_sound().await;
+}
+
 /// Done, retried, parked: exactly as the worker of this process would have it.
 pub async fn what_a_try_outside_comes_to_is_decided_as_here(rig: Rig) {
     let order = rig.new_order(intake("A-1")).await;

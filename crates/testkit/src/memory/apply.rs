@@ -149,20 +149,22 @@ impl State {
         }
         due.sort_unstable();
         let mut claimed = Claimed::default();
-        for ((_, _, order_id), (token, event_id)) in
-            due.into_iter().zip(claim.tokens.iter().zip(&claim.event_ids))
-        {
+        let (mut tokens, mut event_ids) = (claim.tokens.iter().peekable(), claim.event_ids.iter().peekable());
+        for (_, _, order_id) in due {
+            let (Some(token), Some(event_id)) = (tokens.peek(), event_ids.peek()) else { break };
             let work = self.work[&order_id].work.clone();
             claimed.lapsed += u32::from(work.token.is_some());
             match decide::claim(&work, claim.now, claim.lease, claim.lapses_max) {
                 ClaimDecision::Park(body) => {
                     self.trace = work.trace;
-                    self.happen(order_id, &body, *event_id, claim.now);
+                    self.happen(order_id, &body, **event_id, claim.now);
+                    event_ids.next();
                     self.work.remove(&order_id);
                     claimed.parked += 1;
                 }
                 ClaimDecision::Lease { lapses, attempt, until } => {
-                    let leased = self.lease(order_id, *token, claim.now, (lapses, attempt, until));
+                    let leased = self.lease(order_id, **token, claim.now, (lapses, attempt, until));
+                    tokens.next();
                     claimed.leased.push(leased);
                 }
             }

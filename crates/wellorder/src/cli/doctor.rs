@@ -195,7 +195,10 @@ fn version(versions: anyhow::Result<Versions>) -> Check {
     const NAME: &str = "database";
     match versions {
         Err(error) => {
-            fail(NAME, format!("cannot be opened: {error:#}"), "restore a copy from the folder backups")
+            // The file is sound, far more often than not: nobody is to lose orders by putting a copy in its place.
+            let fix = "give the disk room and let the folder be written (SQLite needs both to open); only a file that is \
+                malformed or no database is to be replaced, by `wellorder restore`";
+            fail(NAME, format!("cannot be opened: {error:#}"), fix)
         }
         Ok(None) => ok(NAME, "is empty"),
         Ok(Some((on_disk, ours))) if on_disk == ours => ok(NAME, format!("schema {on_disk}")),
