@@ -37,7 +37,7 @@ pub enum Forbidden {
 }
 
 /// Looks at an address before anything is asked about it. Names are looked at when they are resolved: see
-/// [`PublicNames`].
+/// `PublicNames`.
 ///
 /// # Errors
 /// Why it may not be called.
