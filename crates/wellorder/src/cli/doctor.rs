@@ -197,7 +197,7 @@ fn version(versions: anyhow::Result<Versions>) -> Check {
         Err(error) => {
             // The file is sound, far more often than not: nobody is to lose orders by putting a copy in its place.
             let fix = "give the disk room and let the folder be written (SQLite needs both to open); only a file that is \
-                malformed or no database is to be replaced, by `wellorder restore`";
+                malformed or no database is to be replaced: `wellorder restore` a copy from the folder backups";
             fail(NAME, format!("cannot be opened: {error:#}"), fix)
         }
         Ok(None) => ok(NAME, "is empty"),
