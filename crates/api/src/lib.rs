@@ -165,7 +165,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
         let docs = edge::docs("/docs", document, "/openapi.json");
         edge::mount(beside.merge(docs).merge(described::routes(tls)).merge(index::routes()), mount, guard)
     };
-    Router::new().nest("/v1", v1).merge(beside)
+    edge::nest(Router::new(), "/v1", v1).merge(beside)
 }
 
 /// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own. Only with a handle are checks named.

@@ -6,7 +6,7 @@ use crate::breaker::{Breaker, BreakerPolicy, Call};
 use crate::command::{Advance, Command};
 use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
-use crate::ids::Shard;
+use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
 use crate::ports::{Sink, Storage};
 use crate::query::FollowerRow;
@@ -271,6 +271,49 @@ pub async fn feed(app: &App, cursor: Cursor, limit: u32) -> Result<(Vec<Event>, 
     let mut next = cursor;
     let streams = read_fairly(app.storage.as_ref(), &heads, &mut next.positions, limit).await?;
     Ok((merged(streams), next))
+}
+
+/// Rows of the journal that are looked at for the newest events of a tenant, over all shards.
+const NEWEST_ROWS_MAX: u64 = 5_000;
+
+/// The newest events of `tenant`, at most `count`, in the order of [`feed`]; and the cursor behind the newest of all. Where
+/// others' events lie between, fewer may be found: at most some 5 000 are looked at.
+///
+/// # Errors
+/// When storage fails.
+pub async fn newest(app: &App, tenant: &TenantId, count: u32) -> Result<(Vec<Event>, Cursor), Error> {
+    let heads = app.storage.heads().await?;
+    let rows_max = (NEWEST_ROWS_MAX / (heads.len() as u64).max(1)).max(u64::from(count));
+    let mut newest = Vec::new();
+    for head in &heads {
+        let stream = newest_of(app.storage.as_ref(), head, tenant, (count, rows_max)).await?;
+        // As many as are wanted are enough of all shards read so far: memory holds no more.
+        newest = merged(vec![newest, stream]);
+        newest.drain(..newest.len().saturating_sub(count as usize));
+    }
+    Ok((newest, Cursor::at_heads(app.storage.install().epoch, &heads)))
+}
+
+/// The newest events of `tenant` in one shard: `count`, or what the newest `rows_max` rows have.
+async fn newest_of(
+    storage: &dyn Storage,
+    head: &Head,
+    tenant: &TenantId,
+    (count, rows_max): (u32, u64),
+) -> Result<Vec<Event>, Fault> {
+    let floor = head.floor.max(head.position.saturating_sub(rows_max));
+    let (mut newest, mut end) = (Vec::new(), head.position);
+    while end > floor && newest.len() < count as usize {
+        let after = floor.max(end.saturating_sub(u64::from(count)));
+        let share = u32::try_from(end - after).unwrap_or(count);
+        let mut events = storage.journal(head.shard, after, share).await?;
+        check_gapless(head.shard, after, &events)?;
+        events.retain(|event| event.tenant == *tenant);
+        events.append(&mut newest);
+        newest = events;
+        end = after;
+    }
+    Ok(newest)
 }
 
 /// At most `limit` events behind `positions`, which move along; several runs for a shard come in order. Every shard

@@ -26,6 +26,9 @@ pub(crate) async fn dev(args: &DevArgs, config: Config, out: &mut Output<'_>) ->
         tracing::warn!(weak, "auth.jwt_secret would be refused by `wellorder serve`");
     }
     let ephemeral = args.ephemeral.then(|| Ephemeral::make(&mut settings)).transpose()?;
+    if ephemeral.is_some() {
+        out.again.in_folder(&settings.data);
+    }
     let folder = Folder::lock(&settings.data)?;
     let start = Start { mode: Mode::Dev, settings, folder, demo: args.demo, ephemeral: ephemeral.is_some() };
     let exit = server::run(start, signals, out).await;

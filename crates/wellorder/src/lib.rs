@@ -12,6 +12,7 @@ mod demo;
 mod dev;
 mod folder;
 mod http_processor;
+mod invocation;
 #[cfg(feature = "killpoints")]
 mod killpoint;
 mod local;

@@ -119,7 +119,7 @@ pub(crate) fn main_router(
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
         if let Some(contract) = contract(name, app, guard, access) {
-            router = router.nest(&format!("/{name}"), contract);
+            router = edge::nest(router, &format!("/{name}"), contract);
         }
     }
     match mounted.and_then(|name| contract(name, app, guard, access)) {

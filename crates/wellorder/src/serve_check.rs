@@ -25,8 +25,8 @@ pub(crate) async fn missing(config: &Config, migrates: bool, clock: &dyn Clock) 
     let auth = &settings.auth;
     let has_login = auth.jwt_secret.text().is_some() || auth.jwks_url.is_some() || keys > 0;
     if settings.has_role(Role::Api) && !has_login {
-        let fix = "make an API key (`wellorder keys create --name NAME --scope orders:read --scope orders:write` with \
-                   the same --data), or set auth.jwt_secret, or auth.jwks_url with auth.jwks_issuer and \
+        let fix = "make an API key (`wellorder keys create --name NAME --scope orders:read --scope orders:write`), \
+                   or set auth.jwt_secret, or auth.jwks_url with auth.jwks_issuer and \
                    auth.jwks_audience";
         problems.add("login", "", "there is none: nobody could be told from anybody", fix);
     }

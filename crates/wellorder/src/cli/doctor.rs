@@ -278,8 +278,8 @@ fn report(checks: &[Check], out: &mut Output<'_>) -> Result<Exit, Failure> {
             Verdict::Warn => "warn",
             Verdict::Fail => "fail",
         };
-        let one =
-            |c: &Check| json!({ "name": c.name, "result": word(c.result), "detail": c.detail, "fix": c.fix });
+        let hint = |text: &str| out.again.hint(text).into_owned();
+        let one = |c: &Check| json!({ "name": c.name, "result": word(c.result), "detail": hint(&c.detail), "fix": hint(&c.fix) });
         let report = json!({ "ok": !failed, "checks": checks.iter().map(one).collect::<Vec<_>>() });
         out.json(report.to_string().as_bytes())?;
         return Ok(exit);
@@ -290,9 +290,9 @@ fn report(checks: &[Check], out: &mut Output<'_>) -> Result<Exit, Failure> {
             Verdict::Warn => out.paint(Style::Busy, "warn"),
             Verdict::Fail => out.paint(Style::Bad, "FAIL"),
         };
-        out.line(&format!("{mark}  {:<13}  {}", check.name, escape(&check.detail)))?;
+        out.line(&format!("{mark}  {:<13}  {}", check.name, escape(&out.again.hint(&check.detail))))?;
         if !check.fix.is_empty() {
-            out.line(&format!("      {:<13}  fix: {}", "", escape(&check.fix)))?;
+            out.line(&format!("      {:<13}  fix: {}", "", escape(&out.again.hint(&check.fix))))?;
         }
     }
     Ok(exit)

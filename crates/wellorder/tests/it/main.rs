@@ -26,6 +26,7 @@ mod feed;
 mod folder;
 mod followers;
 mod harness;
+mod hints;
 mod images;
 #[cfg(feature = "killpoints")]
 mod kill_points;
