@@ -16,7 +16,9 @@ const LIMIT_UNLESS_SAID: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 const LAST_MAX: u32 = 200;
 
-/// Read the feed. `next` is always there: ask again with it. With `Accept: text/event-stream` it is a stream that goes on
+/// Read the feed.
+///
+/// `next` is always there: ask again with it. With `Accept: text/event-stream` it is a stream that goes on
 /// and on: each event has its cursor as `id`, its type as `event` and its JSON as `data`; `limit` has no meaning there. It ends within 5
 /// seconds once the credential is no longer good.
 #[utoipa::path(
