@@ -11,20 +11,18 @@ use http::Method;
 use http::request::Parts;
 use order_core::{Fault, TenantId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use testkit::http::{Client, Reply};
 use testkit::{ManualClock, SeededIds};
 use tokio::sync::watch;
 
-/// Knows `key:TENANT:NAME`, and counts how often it is asked.
-#[derive(Default)]
-struct Keys(AtomicUsize);
+/// Knows `key:TENANT:NAME`.
+struct Keys;
 
 #[async_trait]
 impl Gate for Keys {
     async fn admit(&self, head: &Parts) -> Result<Caller, Refusal> {
-        self.0.fetch_add(1, Ordering::SeqCst);
         let credential =
             head.headers.get("authorization").map_or("key:public:p", |value| value.to_str().unwrap());
         let mut parts = credential.split(':');
@@ -46,7 +44,6 @@ fn style(refusal: &Refusal, _: &RequestId) -> Response {
 struct Server {
     client: Client,
     clock: Arc<ManualClock>,
-    keys: Arc<Keys>,
     /// Whether writes would wait too long.
     busy: Arc<AtomicBool>,
     /// Whether a handler of a write ran.
@@ -55,7 +52,7 @@ struct Server {
 }
 
 async fn server(policy: RatePolicy) -> Server {
-    let (clock, keys) = (ManualClock::new(), Arc::<Keys>::default());
+    let clock = ManualClock::new();
     let (busy, wrote) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
     let pressed = Arc::clone(&busy);
     let proxies = Proxies { networks: vec!["127.0.0.0/8".parse().unwrap()], ..Proxies::default() };
@@ -73,7 +70,7 @@ async fn server(policy: RatePolicy) -> Server {
             "written"
         }
     };
-    let routes = Routes::<()>::new(keys.clone())
+    let routes = Routes::<()>::new(Arc::new(Keys))
         .route(Method::GET, "/read", Need::Scope(Scope::OrdersRead), async || "read")
         .route(Method::POST, "/write", Need::Scope(Scope::OrdersWrite), write)
         .route(Method::GET, "/health", Need::Nothing, async || "well");
@@ -82,7 +79,7 @@ async fn server(policy: RatePolicy) -> Server {
     let client = Client::new(listener.local_addr().unwrap());
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(edge::serve(listener, router, guard, stopped, Duration::from_secs(30)));
-    Server { client, clock, keys, busy, wrote, _stop: stop }
+    Server { client, clock, busy, wrote, _stop: stop }
 }
 
 impl Server {

@@ -181,12 +181,11 @@ fn seeds() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Prints each event behind `cursor` as a line for people, until `stop`.
+/// Prints each event behind `cursor` as a line for people, until `stop`; what it says to type is typed `again`.
 pub(crate) async fn show_events(
     app: Arc<App>,
     mut cursor: Cursor,
-    mut to: impl Write,
-    again: Invocation,
+    (mut to, again): (Box<dyn Write + Send>, Invocation),
     mut stop: watch::Receiver<bool>,
 ) {
     let mut grew = app.wakes.journal.subscribe();

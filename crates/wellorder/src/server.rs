@@ -98,25 +98,13 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         if !out.json {
             let heads = app.storage.heads().await.map_err(anyhow::Error::from)?;
             let cursor = Cursor::at_heads(app.storage.install().epoch, &heads);
-            let again = out.again.clone();
             // Standard output belongs to the events when they are written there.
-            if settings.ndjson.sink == NdjsonSink::Stdout {
-                tasks.spawn(demo::show_events(
-                    Arc::clone(&app),
-                    cursor,
-                    io::stderr(),
-                    again,
-                    stop.subscribe(),
-                ));
-            } else {
-                tasks.spawn(demo::show_events(
-                    Arc::clone(&app),
-                    cursor,
-                    io::stdout(),
-                    again,
-                    stop.subscribe(),
-                ));
-            }
+            let to: Box<dyn io::Write + Send> = match settings.ndjson.sink {
+                NdjsonSink::Stdout => Box::new(io::stderr()),
+                NdjsonSink::File(_) | NdjsonSink::Off => Box::new(io::stdout()),
+            };
+            let shown = (to, out.again.clone());
+            tasks.spawn(demo::show_events(Arc::clone(&app), cursor, shown, stop.subscribe()));
         }
         tasks.spawn(Demo { app: Arc::clone(&app), router }.run(stop.subscribe()));
     } else {

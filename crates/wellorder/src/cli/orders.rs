@@ -211,6 +211,8 @@ fn attributes(order: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic, reason = "tests")]
+
     use serde_json::json;
 
     use super::*;
