@@ -103,7 +103,7 @@ async fn followers(app: &App, report: &mut Report) -> Result<(), Error> {
     // Read before the heads: a cursor must not be ahead of what was there when it was read.
     let followers = app.storage.followers().await;
     let Some(followers) = readable(followers, "followers", report)? else { return Ok(()) };
-    let Some(heads) = readable(app.storage.heads().await, "heads", report)? else { return Ok(()) };
+    let Some(heads) = readable(app.storage.heads().await, "followers", report)? else { return Ok(()) };
     for follower in followers {
         report.followers += 1;
         if let Err(rejection) = follower.cursor.check(app.storage.install().epoch, &heads) {
