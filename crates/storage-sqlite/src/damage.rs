@@ -24,7 +24,7 @@ pub(crate) fn past(after: i64, mut read: impl FnMut(i64) -> rusqlite::Result<()>
     };
     let (mut bad, mut step) = (after, 1_i64);
     let mut good = loop {
-        let key = after.saturating_add(step);
+        let key = bad.saturating_add(step);
         if key == i64::MAX || readable(key)? {
             break key;
         }
