@@ -78,17 +78,16 @@ pub fn was_redriven(events: &[Event], reason: &str, by: &str) -> bool {
 }
 
 /// Whether an idempotency key may have been used with content of digest `used` for `order`, of which these are the
-/// events: with what it was accepted with, or with what it was revised to later. What a revision said before an erasure
-/// cannot be told.
+/// events: with what it was accepted with, or with what it was revised to later. What an erased order said before, and what
+/// was equal to what is left of it, cannot be told.
 pub fn may_have_been_used(order: &Order, events: &[Event], used: &[u8; 32]) -> bool {
     let was_revised_to = |event: &Event| match EventBody::parse(event) {
         Ok(EventBody::Revised { content, .. }) => intake::digest(&content) == *used,
         Ok(_) => false,
         Err(_) => true,
     };
-    let revised = || events.iter().any(|event| event.kind == EventType::OrderRevised);
     let erased = || events.iter().any(|event| event.kind == EventType::OrderErased);
-    order.digest == *used || is_cut(events) || (revised() && erased()) || events.iter().any(was_revised_to)
+    order.digest == *used || is_cut(events) || erased() || events.iter().any(was_revised_to)
 }
 
 /// Whether the beginning of a history is missing.
