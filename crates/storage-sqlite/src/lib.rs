@@ -13,6 +13,7 @@ mod changes;
 mod check;
 mod checkpoint;
 mod connect;
+mod damage;
 mod error;
 mod guard;
 mod ids;
@@ -404,7 +405,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
-        auditing::strays(&self.readers, &self.ids, self.install.shards, max).await
+        auditing::strays(&self.readers, &self.ids, &self.install, max).await
     }
 
     async fn space(&self) -> Option<Space> {
