@@ -53,6 +53,12 @@ pub fn mount_routes(router: Router, mount: Mount, guard: Arc<Guard>) -> Router {
     router.method_not_allowed_fallback(method_not_allowed).layer(MountLayer(shared)).with_state(())
 }
 
+/// An API that cannot serve yet: whatever it is asked, it answers with `fault`, in its own form.
+pub fn mount_unable(fault: Fault, mount: Mount, guard: Arc<Guard>) -> Router {
+    let unable = move || std::future::ready(Refused(Refusal::Fault(fault.clone())));
+    mount_routes(Router::new().fallback(unable), mount, guard)
+}
+
 async fn route_unknown() -> Refused {
     Refused(Refusal::RouteUnknown)
 }

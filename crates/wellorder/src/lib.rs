@@ -6,6 +6,7 @@
 
 mod access;
 mod banner;
+mod boot;
 mod cli;
 mod config;
 mod demo;
@@ -15,6 +16,7 @@ mod http_processor;
 #[cfg(feature = "killpoints")]
 mod killpoint;
 mod local;
+mod lookout;
 mod otlp;
 mod output;
 mod restore;
@@ -30,6 +32,7 @@ mod sink_ndjson;
 mod system;
 mod telemetry;
 mod transport;
+
 mod wire_up;
 
 #[cfg(feature = "fuzzing")]

@@ -118,18 +118,25 @@ fn http_processor(settings: &Settings, app: &App) -> anyhow::Result<HttpProcesso
     Ok(HttpProcessor { client, clock: Arc::clone(&app.clock) })
 }
 
-/// The follower that writes lines of JSON, if one is asked for, and what makes its row.
+/// Refuses a sink that can never be: any other is tried until it can be had, and keeps no orders out.
 ///
 /// # Errors
-/// When its file cannot be opened.
-pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Following>> {
-    let sink: Arc<dyn Sink> = match &settings.ndjson.sink {
-        NdjsonSink::Off => return Ok(None),
-        NdjsonSink::Stdout => Arc::new(StdoutSink),
-        NdjsonSink::File(path) => {
-            let sink = FileSink::open(path, settings.ndjson.rotate_bytes);
-            Arc::new(sink.with_context(|| format!("ndjson.path {}", path.display()))?)
+/// When its file is a folder.
+pub(crate) fn check_sink(settings: &Settings) -> anyhow::Result<()> {
+    match &settings.ndjson.sink {
+        NdjsonSink::File(path) if path.is_dir() => {
+            anyhow::bail!("ndjson.path: {} is a folder; name a file in it", path.display())
         }
+        _ => Ok(()),
+    }
+}
+
+/// The follower that writes lines of JSON, if one is asked for, and what makes its row.
+pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> Option<Following> {
+    let sink: Arc<dyn Sink> = match &settings.ndjson.sink {
+        NdjsonSink::Off => return None,
+        NdjsonSink::Stdout => Arc::new(StdoutSink),
+        NdjsonSink::File(path) => Arc::new(FileSink::new(path, settings.ndjson.rotate_bytes)),
     };
     let policy = FollowerPolicy {
         batch_size: settings.follower.batch_size,
@@ -144,7 +151,7 @@ pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Re
     };
     let from_now = settings.follower.start == FollowerStart::Now;
     let follower = Follower::new(Arc::clone(app), NDJSON, Arc::clone(&sink), policy);
-    Ok(Some(Following { app: Arc::clone(app), kind: sink.kind(), from_now, follower }))
+    Some(Following { app: Arc::clone(app), kind: sink.kind(), from_now, follower })
 }
 
 /// A follower that is about to run.

@@ -94,7 +94,7 @@ async fn a_port_that_is_taken() {
     assert_eq!(find(&found, "listen").result, Verdict::Fail);
 
     // The same port is fine when it is the server on this folder; that it never answers is not.
-    let lock = File::create(folder.path().join(LOCK_FILE)).unwrap();
+    let lock = File::open(folder.path()).unwrap();
     lock.lock().unwrap();
     fs::write(folder.path().join(LOCK_FILE), json!({ "pid": 7, "address": address }).to_string()).unwrap();
     drop(taken);
