@@ -1,5 +1,6 @@
 //! Migrations: numbered files, each applied once in a transaction of its own, after a copy of the database was made.
 
+use crate::backup;
 use crate::error::{fault, unavailable};
 use order_core::{Fault, Timestamp, fault_point};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -118,13 +119,12 @@ fn back_up(conn: &Connection, path: &Path, from: u32) -> Result<PathBuf, Fault> 
     std::fs::create_dir_all(&folder)
         .map_err(|error| unavailable(format!("cannot make {}: {error}", folder.display())))?;
     let copy = folder.join(format!("before-schema-{}-from-{from}.db", from + 1));
+    // One of an earlier try may be of an earlier state. What is not whole never has this name.
     if copy.exists() {
         std::fs::remove_file(&copy)
             .map_err(|error| unavailable(format!("cannot replace {}: {error}", copy.display())))?;
     }
-    let mut target = Connection::open(&copy).map_err(fault)?;
-    let backup = rusqlite::backup::Backup::new(conn, &mut target).map_err(fault)?;
-    backup.run_to_completion(10_000, std::time::Duration::ZERO, None).map_err(fault)?;
+    backup::copy_to(conn, &copy)?;
     Ok(copy)
 }
 

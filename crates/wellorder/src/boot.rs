@@ -118,7 +118,8 @@ impl Place<'_> {
             let router = api::waiting_router(telling(true), &guard, false);
             tasks.spawn(edge::serve(twin(ops)?, router, guard, stop.subscribe(), DRAIN));
         }
-        tracing::info!(%address, "the database is not open yet; until it is, all but health is refused");
+        let ops = self.ops.as_ref().and_then(|ops| ops.local_addr().ok()).map(|ops| ops.to_string());
+        tracing::info!(%address, ops, "the database is not open yet; until it is, all but health is refused");
         Ok(Waiting { address, why, stop, tasks, said: Seldom::every(SAY_EVERY), failed: false })
     }
 }
@@ -149,16 +150,25 @@ pub(crate) fn passing(failure: &Failure, settings: &Settings, database: &Path) -
     if is_lasting(&settings.data, database) {
         return None;
     }
-    let shown = database.display();
+    let fix = remedy(why, settings, database);
+    Some(format!("cannot be opened yet ({why}): {fix}; no restart is needed"))
+}
+
+/// What to do about a database that cannot be opened or written, for whoever runs it.
+pub(crate) fn remedy(why: &str, settings: &Settings, database: &Path) -> String {
+    let (shown, folder) = (database.display(), settings.data.display());
     let free = statvfs(&settings.data).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let fix = if why.starts_with("locked") {
+    if is_lasting(&settings.data, database) {
+        format!(
+            "let {folder} and what is in it be written by this user (a mount for reading alone is no place for it)"
+        )
+    } else if why.starts_with("locked") {
         format!("another program holds {shown} (`fuser -v {shown}` names it): end it")
     } else if why.starts_with("full") || free.is_ok_and(|free| free < ROOM_MIN) {
-        format!("there is no room at {}: make some", settings.data.display())
+        format!("there is no room at {folder}: make some")
     } else {
         format!("`wellorder doctor` looks for what keeps {shown} from being opened")
-    };
-    Some(format!("cannot be opened yet ({why}): {fix}; no restart is needed"))
+    }
 }
 
 /// Whether only somebody's deed, and a new start, can help: it may not be read or written, or it is no file.

@@ -5,13 +5,19 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::{Config, Settings};
 use crate::folder::{DATABASE_FILE, Folder};
 use crate::output::Output;
-use crate::{cli, serve, wire_up};
+use crate::{boot, cli, serve, wire_up};
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use http::{Method, StatusCode};
 use order_core::action_log::chain;
+use order_core::ports::Storage;
 use order_core::trace::Tracer;
-use order_core::{TenantId, audit};
+use order_core::{Fault, TenantId, audit};
+use serde_json::json;
 use std::sync::Arc;
-use storage_sqlite::SqliteStorage;
+use storage_sqlite::{Options, SqliteStorage};
 
 /// The API over a data folder that no server holds, as `tenant`; the folder stays locked while this process lives.
 ///
@@ -19,11 +25,58 @@ use storage_sqlite::SqliteStorage;
 /// When the folder or its database cannot be used.
 pub(crate) async fn offline(settings: &Settings, tenant: TenantId) -> Result<Router, Failure> {
     let folder = Folder::lock(&settings.data)?;
-    let (storage, _) = wire_up::open_storage(settings, &folder)?;
+    let (storage, unwritable) = match wire_up::open_storage(settings, &folder) {
+        Ok((storage, _)) => (storage, None),
+        Err(unwritable) => {
+            let (storage, why) = readable(settings, &folder, unwritable)?;
+            (storage, Some(why))
+        }
+    };
     let app = wire_up::app(settings, storage, Tracer::off());
     // Held until the process ends, like the writer behind it.
     std::mem::forget(folder);
-    Ok(serve::offline_router(settings, &app, tenant))
+    let router = serve::offline_router(settings, &app, tenant);
+    Ok(
+        match unwritable {
+            None => router,
+            Some(why) => {
+                router.layer(middleware::from_fn(move |request: Request, next: Next| {
+                    let why = why.clone();
+                    async move {
+                        if request.method() == Method::GET { next.run(request).await } else { refuse(&why) }
+                    }
+                }))
+            }
+        },
+    )
+}
+
+/// Why nothing is written, for whoever sits at this folder: they may know.
+fn refuse(why: &str) -> Response {
+    let problem = json!({
+        "type": "urn:wellorder:problem:unavailable",
+        "title": "The database can be read, but not written",
+        "status": 503,
+        "detail": why,
+    });
+    edge::respond::json(StatusCode::SERVICE_UNAVAILABLE, problem.to_string())
+}
+
+/// The storage of a folder that is ours and cannot be written now, for reading alone; and why, with what to do.
+fn readable(
+    settings: &Settings,
+    folder: &Folder,
+    unwritable: anyhow::Error,
+) -> anyhow::Result<(Arc<dyn Storage>, String)> {
+    let Some(Fault::Unavailable { why, .. }) = unwritable.downcast_ref() else { return Err(unwritable) };
+    match SqliteStorage::open_at_rest(&wire_up::options(settings, folder.database())) {
+        Ok(storage) => {
+            let why = format!("{why}; fix: {}", boot::remedy(why, settings, &folder.database()));
+            Ok((Arc::new(storage), why))
+        }
+        // What keeps it from being written says more.
+        Err(_) => Err(unwritable),
+    }
 }
 
 /// `migrate`.
@@ -36,7 +89,7 @@ pub(crate) async fn migrate(settings: &Settings, out: &mut Output<'_>) -> Result
     let migrated = opened.migrated;
     let backup = migrated.backup.as_ref().map(|path| path.display().to_string());
     if out.json {
-        let json = serde_json::json!({ "from": migrated.from, "to": migrated.to, "backup": backup });
+        let json = json!({ "from": migrated.from, "to": migrated.to, "backup": backup });
         out.json(json.to_string().as_bytes())?;
     } else if migrated.from == migrated.to {
         out.line(&format!("schema {} is the newest: nothing to do", migrated.to))?;
@@ -63,8 +116,7 @@ pub(crate) async fn audit(
         let what = format!("there is no database {}", path.display());
         return Err(Failure::here(Exit::Unreachable, what, "name the data folder with --data"));
     }
-    let storage =
-        SqliteStorage::open_read_only(&wire_up::options(settings, path)).map_err(anyhow::Error::from)?;
+    let storage = to_audit(settings, &wire_up::options(settings, path))?;
     if args.actions {
         let followed = chain::follow(&storage, &args.noted).await;
         return Ok(cli::audit::show_actions(&followed.map_err(anyhow::Error::from)?, out)?);
@@ -72,6 +124,23 @@ pub(crate) async fn audit(
     let app = wire_up::app(settings, Arc::new(storage), Tracer::off());
     let report = audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     Ok(cli::audit::show(&report.map_err(anyhow::Error::from)?, out)?)
+}
+
+/// The database beside its server; or, where SQLite cannot read because it cannot write, as it lies.
+fn to_audit(settings: &Settings, options: &Options) -> Result<SqliteStorage, Failure> {
+    let unreadable = match SqliteStorage::open_read_only(options) {
+        Ok(storage) => return Ok(storage),
+        Err(fault) => fault,
+    };
+    if matches!(unreadable, Fault::Unavailable { .. })
+        && let Ok(folder) = Folder::lock(&settings.data)
+        && let Ok(storage) = SqliteStorage::open_at_rest(options)
+    {
+        // Held until the process ends: nobody may write meanwhile.
+        std::mem::forget(folder);
+        return Ok(storage);
+    }
+    Err(anyhow::Error::from(unreadable).into())
 }
 
 /// `doctor`.
