@@ -1,7 +1,7 @@
 //! Opening the storage, however long that takes: while it is locked, or while its disk is full, the process lives and
 //! says so, as it does when that happens later.
 
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Exit, Failure};
 use crate::config::{Mode, Settings};
 use crate::folder::Folder;
 use crate::seldom::Seldom;
@@ -80,7 +80,7 @@ pub(crate) async fn storage(
             Err(failure) => failure,
         };
         let Some(why) = passing(&failure, place.settings, &place.folder.database()) else {
-            return Err(failure);
+            return Err(named(failure, place.settings, &place.folder.database()));
         };
         let mut now = match waiting {
             Some(waiting) => waiting,
@@ -154,6 +154,19 @@ pub(crate) fn passing(failure: &Failure, settings: &Settings, database: &Path) -
     Some(format!("cannot be opened yet ({why}): {fix}; no restart is needed"))
 }
 
+/// The same failure, with what to do where that is known.
+fn named(failure: Failure, settings: &Settings, database: &Path) -> Failure {
+    match failure {
+        Failure::Fault(error) => match error.downcast_ref() {
+            Some(Fault::Unavailable { why, .. }) => {
+                Failure::here(Exit::Fault, format!("{error:#}"), remedy(why, settings, database))
+            }
+            _ => Failure::Fault(error),
+        },
+        failure => failure,
+    }
+}
+
 /// What to do about a database that cannot be opened or written, for whoever runs it.
 pub(crate) fn remedy(why: &str, settings: &Settings, database: &Path) -> String {
     let (shown, folder) = (database.display(), settings.data.display());
@@ -217,7 +230,6 @@ impl Waiting {
 mod tests {
     #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
-    use crate::cli::failure::Exit;
     use crate::config::{Flag, Inputs, load};
 
     fn settings(folder: &Path) -> Settings {

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The name of the database file.
@@ -20,13 +20,21 @@ pub(crate) const BACKUPS_FOLDER: &str = "backups";
 /// How often a held lock is tried again, 5 ms apart.
 const LOOKERS_WAIT: u32 = 20;
 
+/// What the lock file is to say.
+#[derive(Clone, Default)]
+struct Announced {
+    /// Empty until it is known.
+    text: String,
+    /// Whether it could be written once.
+    written: bool,
+}
+
 /// A data folder that is ours alone while this lives.
 pub(crate) struct Folder {
     path: PathBuf,
     /// The folder itself is locked, not a file in it: a file can be deleted, and the next process would lock another.
     _lock: File,
-    /// What the lock file is to say; empty until it is known.
-    announced: Mutex<String>,
+    announced: Mutex<Announced>,
 }
 
 impl Folder {
@@ -83,28 +91,36 @@ impl Folder {
     pub(crate) fn announce(&self, address: SocketAddr, tls: bool) -> io::Result<()> {
         let address = if tls { format!("https://{address}") } else { address.to_string() };
         let text = serde_json::json!({ "pid": std::process::id(), "address": address }).to_string();
-        self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&text);
+        self.announced().text.clone_from(&text);
         self.write(&text)
     }
 
-    /// Writes it anew when somebody deleted or changed the file; tells whether somebody did.
+    /// Writes it anew when it does not say that; tells whether it did, and somebody deleted or changed it.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn keep_announced(&self) -> io::Result<bool> {
-        let text = self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Announced { text, written } = self.announced().clone();
         let found = std::fs::read_to_string(self.path.join(LOCK_FILE));
         if text.is_empty() || found.is_ok_and(|found| found == text) {
             return Ok(false);
         }
         self.write(&text)?;
-        Ok(true)
+        Ok(written)
+    }
+
+    fn announced(&self) -> MutexGuard<'_, Announced> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
         let path = self.path.join(LOCK_FILE);
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())
+        // What lies there may be somebody else's, with rights of its own.
+        drop(std::fs::remove_file(&path));
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        self.announced().written = true;
+        Ok(())
     }
 
     /// What an earlier holder wrote no longer holds. Where nothing can be written it stays, and does no harm: what counts

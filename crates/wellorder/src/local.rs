@@ -1,6 +1,7 @@
 //! Commands that open the data folder themselves: the API without a server, audits, migrations, the doctor's look.
 
 use crate::cli::audit::AuditArgs;
+use crate::cli::doctor::Seen;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::{Config, Settings};
 use crate::folder::{DATABASE_FILE, Folder};
@@ -10,11 +11,12 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use http::{Method, StatusCode};
+use http::{HeaderValue, StatusCode, header};
 use order_core::action_log::chain;
 use order_core::ports::Storage;
+use order_core::query::Space;
 use order_core::trace::Tracer;
-use order_core::{Fault, TenantId, audit};
+use order_core::{Fault, TenantId, audit, journal};
 use serde_json::json;
 use std::sync::Arc;
 use storage_sqlite::{Options, SqliteStorage};
@@ -35,20 +37,26 @@ pub(crate) async fn offline(settings: &Settings, tenant: TenantId) -> Result<Rou
     let app = wire_up::app(settings, storage, Tracer::off());
     // Held until the process ends, like the writer behind it.
     std::mem::forget(folder);
-    let router = serve::offline_router(settings, &app, tenant);
-    Ok(
-        match unwritable {
-            None => router,
-            Some(why) => {
-                router.layer(middleware::from_fn(move |request: Request, next: Next| {
-                    let why = why.clone();
-                    async move {
-                        if request.method() == Method::GET { next.run(request).await } else { refuse(&why) }
-                    }
-                }))
+    let why_not = Arc::new(move |space: Option<Space>| {
+        let short = space.filter(|space| !space.is_enough()).map(|Space { free, least }| {
+            let (free, least) = (free >> 20, least >> 20);
+            format!(
+                "{free} MiB are free, {least} must stay free; fix: make room, or lower storage.free_space_min_mib"
+            )
+        });
+        unwritable.clone().or(short)
+    });
+    let (router, storage) = (serve::offline_router(settings, &app, tenant), Arc::clone(&app.storage));
+    Ok(router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let (storage, why_not) = (Arc::clone(&storage), Arc::clone(&why_not));
+        async move {
+            let response = next.run(request).await;
+            if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+                return response;
             }
-        },
-    )
+            why_not(storage.space().await).map_or(response, |why| refuse(&why))
+        }
+    })))
 }
 
 /// Why nothing is written, for whoever sits at this folder: they may know.
@@ -59,7 +67,10 @@ fn refuse(why: &str) -> Response {
         "status": 503,
         "detail": why,
     });
-    edge::respond::json(StatusCode::SERVICE_UNAVAILABLE, problem.to_string())
+    let mut response = edge::respond::json(StatusCode::SERVICE_UNAVAILABLE, problem.to_string());
+    let form = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, form);
+    response
 }
 
 /// The storage of a folder that is ours and cannot be written now, for reading alone; and why, with what to do.
@@ -148,16 +159,22 @@ fn to_audit(settings: &Settings, options: &Options) -> Result<SqliteStorage, Fai
 /// # Errors
 /// When the output cannot be written.
 pub(crate) async fn doctor(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    cli::doctor::doctor(config, out, schema_version).await
+    cli::doctor::doctor(config, out, seen).await
 }
 
-/// The schema version of the folder's database, and the newest that this program knows; `None` without a database.
-async fn schema_version(settings: &Settings) -> anyhow::Result<Option<(u32, u32)>> {
+/// What the folder's database says of itself; `None` without a database.
+async fn seen(settings: &Settings) -> anyhow::Result<Option<Seen>> {
     let path = settings.data.join(DATABASE_FILE);
     if !path.exists() {
         return Ok(None);
     }
     let newest = storage_sqlite::MIGRATIONS.last().map_or(0, |migration| migration.number);
-    let version = storage_sqlite::schema_version(&wire_up::options(settings, path))?;
-    Ok(Some((version, newest)))
+    let options = wire_up::options(settings, path);
+    let versions = (storage_sqlite::schema_version(&options)?, newest);
+    // A journal that does not read is the audit's to find.
+    let newest_event = match SqliteStorage::open_read_only(&options) {
+        Ok(storage) => journal::newest(&storage).await.ok().flatten(),
+        Err(_) => None,
+    };
+    Ok(Some(Seen { versions, newest_event }))
 }

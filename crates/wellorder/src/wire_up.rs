@@ -4,6 +4,7 @@ use crate::access;
 use crate::config::{FollowerStart, NdjsonSink, ProcessorKind, Settings};
 use crate::folder::Folder;
 use crate::http_processor::HttpProcessor;
+use crate::seldom::Seldom;
 use crate::simulate::Simulate;
 use crate::sink_ndjson::{FileSink, StdoutSink};
 use crate::system::{SystemClock, SystemIds};
@@ -21,9 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage_sqlite::{Opened, Options, Seed, SqliteStorage};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Between two tries to make a follower's row while the storage takes no writes.
 const ENSURE_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two lines of the log about that.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The name of the follower that writes lines of JSON.
 pub(crate) const NDJSON: &str = "ndjson";
@@ -165,8 +170,11 @@ pub(crate) struct Following {
 impl Following {
     /// Makes the follower's row, as soon as the storage takes writes, then follows until `stop`.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut said = Seldom::every(SAY_EVERY);
         while let Err(error) = self.app.ensure_follower(NDJSON, self.kind, self.from_now).await {
-            tracing::warn!(%error, "cannot make the follower ndjson yet");
+            if said.due(Instant::now()) {
+                tracing::warn!(%error, "cannot make the follower ndjson yet");
+            }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = tokio::time::sleep(ENSURE_EVERY) => {}

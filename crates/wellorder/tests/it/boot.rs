@@ -262,3 +262,98 @@ async fn a_folder_that_cannot_be_written_can_be_read_whole_or_with_its_log() {
     assert!(std::fs::metadata(home.data().join("wellorder.db-wal")).unwrap().len() > 0);
     assert_eq!(home.audited()["orders"], 2);
 }
+
+/// A server whose file of events lies there.
+fn with_sink(home: &Arc<Home>, path: &Path) -> Builder {
+    home.server().env("WELLORDER_NDJSON_PATH", path.to_str().unwrap())
+}
+
+/// The sink is away: it is said, and orders are taken in and processed all the same.
+async fn goes_without_its_sink(server: &Server, named: &str) -> Value {
+    let failing = server.until("/v1/followers/ndjson", |follower| follower["state"] == "failing").await;
+    let error = failing["last_error"].as_str().unwrap();
+    assert!(error.contains(named), "{error}");
+    let ready = server.get("/readyz?verbose").await;
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    let checks = ready.json()["checks"].clone();
+    let followers = checks.as_array().unwrap().iter().find(|check| check["name"] == "followers").unwrap();
+    assert!(followers["detail"].as_str().unwrap().contains(error), "{followers}");
+    let order = server.accept(&json!({ "reference": "meanwhile", "total": 1 })).await;
+    server.until_order(&order, "done").await
+}
+
+/// Everything lies in the file, once it can be had.
+async fn catches_up(server: &Server, path: &Path, order: &Value) {
+    server
+        .until("/v1/followers/ndjson", |follower| {
+            follower["lag"] == 0
+                && json!([follower["state"], follower["last_error"]]) == json!(["running", null])
+        })
+        .await;
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().filter(|line| line.contains(order["order_id"].as_str().unwrap())).count();
+    assert_eq!(lines, 2, "{text}");
+}
+
+#[tokio::test]
+async fn a_sink_whose_folder_is_missing_keeps_nobody_out_and_is_taken_up_when_it_is_there() {
+    let home = Home::new();
+    let path = home.path().join("sink/events.ndjson");
+    let server = with_sink(&home, &path).start().await;
+    let order = goes_without_its_sink(&server, path.to_str().unwrap()).await;
+    let doctor = home.run_with(&[("WELLORDER_NDJSON_PATH", path.to_str().unwrap())], &["doctor"]);
+    assert_eq!(doctor.code(), 6, "{doctor:?}");
+    assert!(
+        doctor.stdout.contains("its folder is missing") && doctor.stdout.contains("mkdir -p"),
+        "{doctor:?}"
+    );
+    std::fs::create_dir(home.path().join("sink")).unwrap();
+    catches_up(&server, &path, &order).await;
+}
+
+#[tokio::test]
+async fn a_sink_on_a_disk_that_cannot_be_written_keeps_nobody_out_either() {
+    for how in ["ENOSPC open events.ndjson", "EROFS open events.ndjson"] {
+        let home = Home::new();
+        let disk = Disk::new(home.path());
+        disk.fail(how);
+        let server = disk.under(home.server()).start().await;
+        let order = goes_without_its_sink(&server, "events.ndjson").await;
+        disk.heal();
+        catches_up(&server, &home.data().join("events.ndjson"), &order).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_can_never_be_is_refused() {
+    let home = Home::new();
+    let Err(refused) = with_sink(&home, home.path()).try_start().await else {
+        panic!("it writes to a folder")
+    };
+    assert_eq!(refused.code(), 1, "{refused:?}");
+    assert!(refused.stdout.contains("ndjson.path") && refused.stdout.contains("is a folder"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_forward_and_back_is_told_of() {
+    let home = Home::new();
+    let disk = Disk::new(home.path());
+    let server = disk.under(home.server()).start().await;
+    let clock = async || {
+        let checks = server.json("/readyz?verbose").await["checks"].clone();
+        let found = checks.as_array().unwrap().iter().find(|check| check["name"] == "clock").cloned();
+        found.unwrap()["detail"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(clock().await, "runs with the machine's");
+    disk.set_clock(3_600);
+    server.accept(&json!({ "reference": "later", "total": 1 })).await;
+    disk.set_clock(0);
+    assert!(clock().await.contains("s ahead"), "{}", clock().await);
+    server.stderr().until("the machine's clock was set back").await;
+    let doctor = home.run(&["doctor"]);
+    assert!(doctor.stdout.contains("behind the newest event"), "{doctor:?}");
+    let said = server.terminate().await;
+    assert_eq!(said.stderr.matches("the machine's clock was set back").count(), 1, "{}", said.stderr);
+    let server = home.server().start().await;
+    server.stderr().until("the newest event lies in the future").await;
+}
