@@ -61,6 +61,12 @@ pub fn nest(router: Router, prefix: &str, mounted: Router) -> Router {
     router.nest(prefix, mounted).route_service(&format!("{prefix}/"), root)
 }
 
+/// An API that cannot serve yet: whatever it is asked, it answers with `fault`, in its own form.
+pub fn mount_unable(fault: Fault, mount: Mount, guard: Arc<Guard>) -> Router {
+    let unable = move || std::future::ready(Refused(Refusal::Fault(fault.clone())));
+    mount_routes(Router::new().fallback(unable), mount, guard)
+}
+
 async fn route_unknown() -> Refused {
     Refused(Refusal::RouteUnknown)
 }

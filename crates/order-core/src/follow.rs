@@ -8,10 +8,11 @@ use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
 use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
-use crate::ports::{Sink, Storage};
+use crate::ports::{Sink, SinkFault, Storage};
 use crate::query::FollowerRow;
 use crate::trace::{Attribute, Span, SpanName};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -87,13 +88,15 @@ pub struct Follower {
     sink: Arc<dyn Sink>,
     policy: FollowerPolicy,
     breaker: Mutex<Breaker>,
+    /// Whether the sink is open.
+    open: AtomicBool,
 }
 
 impl Follower {
     /// The follower `name`, which feeds `sink`. Its row must be there ([`App::ensure_follower`]).
     pub fn new(app: Arc<App>, name: &str, sink: Arc<dyn Sink>, policy: FollowerPolicy) -> Self {
         let breaker = Mutex::new(Breaker::new(policy.breaker));
-        Self { app, name: name.to_owned(), sink, policy, breaker }
+        Self { app, name: name.to_owned(), sink, policy, breaker, open: AtomicBool::new(false) }
     }
 
     /// Reads what is behind the cursor, delivers it, moves the cursor; and keeps in [`FollowerFaults`] what ails it.
@@ -117,6 +120,10 @@ impl Follower {
         let row = self.app.storage.follower(&self.name).await?.ok_or(Rejection::FollowerUnknown)?;
         if row.paused {
             return Ok(Progress::Paused);
+        }
+        if !self.open.load(Ordering::Relaxed) {
+            self.sink.open().await.map_err(|fault| self.fault(&fault))?;
+            self.open.store(true, Ordering::Relaxed);
         }
         let heads = self.app.storage.heads().await?;
         row.cursor.check(self.app.storage.install().epoch, &heads)?;
@@ -161,15 +168,17 @@ impl Follower {
     ) -> Result<(), Error> {
         let delivered = self.sink.deliver(events).await;
         self.breaker().ended(call, delivered.is_ok(), self.app.clock.now());
-        delivered.map_err(|fault| Fault::Unavailable {
-            why: format!("sink {}: {fault}", self.sink.kind()),
-            retry_after: self.policy.retry_min,
-        })?;
+        delivered.map_err(|fault| self.fault(&fault))?;
         fault_point::pass("follower.after_send");
         let advance = Advance { follower: self.name.clone(), epoch, moves, now: self.app.clock.now() };
         let advanced = self.app.lanes.submit(Command::Advance(advance)).await;
         fault_point::pass("follower.after_cursor");
         advanced.map(drop)
+    }
+
+    fn fault(&self, fault: &SinkFault) -> Fault {
+        let why = format!("sink {}: {fault}", self.sink.kind());
+        Fault::Unavailable { why, retry_after: self.policy.retry_min }
     }
 
     /// A span for each event whose trace is recorded, in that trace: whoever looks at an order finds where it went.

@@ -232,6 +232,12 @@ pub trait Sink: Send + Sync {
     /// What kind of sink it is, for people.
     fn kind(&self) -> &'static str;
 
+    /// Makes ready for the first delivery: called until it succeeds, also when there is nothing to deliver, so that what is
+    /// wrong with a sink is known before there is.
+    async fn open(&self) -> Result<(), SinkFault> {
+        Ok(())
+    }
+
     /// Carries all of `events`, per order in the order given, and returns once they are safe there. After an error the
     /// same events come again: the sink may have taken some of them.
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault>;

@@ -6,6 +6,7 @@
 
 mod access;
 mod banner;
+mod boot;
 mod cli;
 mod config;
 mod demo;
@@ -16,6 +17,7 @@ mod invocation;
 #[cfg(feature = "killpoints")]
 mod killpoint;
 mod local;
+mod lookout;
 mod otlp;
 mod output;
 mod restore;
@@ -31,6 +33,7 @@ mod sink_ndjson;
 mod system;
 mod telemetry;
 mod transport;
+
 mod wire_up;
 
 #[cfg(feature = "fuzzing")]

@@ -18,7 +18,9 @@ pub fn run() -> ExitCode {
     harden();
     let environment = Environment::read();
     #[cfg(feature = "killpoints")]
-    crate::killpoint::arm(&environment);
+    if let Err(failure) = crate::killpoint::arm(&environment) {
+        return failure::report(&failure, &mut Output::terminal(false, &environment)).into();
+    }
     let cli = match Cli::try_parse().and_then(Cli::check) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &environment),

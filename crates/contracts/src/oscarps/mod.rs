@@ -26,6 +26,8 @@ use utoipa::OpenApi;
 
 /// The contract's name: its prefix, its source, its label in metrics.
 pub const NAME: &str = "oscarps";
+/// How it is mounted.
+pub const MOUNT: Mount = Mount { name: NAME, style: refuse::style };
 
 /// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
@@ -35,7 +37,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
     );
     // There from the start: a rate needs a zero to rise from.
     metrics::counter!(map::DUPLICATES_DIFFERING, "contract" => NAME).increment(0);
-    let mount = Mount { name: NAME, style: refuse::style };
+    let mount = MOUNT;
     Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi(), "Message"), mount, guard)
 }
 

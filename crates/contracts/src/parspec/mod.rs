@@ -26,10 +26,12 @@ use utoipa::OpenApi;
 
 /// The contract's name: its prefix, its source, its label in metrics.
 pub const NAME: &str = "parspec";
+/// How it is mounted.
+pub const MOUNT: Mount = Mount { name: NAME, style: refuse::style };
 
 /// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
-    let mount = Mount { name: NAME, style: refuse::style };
+    let mount = MOUNT;
     Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi(), "Refused"), mount, guard)
 }
 

@@ -12,6 +12,7 @@ mod audit;
 mod backups;
 mod bad_input;
 mod bad_requests;
+mod boot;
 mod bulk;
 mod changes;
 mod cli;
