@@ -12,6 +12,7 @@
 mod algorithm;
 mod bad;
 mod claims;
+mod failed;
 mod header;
 mod jwks;
 mod key_set;
@@ -25,6 +26,7 @@ mod tokens;
 pub use algorithm::Algorithm;
 pub use bad::{Bad, Denied};
 pub use claims::is_subject;
+pub use failed::{FAILED_LOGINS_APART, FailedLogin, FailedLogins};
 pub use jwks::{Fetch, Jwks};
 pub use keys::ApiKeys;
 pub use login::Login;

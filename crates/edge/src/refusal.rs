@@ -125,7 +125,7 @@ impl Refusal {
             Self::Unauthenticated => "A valid credential is needed".to_owned(),
             Self::Forbidden { scope } => format!("The credential lacks the scope {scope}"),
             Self::NotOperator => {
-                "This belongs to the whole installation: only credentials of its operators' tenant may do it"
+                "This belongs to the whole installation: only credentials that name its operators' tenant may do it"
                     .to_owned()
             }
             Self::RateLimited { .. } => "Too many requests; try again later".to_owned(),

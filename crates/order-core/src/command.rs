@@ -11,6 +11,7 @@ use crate::order::state::ChangeName;
 use crate::order::{Content, Order};
 use crate::redrive::{Redrive, RedriveFilter};
 use crate::trace::TraceContext;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One write. Ids and times are fixed before it is sent, so that its outcome can be found out later.
@@ -111,6 +112,8 @@ pub struct Accept {
     pub now: Timestamp,
     /// Where in a trace that was; its event and its work keep it.
     pub trace: Option<TraceContext>,
+    /// Who asked, for its event: see [`crate::action_log::Actor`]; `None` when nobody is known.
+    pub by: Option<Arc<str>>,
 }
 
 /// See [`Command::Change`].
@@ -132,6 +135,8 @@ pub struct Change {
     pub kind: ChangeKind,
     /// Where in a trace that was; its event and the work that it makes keep it.
     pub trace: Option<TraceContext>,
+    /// Who asked, for the events of kinds that do not say it themselves; `None` when nobody is known.
+    pub by: Option<Arc<str>>,
 }
 
 /// What to change.

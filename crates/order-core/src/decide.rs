@@ -85,7 +85,7 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
     }
     let name = change.kind.name();
     match order.ruling(name) {
-        Ruling::Change => Ok(decided(order, &change.kind, change.now)),
+        Ruling::Change => Ok(decided(order, change)),
         Ruling::Already => Ok(None),
         Ruling::Refused => Err(Rejection::IllegalChange {
             change: name,
@@ -96,8 +96,9 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
     }
 }
 
-fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision> {
-    let (body, work) = match kind {
+fn decided(order: &Order, change: &Change) -> Option<Decision> {
+    let by = change.by.clone();
+    let (body, work) = match &change.kind {
         ChangeKind::Revise { content, requeue } => {
             let changed = intake::differences(&order.content, content);
             if changed.is_empty() {
@@ -106,7 +107,7 @@ fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision>
             // Open work starts anew: whoever holds it, or tried it before, has the old content.
             let requeued = *requeue || must_have_work(order);
             let work = if requeued { WorkEffect::Fresh } else { WorkEffect::Keep };
-            (EventBody::Revised { content: content.clone(), changed, requeued }, work)
+            (EventBody::Revised { content: content.clone(), changed, requeued, by }, work)
         }
         ChangeKind::Withdraw { reason, by, requeue } => {
             let work = if *requeue { WorkEffect::Fresh } else { WorkEffect::Drop };
@@ -114,10 +115,10 @@ fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision>
         }
         ChangeKind::Ship { shipped_at, tracking_number } => {
             let tracking_number = tracking_number.clone();
-            (EventBody::Shipped { shipped_at: *shipped_at, tracking_number }, WorkEffect::Keep)
+            (EventBody::Shipped { shipped_at: *shipped_at, tracking_number, by }, WorkEffect::Keep)
         }
         ChangeKind::Deliver { delivered_at } => {
-            (EventBody::Delivered { delivered_at: *delivered_at }, WorkEffect::Keep)
+            (EventBody::Delivered { delivered_at: *delivered_at, by }, WorkEffect::Keep)
         }
         ChangeKind::Redrive { reason, by } => {
             (EventBody::Redriven { reason: reason.clone(), by: by.clone() }, WorkEffect::Fresh)
@@ -126,11 +127,11 @@ fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision>
             let pointers = ERASED_POINTERS.iter().map(|&pointer| pointer.to_owned()).collect();
             // Whoever holds the work knows what is erased now, and would write it back with the words of a failure.
             let work = order.lease.map_or(WorkEffect::Keep, |lease| WorkEffect::Due {
-                at: now,
+                at: change.now,
                 attempt: lease.attempt.saturating_sub(1),
                 settled: false,
             });
-            (EventBody::Erased { pointers }, work)
+            (EventBody::Erased { pointers, by }, work)
         }
     };
     Some(Decision { body: Some(body), work })
@@ -167,6 +168,7 @@ pub fn settle(
                 attempt,
                 lapses: work.map_or(0, |work| work.lapses),
                 error: why.clone(),
+                started_at: Some(started_at),
             }),
             work: WorkEffect::Drop,
         },
@@ -197,7 +199,12 @@ pub fn claim(work: &Work, now: Timestamp, lease: Duration, lapses_max: u32) -> C
     let lapses = work.lapses + u32::from(work.token.is_some());
     if lapses >= lapses_max.max(1) {
         let error = format!("{lapses} leases in a row ran out: the worker died or hung each time");
-        return ClaimDecision::Park(Box::new(EventBody::Parked { attempt: work.attempt, lapses, error }));
+        return ClaimDecision::Park(Box::new(EventBody::Parked {
+            attempt: work.attempt,
+            lapses,
+            error,
+            started_at: None,
+        }));
     }
     ClaimDecision::Lease { lapses, attempt: work.attempt + 1, until: now.plus(lease) }
 }

@@ -171,6 +171,9 @@ pub struct FollowerRow {
     pub updated_at: Timestamp,
 }
 
+/// Open redrives that are looked at for the oldest, those asked for first.
+pub const REDRIVES_LOOKED_AT: u64 = 1_000;
+
 /// Due work that is counted at most.
 pub const DUE_COUNT_MAX: u64 = 10_000;
 
@@ -188,8 +191,12 @@ pub struct Backlog {
     pub leased: u64,
     /// Orders that wait for an operator.
     pub parked: u64,
+    /// Since when nothing has happened to that of them which waits longest.
+    pub parked_since: Option<Timestamp>,
     /// Redrive jobs that are not finished.
     pub redrives: u64,
+    /// When the oldest of them was asked for; of at most [`REDRIVES_LOOKED_AT`].
+    pub redrives_since: Option<Timestamp>,
     /// By follower: when the oldest event happened that lies behind its cursor; `None` when none does.
     pub followers: Vec<(String, Option<Timestamp>)>,
     /// Pages in the log of the database, where it has one.

@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod demo;
 mod dev;
+mod failed_logins;
 mod folder;
 mod http_processor;
 mod invocation;

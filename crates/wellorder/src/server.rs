@@ -11,7 +11,11 @@ use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
+<<<<<<< HEAD
 use crate::{banner, boot, lookout, serve, telemetry, transport, wire_up};
+=======
+use crate::{banner, failed_logins, serve, telemetry, transport, wire_up};
+>>>>>>> e6317c8 (Tell in every event who did it, and keep a try outside in its order's trace)
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -70,9 +74,41 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         Some(address) => Some(serve::listen(address, "--ops").await?),
         None => None,
     };
+<<<<<<< HEAD
     let folder = Arc::new(folder);
     let (stop, mut tasks) = (Stop::new(), JoinSet::new());
     tasks.spawn(lookout::lock_file(Arc::clone(&folder), stop.subscribe()));
+=======
+    let (storage, opened) = wire_up::open_storage(&settings, &folder)?;
+    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
+    let app = wire_up::app(&settings, storage, tracer.clone());
+    let access = Access::new(mode, &settings, &app)?;
+
+    let stop = Stop::new();
+    let mut tasks = JoinSet::new();
+    background(&settings, &app, &metrics, &stop, &mut tasks)?;
+    tasks.spawn(failed_logins::keep(
+        Arc::clone(&app),
+        access.failed_logins(),
+        access.operators(),
+        stop.subscribe(),
+    ));
+    let guard = serve::guard(mode, &settings, &app, tracer);
+    let router = serve::main_router(mode, &settings, &app, &guard, &metrics, &access);
+    drop(access);
+    let address = listener.local_addr().context("the listener has no address")?;
+    let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
+    let tls = matches!(transport, Transport::Tls(_));
+    if let Err(error) = folder.announce(address, tls) {
+        // The lock is held all the same; a full disk keeps nobody from being served.
+        tracing::warn!(%error, "cannot write the address into the lock file: commands need --url");
+    }
+    let drain = settings.shutdown_drain;
+    if let Some(ops) = ops {
+        let router = serve::ops_router(&app, &guard, &metrics);
+        tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
+    }
+>>>>>>> e6317c8 (Tell in every event who did it, and keep a try outside in its order's trace)
     if let Transport::Tls(tls) = &transport {
         tasks.spawn(transport::reload(Arc::clone(tls), settings.transport.clone(), stop.subscribe())?);
     }

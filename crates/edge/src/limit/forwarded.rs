@@ -12,7 +12,7 @@ pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
     /// What is limited as one: an address of IPv4, a network of 64 bits of IPv6, which is what one customer gets.
-    pub(crate) fn network(self) -> IpAddr {
+    pub fn network(self) -> IpAddr {
         match self.0.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
             v4 => v4,

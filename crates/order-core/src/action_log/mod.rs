@@ -28,9 +28,10 @@ use uuid::Uuid;
 pub struct Actor {
     /// For which tenant.
     pub tenant: TenantId,
-    /// The subject of a token, `key:ID`, or `local`.
+    /// The subject of a token, `key:ID`, `local`, or `contract:NAME` for whoever calls a contract without a login. What
+    /// takes orders from elsewhere than requests says here which of those it is, as `consumer:NAME`.
     pub by: Arc<str>,
-    /// Where the request came from: the other end of the connection, so a proxy where there is one.
+    /// Where the request came from: the other end of the connection, or what a stated proxy says that it was.
     pub address: Option<IpAddr>,
     /// The id of the request.
     pub request_id: Option<String>,
@@ -43,6 +44,11 @@ tokio::task_local! {
 /// Who the present task acts for, if [`within`] has said so. A task that is spawned begins without.
 pub fn current() -> Option<Arc<Actor>> {
     ACTOR.try_with(Clone::clone).ok().flatten()
+}
+
+/// The name of whoever the present task acts for.
+pub fn current_name() -> Option<Arc<str>> {
+    ACTOR.try_with(|actor| actor.as_ref().map(|actor| Arc::clone(&actor.by))).ok().flatten()
 }
 
 /// Runs `future` for `actor`.
@@ -75,11 +81,13 @@ pub enum ActionKind {
     BackupStarted,
     /// A copy became the database.
     DatabaseRestored,
+    /// Credentials that were not good were refused: how many of an address, for one reason, in a while.
+    LoginsRefused,
 }
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::KeyCreated,
         Self::KeyRotated,
         Self::KeyRevoked,
@@ -91,6 +99,7 @@ impl ActionKind {
         Self::OrderErased,
         Self::BackupStarted,
         Self::DatabaseRestored,
+        Self::LoginsRefused,
     ];
 
     /// Its name in rows and on the wire.
@@ -107,6 +116,7 @@ impl ActionKind {
             Self::OrderErased => "order.erased",
             Self::BackupStarted => "backup.started",
             Self::DatabaseRestored => "database.restored",
+            Self::LoginsRefused => "logins.refused",
         }
     }
 }
@@ -118,7 +128,8 @@ pub struct NewAction {
     pub actor: Arc<Actor>,
     /// What.
     pub kind: ActionKind,
-    /// To what: the id of a key, an order, a redrive; the name of a follower or a backup; an epoch.
+    /// To what: the id of a key, an order, a redrive; the name of a follower or a backup; an epoch; of logins why they were
+    /// refused.
     pub subject: String,
     /// More about it: a JSON object.
     pub details: String,
@@ -335,6 +346,11 @@ fn state(parts: &[&str]) -> [u8; 32] {
         hash.update(part.as_bytes());
     }
     hash.finalize().into()
+}
+
+/// Whoever showed credentials that were not good, at `address`; told to `tenant`, which runs the installation.
+pub fn nobody(tenant: TenantId, address: Option<IpAddr>) -> Actor {
+    Actor { tenant, by: "nobody".into(), address, request_id: None }
 }
 
 /// For whoever restores a database, or acts on it otherwise without a server: who sits at the machine.

@@ -110,8 +110,9 @@ impl Batch<'_> {
         if redrive.filter.order_ids.is_some() && !self.has_error(redrive, order_id)? {
             return self.note(redrive, order_id, "not_parked");
         }
-        let trace = self.trace;
-        let change = Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace };
+        let (trace, by) = (self.trace, None);
+        let change =
+            Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace, by };
         let result = match self.change(&change) {
             Ok(_) => "redriven",
             Err(Error::Rejection(Rejection::OrderUnknown)) => "unknown",

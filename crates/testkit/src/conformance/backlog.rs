@@ -24,19 +24,31 @@ pub async fn the_backlog_tells_what_is_due_leased_and_parked(rig: Rig) {
     }
     let due = |open, due, leased, parked| Backlog { open, due, leased, parked, ..Backlog::default() };
     assert_eq!(backlog(&rig).await, Backlog { due_since: Some(began), ..due(4, 4, 0, 0) });
+
+    rig.clock.advance(Duration::from_secs(1));
     rig.park("no").await;
+    let parked_since = Some(rig.now());
     let later = rig.clock.advance(Duration::from_secs(60)).plus(Duration::from_secs(60));
     let held = rig.claim_one().await;
     rig.settle(&held, Outcome::Retry { at: later, why: "no".to_owned() }).await.expect("it is held");
     rig.claim_one().await;
-    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(began), ..due(3, 1, 1, 1) });
+    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(began), parked_since, ..due(3, 1, 1, 1) });
     rig.claim_one().await;
-    assert_eq!(backlog(&rig).await, due(3, 0, 2, 1));
+    assert_eq!(backlog(&rig).await, Backlog { parked_since, ..due(3, 0, 2, 1) });
     let lapsed = rig.now().plus(LEASE);
     rig.clock.set(lapsed);
-    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(lapsed), ..due(3, 2, 0, 1) });
+    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(lapsed), parked_since, ..due(3, 2, 0, 1) });
+    let asked = rig.now();
     rig.start_redrive(&TenantId::default_tenant(), RedriveFilter::default()).await;
-    assert_eq!(backlog(&rig).await.redrives, 1);
+    rig.clock.advance(Duration::from_secs(1));
+    let job = rig.start_redrive(&TenantId::default_tenant(), RedriveFilter::default()).await;
+    let read = backlog(&rig).await;
+    assert_eq!((read.redrives, read.redrives_since), (2, Some(asked)));
+    assert_eq!((read.parked, read.parked_since), (1, parked_since), "no step was taken yet");
+    rig.app.finish_redrive(job.redrive_id).await.expect("it goes on");
+    let read = backlog(&rig).await;
+    assert_eq!((read.parked, read.parked_since), (0, None));
+    assert_eq!((read.redrives, read.redrives_since), (1, Some(asked)));
 }
 
 /// A follower is as far behind as the oldest event that it has yet to carry on, whatever its shard.

@@ -82,6 +82,7 @@ impl State {
             source: accept.intake.source.clone(),
             reference: accept.intake.reference.clone(),
             content: accept.intake.content.clone(),
+            by: accept.by.clone(),
         };
         let body = EventBody::Accepted(Box::new(accepted.clone()));
         let place = self.place(accept.order_id, accept.event_id, accept.now);

@@ -94,9 +94,9 @@ impl State {
         if result == "redriven" {
             let kind = ChangeKind::Redrive { reason: job.reason.clone(), by: job.by.clone() };
             let (tenant, source) = (job.tenant.clone(), job.filter.source.clone());
-            let trace = self.trace;
+            let (trace, by) = (self.trace, None);
             let change =
-                Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace };
+                Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace, by };
             self.change(&change).expect("a parked order can be redriven");
             job.redriven += 1;
         } else {

@@ -155,6 +155,7 @@ impl Run {
                     now,
                     kind: self.kind(kind),
                     trace,
+                    by: Some("a model".into()),
                 }))
             }
             Op::Claim { tenant, count, lapses_max } => {

@@ -50,6 +50,7 @@ mod tls;
 mod traces;
 mod v1;
 mod waits;
+mod who;
 
 use serde_json::Value;
 
