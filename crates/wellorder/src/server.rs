@@ -86,13 +86,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
 
     let stop = Stop::new();
     let mut tasks = JoinSet::new();
-    background(&settings, &app, &metrics, &stop, &mut tasks)?;
-    tasks.spawn(failed_logins::keep(
-        Arc::clone(&app),
-        access.failed_logins(),
-        access.operators(),
-        stop.subscribe(),
-    ));
+    background(&settings, &app, &access, &metrics, &stop, &mut tasks)?;
     let guard = serve::guard(mode, &settings, &app, tracer);
     let router = serve::main_router(mode, &settings, &app, &guard, &metrics, &access);
     drop(access);
@@ -261,6 +255,7 @@ async fn served(serving: impl Future<Output = usize>) {
 fn background(
     settings: &Settings,
     app: &Arc<App>,
+    access: &Access,
     metrics: &PrometheusHandle,
     stop: &Stop,
     tasks: &mut JoinSet<()>,
@@ -291,6 +286,8 @@ fn background(
             }
         });
     }
+    let failed = access.failed_logins();
+    tasks.spawn(failed_logins::keep(Arc::clone(app), failed, access.operators(), stop.subscribe()));
     tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
     tasks.spawn(lookout::clock(Arc::clone(app), stop.subscribe()));
     let (streaming, mut stopped) = (Arc::clone(app), stop.subscribe());
