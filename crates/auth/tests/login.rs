@@ -212,7 +212,9 @@ async fn a_token_that_names_no_tenant_opens_its_orders_and_is_no_operators() {
     assert!(!fixture.login.is_operator(&bare), "an issuer that knows of no tenants makes no operators");
     assert!(fixture.login.is_operator(&named));
     let of_acme = fixture.with(&token(&claims(&[]))).await.unwrap();
-    assert!(!fixture.login.is_operator(&of_acme) && fixture.login.clone().run_by(acme()).is_operator(&of_acme));
+    assert!(
+        !fixture.login.is_operator(&of_acme) && fixture.login.clone().run_by(acme()).is_operator(&of_acme)
+    );
     let (_, key) = fixture.key(None).await;
     let key = fixture.with(&key).await.unwrap();
     assert!(fixture.login.clone().run_by(acme()).is_operator(&key), "a key is of the tenant it was made for");

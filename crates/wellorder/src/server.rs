@@ -11,11 +11,7 @@ use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
-<<<<<<< HEAD
-use crate::{banner, boot, lookout, serve, telemetry, transport, wire_up};
-=======
-use crate::{banner, failed_logins, serve, telemetry, transport, wire_up};
->>>>>>> e6317c8 (Tell in every event who did it, and keep a try outside in its order's trace)
+use crate::{banner, boot, failed_logins, lookout, serve, telemetry, transport, wire_up};
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -74,35 +70,9 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         Some(address) => Some(serve::listen(address, "--ops").await?),
         None => None,
     };
-<<<<<<< HEAD
     let folder = Arc::new(folder);
     let (stop, mut tasks) = (Stop::new(), JoinSet::new());
     tasks.spawn(lookout::lock_file(Arc::clone(&folder), stop.subscribe()));
-=======
-    let (storage, opened) = wire_up::open_storage(&settings, &folder)?;
-    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
-    let app = wire_up::app(&settings, storage, tracer.clone());
-    let access = Access::new(mode, &settings, &app)?;
-
-    let stop = Stop::new();
-    let mut tasks = JoinSet::new();
-    background(&settings, &app, &access, &metrics, &stop, &mut tasks)?;
-    let guard = serve::guard(mode, &settings, &app, tracer);
-    let router = serve::main_router(mode, &settings, &app, &guard, &metrics, &access);
-    drop(access);
-    let address = listener.local_addr().context("the listener has no address")?;
-    let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
-    let tls = matches!(transport, Transport::Tls(_));
-    if let Err(error) = folder.announce(address, tls) {
-        // The lock is held all the same; a full disk keeps nobody from being served.
-        tracing::warn!(%error, "cannot write the address into the lock file: commands need --url");
-    }
-    let drain = settings.shutdown_drain;
-    if let Some(ops) = ops {
-        let router = serve::ops_router(&app, &guard, &metrics);
-        tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
-    }
->>>>>>> e6317c8 (Tell in every event who did it, and keep a try outside in its order's trace)
     if let Transport::Tls(tls) = &transport {
         tasks.spawn(transport::reload(Arc::clone(tls), settings.transport.clone(), stop.subscribe())?);
     }
@@ -154,6 +124,8 @@ async fn begin(
     let app = wire_up::app(settings, storage, tracer.clone());
     let access = Access::new(mode, settings, &app)?;
     background(settings, &app, metrics, stop, tasks)?;
+    let failed = access.failed_logins();
+    tasks.spawn(failed_logins::keep(Arc::clone(&app), failed, access.operators(), stop.subscribe()));
     if let Err(error) = lookout::newest(&app).await {
         tracing::debug!(%error, "cannot compare the clock with the newest event");
     }
@@ -255,7 +227,6 @@ async fn served(serving: impl Future<Output = usize>) {
 fn background(
     settings: &Settings,
     app: &Arc<App>,
-    access: &Access,
     metrics: &PrometheusHandle,
     stop: &Stop,
     tasks: &mut JoinSet<()>,
@@ -286,8 +257,6 @@ fn background(
             }
         });
     }
-    let failed = access.failed_logins();
-    tasks.spawn(failed_logins::keep(Arc::clone(app), failed, access.operators(), stop.subscribe()));
     tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
     tasks.spawn(lookout::clock(Arc::clone(app), stop.subscribe()));
     let (streaming, mut stopped) = (Arc::clone(app), stop.subscribe());
