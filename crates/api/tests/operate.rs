@@ -192,7 +192,7 @@ async fn a_follower_is_watched_and_steered() {
     rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
     let shown = rig.get("/v1/followers/ndjson").await.json();
     let keys: Vec<_> = shown.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["name", "sink", "state", "lag", "cursor", "last_error", "shards"]);
+    assert_eq!(keys, ["name", "sink", "state", "lag", "cursor", "replay", "last_error", "shards"]);
     assert_eq!(
         (&shown["state"], &shown["lag"], &shown["last_error"]),
         (&json!("running"), &json!(6), &Value::Null)
@@ -230,6 +230,64 @@ async fn a_follower_is_watched_and_steered() {
     assert_eq!(rig.post("/v1/followers/x/replay", r#"{"from": "now"}"#).await.problem(), "follower-unknown");
     assert_eq!(rig.get("/v1/followers/x").await.problem(), "follower-unknown");
     drop(orders);
+}
+
+#[tokio::test]
+async fn a_follower_carries_a_range_on_once_more() {
+    let rig = Rig::new();
+    parked(&rig, 3).await;
+    let middle = rig.clock.advance(Duration::from_secs(60)).to_string();
+    parked(&rig, 2).await;
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let sink = Arc::new(RecordingSink::default());
+    let feeds = Arc::clone(&sink);
+    let follower = Follower::new(Arc::clone(&rig.app), "ndjson", feeds, FollowerPolicy::default());
+    follower.step().await.unwrap();
+    let all = sink.events().len();
+    let before = rig.get("/v1/followers/ndjson").await.json();
+    assert_eq!(before["replay"], Value::Null);
+    let replay = async |from: &str, to: &str| {
+        let body = json!({ "from": from, "to": to }).to_string();
+        rig.post("/v1/followers/ndjson/replay", &body).await
+    };
+    let left = async |from: &str, to: &str| {
+        let shown = replay(from, to).await.json();
+        assert_eq!((&shown["cursor"], &shown["lag"]), (&before["cursor"], &json!(0)), "it stays where it is");
+        shown["replay"]["left"].as_u64()
+    };
+    let first = rig.get("/v1/events?limit=2").await.json()["next"].as_str().unwrap().to_owned();
+    let later = "2999-01-01T00:00:00Z";
+    assert_eq!(left("beginning", "now").await, Some(10));
+    assert_eq!(left(&middle, later).await, Some(4));
+    assert_eq!(left(&first, "now").await, Some(8));
+    assert_eq!(left("now", "now").await, None, "an empty range ends the one before");
+    assert_eq!(left("beginning", &middle).await, Some(6), "what happened before that moment");
+    let shown = rig.get("/v1/followers/ndjson").await.json()["replay"].clone();
+    let behind = |cursor: &Value| format!("/v1/events?after={}", cursor.as_str().unwrap());
+    let page = rig.get(&behind(&shown["from"])).await.json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 10, "a cursor of the feed");
+    assert_eq!(rig.get(&behind(&shown["to"])).await.json()["events"].as_array().unwrap().len(), 4);
+    follower.step().await.unwrap();
+    assert_eq!(rig.get("/v1/followers/ndjson").await.json(), before, "when it is over, all is as before");
+    assert_eq!(sink.events().len(), all + 6);
+    for (from, to, offence) in [
+        ("now", "beginning", "/to contradicts"),
+        (later, middle.as_str(), "/to contradicts"),
+        ("beginning", "yesterday", "/to cursor-invalid"),
+        ("yesterday", "now", "/from cursor-invalid"),
+        ("beginning", "", "/to empty"),
+    ] {
+        let refused = replay(from, to).await;
+        assert_eq!((refused.status, refused.errors()), (422, vec![offence.to_owned()]), "{from} {to}");
+    }
+    assert_eq!(rig.get("/v1/followers/ndjson").await.json(), before);
+    let body = json!({ "from": middle }).to_string();
+    let moved = rig.post("/v1/followers/ndjson/replay", &body).await.json();
+    assert_eq!(
+        (&moved["lag"], &moved["replay"]),
+        (&json!(4), &Value::Null),
+        "without an end it is set there"
+    );
 }
 
 #[tokio::test]

@@ -205,6 +205,10 @@ impl Command {
                         ActionKind::FollowerReplayed,
                         json!({ "epoch": to.epoch, "positions": to.positions }),
                     ),
+                    FollowerAction::ReplayRange { from, to } => (
+                        ActionKind::FollowerReplayed,
+                        json!({ "epoch": from.epoch, "positions": from.positions, "up_to": to.positions }),
+                    ),
                 };
                 Some((kind, command.name.clone(), details))
             }
@@ -313,7 +317,10 @@ pub fn key_state(key: &ApiKey) -> [u8; 32] {
 /// The state of a follower, as a hash.
 pub fn follower_state(row: &FollowerRow) -> [u8; 32] {
     let positions = format!("{:?}", row.cursor.positions);
-    state(&[&row.name, &row.sink, &row.paused.to_string(), &row.cursor.epoch.to_string(), &positions])
+    let replay = row.replay.as_ref().map(|replay| format!("{:?} {:?}", replay.next, replay.up_to));
+    let (paused, epoch) = (row.paused.to_string(), row.cursor.epoch.to_string());
+    let parts = [&*row.name, &row.sink, &paused, &epoch, &positions];
+    state(&parts.into_iter().chain(replay.as_deref()).collect::<Vec<_>>())
 }
 
 /// The state of an order, as a hash: where it stands, nothing of what is in it.

@@ -58,6 +58,8 @@ async fn every_kind_of_tampering_is_found_and_named() {
             "INSERT INTO work SELECT number, order_id, tenant, 0, 0, 0, NULL, NULL, NULL FROM orders WHERE reference = 'done'",
         ),
         ("cursors", "UPDATE cursors SET position = position + 1000"),
+        ("cursors", "UPDATE cursors SET replay_next = 0, replay_up_to = position + 1"),
+        ("cursors", "UPDATE cursors SET replay_next = 0"),
         ("tallies", "UPDATE tallies SET orders = orders + 1"),
         ("unreadable", "UPDATE orders SET customer = CAST(x'ff' AS TEXT) WHERE reference = 'done'"),
         ("unreadable", "UPDATE orders SET order_id = x'01' WHERE reference = 'done'"),
