@@ -308,7 +308,8 @@ pub struct EventList {
     pub next: Option<String>,
 }
 
-/// Which parked orders to redrive: name them, or say `all`, or give conditions, which must all hold.
+/// Which parked orders to redrive: name them, or say `all`, or give conditions, which must all hold. The conditions are those
+/// of `GET /v1/parked`.
 #[derive(ToSchema)]
 pub struct RedriveFilter {
     /// These orders, 1 to 1000.
@@ -316,9 +317,25 @@ pub struct RedriveFilter {
     pub order_ids: Option<Vec<String>>,
     /// All parked orders that meet the rest.
     pub all: Option<bool>,
+    /// Only orders whose id, reference or customer begins with this, 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
+    pub q: Option<String>,
     /// Only orders of this source.
     #[schema(pattern = "^[a-z0-9-]{1,64}$")]
     pub source: Option<String>,
+    /// Only orders in this state.
+    pub fulfilment: Option<Fulfilment>,
+    /// Only withdrawn, or only not withdrawn, ones.
+    pub withdrawn: Option<bool>,
+    /// Only orders of this customer, 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
+    pub customer: Option<String>,
+    /// Only orders accepted at this moment or later.
+    #[schema(format = DateTime)]
+    pub accepted_from: Option<String>,
+    /// Only orders accepted before this moment.
+    #[schema(format = DateTime)]
+    pub accepted_to: Option<String>,
     /// Only orders whose last error contains this text, 1 to 255 bytes.
     #[schema(min_length = 1, max_length = 255)]
     pub error_contains: Option<String>,

@@ -19,7 +19,9 @@ async fn parked(rig: &Rig, count: usize) -> Vec<Value> {
     let mut orders = Vec::new();
     for index in 0..count {
         let source = if index % 2 == 0 { "api" } else { "shop" };
-        orders.push(rig.order(&json!({"source": source, "total": "1"}).to_string()).await);
+        let customer = if source == "api" { "c-1" } else { "c-2" };
+        let body = json!({"source": source, "customer": customer, "total": "1"});
+        orders.push(rig.order(&body.to_string()).await);
     }
     let hopeless: Vec<_> = orders
         .iter()
@@ -50,7 +52,27 @@ async fn a_redrive_is_tried_dry_and_then_carried_out() {
         (json!({"error_contains": "timed"}), 3),
         (json!({"order_ids": [orders[0]["order_id"], orders[1]["order_id"]]}), 2),
         (json!({"all": true, "source": "api", "error_contains": "refused"}), 0),
+        (json!({"customer": "c-1"}), 3),
+        (json!({"customer": "c-1", "source": "shop"}), 0),
+        (json!({"q": "c-"}), 5),
+        (json!({"q": orders[1]["order_id"]}), 1),
+        (json!({"fulfilment": "shipped"}), 0),
+        (json!({"fulfilment": "unshipped", "withdrawn": false}), 5),
+        (json!({"withdrawn": true}), 0),
+        (json!({"accepted_from": orders[0]["accepted_at"], "accepted_to": "2999-01-01T00:00:00Z"}), 5),
+        (json!({"accepted_to": orders[0]["accepted_at"]}), 0),
     ] {
+        // What is redriven is what the list shows under the same names.
+        let conditions = filter.as_object().unwrap().iter().filter(|(name, _)| *name != "all");
+        let conditions: Vec<String> = conditions
+            .map(|(name, value)| {
+                format!("{name}={}", value.to_string().trim_matches('"').replace('+', "%2B"))
+            })
+            .collect();
+        if filter.get("order_ids").is_none() {
+            let page = rig.get(&format!("/v1/parked?{}", conditions.join("&"))).await.json();
+            assert_eq!(page["orders"].as_array().unwrap().len(), matched, "{filter}");
+        }
         let said = rig.post("/v1/redrives", &json!({"filter": filter, "dry_run": true}).to_string()).await;
         assert_eq!(
             (said.status, said.json()),

@@ -16,6 +16,7 @@ use crate::command::{ChangeKind, Changed, Command, FollowerAction, Reply};
 use crate::error::Error;
 use crate::ids::{OrderId, TenantId};
 use crate::order::Order;
+use crate::order::state::Fulfilment;
 use crate::query::FollowerRow;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -213,10 +214,15 @@ impl Command {
                 Some((kind, command.name.clone(), details))
             }
             Self::StartRedrive(start) => {
+                // Not what may be of a person: no erasure reaches this.
                 let filter = &start.filter;
                 let details = json!({
                     "orders": filter.order_ids.as_ref().map(Vec::len),
                     "source": filter.source.as_ref().map(crate::SourceId::as_str),
+                    "fulfilment": filter.fulfilment.map(Fulfilment::word),
+                    "withdrawn": filter.withdrawn,
+                    "accepted_from": filter.accepted_from.map(|from| from.to_string()),
+                    "accepted_to": filter.accepted_to.map(|to| to.to_string()),
                 });
                 Some((ActionKind::RedriveStarted, start.redrive_id.to_string(), details))
             }

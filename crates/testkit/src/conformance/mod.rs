@@ -155,6 +155,7 @@ macro_rules! conformance {
                 a_job_of_named_orders_answers_for_each,
                 filters_narrow_jobs_and_counts,
                 named_orders_are_narrowed_by_the_other_conditions,
+                what_a_list_shows_is_what_a_job_takes,
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
             }

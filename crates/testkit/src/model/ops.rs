@@ -22,7 +22,13 @@ pub enum Op {
     /// A follower's runner moves the cursor, or the replay, of some shards, perhaps from where it no longer is.
     Advance { name: u8, replay: bool, shards: u16, by: u8, stale: bool },
     /// An operator asks for a redrive job.
-    StartRedrive { tenant: u8, orders: Option<Vec<Index>>, error: Option<u8>, source: Option<u8> },
+    StartRedrive {
+        tenant: u8,
+        orders: Option<Vec<Index>>,
+        error: Option<u8>,
+        source: Option<u8>,
+        shipped: bool,
+    },
     /// A job goes on.
     StepRedrive { job: Index, count: u8 },
     /// Old keys go.
@@ -111,8 +117,16 @@ fn op() -> impl Strategy<Value = Op> {
     let advance = (0..2_u8, any::<bool>(), any::<u16>(), 0..3_u8, prop::bool::weighted(0.2))
         .prop_map(|(name, replay, shards, by, stale)| Op::Advance { name, replay, shards, by, stale });
     let orders = prop::option::of(prop::collection::vec(any::<Index>(), 0..4));
-    let start = (0..2_u8, orders, prop::option::weighted(0.3, 0..2_u8), prop::option::weighted(0.2, 0..2_u8))
-        .prop_map(|(tenant, orders, error, source)| Op::StartRedrive { tenant, orders, error, source });
+    let (error, source) = (prop::option::weighted(0.3, 0..2_u8), prop::option::weighted(0.2, 0..2_u8));
+    let start = (0..2_u8, orders, error, source, prop::bool::weighted(0.1)).prop_map(
+        |(tenant, orders, error, source, shipped)| Op::StartRedrive {
+            tenant,
+            orders,
+            error,
+            source,
+            shipped,
+        },
+    );
     prop_oneof![
         20 => accept,
         14 => change,

@@ -22,6 +22,7 @@ use order_core::lease::Outcome;
 use order_core::order::Content;
 use order_core::ports::Storage;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::state::Fulfilment;
 use order_core::trace::{self, TraceContext};
 use proptest::sample::Index;
 use std::sync::Arc;
@@ -178,13 +179,15 @@ impl Run {
             Op::Advance { name, replay, shards, by, stale } => {
                 self.advance(*name, *replay, *shards, *by, *stale).await?
             }
-            Op::StartRedrive { tenant, orders, error, source: from } => {
+            Op::StartRedrive { tenant, orders, error, source: from, shipped } => {
                 let redrive_id = RedriveId(self.ids.uuid_v7(now));
                 self.jobs.push((owner(*tenant), redrive_id));
                 let filter = RedriveFilter {
                     order_ids: orders.as_ref().map(|indexes| self.named(indexes)),
                     source: from.map(|number| source(origin(number))),
                     error_contains: error.map(why),
+                    fulfilment: shipped.then_some(Fulfilment::Shipped),
+                    ..RedriveFilter::default()
                 };
                 let (tenant, reason, by) = (owner(*tenant), "mended".to_owned(), "op".to_owned());
                 Command::StartRedrive(Box::new(StartRedrive { redrive_id, tenant, filter, reason, by, now }))

@@ -11,6 +11,8 @@ pub(crate) use self::orders::{
     CreateArgs, DeliverArgs, EraseArgs, ExportArgs, GetArgs, ImportArgs, Line, ListArgs, OrdersCommand,
     ParkedArgs, Processing, RedriveArgs, ShipArgs, Until, WatchArgs, WithdrawArgs,
 };
+#[cfg(test)]
+pub(crate) use self::orders::{Fulfilment, ParkedFilter};
 use super::{audit::AuditArgs, backup::BackupArgs};
 use crate::{
     config::{Flag, Mode},

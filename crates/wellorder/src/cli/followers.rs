@@ -39,12 +39,15 @@ pub(super) async fn run(
         FollowersCommand::Pause { name } => out.line(&format!("{} is paused", escape(name)))?,
         FollowersCommand::Resume { name } => out.line(&format!("{} carries on", escape(name)))?,
         FollowersCommand::Replay { name, from, to } => {
+            let name = escape(name);
             let goes_on = match (to, again(&value)) {
                 (None, _) => format!("goes on from {}", escape(from)),
                 (Some(_), Some(left)) => format!("carries {left} on once more"),
-                (Some(_), None) => "has carried nothing on of that: nothing to do".to_owned(),
+                (Some(_), None) => {
+                    out.line(&format!("{name} has carried nothing on of that: nothing to do"))?;
+                    return Ok(Exit::Ok);
+                }
             };
-            let name = escape(name);
             if text(&value, "state") == "paused" {
                 out.line(&format!("{name} stays paused, and {goes_on} when it is resumed"))?;
                 let next = out.again.command(&format!("followers resume {name}"));
@@ -176,7 +179,8 @@ mod tests {
         let mut paused = follower();
         paused["state"] = "paused".into();
         let fake = Fake::new([reply(200, &paused)]);
-        let command = FollowersCommand::Replay { name: "ndjson".to_owned(), from: "now".to_owned(), to: None };
+        let command =
+            FollowersCommand::Replay { name: "ndjson".to_owned(), from: "now".to_owned(), to: None };
         let said = run_one(&fake, command).await;
         assert_eq!(said.out, "ndjson stays paused, and goes on from now when it is resumed\n");
         assert_eq!(said.err, "next: wellorder followers resume ndjson\n");
