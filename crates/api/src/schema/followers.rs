@@ -71,7 +71,6 @@ pub struct FollowerReplay {
 
 /// Where a follower goes on from; with `to`, what it carries on once more.
 #[derive(ToSchema)]
-#[schema(example = json!({"from": "2026-11-20T10:00:00Z", "to": "2026-11-20T11:00:00Z"}))]
 pub struct Replay {
     /// `beginning`, `now`, an RFC 3339 date-time (what happened then or later), or a cursor of the feed or of a follower.
     #[schema(min_length = 1, max_length = 16384)]
