@@ -98,8 +98,8 @@ async fn every_kind_of_tampering_is_found_and_named() {
         ("events", "UPDATE journal SET data_version = 9"),
         ("events", "UPDATE journal SET type = 'order.dreamt' WHERE type = 'order.processed'"),
         ("cursors", "DELETE FROM cursors"),
-        ("cursors", "INSERT INTO cursors SELECT follower, 99, 0 FROM cursors LIMIT 1"),
-        ("cursors", "INSERT INTO cursors VALUES ('ghost', 0, 0)"),
+        ("cursors", "INSERT INTO cursors SELECT follower, 99, 0, NULL, NULL FROM cursors LIMIT 1"),
+        ("cursors", "INSERT INTO cursors (follower, shard, position) VALUES ('ghost', 0, 0)"),
         ("cursors", "UPDATE followers SET epoch = 2"),
         (
             "idempotency",
