@@ -27,7 +27,7 @@ pub enum Command {
     Heartbeat(Heartbeat),
     /// End a leased piece of work.
     Settle(Box<Settle>),
-    /// Move a follower's cursor.
+    /// Move a follower's cursor, or what it carries on once more.
     Advance(Advance),
     /// Create, pause, resume or replay a follower.
     Follower(FollowerCommand),
@@ -264,17 +264,28 @@ pub struct Settle {
     pub trace: Option<TraceContext>,
 }
 
-/// See [`Command::Advance`]: all of it or nothing, and only from where the follower is.
+/// See [`Command::Advance`]: all of it or nothing, and only from where that part of the follower is.
 #[derive(Debug, Clone)]
 pub struct Advance {
     /// Which follower.
     pub follower: String,
+    /// What of it moves.
+    pub part: AdvancePart,
     /// The epoch of the positions.
     pub epoch: u32,
     /// (shard, from, to) for each shard that moves.
     pub moves: Vec<(Shard, u64, u64)>,
     /// When.
     pub now: Timestamp,
+}
+
+/// What of a follower moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdvancePart {
+    /// Its cursor.
+    Cursor,
+    /// Its replay of a range ([`crate::replay::Replay`]), which its last event ends.
+    Replay,
 }
 
 /// See [`Command::Follower`].
@@ -302,8 +313,16 @@ pub enum FollowerAction {
     Pause,
     /// Go on.
     Resume,
-    /// Go on from another place.
+    /// Go on from another place. Ends the replay of a range.
     Replay(Cursor),
+    /// Carry what lies behind `from` up to `to` on once more, as far as it was carried on before; then go on from where it
+    /// is. Takes the place of the replay of another range; where nothing lies between, that ends.
+    ReplayRange {
+        /// Behind which place it begins.
+        from: Cursor,
+        /// The last place that it holds.
+        to: Cursor,
+    },
 }
 
 /// See [`Command::StartRedrive`].

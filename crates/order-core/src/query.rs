@@ -7,6 +7,7 @@ use crate::journal::{Cursor, Event};
 use crate::lease::Work;
 use crate::order::Order;
 use crate::order::state::{Fulfilment, Processing};
+use crate::replay::Replay;
 use uuid::Uuid;
 
 /// Most rows that one page scans; a page may therefore be empty and still have a next one.
@@ -165,6 +166,8 @@ pub struct FollowerRow {
     pub paused: bool,
     /// How far it is.
     pub cursor: Cursor,
+    /// What it carries on once more before it goes on.
+    pub replay: Option<Replay>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it moved last.

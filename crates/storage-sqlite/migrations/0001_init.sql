@@ -172,10 +172,13 @@ CREATE TABLE followers (
     updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none.
 CREATE TABLE cursors (
-    follower TEXT    NOT NULL,
-    shard    INTEGER NOT NULL,
-    position INTEGER NOT NULL,
+    follower     TEXT    NOT NULL,
+    shard        INTEGER NOT NULL,
+    position     INTEGER NOT NULL,
+    replay_next  INTEGER,
+    replay_up_to INTEGER,
     PRIMARY KEY (follower, shard)
 ) STRICT, WITHOUT ROWID;
 

@@ -16,6 +16,7 @@ use crate::command::{ChangeKind, Changed, Command, FollowerAction, Reply};
 use crate::error::Error;
 use crate::ids::{OrderId, TenantId};
 use crate::order::Order;
+use crate::order::state::Fulfilment;
 use crate::query::FollowerRow;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -216,14 +217,23 @@ impl Command {
                         ActionKind::FollowerReplayed,
                         json!({ "epoch": to.epoch, "positions": to.positions }),
                     ),
+                    FollowerAction::ReplayRange { from, to } => (
+                        ActionKind::FollowerReplayed,
+                        json!({ "epoch": from.epoch, "positions": from.positions, "up_to": to.positions }),
+                    ),
                 };
                 Some((kind, command.name.clone(), details))
             }
             Self::StartRedrive(start) => {
+                // Not what may be of a person: no erasure reaches this.
                 let filter = &start.filter;
                 let details = json!({
                     "orders": filter.order_ids.as_ref().map(Vec::len),
                     "source": filter.source.as_ref().map(crate::SourceId::as_str),
+                    "fulfilment": filter.fulfilment.map(Fulfilment::word),
+                    "withdrawn": filter.withdrawn,
+                    "accepted_from": filter.accepted_from.map(|from| from.to_string()),
+                    "accepted_to": filter.accepted_to.map(|to| to.to_string()),
                 });
                 Some((ActionKind::RedriveStarted, start.redrive_id.to_string(), details))
             }
@@ -324,7 +334,10 @@ pub fn key_state(key: &ApiKey) -> [u8; 32] {
 /// The state of a follower, as a hash.
 pub fn follower_state(row: &FollowerRow) -> [u8; 32] {
     let positions = format!("{:?}", row.cursor.positions);
-    state(&[&row.name, &row.sink, &row.paused.to_string(), &row.cursor.epoch.to_string(), &positions])
+    let replay = row.replay.as_ref().map(|replay| format!("{:?} {:?}", replay.next, replay.up_to));
+    let (paused, epoch) = (row.paused.to_string(), row.cursor.epoch.to_string());
+    let parts = [&*row.name, &row.sink, &paused, &epoch, &positions];
+    state(&parts.into_iter().chain(replay.as_deref()).collect::<Vec<_>>())
 }
 
 /// The state of an order, as a hash: where it stands, nothing of what is in it.

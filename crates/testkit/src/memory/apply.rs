@@ -3,8 +3,8 @@
 use super::state::{KeyRow, State, WorkRow};
 use order_core::clock::Timestamp;
 use order_core::command::{
-    Accept, Advance, Change, Changed, Claim, Claimed, Command, FollowerAction, FollowerCommand, Heartbeat,
-    Reply, Settle,
+    Accept, Advance, AdvancePart, Change, Changed, Claim, Claimed, Command, FollowerAction, FollowerCommand,
+    Heartbeat, Reply, Settle,
 };
 use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
 use order_core::error::Rejection;
@@ -16,6 +16,7 @@ use order_core::lease::{Leased, Work};
 use order_core::order::Order;
 use order_core::ports::Committed;
 use order_core::query::FollowerRow;
+use order_core::replay::Replay;
 
 impl State {
     pub(super) fn apply_all(&mut self, batch: &[Command]) -> Committed {
@@ -220,17 +221,26 @@ impl State {
 
     fn advance(&mut self, advance: &Advance) -> Result<(), Rejection> {
         let row = self.followers.get_mut(&advance.follower).ok_or(Rejection::FollowerUnknown)?;
-        let mut cursor = row.cursor.clone();
-        for (shard, from, to) in &advance.moves {
-            match cursor.positions.get_mut(usize::from(shard.0)) {
-                Some(position) if position == from && to > from => *position = *to,
-                _ => return Err(Rejection::CursorInvalid),
-            }
-        }
-        if cursor.epoch != advance.epoch {
+        if row.cursor.epoch != advance.epoch {
             return Err(Rejection::CursorInvalid);
         }
-        (row.cursor, row.updated_at) = (cursor, advance.now);
+        match advance.part {
+            AdvancePart::Cursor => {
+                let mut cursor = row.cursor.clone();
+                for (shard, from, to) in &advance.moves {
+                    match cursor.positions.get_mut(usize::from(shard.0)) {
+                        Some(position) if position == from && to > from => *position = *to,
+                        _ => return Err(Rejection::CursorInvalid),
+                    }
+                }
+                row.cursor = cursor;
+            }
+            AdvancePart::Replay => {
+                let replay = row.replay.as_ref().ok_or(Rejection::CursorInvalid)?;
+                row.replay = replay.advanced(&advance.moves)?;
+            }
+        }
+        row.updated_at = advance.now;
         Ok(())
     }
 
@@ -246,6 +256,7 @@ impl State {
                 } else {
                     Cursor::beginning(epoch, self.shards)
                 },
+                replay: None,
                 created_at: command.now,
                 updated_at: command.now,
             });
@@ -258,7 +269,12 @@ impl State {
             FollowerAction::Resume => row.paused = false,
             FollowerAction::Replay(cursor) => {
                 cursor.check(epoch, &heads)?;
-                row.cursor = cursor.clone();
+                (row.cursor, row.replay) = (cursor.clone(), None);
+            }
+            FollowerAction::ReplayRange { from, to } => {
+                from.check(epoch, &heads)?;
+                to.check(epoch, &heads)?;
+                row.replay = Replay::between(from, to, &row.cursor);
             }
         }
         row.updated_at = command.now;

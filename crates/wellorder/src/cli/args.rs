@@ -11,6 +11,8 @@ pub(crate) use self::orders::{
     CreateArgs, DeliverArgs, EraseArgs, ExportArgs, GetArgs, ImportArgs, Line, ListArgs, OrdersCommand,
     ParkedArgs, Processing, RedriveArgs, ShipArgs, Until, WatchArgs, WithdrawArgs,
 };
+#[cfg(test)]
+pub(crate) use self::orders::{Fulfilment, ParkedFilter};
 use super::{audit::AuditArgs, backup::BackupArgs};
 use crate::{
     config::{Flag, Mode},
@@ -348,13 +350,16 @@ pub(crate) enum FollowersCommand {
         /// Its name
         name: String,
     },
-    /// Set it to another place; what lies behind that is sent again
+    /// Set it to another place, and what lies behind that is sent again; with --to, send a range once more and go on
     Replay {
         /// Its name
         name: String,
-        /// beginning, now, or a cursor
+        /// beginning, now, a date-time such as 2026-11-20T10:00:00Z, or a cursor
         #[arg(long, value_name = "PLACE")]
         from: String,
+        /// The end of the range, likewise; what came before that moment is sent once more
+        #[arg(long, value_name = "PLACE")]
+        to: Option<String>,
     },
 }
 
