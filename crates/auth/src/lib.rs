@@ -12,6 +12,8 @@
 mod algorithm;
 mod bad;
 mod claims;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod header;
 mod jwks;
 mod key_set;
