@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use edge::{Refusal, Refused};
+use edge::Refusal;
 use http::{HeaderValue, StatusCode, header};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 use std::sync::LazyLock;
@@ -66,7 +66,7 @@ fn guide(name: &str) -> Result<Response, Failure> {
         None => (name, false),
     };
     let Some(place) = GUIDES.iter().position(|guide| guide.name == wanted) else {
-        return Err(Refused(Refusal::RouteUnknown).into());
+        return Err(Refusal::RouteUnknown.into());
     };
     if as_markdown {
         let markdown = HeaderValue::from_static("text/markdown; charset=utf-8");
