@@ -13,6 +13,8 @@ mod algorithm;
 mod bad;
 mod claims;
 mod failed;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod header;
 mod jwks;
 mod key_set;

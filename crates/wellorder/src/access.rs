@@ -1,6 +1,7 @@
 //! Who may call this server: the login that the settings ask for, and the gate of each API.
 
 use crate::config::{Mode, Settings};
+use crate::trust;
 use anyhow::Context;
 use auth::{ApiKeys, FailedLogins, Issuer, Jwks, LIFETIME_MAX_OF_JWKS, Login, Secret, Tokens};
 use edge::{Caller, Gate, Scope, Scopes};
@@ -108,7 +109,13 @@ fn issuers(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Vec<Issuer>> {
         });
     }
     if let (Some(url), Some(iss), Some(aud)) = (&auth.jwks_url, &auth.jwks_issuer, &auth.jwks_audience) {
-        let client = outbound::DocumentClient::new(url, auth.jwks_reach(), JWKS_BYTES_MAX, JWKS_TIMEOUTS);
+        let client = outbound::DocumentClient::new(
+            url,
+            auth.jwks_reach(),
+            JWKS_BYTES_MAX,
+            &trust::of(settings)?,
+            JWKS_TIMEOUTS,
+        );
         let client = client.context("auth.jwks_url")?;
         let fetch: auth::Fetch = Box::new(move || {
             let client = client.clone();

@@ -34,7 +34,7 @@ mod sink_ndjson;
 mod system;
 mod telemetry;
 mod transport;
-
+mod trust;
 mod wire_up;
 
 #[cfg(feature = "fuzzing")]

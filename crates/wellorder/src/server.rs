@@ -74,7 +74,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let (stop, mut tasks) = (Stop::new(), JoinSet::new());
     tasks.spawn(lookout::lock_file(Arc::clone(&folder), stop.subscribe()));
     if let Transport::Tls(tls) = &transport {
-        tasks.spawn(transport::reload(Arc::clone(tls), settings.transport.clone(), stop.subscribe())?);
+        tasks.spawn(transport::reload(Arc::clone(tls), &settings, stop.subscribe())?);
     }
     let mut signalled = std::pin::pin!(signals.first());
     let place = Place { mode, settings: &settings, folder: &folder, listener, ops, transport };
@@ -120,7 +120,7 @@ async fn begin(
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Begun> {
     let Place { mode, settings, folder, listener, ops, transport } = place;
-    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
+    let (tracer, exporting) = otlp::start(settings)?;
     let app = wire_up::app(settings, storage, tracer.clone());
     let access = Access::new(mode, settings, &app)?;
     background(settings, &app, metrics, stop, tasks)?;

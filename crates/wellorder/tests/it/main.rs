@@ -9,6 +9,7 @@
 
 mod action_log;
 mod audit;
+mod authorities;
 mod backups;
 mod bad_input;
 mod bad_requests;

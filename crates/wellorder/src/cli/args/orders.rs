@@ -267,8 +267,14 @@ pub(crate) struct ShipArgs {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) tracking_number: Option<String>,
     /// When, such as 2026-11-20T10:00:00Z [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) at: Option<String>,
+}
+
+/// A time as it is sent: checked here, so that a slip of the finger asks no server.
+fn moment(text: &str) -> Result<String, String> {
+    let known = order_core::Timestamp::parse(text);
+    known.map(|_| text.to_owned()).map_err(|_| "no time such as 2026-11-20T10:00:00Z".to_owned())
 }
 
 #[derive(Debug, Default, Args)]
@@ -276,7 +282,7 @@ pub(crate) struct DeliverArgs {
     #[command(flatten)]
     pub(crate) order: GetArgs,
     /// When, such as 2026-11-20T10:00:00Z [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) at: Option<String>,
 }
 
@@ -335,9 +341,12 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct ExportArgs {
-    /// File to write [default: standard output]
+    /// File to write, which must not be there yet [default: standard output]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long, requires = "file")]
+    pub(crate) force: bool,
     /// Only what changed since: a date-time, or where an export before ended
     #[arg(long, value_name = "TIME|CURSOR", default_value = "beginning")]
     pub(crate) updated_since: String,
