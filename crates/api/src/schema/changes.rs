@@ -58,7 +58,7 @@ pub struct NewDelivery {
 /// What an erasure did.
 #[derive(ToSchema)]
 pub struct Erasure {
-    /// JSON pointers of what is blank now, in the order and in what is known of it; `*` stands for each line.
+    /// JSON pointers of what was blanked, in the order or in its earlier events; `*` stands for each line.
     pub pointers: Vec<String>,
     /// The order as it is now.
     pub order: Order,

@@ -1,5 +1,6 @@
 //! The order: what was bought, by whom, and how far it has come.
 
+pub mod erasure;
 pub mod event;
 pub mod money;
 pub mod render;
