@@ -12,6 +12,7 @@ use order_core::query::Install;
 use order_core::trace::{self, Begun, TraceContext};
 use order_core::{LeaseToken, OrderId, Rejection, Timestamp};
 use sha2::Sha256;
+use std::cmp::Ordering;
 use uuid::Uuid;
 
 /// The form of cursors that this version makes.
@@ -28,6 +29,8 @@ pub(crate) enum Purpose {
     Journal,
     /// A page of orders.
     Orders,
+    /// A page of the events of one order.
+    OrderEvents,
     /// A page of a search.
     Search,
     /// How far a reader of changed orders has come.
@@ -47,6 +50,7 @@ impl Purpose {
         match self {
             Self::Journal => "journal",
             Self::Orders => "orders",
+            Self::OrderEvents => "order-events",
             Self::Search => "search",
             Self::Changes => "changes",
             Self::Work => "work",
@@ -104,9 +108,29 @@ impl<'a> Signer<'a> {
         Ok(Cursor { epoch, positions: numbers.collect() })
     }
 
+    /// A payload that begins with the epoch.
+    fn begin(&self, more: usize) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(5 + more);
+        push_varint(&mut payload, u64::from(self.install.epoch));
+        payload
+    }
+
+    /// What follows the epoch of a payload, which must be the present one.
+    fn of_this_history<'p>(&self, payload: &'p [u8]) -> Result<&'p [u8], Rejection> {
+        let end = payload.iter().position(|byte| byte & 0x80 == 0).ok_or(Rejection::CursorInvalid)?;
+        let (epoch, rest) = payload.split_at(end + 1);
+        let epoch = read_varints(epoch).and_then(|epoch| epoch.first().copied());
+        let epoch = epoch.ok_or(Rejection::CursorInvalid)?;
+        match epoch.cmp(&u64::from(self.install.epoch)) {
+            Ordering::Equal => Ok(rest),
+            Ordering::Less => Err(Rejection::EpochChanged),
+            Ordering::Greater => Err(Rejection::CursorInvalid),
+        }
+    }
+
     /// A place in a list.
     pub(crate) fn place(&self, purpose: Purpose, place: u64) -> String {
-        let mut payload = Vec::with_capacity(10);
+        let mut payload = self.begin(10);
         push_varint(&mut payload, place);
         self.sign(purpose, &payload)
     }
@@ -114,7 +138,7 @@ impl<'a> Signer<'a> {
     /// Reads what [`Signer::place`] made.
     pub(crate) fn read_place(&self, purpose: Purpose, text: &str) -> Result<u64, Rejection> {
         let payload = self.verify(purpose, text)?;
-        match read_varints(&payload).as_deref() {
+        match read_varints(self.of_this_history(&payload)?).as_deref() {
             Some([place]) => Ok(*place),
             _ => Err(Rejection::CursorInvalid),
         }
@@ -127,7 +151,8 @@ impl<'a> Signer<'a> {
             SearchField::Reference => 1,
             SearchField::Customer => 2,
         };
-        let mut payload = vec![field];
+        let mut payload = self.begin(9 + place.value.len());
+        payload.push(field);
         payload.extend_from_slice(&place.number.to_be_bytes());
         payload.extend_from_slice(place.value.as_bytes());
         self.sign(Purpose::Search, &payload)
@@ -136,7 +161,7 @@ impl<'a> Signer<'a> {
     /// Reads what [`Signer::search`] made.
     pub(crate) fn read_search(&self, text: &str) -> Result<SearchPlace, Rejection> {
         let payload = self.verify(Purpose::Search, text)?;
-        let (field, rest) = payload.split_first().ok_or(Rejection::CursorInvalid)?;
+        let (field, rest) = self.of_this_history(&payload)?.split_first().ok_or(Rejection::CursorInvalid)?;
         let field = match field {
             0 => SearchField::Id,
             1 => SearchField::Reference,
@@ -287,6 +312,20 @@ mod tests {
         assert_eq!(of("a").read_place(Purpose::Orders, &text), Ok(300));
         assert_eq!(of("b").read_place(Purpose::Orders, &text), Err(Rejection::CursorInvalid));
         assert_eq!(of("").read_place(Purpose::Orders, &text), Err(Rejection::CursorInvalid));
+    }
+
+    #[test]
+    fn a_place_in_a_list_is_good_in_its_own_history_alone() {
+        let (tenant, before, now) =
+            (TenantId::default_tenant(), install(1), Install { epoch: 300, ..install(1) });
+        let of = |install| Signer::new(install, &tenant);
+        let place = of(&before).place(Purpose::Orders, 17);
+        assert_eq!(of(&now).read_place(Purpose::Orders, &place), Err(Rejection::EpochChanged));
+        let found = SearchPlace { field: SearchField::Customer, value: "c".to_owned(), number: 1 };
+        assert_eq!(of(&now).read_search(&of(&before).search(&found)), Err(Rejection::EpochChanged));
+        assert_eq!(of(&now).read_search(&of(&now).search(&found)), Ok(found));
+        let later = of(&now).place(Purpose::Orders, 17);
+        assert_eq!(of(&before).read_place(Purpose::Orders, &later), Err(Rejection::CursorInvalid));
     }
 
     #[test]

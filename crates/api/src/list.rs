@@ -262,7 +262,8 @@ fn page_of(
     up_to_date: Option<bool>,
 ) -> Response {
     let now = api.app.clock.now();
-    let mut json = String::with_capacity(64 + orders.len() * 640);
+    let mut json =
+        String::with_capacity(64 + orders.iter().map(|order| order.footprint() + 640).sum::<usize>());
     json.push_str("{\"orders\":[");
     for (index, order) in orders.iter().enumerate() {
         if index > 0 {

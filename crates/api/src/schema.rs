@@ -303,7 +303,8 @@ pub struct Event {
 pub struct EventList {
     /// The events; may be empty although more follow.
     pub events: Vec<Event>,
-    /// Give it as `after` to read on; in the feed it is always there. It stands still at the end.
+    /// Give it as `after` to read on. In the feed it is always there, and stands still at the end; in the history of one
+    /// order it is `null` on the last page.
     #[schema(required)]
     pub next: Option<String>,
 }

@@ -10,7 +10,7 @@ use crate::prefer::Prefer;
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, Json, Standing};
+use edge::{AnswerRoom, Caller, Json, Standing};
 use http::StatusCode;
 use order_core::lease::Leased;
 use order_core::ports::Processed;
@@ -28,6 +28,8 @@ const LEASE_SECONDS_MAX: u64 = 3_600;
 const RETRY_AFTER_SECONDS_MAX: u64 = 86_400;
 
 /// Lease work that is due.
+///
+/// Of large orders fewer are leased than are asked for, one at least.
 #[utoipa::path(
     post,
     path = "/v1/work/claim",
@@ -44,6 +46,7 @@ pub(crate) async fn claim(
     caller: Caller,
     mut standing: Standing,
     _: NoParams,
+    _: AnswerRoom,
     prefer: Prefer,
     Json(body): Json,
 ) -> Result<Response, Failure> {

@@ -35,9 +35,12 @@ impl FailedLogin {
     }
 }
 
+/// By address and why; those that are too many to keep apart, under neither.
+type Counts = HashMap<(Option<IpAddr>, Option<&'static str>), FailedLogin>;
+
 /// Counts them, until somebody takes the counts.
 #[derive(Debug, Default)]
-pub struct FailedLogins(Mutex<HashMap<(Option<IpAddr>, Option<&'static str>), FailedLogin>>);
+pub struct FailedLogins(Mutex<Counts>);
 
 impl FailedLogins {
     /// One came now.
@@ -74,7 +77,7 @@ impl FailedLogins {
         apart
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<(Option<IpAddr>, Option<&'static str>), FailedLogin>> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -159,10 +159,10 @@ pub enum ChangeKind {
         /// Whether the withdrawal must be processed.
         requeue: bool,
     },
-    /// The goods were sent.
+    /// The goods were sent. Told again, it fills in a tracking number that is not known yet, and nothing else.
     Ship {
-        /// When.
-        shipped_at: Timestamp,
+        /// When; `None`: when that is known, as it is known, else now.
+        shipped_at: Option<Timestamp>,
         /// The carrier's number.
         tracking_number: Option<String>,
     },

@@ -13,6 +13,31 @@ use uuid::Uuid;
 /// Most rows that one page scans; a page may therefore be empty and still have a next one.
 pub const SCAN_MAX: u32 = 5_000;
 
+/// Bytes of orders, or of events, after which a page is full ([`PageWeight`]); one more may be in it. However large what is
+/// asked for is, one answer holds no more than that in memory.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// How much a page holds by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageWeight(usize);
+
+impl PageWeight {
+    /// An order is in it too.
+    pub fn add(&mut self, order: &Order) {
+        self.0 = self.0.saturating_add(order.footprint());
+    }
+
+    /// An event is in it too.
+    pub fn add_event(&mut self, event: &Event) {
+        self.0 = self.0.saturating_add(event.data.len());
+    }
+
+    /// Whether nothing more belongs into it.
+    pub fn is_full(self) -> bool {
+        self.0 >= PAGE_BYTES_MAX
+    }
+}
+
 /// What a database says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Install {
@@ -118,6 +143,15 @@ pub struct OrderPage {
     pub orders: Vec<Order>,
     /// Where the next page begins (`before`); `None` when this was the last.
     pub next: Option<i64>,
+}
+
+/// A page of the events of one order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// The version behind which the next page begins; `None` when this was the last.
+    pub next: Option<u64>,
 }
 
 /// Counts of one tenant's orders of one source, exact at the moment of one snapshot.

@@ -7,7 +7,7 @@ use crate::terms::Terms;
 use crate::terms::entry::{self, Field};
 use order_core::ids::TenantId;
 use order_core::order::state::{Fulfilment, Processing};
-use order_core::query::{OrderPage, OrderQuery, SCAN_MAX};
+use order_core::query::{OrderPage, OrderQuery, PageWeight, SCAN_MAX};
 use rusqlite::{Connection, params};
 use std::ops::RangeInclusive;
 
@@ -198,15 +198,18 @@ fn by_text(
     let conn = conn.unchecked_transaction()?;
     let mut walk = waiting.walk(&conn)?;
     let mut page = OrderPage::default();
-    let mut last = None;
+    let (mut last, mut weight) = (None, PageWeight::default());
     while let Some(number) = walk.next()?.and_then(entry::number).filter(|number| number >= numbers.start()) {
-        if page.orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX) {
+        if weight.is_full() || page.orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX) {
             page.next = last;
             return Ok(page);
         }
         let order = load_number(&conn, number).map(|found| found.map(|(order, _)| order));
         let order = readable(number, order).flatten().filter(|order| query.matches(order));
-        page.orders.extend(order);
+        if let Some(order) = order {
+            weight.add(&order);
+            page.orders.push(order);
+        }
         last = Some(number);
     }
     page.next = last.filter(|_| walk.is_cut());
@@ -224,31 +227,34 @@ fn by_number(
     let (end, more) = window.end(conn, query, before, *numbers.start())?;
     let Some(end) = end else { return Ok(OrderPage::default()) };
     let mut statement = conn.prepare_cached(&window.sql())?;
-    let rows = statement.query_map(
-        params![
-            before,
-            end,
-            query.tenant.as_str(),
-            query.source.as_ref().map(order_core::SourceId::as_str),
-            query.fulfilment.map(Fulfilment::word),
-            query.withdrawn,
-            query.customer,
-            query.processing.map(Processing::word),
-            query.now.micros(),
-            query.limit,
-            rows::micros(query.accepted_from),
-            rows::micros(query.accepted_to),
-            query.error_contains,
-        ],
-        |row| Ok((row.get::<_, i64>(0)?, rows::order(row))),
-    )?;
-    let read = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    let full = read.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let last = read.last().map(|(number, _)| *number);
-    let orders = read
-        .into_iter()
-        .filter_map(|(number, order)| readable(number, order.map(|(order, _)| order)))
-        .collect();
+    let mut rows = statement.query(params![
+        before,
+        end,
+        query.tenant.as_str(),
+        query.source.as_ref().map(order_core::SourceId::as_str),
+        query.fulfilment.map(Fulfilment::word),
+        query.withdrawn,
+        query.customer,
+        query.processing.map(Processing::word),
+        query.now.micros(),
+        query.limit,
+        rows::micros(query.accepted_from),
+        rows::micros(query.accepted_to),
+        query.error_contains,
+    ])?;
+    let (mut orders, mut weight) = (Vec::new(), PageWeight::default());
+    let (mut read, mut last) = (0, None);
+    while !weight.is_full()
+        && let Some(row) = rows.next()?
+    {
+        let number = row.get(0)?;
+        (read, last) = (read + 1, Some(number));
+        if let Some((order, _)) = readable(number, rows::order(row)) {
+            weight.add(&order);
+            orders.push(order);
+        }
+    }
+    let full = weight.is_full() || read >= query.limit;
     let next = if full { last } else { Some(end).filter(|_| more) };
     Ok(OrderPage { orders, next })
 }

@@ -192,7 +192,7 @@ async fn some_orders(storage: &MemoryStorage) -> (Arc<App>, Vec<order_core::Orde
         rig.settle(&leased, outcome).await.expect("the lease is held");
     }
     let shipped_at = rig.now();
-    rig.changed(orders[4].id, ChangeKind::Ship { shipped_at, tracking_number: None }).await;
+    rig.changed(orders[4].id, ChangeKind::Ship { shipped_at: Some(shipped_at), tracking_number: None }).await;
     rig.assert_sound().await;
     let app = App::start(storage.port(), ManualClock::new(), SeededIds::new(3), LanePolicy::default());
     (app, orders)

@@ -58,7 +58,7 @@ pub struct NewDelivery {
 /// What an erasure did.
 #[derive(ToSchema)]
 pub struct Erasure {
-    /// JSON pointers of what is blank now, in the order and in what is known of it; `*` stands for each line.
+    /// JSON pointers of what was blanked, in the order or in its earlier events; `*` stands for each line.
     pub pointers: Vec<String>,
     /// What this does not reach: where this installation keeps earlier data of the order, or has carried it to.
     pub remains: Vec<Remaining>,

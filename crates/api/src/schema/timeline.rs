@@ -60,7 +60,8 @@ pub struct Timeline {
     pub entries: Vec<TimelineEntry>,
     /// Whether earlier entries are left out: the newest 1000 are shown, and fewer when they are large.
     pub truncated: bool,
-    /// Who carries events on, and whether each has carried the order's newest one.
+    /// Who carries events on, and whether each has carried the order's newest one. Empty for tenants that do not run the
+    /// installation.
     pub followers: Vec<TimelineFollower>,
 }
 

@@ -436,7 +436,7 @@ impl Order {
     /// Blanks the personal fields; ids, digest and amounts stay.
     fn blank(&mut self) {
         blank_content(&mut self.content);
-        self.last_error = self.last_error.take().map(|_| String::new());
+        self.last_error = None;
         self.tracking_number = None;
     }
 
@@ -466,7 +466,7 @@ impl Order {
     }
 }
 
-/// The JSON pointers that an erasure blanks, in the order as `/v1` shows it.
+/// The JSON pointers that an erasure blanks where they are set, in the order as `/v1` shows it.
 pub const ERASED_POINTERS: [&str; 5] =
     ["/customer", "/attributes", "/lines/*/name", "/last_error", "/tracking_number"];
 

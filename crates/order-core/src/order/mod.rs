@@ -1,5 +1,6 @@
 //! The order: what was bought, by whom, and how far it has come.
 
+pub mod erasure;
 pub mod event;
 mod event_data;
 pub mod money;

@@ -242,7 +242,7 @@ pub async fn every_version_of_every_order_arrives_in_order(rig: Rig) {
     for index in 0..30_u32 {
         let order = rig.new_order(intake(&format!("o-{index}"))).await;
         let shipped_at = Timestamp::from_micros(i64::from(index));
-        rig.changed(order.id, ChangeKind::Ship { shipped_at, tracking_number: None }).await;
+        rig.changed(order.id, ChangeKind::Ship { shipped_at: Some(shipped_at), tracking_number: None }).await;
         if index % 4 == 0 {
             follower.step().await.expect("a step");
         }

@@ -8,6 +8,7 @@ pub mod follow;
 pub mod history;
 pub mod journal;
 pub mod keys;
+pub mod large;
 pub mod lists;
 pub mod pull;
 pub mod reads;
@@ -125,6 +126,13 @@ macro_rules! conformance {
                 readers_beside_writers_miss_no_change,
                 what_changed_is_filtered_as_it_is_now,
             }
+            large {
+                pages_of_large_orders_end_when_they_are_full,
+                a_claim_of_large_orders_leases_fewer_and_the_rest_stays_due,
+                the_events_of_an_order_come_in_pages,
+                an_erasure_names_what_it_blanked_and_is_told_once,
+                a_tracking_number_may_be_told_later,
+            }
             scope {
                 a_search_by_id_walks_along_ones_own_ids_alone,
                 a_list_is_as_long_as_ones_own_orders,
@@ -201,6 +209,7 @@ mod tests {
             include_str!("history.rs"),
             include_str!("journal.rs"),
             include_str!("keys.rs"),
+            include_str!("large.rs"),
             include_str!("lists.rs"),
             include_str!("pull.rs"),
             include_str!("reads.rs"),

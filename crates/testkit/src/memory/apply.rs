@@ -3,8 +3,8 @@
 use super::state::{KeyRow, State, WorkRow};
 use order_core::clock::Timestamp;
 use order_core::command::{
-    Accept, Advance, AdvancePart, Change, Changed, Claim, Claimed, Command, FollowerAction, FollowerCommand,
-    Heartbeat, Reply, Settle,
+    Accept, Advance, AdvancePart, Change, ChangeKind, Changed, Claim, Claimed, Command, FollowerAction,
+    FollowerCommand, Heartbeat, Reply, Settle,
 };
 use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
 use order_core::error::Rejection;
@@ -16,6 +16,7 @@ use order_core::lease::{Leased, Work};
 use order_core::order::Order;
 use order_core::ports::Committed;
 use order_core::query::FollowerRow;
+use order_core::query::PageWeight;
 use order_core::replay::Replay;
 
 impl State {
@@ -95,7 +96,11 @@ impl State {
 
     pub(super) fn change(&mut self, change: &Change) -> Result<Changed, Rejection> {
         let order = self.order(change.order_id).ok_or(Rejection::OrderUnknown)?;
-        let decision = decide::change(&order, change)?;
+        let mut decision = decide::change(&order, change)?;
+        if change.kind == ChangeKind::Erase {
+            let erased = self.erase(&order, change.by.clone()).map(Some);
+            decision = decision.zip(erased).map(|(decision, body)| Decision { body, ..decision });
+        }
         let changed = decision.is_some();
         if let Some(decision) = decision {
             self.carry_out(change.order_id, decision, change.event_id, change.now);
@@ -151,9 +156,12 @@ impl State {
             }
         }
         due.sort_unstable();
-        let mut claimed = Claimed::default();
+        let (mut claimed, mut weight) = (Claimed::default(), PageWeight::default());
         let (mut tokens, mut event_ids) = (claim.tokens.iter().peekable(), claim.event_ids.iter().peekable());
         for (_, _, order_id) in due {
+            if weight.is_full() {
+                break;
+            }
             let (Some(token), Some(event_id)) = (tokens.peek(), event_ids.peek()) else { break };
             let work = self.work[&order_id].work.clone();
             claimed.lapsed += u32::from(work.token.is_some());
@@ -168,6 +176,7 @@ impl State {
                 ClaimDecision::Lease { lapses, attempt, until } => {
                     let leased = self.lease(order_id, **token, claim.now, (lapses, attempt, until));
                     tokens.next();
+                    weight.add(&leased.order);
                     claimed.leased.push(leased);
                 }
             }

@@ -18,7 +18,8 @@ use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, DUE_COUNT_MAX, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Space, Tally,
+    Backlog, DUE_COUNT_MAX, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, PageWeight,
+    SCAN_MAX, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
@@ -76,10 +77,27 @@ impl Storage for MemoryStorage {
         Ok(self.reading()?.count_parked(tenant, filter))
     }
 
-    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
+    async fn order_events(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<EventPage>, Fault> {
         let state = self.reading()?;
         let order = state.orders.get(&order_id).filter(|order| order.tenant == *tenant);
-        Ok(order.map(|order| state.events_of(order.id)))
+        Ok(order.map(|order| {
+            let (mut page, mut weight) = (EventPage::default(), PageWeight::default());
+            for event in state.events_of(order.id).into_iter().filter(|event| event.version > after) {
+                if page.events.len() == rows(limit) || weight.is_full() {
+                    page.next = page.events.last().map(|last| last.version);
+                    break;
+                }
+                weight.add_event(&event);
+                page.events.push(event);
+            }
+            page
+        }))
     }
 
     async fn dossier(
@@ -303,7 +321,7 @@ impl State {
     }
 
     fn page(&self, query: &OrderQuery) -> OrderPage {
-        let mut page = OrderPage::default();
+        let (mut page, mut weight) = (OrderPage::default(), PageWeight::default());
         let mut scanned = 0;
         let newest_first = self.numbers.range(..query.before.unwrap_or(i64::MAX)).rev();
         let mut last = None;
@@ -312,13 +330,14 @@ impl State {
             if order.tenant != query.tenant {
                 continue;
             }
-            if page.orders.len() == rows(query.limit) || scanned == SCAN_MAX {
+            if page.orders.len() == rows(query.limit) || weight.is_full() || scanned == SCAN_MAX {
                 page.next = last;
                 break;
             }
             scanned += 1;
             last = Some(*number);
             if query.matches(&order) {
+                weight.add(&order);
                 page.orders.push(order);
             }
         }

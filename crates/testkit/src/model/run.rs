@@ -250,7 +250,9 @@ impl Run {
                 ChangeKind::Withdraw { reason: "r".to_owned(), by: "b".to_owned(), requeue: *requeue }
             }
             Kind::Ship { number } => {
-                ChangeKind::Ship { shipped_at: now, tracking_number: number.then(|| "T-1".to_owned()) }
+                // Told with a number, it may be what is missing of a shipment that is known.
+                let shipped_at = (!number).then_some(now);
+                ChangeKind::Ship { shipped_at, tracking_number: number.then(|| "T-1".to_owned()) }
             }
             Kind::Deliver => ChangeKind::Deliver { delivered_at: now },
             Kind::Redrive => ChangeKind::Redrive { reason: "r".to_owned(), by: "b".to_owned() },

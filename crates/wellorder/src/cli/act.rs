@@ -51,7 +51,12 @@ pub(super) async fn erase(
         out.json(&reply.body)?;
     } else {
         let pointers: Vec<&str> = list(&erased, "pointers").iter().filter_map(Value::as_str).collect();
-        out.line(&format!("order {} erased: {}", escape(&id), escape(&pointers.join(" "))))?;
+        let what = match reply.headers.contains_key("idempotent-replayed") {
+            true => "nothing was left to erase".to_owned(),
+            false if pointers.is_empty() => "nothing personal was there".to_owned(),
+            false => pointers.join(" "),
+        };
+        out.line(&format!("order {} erased: {}", escape(&id), escape(&what)))?;
         for place in list(&erased, "remains") {
             let named = [text(place, "where"), text(place, "name")].join(" ");
             out.line(&format!("remains: {}: {}", escape(named.trim_end()), escape(&text(place, "advice"))))?;

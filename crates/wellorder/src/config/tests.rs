@@ -157,6 +157,10 @@ fn the_default_limits() {
     limits.connections_max = 10000
     limits.json_depth = 32
     limits.json_items = 20000
+    limits.answers_mib = 64
+    limits.reads_at_once = 16
+    limits.lists_at_once = 3
+    limits.read_wait_ms = 1000
     ");
 }
 

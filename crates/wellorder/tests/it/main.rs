@@ -42,6 +42,7 @@ mod parspec;
 mod printed;
 mod processor;
 mod pull;
+mod reads;
 mod redrives;
 mod roles;
 mod serve;
