@@ -125,9 +125,8 @@ fn spoilt(value: &Value) -> Vec<(String, Value)> {
 /// Whether it is a member that a type gained: events that were written before lack it, and are read by the same schema.
 fn gained(word: &str, place: &str) -> bool {
     match place {
-        "/data/by" => {
-            ["order.accepted", "order.revised", "order.shipped", "order.delivered", "order.erased"].contains(&word)
-        }
+        "/data/by" => ["order.accepted", "order.revised", "order.shipped", "order.delivered", "order.erased"]
+            .contains(&word),
         "/data/started_at" => word == "order.parked",
         _ => false,
     }
