@@ -144,7 +144,7 @@ async fn events_and_heads_that_say_what_cannot_be_are_found() {
         ("events", "-", "UPDATE journal SET data_version = 2 WHERE position = 2"),
         ("events", "-", "UPDATE journal SET data_version = 0 WHERE position = 2"),
         ("events", "-", "UPDATE journal SET type = 'order.dreamt' WHERE position = 2"),
-        ("versions", "-", "UPDATE journal SET type = 'order.processed' WHERE type = 'order.parked'"),
+        ("versions", "-", "UPDATE journal SET type = 'order.shipped' WHERE type = 'order.parked'"),
         ("positions", "floor", "UPDATE journal_heads SET floor = 1"),
         ("positions", "floor", "UPDATE journal_heads SET floor = 1000"),
         ("positions", "floor", "DELETE FROM journal_heads"),
