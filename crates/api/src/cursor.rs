@@ -9,7 +9,8 @@ use order_core::journal::Cursor;
 use order_core::listing::{SearchField, SearchPlace};
 use order_core::pull::Held;
 use order_core::query::Install;
-use order_core::{LeaseToken, OrderId, Rejection};
+use order_core::trace::{self, Begun, TraceContext};
+use order_core::{LeaseToken, OrderId, Rejection, Timestamp};
 use sha2::Sha256;
 use std::cmp::Ordering;
 use uuid::Uuid;
@@ -177,6 +178,12 @@ impl<'a> Signer<'a> {
         let mut payload = held.order_id.0.as_bytes().to_vec();
         payload.extend_from_slice(held.token.0.as_bytes());
         payload.extend_from_slice(&held.attempt.to_be_bytes());
+        if let Some(begun) = &held.begun {
+            payload.extend_from_slice(&begun.context.to_bytes());
+            // No span has the id zero.
+            payload.extend_from_slice(&begun.parent.unwrap_or_default());
+            payload.extend_from_slice(&begun.began_at.micros().to_be_bytes());
+        }
         self.sign(Purpose::Work, &payload)
     }
 
@@ -185,9 +192,11 @@ impl<'a> Signer<'a> {
         let payload = self.verify(Purpose::Work, text).ok()?;
         let (order_id, rest) = payload.split_first_chunk()?;
         let (token, rest) = rest.split_first_chunk()?;
-        let attempt = u32::from_be_bytes(rest.try_into().ok()?);
+        let (attempt, rest) = rest.split_first_chunk()?;
+        let begun = if rest.is_empty() { None } else { Some(read_begun(rest)?) };
         let (order_id, token) = (Uuid::from_bytes(*order_id), Uuid::from_bytes(*token));
-        Some(Held { order_id: OrderId(order_id), token: LeaseToken(token), attempt })
+        let attempt = u32::from_be_bytes(*attempt);
+        Some(Held { order_id: OrderId(order_id), token: LeaseToken(token), attempt, begun })
     }
 
     pub(crate) fn sign(&self, purpose: Purpose, payload: &[u8]) -> String {
@@ -226,6 +235,15 @@ impl<'a> Signer<'a> {
         }
         mac
     }
+}
+
+/// The span of a try, as the token of its work carries it.
+fn read_begun(bytes: &[u8]) -> Option<Begun> {
+    let (context, rest) = bytes.split_at_checked(trace::BYTES)?;
+    let (parent, rest) = rest.split_first_chunk()?;
+    let began_at = Timestamp::from_micros(i64::from_be_bytes(rest.try_into().ok()?));
+    let parent = Some(*parent).filter(|parent| *parent != [0; 8]);
+    Some(Begun { context: TraceContext::from_bytes(context)?, parent, began_at })
 }
 
 /// LEB128: seven bits a byte, the lowest first.
@@ -324,9 +342,15 @@ mod tests {
             order_id: OrderId(Uuid::from_u128(1)),
             token: LeaseToken(Uuid::from_u128(2)),
             attempt: u32::MAX,
+            begun: None,
         };
+        let context = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        let begun = |parent| Some(Begun { context, parent, began_at: Timestamp::from_micros(-17) });
+        for begun in [None, begun(None), begun(Some([7; 8]))] {
+            let held = Held { begun, ..held };
+            assert_eq!(signer.read_work(&signer.work(&held)), Some(held));
+        }
         let token = signer.work(&held);
-        assert_eq!(signer.read_work(&token), Some(held));
         let other = TenantId::new("other").unwrap();
         assert_eq!(Signer::new(&install, &other).read_work(&token), None, "another tenant's");
         assert_eq!(signer.read_work(&signer.place(Purpose::Orders, 1)), None, "a cursor");

@@ -24,6 +24,7 @@ mod facts;
 mod followers;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod guides;
 mod health;
 mod if_match;
 mod index;
@@ -165,13 +166,14 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
         document.clone(),
         "/v1/openapi.json",
     ));
+    let beside = beside.merge(guides::routes("/v1/docs/guides"));
     let mount = Mount { name: "ops", style };
     let beside = if options.root_taken {
         // No contract takes this path.
         let openapi = edge::description(document, "/openapi.json");
         edge::mount_routes(beside.merge(openapi).merge(described::routes(tls)), mount, guard)
     } else {
-        let docs = edge::docs("/docs", document, "/openapi.json");
+        let docs = edge::docs("/docs", document, "/openapi.json").merge(guides::routes("/docs/guides"));
         edge::mount(beside.merge(docs).merge(described::routes(tls)).merge(index::routes()), mount, guard)
     };
     edge::nest(Router::new(), "/v1", v1).merge(beside)

@@ -21,7 +21,7 @@ use std::sync::Arc;
     operation_id = "get_order",
     params(("order_id" = String, Path, description = "The order", format = "uuid")),
     responses((status = 200, description = "The order", body = crate::schema::Order, headers(
-        ("ETag" = String, description = "Its version"),
+        ("ETag" = String, description = "Its version; `queued` and `running` are of one version"),
     )))
 )]
 pub(crate) async fn get(

@@ -74,15 +74,17 @@ fn show(api: &Api, caller: &Caller, leased: &[Leased]) -> String {
     let now = api.app.clock.now();
     let signer = Signer::new(api.app.storage.install(), &caller.tenant);
     let shown = leased.iter().map(|leased| {
-        let held = Held { order_id: leased.order.id, token: leased.token, attempt: leased.attempt };
+        let held = api.app.hold(leased);
+        let traceparent = held.begun.map(|begun| format!("\"{}\"", begun.context));
         // Ids, numbers and times need no escaping.
         format!(
-            r#"{{"order_id":"{}","token":"{}","attempt":{},"lease_until":"{}","idempotency_key":"{}","order":{}}}"#,
+            r#"{{"order_id":"{}","token":"{}","attempt":{},"lease_until":"{}","idempotency_key":"{}","traceparent":{},"order":{}}}"#,
             leased.order.id,
             signer.work(&held),
             leased.attempt,
             leased.until,
             leased.effect_key,
+            traceparent.as_deref().unwrap_or("null"),
             order_json(&leased.order, now, caller.scopes),
         )
     });
@@ -114,8 +116,7 @@ pub(crate) async fn heartbeat(
     offences.settle()?;
     let (one, held, lease) =
         asked.ok_or_else(|| Fault::internal("a heartbeat was neither read nor refused"))?;
-    let leases = held.iter().map(|held| (held.order_id, held.token)).collect();
-    let (until, lost) = api.app.extend(leases, lease).await?;
+    let (until, lost) = api.app.keep(&held, lease).await?;
     if one && !lost.is_empty() {
         return Err(Rejection::LeaseLost.into());
     }

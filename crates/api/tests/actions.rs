@@ -19,7 +19,12 @@ struct Changing(Mutex<Scopes>);
 impl Gate for Changing {
     async fn admit(&self, _: &Parts) -> Result<Caller, Refusal> {
         let scopes = *self.0.lock().unwrap();
-        Ok(Caller { tenant: TenantId::default_tenant(), subject: "somebody".into(), scopes })
+        Ok(Caller {
+            tenant: TenantId::default_tenant(),
+            subject: "somebody".into(),
+            scopes,
+            tenant_said: true,
+        })
     }
 }
 

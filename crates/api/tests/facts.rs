@@ -5,6 +5,7 @@ mod rig;
 
 use rig::{Rig, Said};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 async fn tell(rig: &Rig, order: &Value, what: &str, body: &Value) -> Said {
     rig.clock.tick();
@@ -221,6 +222,8 @@ async fn an_erasure_says_what_was_blanked() {
     assert_eq!(erased["pointers"], json!(["/customer", "/attributes", "/tracking_number"]), "what was there");
     let shown = rig.get(path(&order, "").trim_end_matches('/')).await.json();
     assert_eq!(erased["order"], shown);
+    let remains: Vec<_> = erased["remains"].as_array().unwrap().iter().map(|one| &one["where"]).collect();
+    assert_eq!(remains, ["copies"], "nobody followed, and nobody redrove it: {erased}");
     assert_eq!(json!([erased["order"]["customer"], erased["order"]["attributes"]]), json!([null, {}]));
     assert_eq!((&erased["order"]["total"], &erased["order"]["version"]), (&json!("1.00"), &json!(4)));
     let events = rig.get(&path(&order, "events")).await.text;
@@ -232,4 +235,34 @@ async fn an_erasure_says_what_was_blanked() {
     assert_eq!(answered(&again), (200, true, "\"4\""), "{}", again.text);
     assert_eq!((&again.json()["pointers"], &again.json()["order"]), (&json!([]), &erased["order"]));
     assert_eq!(again.json()["order"]["last_error"], json!(null));
+}
+
+#[tokio::test]
+async fn an_erasure_says_where_earlier_data_remains() {
+    let rig = Rig::new();
+    let order = new_order(&rig).await;
+    rig.app.ensure_follower("late", "ndjson", true).await.unwrap();
+    rig.app.ensure_follower("lines", "ndjson", false).await.unwrap();
+    rig.work(&[(&order, "no")]).await;
+    let redrive = rig.post("/v1/redrives", r#"{"filter": {"all": true}, "reason": "Ada called"}"#).await;
+    let address = redrive.header("location").unwrap().to_owned();
+    while rig.get(&address).await.json()["state"] != "finished" {
+        tokio::task::yield_now().await;
+    }
+    let places = async |rig: &Rig| {
+        let erased = tell(rig, &order, "erasures", &json!({})).await.json();
+        let remains = erased["remains"].as_array().unwrap().clone();
+        assert!(remains.iter().all(|one| one["advice"].as_str().is_some_and(|advice| !advice.is_empty())));
+        remains.iter().map(|one| json!([one["where"], one["name"], one["sink"]])).collect::<Vec<_>>()
+    };
+    let (redrives, copies) = (json!(["redrives", null, null]), json!(["copies", null, null]));
+    let late = json!(["follower", "late", "ndjson"]);
+    let before = places(&rig).await;
+    assert_eq!(before, [late.clone(), redrives.clone(), copies.clone()], "lines has carried nothing yet");
+    let sink = testkit::RecordingSink::new();
+    let policy = order_core::follow::FollowerPolicy::default();
+    let follower = order_core::follow::Follower::new(Arc::clone(&rig.app), "lines", sink, policy);
+    follower.step().await.unwrap();
+    let lines = json!(["follower", "lines", "ndjson"]);
+    assert_eq!(places(&rig).await, [late, lines, redrives, copies]);
 }

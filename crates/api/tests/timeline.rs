@@ -101,13 +101,15 @@ async fn everything_that_happened_is_told_with_what_caused_it() {
     assert_eq!(each(&shown, "type"), types.map(|name| json!(format!("order.{name}"))));
     let causes = json!([null, 1, 1, 3, 4, null, null, null, null]);
     assert_eq!(Value::from(each(&shown, "caused_by")), causes);
-    let by = json!(["api", "worker", "worker", "night shift", "worker", null, null, "local", null]);
+    let by =
+        json!(["local", "worker", "worker", "night shift", "worker", "local", "local", "local", "local"]);
     assert_eq!(Value::from(each(&shown, "by")), by);
     let attempts = each(&shown, "attempt");
     let brief = |attempt: &Value| json!([attempt["number"], attempt["outcome"]]);
     assert_eq!(brief(&attempts[1]), json!([1, "failed"]));
     assert_eq!(brief(&attempts[2]), json!([2, "parked"]));
     assert_eq!(brief(&attempts[4]), json!([1, "done"]));
+    assert_eq!(attempts[2]["began_at"], attempts[2]["ended_at"], "the clock stood still");
     assert!(attempts[1]["began_at"].is_string() && attempts[1]["retry_at"].is_string(), "{attempts:?}");
     assert_eq!((shown["truncated"].clone(), shown["position"].clone()), (json!(false), json!(9)));
     let summaries = each(&shown, "summary");

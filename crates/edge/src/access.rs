@@ -148,6 +148,8 @@ pub struct Caller {
     pub subject: Arc<str>,
     /// What is allowed.
     pub scopes: Scopes,
+    /// Whether the credential itself says which tenant; `false` where it says none, and gets the tenant `default`.
+    pub tenant_said: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -170,7 +172,7 @@ pub trait Gate: Send + Sync {
 
     /// Whether the caller is of those who run the installation.
     fn is_operator(&self, caller: &Caller) -> bool {
-        caller.tenant == TenantId::default_tenant()
+        caller.tenant_said && caller.tenant == TenantId::default_tenant()
     }
 }
 
@@ -182,7 +184,8 @@ pub struct Open {
 impl Open {
     /// Everybody is `tenant`.
     pub fn new(tenant: TenantId) -> Self {
-        Self { caller: Caller { tenant, subject: "local".into(), scopes: Scopes::all() } }
+        let caller = Caller { tenant, subject: "local".into(), scopes: Scopes::all(), tenant_said: true };
+        Self { caller }
     }
 }
 

@@ -228,6 +228,7 @@ fn ends_connection(refusal: &Refusal) -> bool {
         refusal,
         Refusal::BodyTooLarge { .. }
             | Refusal::BodyTimeout
+            | Refusal::HostInvalid
             | Refusal::BadFraming
             | Refusal::CodingUnknown
             | Refusal::PlainHttp

@@ -117,7 +117,7 @@ mod tests {
 
     fn caller(tenant: &str, scopes: &str) -> Caller {
         let tenant = TenantId::new(tenant).unwrap();
-        Caller { tenant, subject: "somebody".into(), scopes: Scopes::parse(scopes) }
+        Caller { tenant, subject: "somebody".into(), scopes: Scopes::parse(scopes), tenant_said: true }
     }
 
     #[tokio::test(start_paused = true)]

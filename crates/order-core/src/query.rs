@@ -7,6 +7,7 @@ use crate::journal::{Cursor, Event};
 use crate::lease::Work;
 use crate::order::Order;
 use crate::order::state::{Fulfilment, Processing};
+use crate::replay::Replay;
 use uuid::Uuid;
 
 /// Most rows that one page scans; a page may therefore be empty and still have a next one.
@@ -199,11 +200,16 @@ pub struct FollowerRow {
     pub paused: bool,
     /// How far it is.
     pub cursor: Cursor,
+    /// What it carries on once more before it goes on.
+    pub replay: Option<Replay>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it moved last.
     pub updated_at: Timestamp,
 }
+
+/// Open redrives that are looked at for the oldest, those asked for first.
+pub const REDRIVES_LOOKED_AT: u64 = 1_000;
 
 /// Due work that is counted at most.
 pub const DUE_COUNT_MAX: u64 = 10_000;
@@ -222,8 +228,12 @@ pub struct Backlog {
     pub leased: u64,
     /// Orders that wait for an operator.
     pub parked: u64,
+    /// Since when nothing has happened to that of them which waits longest.
+    pub parked_since: Option<Timestamp>,
     /// Redrive jobs that are not finished.
     pub redrives: u64,
+    /// When the oldest of them was asked for; of at most [`REDRIVES_LOOKED_AT`].
+    pub redrives_since: Option<Timestamp>,
     /// By follower: when the oldest event happened that lies behind its cursor; `None` when none does.
     pub followers: Vec<(String, Option<Timestamp>)>,
     /// Pages in the log of the database, where it has one.

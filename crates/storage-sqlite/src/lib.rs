@@ -20,6 +20,7 @@ mod ids;
 mod list;
 mod meta;
 mod migrate;
+mod parked;
 mod pepper;
 mod read;
 mod readers;
@@ -269,7 +270,7 @@ impl Storage for SqliteStorage {
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
         let (tenant, filter, ids) = (tenant.clone(), filter.clone(), Arc::clone(&self.ids));
-        self.readers.with(move |conn| list::count_parked(conn, &ids, &tenant, &filter)).await
+        self.readers.with(move |conn| parked::count(conn, &ids, &tenant, &filter)).await
     }
 
     async fn order_events(

@@ -9,6 +9,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::order::event::EventType;
 use order_core::query::{EventPage, FollowerRow, OrderDossier, PAGE_BYTES_MAX, PageWeight, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
+use order_core::replay::Replay;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use std::collections::VecDeque;
 use std::sync::LazyLock;
@@ -211,6 +212,7 @@ pub(crate) fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
         sink: row.get(1)?,
         paused: row.get(2)?,
         cursor: Cursor { epoch: row.get(3)?, positions: Vec::new() },
+        replay: None,
         created_at: Timestamp::from_micros(row.get(4)?),
         updated_at: Timestamp::from_micros(row.get(5)?),
     })
@@ -218,11 +220,18 @@ pub(crate) fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
 
 fn with_positions(conn: &Connection, mut row: FollowerRow, shards: u16) -> rusqlite::Result<FollowerRow> {
     row.cursor.positions = vec![0; usize::from(shards)];
-    let mut statement = conn.prepare_cached("SELECT shard, position FROM cursors WHERE follower = ?1")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT shard, position, replay_next, replay_up_to FROM cursors WHERE follower = ?1",
+    )?;
     let mut rows = statement.query([&row.name])?;
+    let none = || Replay { next: vec![0; usize::from(shards)], up_to: vec![0; usize::from(shards)] };
     while let Some(cursor) = rows.next()? {
-        if let Some(position) = row.cursor.positions.get_mut(cursor.get::<_, usize>(0)?) {
-            *position = cursor.get(1)?;
+        let shard: usize = cursor.get(0)?;
+        let Some(position) = row.cursor.positions.get_mut(shard) else { continue };
+        *position = cursor.get(1)?;
+        if let (Some(next), Some(up_to)) = (cursor.get(2)?, cursor.get(3)?) {
+            let replay = row.replay.get_or_insert_with(none);
+            (replay.next[shard], replay.up_to[shard]) = (next, up_to);
         }
     }
     Ok(row)

@@ -158,7 +158,7 @@ fn behind(mut entry: Vec<u8>) -> Vec<u8> {
 }
 
 /// The ids that begin with a text; `None` when none can.
-fn id_range(text: &str) -> Option<(OrderId, OrderId)> {
+pub(crate) fn id_range(text: &str) -> Option<(OrderId, OrderId)> {
     let text = text.to_ascii_lowercase();
     let shape = "00000000-0000-0000-0000-000000000000";
     let fits = |(byte, place): (u8, u8)| if place == b'-' { byte == b'-' } else { byte.is_ascii_hexdigit() };

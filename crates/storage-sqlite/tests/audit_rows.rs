@@ -171,8 +171,8 @@ async fn cursors_keys_and_redrives_that_say_what_cannot_be_are_found() {
     let redrive = redrive.as_str();
     for (check, subject, sql) in [
         ("cursors", "f", "DELETE FROM cursors"),
-        ("cursors", "f", "INSERT INTO cursors VALUES ('f', 1, 0)"),
-        ("cursors", "ghost", "INSERT INTO cursors VALUES ('ghost', 0, 0)"),
+        ("cursors", "f", "INSERT INTO cursors (follower, shard, position) VALUES ('f', 1, 0)"),
+        ("cursors", "ghost", "INSERT INTO cursors (follower, shard, position) VALUES ('ghost', 0, 0)"),
         ("cursors", "f", "UPDATE followers SET epoch = 2"),
         (
             "idempotency",

@@ -142,6 +142,7 @@ fn as_new(accept: &Accept, number: i64) -> Order {
         source: intake.source.clone(),
         reference: intake.reference.clone(),
         content: intake.content.clone(),
+        by: None,
     };
     let place = event::Place { event_id: accept.event_id, position: 1, occurred_at: accept.now };
     Order::accepted(intake.tenant.clone(), accepted, accept.digest, place)

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use order_core::app::App;
 use order_core::audit::audit;
 use order_core::clock::Timestamp;
-use order_core::command::{Change, ChangeKind, Command};
+use order_core::command::{AdvancePart, Change, ChangeKind, Command};
 use order_core::ids::Shard;
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
@@ -131,7 +131,9 @@ fn a_change_across_tenants_is_found() {
 fn a_cursor_that_moves_from_anywhere_is_found() {
     assert!(found(
         |storage, mut command| {
-            if let Command::Advance(advance) = &mut command {
+            if let Command::Advance(advance) = &mut command
+                && advance.part == AdvancePart::Cursor
+            {
                 for (shard, from, _) in &mut advance.moves {
                     *from = storage.cursor(&advance.follower, *shard).unwrap_or(*from);
                 }

@@ -5,6 +5,7 @@ use super::event::{ERASED_POINTERS, EventBody, FoldError, blanked};
 use crate::journal::Event;
 use crate::order::Content;
 use crate::order::event::EventType;
+use std::sync::Arc;
 
 /// What an erasure of one order finds. A storage shows it the order's events, newest first, back to an earlier erasure or
 /// to the first one, and blanks those that it says.
@@ -66,12 +67,12 @@ impl Erasure {
         event.kind == EventType::OrderErased
     }
 
-    /// What happens to the order; `None` when it was erased before and nothing came since. The first erasure is always
+    /// What happens to the order, at the wish of `by`; `None` when it was erased before and nothing came since. The first erasure is always
     /// told: whoever followed the journal may have what is no longer here.
-    pub fn body(&self) -> Option<EventBody> {
+    pub fn body(&self, by: Option<Arc<str>>) -> Option<EventBody> {
         let pointers = ERASED_POINTERS.iter().zip(self.pointers).filter(|(_, there)| *there);
         let pointers = pointers.map(|(pointer, _)| (*pointer).to_owned()).collect();
-        (self.found || !self.again).then_some(EventBody::Erased { pointers })
+        (self.found || !self.again).then_some(EventBody::Erased { pointers, by })
     }
 
     fn content(&mut self, content: &Content) {

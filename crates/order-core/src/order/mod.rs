@@ -2,6 +2,7 @@
 
 pub mod erasure;
 pub mod event;
+mod event_data;
 pub mod money;
 pub mod render;
 pub mod state;

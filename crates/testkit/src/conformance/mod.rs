@@ -153,6 +153,9 @@ macro_rules! conformance {
                 a_paused_follower_stays_where_it_is,
                 a_replay_goes_on_from_another_place,
                 a_late_advance_does_not_undo_a_replay,
+                a_range_is_carried_on_once_more,
+                a_range_holds_what_was_carried_on,
+                a_replay_of_a_range_moves_beside_the_cursor,
                 every_version_of_every_order_arrives_in_order,
             }
             redrives {
@@ -160,6 +163,7 @@ macro_rules! conformance {
                 a_job_of_named_orders_answers_for_each,
                 filters_narrow_jobs_and_counts,
                 named_orders_are_narrowed_by_the_other_conditions,
+                what_a_list_shows_is_what_a_job_takes,
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
             }

@@ -3,6 +3,7 @@
 use crate::build;
 use crate::clock::{ManualClock, SeededIds};
 use async_trait::async_trait;
+use order_core::action_log;
 use order_core::app::App;
 use order_core::audit::{self, Report};
 use order_core::clock::{Clock, Timestamp};
@@ -251,6 +252,7 @@ impl Rig {
             now: self.now(),
             kind,
             trace: trace::current(),
+            by: action_log::current_name(),
         }
     }
 

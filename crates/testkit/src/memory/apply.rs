@@ -3,8 +3,8 @@
 use super::state::{KeyRow, State, WorkRow};
 use order_core::clock::Timestamp;
 use order_core::command::{
-    Accept, Advance, Change, ChangeKind, Changed, Claim, Claimed, Command, FollowerAction, FollowerCommand,
-    Heartbeat, Reply, Settle,
+    Accept, Advance, AdvancePart, Change, ChangeKind, Changed, Claim, Claimed, Command, FollowerAction,
+    FollowerCommand, Heartbeat, Reply, Settle,
 };
 use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
 use order_core::error::Rejection;
@@ -17,6 +17,7 @@ use order_core::order::Order;
 use order_core::ports::Committed;
 use order_core::query::FollowerRow;
 use order_core::query::PageWeight;
+use order_core::replay::Replay;
 
 impl State {
     pub(super) fn apply_all(&mut self, batch: &[Command]) -> Committed {
@@ -83,6 +84,7 @@ impl State {
             source: accept.intake.source.clone(),
             reference: accept.intake.reference.clone(),
             content: accept.intake.content.clone(),
+            by: accept.by.clone(),
         };
         let body = EventBody::Accepted(Box::new(accepted.clone()));
         let place = self.place(accept.order_id, accept.event_id, accept.now);
@@ -96,7 +98,7 @@ impl State {
         let order = self.order(change.order_id).ok_or(Rejection::OrderUnknown)?;
         let mut decision = decide::change(&order, change)?;
         if change.kind == ChangeKind::Erase {
-            let erased = self.erase(&order).map(Some);
+            let erased = self.erase(&order).body(change.by.clone()).map(Some);
             decision = decision.zip(erased).map(|(decision, body)| Decision { body, ..decision });
         }
         let changed = decision.is_some();
@@ -228,17 +230,26 @@ impl State {
 
     fn advance(&mut self, advance: &Advance) -> Result<(), Rejection> {
         let row = self.followers.get_mut(&advance.follower).ok_or(Rejection::FollowerUnknown)?;
-        let mut cursor = row.cursor.clone();
-        for (shard, from, to) in &advance.moves {
-            match cursor.positions.get_mut(usize::from(shard.0)) {
-                Some(position) if position == from && to > from => *position = *to,
-                _ => return Err(Rejection::CursorInvalid),
-            }
-        }
-        if cursor.epoch != advance.epoch {
+        if row.cursor.epoch != advance.epoch {
             return Err(Rejection::CursorInvalid);
         }
-        (row.cursor, row.updated_at) = (cursor, advance.now);
+        match advance.part {
+            AdvancePart::Cursor => {
+                let mut cursor = row.cursor.clone();
+                for (shard, from, to) in &advance.moves {
+                    match cursor.positions.get_mut(usize::from(shard.0)) {
+                        Some(position) if position == from && to > from => *position = *to,
+                        _ => return Err(Rejection::CursorInvalid),
+                    }
+                }
+                row.cursor = cursor;
+            }
+            AdvancePart::Replay => {
+                let replay = row.replay.as_ref().ok_or(Rejection::CursorInvalid)?;
+                row.replay = replay.advanced(&advance.moves)?;
+            }
+        }
+        row.updated_at = advance.now;
         Ok(())
     }
 
@@ -254,6 +265,7 @@ impl State {
                 } else {
                     Cursor::beginning(epoch, self.shards)
                 },
+                replay: None,
                 created_at: command.now,
                 updated_at: command.now,
             });
@@ -266,7 +278,12 @@ impl State {
             FollowerAction::Resume => row.paused = false,
             FollowerAction::Replay(cursor) => {
                 cursor.check(epoch, &heads)?;
-                row.cursor = cursor.clone();
+                (row.cursor, row.replay) = (cursor.clone(), None);
+            }
+            FollowerAction::ReplayRange { from, to } => {
+                from.check(epoch, &heads)?;
+                to.check(epoch, &heads)?;
+                row.replay = Replay::between(from, to, &row.cursor);
             }
         }
         row.updated_at = command.now;

@@ -159,6 +159,8 @@ impl Storage for MemoryStorage {
         let state = self.reading()?;
         let work = || state.work.values().map(|row| &row.work);
         let due = || work().filter(|work| work.due_at <= now);
+        let parked = || state.orders.values().filter(|o| o.processing == Processing::Parked);
+        let redrives = || state.redrives.values().filter(|job| !job.finished);
         let behind = |cursor: &Cursor| {
             let oldest = cursor.positions.iter().enumerate().filter_map(|(shard, position)| {
                 let shard = Shard(u16::try_from(shard).expect("a shard"));
@@ -173,8 +175,10 @@ impl Storage for MemoryStorage {
             due: count(due().count()).min(DUE_COUNT_MAX),
             due_since: due().map(|work| work.due_at).min(),
             leased: count(work().filter(|work| work.token.is_some() && work.due_at > now).count()),
-            parked: count(state.orders.values().filter(|o| o.processing == Processing::Parked).count()),
-            redrives: count(state.redrives.values().filter(|job| !job.finished).count()),
+            parked: count(parked().count()),
+            parked_since: parked().map(|order| order.updated_at).min(),
+            redrives: count(redrives().count()),
+            redrives_since: redrives().map(|job| job.created_at).min(),
             followers: state.followers.values().map(|row| (row.name.clone(), behind(&row.cursor))).collect(),
             log_pages: None,
         })

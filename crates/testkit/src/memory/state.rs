@@ -137,7 +137,7 @@ impl State {
     }
 
     /// Blanks the events of an order that is to be erased; returns what happens to it, if anything.
-    pub(super) fn erase(&mut self, order: &Order) -> Option<EventBody> {
+    pub(super) fn erase(&mut self, order: &Order) -> Erasure {
         let mut erasure = Erasure::of(order);
         for event in self.journal.values_mut().filter(|event| event.order_id == order.id) {
             if let Some(left) =
@@ -146,7 +146,7 @@ impl State {
                 event.data = left;
             }
         }
-        erasure.body()
+        erasure
     }
 
     /// The events of one order, oldest first.

@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) auth: Auth,
     /// Contracts that ask for no login.
     pub(crate) public: BTreeSet<&'static str>,
+    /// Certificates of authorities that are believed besides the public ones, by everything that calls out.
+    pub(crate) ca_file: Option<PathBuf>,
     /// What client commands log in with.
     pub(crate) client_key: Hidden,
     /// Logs.
@@ -86,6 +88,7 @@ impl Settings {
             ops: None,
             auth: Auth::default(),
             public: BTreeSet::new(),
+            ca_file: None,
             client_key: Hidden::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),

@@ -81,6 +81,12 @@ pub(super) const SERVE: &[Setting] = &[
         "their private key (PEM); read again on SIGHUP",
     ),
     Setting::new(
+        "tls.ca_file",
+        Is(""),
+        MaybePath { set: |s, v| s.ca_file = v },
+        "authorities that are believed besides the public ones when calling over TLS (PEM)",
+    ),
+    Setting::new(
         "serve.trusted_proxies",
         Is(""),
         Networks { set: |s, v| s.transport.trusted_proxies = v },

@@ -9,6 +9,7 @@
 
 mod action_log;
 mod audit;
+mod authorities;
 mod backups;
 mod bad_input;
 mod bad_requests;
@@ -51,6 +52,7 @@ mod tls;
 mod traces;
 mod v1;
 mod waits;
+mod who;
 
 use serde_json::Value;
 
