@@ -117,7 +117,7 @@ fn decided(order: &Order, change: &Change) -> Option<Decision> {
             (EventBody::Withdrawn { reason: reason.clone(), by: by.clone(), requeued: *requeue }, work)
         }
         ChangeKind::Ship { shipped_at, tracking_number } => {
-            (shipped(order, *shipped_at, tracking_number.as_ref(), now, by)?, WorkEffect::Keep)
+            (shipped(order, *shipped_at, tracking_number.as_ref(), change.now, by)?, WorkEffect::Keep)
         }
         ChangeKind::Deliver { delivered_at } => {
             (EventBody::Delivered { delivered_at: *delivered_at, by }, WorkEffect::Keep)
