@@ -132,7 +132,7 @@ pub async fn the_events_of_an_order_come_in_pages(rig: Rig) {
 pub async fn an_erasure_names_what_it_blanked_and_is_told_once(rig: Rig) {
     let pointers =
         async |order: &Order| match EventBody::parse(rig.events(order.id).await.last().expect("events")) {
-            Ok(EventBody::Erased { pointers }) => pointers,
+            Ok(EventBody::Erased { pointers, .. }) => pointers,
             other => panic!("no erasure: {other:?}"),
         };
     let bare = rig.new_order(intake("A-1").customer(None).no_lines()).await;
