@@ -207,10 +207,10 @@ mod tests {
         let expected = "ndjson carries 10 events on once more\nndjson carries 1 event on once more\n\
                         ndjson has carried nothing on of that: nothing to do\n";
         assert_eq!(said.concat(), expected);
-        let body = r#"{"from":"beginning","to":"2026-11-20T10:00:00Z"}"#;
-        assert_eq!(fake.asked()[0], format!("POST /v1/followers/ndjson/replay {body}"));
         let shown = run_one(&fake, FollowersCommand::Get { name: "ndjson".to_owned() }).await;
         assert!(shown.out.contains("once more   10 events\n"), "{}", shown.out);
+        let body = r#"{"from":"beginning","to":"2026-11-20T10:00:00Z"}"#;
+        assert_eq!(fake.asked()[0], format!("POST /v1/followers/ndjson/replay {body}"));
     }
 
     #[tokio::test]
