@@ -1,0 +1,258 @@
+-- One order is one row of `orders`, its history the rows of `journal` that name it, its open work at most one row of
+-- `work`. All of them change in one transaction, and whoever changes them holds the head of their shard.
+--
+-- Every table that belongs to an order has its shard; `orders`, `work` and `journal` have a part for each. Texts compare
+-- byte by byte. What is written often is in no index: so an order that is worked on touches none.
+
+CREATE TABLE install (
+    one             boolean PRIMARY KEY DEFAULT true CHECK (one),
+    installation_id uuid    NOT NULL,
+    shards          integer NOT NULL,
+    epoch           integer NOT NULL,
+    cursor_key      bytea   NOT NULL,
+    key_pepper      bytea   NOT NULL
+);
+
+-- Rows to lock: whoever adds to a register holds its row, so that two nodes give no number twice. `actions` keeps the
+-- end of the chain through the action log, apart from its rows.
+CREATE TABLE latches (
+    name  text  COLLATE "C" PRIMARY KEY,
+    value bytea
+);
+
+INSERT INTO latches (name) VALUES ('actions'), ('api_keys'), ('followers');
+
+-- Below its floor nothing of a shard is kept. A head is locked by whoever writes its shard, and never updated for that.
+CREATE TABLE journal_heads (
+    shard smallint PRIMARY KEY,
+    floor bigint   NOT NULL DEFAULT 0
+);
+
+CREATE SEQUENCE order_numbers AS bigint;
+
+CREATE TABLE orders (
+    shard           smallint    NOT NULL,
+    order_id        uuid        NOT NULL,
+    number          bigint      NOT NULL,
+    tenant          text        COLLATE "C" NOT NULL,
+    source          text        COLLATE "C" NOT NULL,
+    reference       text        COLLATE "C",
+    digest          bytea       NOT NULL,
+    customer        text        COLLATE "C",
+    currency        text        COLLATE "C",
+    lines           text        NOT NULL,
+    total           numeric     NOT NULL,
+    attributes      text        NOT NULL,
+    version         bigint      NOT NULL,
+    processing      text        COLLATE "C" NOT NULL CHECK (processing IN ('queued', 'done', 'parked')),
+    fulfilment      text        COLLATE "C" NOT NULL CHECK (fulfilment IN ('unshipped', 'shipped', 'delivered')),
+    withdrawn       boolean     NOT NULL,
+    attempt         integer     NOT NULL,
+    last_error      text,
+    accepted_at     timestamptz NOT NULL,
+    updated_at      timestamptz NOT NULL,
+    started_at      timestamptz,
+    processed_at    timestamptz,
+    shipped_at      timestamptz,
+    tracking_number text,
+    delivered_at    timestamptz,
+    cause           uuid        NOT NULL,
+    last_position   bigint      NOT NULL,
+    PRIMARY KEY (shard, order_id)
+) PARTITION BY LIST (shard);
+
+-- Lists, newest first: of one source, and over the sources of a tenant, which are in `tallies`.
+CREATE INDEX orders_by_source ON orders (tenant, source, number);
+-- What a text may be the beginning of.
+CREATE INDEX orders_by_id ON orders (tenant, order_id);
+CREATE INDEX orders_by_reference ON orders (tenant, reference, number) WHERE reference IS NOT NULL;
+CREATE INDEX orders_by_customer ON orders (tenant, customer, number) WHERE customer IS NOT NULL;
+-- For whoever reads all orders of everybody: numbers rise as rows are added.
+CREATE INDEX orders_by_number ON orders USING brin (number) WITH (pages_per_range = 32);
+
+-- Orders that stand apart from the many: what needs an operator, and what came further than most. An order enters none
+-- of these when it is taken in, and an index of `orders` over its state would cost every one.
+CREATE TABLE standings (
+    tenant   text     COLLATE "C" NOT NULL,
+    standing text     COLLATE "C" NOT NULL CHECK (standing IN ('parked', 'withdrawn', 'shipped', 'delivered')),
+    number   bigint   NOT NULL,
+    shard    smallint NOT NULL,
+    order_id uuid     NOT NULL,
+    PRIMARY KEY (tenant, standing, number)
+);
+
+-- Append-only. `prev_position` chains the events of one order: its history is read by walking back from
+-- `orders.last_position`. `trace` is the place in a trace that the event happened at: 25 bytes.
+CREATE TABLE journal (
+    shard         smallint    NOT NULL,
+    position      bigint      NOT NULL,
+    event_id      uuid        NOT NULL,
+    tenant        text        COLLATE "C" NOT NULL,
+    source        text        COLLATE "C" NOT NULL,
+    order_id      uuid        NOT NULL,
+    version       bigint      NOT NULL,
+    prev_position bigint      NOT NULL,
+    epoch         integer     NOT NULL,
+    type          text        COLLATE "C" NOT NULL,
+    data_version  smallint    NOT NULL,
+    data          text        NOT NULL,
+    occurred_at   timestamptz NOT NULL,
+    trace         bytea,
+    PRIMARY KEY (shard, position)
+) PARTITION BY LIST (shard);
+
+-- Open work; `number` is the order's. A lease is a due time: `due_at` is its end while `token` is set. `trace` is the
+-- place in a trace that the work was made at.
+CREATE TABLE work (
+    number     bigint      NOT NULL,
+    shard      smallint    NOT NULL,
+    order_id   uuid        NOT NULL,
+    tenant     text        COLLATE "C" NOT NULL,
+    due_at     timestamptz NOT NULL,
+    attempt    integer     NOT NULL,
+    lapses     integer     NOT NULL,
+    token      uuid,
+    claimed_at timestamptz,
+    trace      bytea,
+    PRIMARY KEY (number, shard)
+) PARTITION BY LIST (shard);
+
+CREATE INDEX work_due ON work (due_at, number);
+CREATE INDEX work_due_of_tenant ON work (tenant, due_at, number);
+-- As small as what is in work now: counts and lists what is running.
+CREATE INDEX work_leased ON work (tenant, number) WHERE token IS NOT NULL;
+
+CREATE TABLE idempotency (
+    tenant     text        COLLATE "C" NOT NULL,
+    route      text        COLLATE "C" NOT NULL,
+    key        text        COLLATE "C" NOT NULL,
+    shard      smallint    NOT NULL,
+    order_id   uuid        NOT NULL,
+    digest     bytea       NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, route, key)
+);
+
+CREATE INDEX idempotency_by_age ON idempotency (created_at);
+
+-- Kept in the commit that changes an order, by shard so that commits on different shards do not wait for each other; a
+-- count is their sum.
+CREATE TABLE tallies (
+    tenant            text     COLLATE "C" NOT NULL,
+    source            text     COLLATE "C" NOT NULL,
+    shard             smallint NOT NULL,
+    orders            bigint   NOT NULL,
+    queued            bigint   NOT NULL,
+    processed         bigint   NOT NULL,
+    parked            bigint   NOT NULL,
+    processing_micros numeric  NOT NULL,
+    PRIMARY KEY (tenant, source, shard)
+) WITH (fillfactor = 50);
+
+CREATE TABLE followers (
+    name       text        COLLATE "C" PRIMARY KEY,
+    sink       text        NOT NULL,
+    paused     boolean     NOT NULL,
+    epoch      integer     NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE cursors (
+    follower text     COLLATE "C" NOT NULL,
+    shard    smallint NOT NULL,
+    position bigint   NOT NULL,
+    PRIMARY KEY (follower, shard)
+) WITH (fillfactor = 50);
+
+CREATE TABLE redrives (
+    redrive_id uuid        PRIMARY KEY,
+    tenant     text        COLLATE "C" NOT NULL,
+    filter     text        NOT NULL,
+    reason     text        NOT NULL,
+    by         text        NOT NULL,
+    finished   boolean     NOT NULL,
+    redriven   bigint      NOT NULL,
+    refused    bigint      NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    next       bigint      NOT NULL,
+    up_to      bigint      NOT NULL
+);
+
+CREATE INDEX redrives_open ON redrives (redrive_id) WHERE NOT finished;
+
+CREATE TABLE redrive_items (
+    redrive_id uuid   NOT NULL,
+    item       bigint NOT NULL,
+    order_id   uuid   NOT NULL,
+    result     text   NOT NULL,
+    PRIMARY KEY (redrive_id, item)
+);
+
+-- Of a key's secret only its HMAC is here. Keys that ended stay, so that what they did can be told.
+CREATE TABLE api_keys (
+    number         bigint      PRIMARY KEY,
+    key_id         bytea       NOT NULL UNIQUE,
+    tenant         text        COLLATE "C" NOT NULL,
+    name           text        NOT NULL,
+    scopes         text        NOT NULL,
+    hash           bytea       NOT NULL,
+    previous_hash  bytea,
+    previous_until timestamptz,
+    created_at     timestamptz NOT NULL,
+    created_by     text        NOT NULL,
+    expires_at     timestamptz,
+    rotated_at     timestamptz,
+    last_used_at   timestamptz,
+    revoked_at     timestamptz
+);
+
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant, number);
+
+-- What people and keys did. Each row carries the hash of the one before.
+CREATE TABLE actions (
+    number       bigint      PRIMARY KEY,
+    epoch        integer     NOT NULL,
+    tenant       text        COLLATE "C" NOT NULL,
+    by           text        NOT NULL,
+    address      text,
+    request_id   text,
+    kind         text        NOT NULL,
+    subject      text        NOT NULL,
+    details      text        NOT NULL,
+    state_before bytea,
+    state_after  bytea,
+    at           timestamptz NOT NULL,
+    previous     bytea       NOT NULL,
+    hash         bytea       NOT NULL
+);
+
+CREATE INDEX actions_by_tenant ON actions (tenant, number);
+
+-- Nothing of ours changes what was written; this keeps a mistake of ours from it, and an accident.
+CREATE FUNCTION actions_are_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the action log is only added to';
+END
+$$;
+
+CREATE TRIGGER actions_are_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON actions
+    FOR EACH STATEMENT EXECUTE FUNCTION actions_are_kept();
+
+-- The parts of each shard, made once, at install.
+CREATE FUNCTION make_shards(count integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR part IN 0 .. count - 1 LOOP
+        -- Room on each page, so that the row of an order that is worked on stays where its indexes say.
+        EXECUTE format('CREATE TABLE %I PARTITION OF orders FOR VALUES IN (%s) WITH (fillfactor = 80)',
+                       'orders_' || part, part);
+        EXECUTE format('CREATE TABLE %I PARTITION OF journal FOR VALUES IN (%s)', 'journal_' || part, part);
+        -- Rows come and go: what is dead must not lie long before what is due.
+        EXECUTE format('CREATE TABLE %I PARTITION OF work FOR VALUES IN (%s) WITH (fillfactor = 70, '
+                       'autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05, '
+                       'autovacuum_vacuum_cost_delay = 0)', 'work_' || part, part);
+        INSERT INTO journal_heads (shard) VALUES (part);
+    END LOOP;
+END
+$$;

@@ -1,0 +1,158 @@
+//! Connections, with the settings that safety asks for, and their statements, each prepared once.
+
+use crate::error::{Tried, unavailable};
+use order_core::Fault;
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Longest that a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest that the other end may leave unacknowledged what was sent.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Values for a statement.
+pub(crate) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Commits of a lane.
+    Write,
+    /// Reads.
+    Read,
+    /// Migrations, which may wait for others that migrate.
+    Migrate,
+}
+
+impl Purpose {
+    fn settings(self) -> &'static str {
+        match self {
+            // A lane's statements all go by key. Their plans are made once, and must not be made from what a table that
+            // nobody has analysed yet seems to hold.
+            Self::Write => {
+                "SET statement_timeout = '5s'; SET lock_timeout = '2s'; \
+                 SET idle_in_transaction_session_timeout = '10s'; SET jit = off; SET TimeZone = 'UTC'; \
+                 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+                 SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off"
+            }
+            Self::Read => {
+                "SET statement_timeout = '5s'; SET lock_timeout = '2s'; \
+                 SET idle_in_transaction_session_timeout = '10s'; SET jit = off; SET TimeZone = 'UTC'; \
+                 SET default_transaction_read_only = on"
+            }
+            Self::Migrate => {
+                "SET statement_timeout = '10min'; SET lock_timeout = '60s'; SET jit = off; SET TimeZone = 'UTC'"
+            }
+        }
+    }
+}
+
+/// Where the server is and how to come in.
+#[derive(Clone)]
+pub(crate) struct Target {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+impl Target {
+    /// Reads a URL (`postgres://USER:PASSWORD@HOST:PORT/NAME`). Where the server speaks TLS its certificate is checked;
+    /// `sslmode=require` accepts nothing less.
+    ///
+    /// # Errors
+    /// When it is no such URL.
+    pub(crate) fn parse(url: &str) -> Result<Self, Fault> {
+        // The driver's error does not repeat the URL, which may hold a password.
+        let mut config =
+            Config::from_str(url).map_err(|error| Fault::internal(format!("the database's URL: {error}")))?;
+        if config.get_application_name().is_none() {
+            config.application_name("wellorder");
+        }
+        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(SILENCE_MAX).keepalives_idle(SILENCE_MAX);
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Fault::internal(format!("TLS: {error}")))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
+    }
+
+    /// Makes a connection.
+    pub(crate) async fn connect(&self, purpose: Purpose) -> Tried<Conn> {
+        let connecting = self.config.connect(self.tls.clone());
+        let (client, connection) = tokio::time::timeout(2 * CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|_| unavailable("the database does not answer"))??;
+        // Ends when the client is dropped or the server hangs up.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = crate::error::in_full(&error), "a connection ended");
+            }
+        });
+        client.batch_execute(purpose.settings()).await?;
+        Ok(Conn { client, statements: Mutex::default() })
+    }
+}
+
+/// A connection.
+pub(crate) struct Conn {
+    client: Client,
+    statements: Mutex<HashMap<&'static str, Statement>>,
+}
+
+impl Conn {
+    /// Whether it has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// The driver's own, for what is sent in one go.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The statement of this text, prepared the first time.
+    pub(crate) async fn prepared(&self, sql: &'static str) -> Tried<Statement> {
+        if let Some(statement) = self.known(sql) {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    fn known(&self, sql: &'static str) -> Option<Statement> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned()
+    }
+
+    /// All rows.
+    pub(crate) async fn query(&self, sql: &'static str, values: Values<'_>) -> Tried<Vec<Row>> {
+        Ok(self.client.query(&self.prepared(sql).await?, values).await?)
+    }
+
+    /// The one row.
+    pub(crate) async fn query_one(&self, sql: &'static str, values: Values<'_>) -> Tried<Row> {
+        Ok(self.client.query_one(&self.prepared(sql).await?, values).await?)
+    }
+
+    /// The row, if there is one.
+    pub(crate) async fn query_opt(&self, sql: &'static str, values: Values<'_>) -> Tried<Option<Row>> {
+        Ok(self.client.query_opt(&self.prepared(sql).await?, values).await?)
+    }
+
+    /// How many rows were changed.
+    pub(crate) async fn execute(&self, sql: &'static str, values: Values<'_>) -> Tried<u64> {
+        Ok(self.client.execute(&self.prepared(sql).await?, values).await?)
+    }
+
+    /// Statements without values, as they stand.
+    pub(crate) async fn run(&self, sql: &'static str) -> Tried<()> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+}

@@ -1,0 +1,8 @@
+//! PostgreSQL passes the suite of every storage.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod fixture;
+
+use fixture::fresh;
+
+testkit::conformance!(fresh);
