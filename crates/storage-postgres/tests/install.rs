@@ -18,7 +18,8 @@ async fn refusal(url: &str, seed: &Seed) -> String {
 async fn an_empty_database_is_installed_once_however_many_start() {
     let url = empty().await;
     let opening = (1..=4_u128).map(|node| {
-        let (options, seed) = (options(&url), Seed { installation_id: uuid::Uuid::from_u128(node), ..seed() });
+        let (options, seed) =
+            (options(&url), Seed { installation_id: uuid::Uuid::from_u128(node), ..seed() });
         tokio::spawn(async move { PostgresStorage::open(&options, &seed).await.unwrap() })
     });
     let opening: Vec<_> = opening.collect();
