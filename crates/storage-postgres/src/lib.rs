@@ -18,6 +18,7 @@ mod error;
 mod list;
 mod meta;
 mod migrate;
+mod pipeline;
 mod read;
 mod readers;
 mod records;
