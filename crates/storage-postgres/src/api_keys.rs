@@ -1,28 +1,38 @@
 //! API keys as rows.
 
-use crate::error::{Tried, unwritten};
+use crate::error::Tried;
 use crate::readers::Readers;
-use order_core::api_key::ApiKey;
-use order_core::api_key::ApiKeyId;
+use crate::records::{api_key, select_api_keys};
+use crate::rows::{Moment, number};
+use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::ids::TenantId;
 
-/// Not written yet.
-pub(crate) async fn by_id(_readers: &Readers, _key_id: ApiKeyId) -> Tried<Option<ApiKey>> {
-    Err(unwritten())
+/// One key, whoever owns it.
+pub(crate) async fn by_id(readers: &Readers, key_id: ApiKeyId) -> Tried<Option<ApiKey>> {
+    let conn = readers.get().await?;
+    let row = conn.query_opt(select_api_keys!("WHERE key_id = $1"), &[&key_id.0.as_slice()]).await?;
+    row.as_ref().map(api_key).transpose()
 }
 
-/// Not written yet.
+/// The keys of a tenant below a number, the newest first.
 pub(crate) async fn of_tenant(
-    _readers: &Readers,
-    _tenant: &TenantId,
-    _before: Option<i64>,
-    _limit: u32,
+    readers: &Readers,
+    tenant: &TenantId,
+    before: Option<i64>,
+    limit: u32,
 ) -> Tried<Vec<ApiKey>> {
-    Err(unwritten())
+    let conn = readers.get().await?;
+    let sql = select_api_keys!("WHERE tenant = $1 AND number < $2 ORDER BY number DESC LIMIT $3");
+    let values: crate::connect::Values<'_> =
+        &[&tenant.as_str(), &before.unwrap_or(i64::MAX), &i64::from(limit)];
+    conn.query(sql, values).await?.iter().map(api_key).collect()
 }
 
-/// Not written yet.
-pub(crate) async fn live(_readers: &Readers, _now: Timestamp) -> Tried<u64> {
-    Err(unwritten())
+/// How many keys of all tenants are live.
+pub(crate) async fn live(readers: &Readers, now: Timestamp) -> Tried<u64> {
+    let conn = readers.get().await?;
+    let sql =
+        "SELECT count(*) FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)";
+    number::<_, i64>(&conn.query_one(sql, &[&Moment(now)]).await?, 0)
 }

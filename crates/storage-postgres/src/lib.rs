@@ -24,6 +24,7 @@ mod readers;
 mod records;
 mod rows;
 mod search;
+mod span;
 mod writer;
 
 pub use clock::DatabaseClock;
