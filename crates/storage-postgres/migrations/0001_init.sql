@@ -65,8 +65,8 @@ CREATE TABLE orders (
 CREATE INDEX orders_by_source ON orders (tenant, source, number);
 -- What a text may be the beginning of.
 CREATE INDEX orders_by_id ON orders (tenant, order_id);
-CREATE INDEX orders_by_reference ON orders (tenant, reference, number) WHERE reference IS NOT NULL;
-CREATE INDEX orders_by_customer ON orders (tenant, customer, number) WHERE customer IS NOT NULL;
+CREATE INDEX orders_by_reference ON orders (tenant, reference, number DESC) WHERE reference IS NOT NULL;
+CREATE INDEX orders_by_customer ON orders (tenant, customer, number DESC) WHERE customer IS NOT NULL;
 -- For whoever reads all orders of everybody: numbers rise as rows are added.
 CREATE INDEX orders_by_number ON orders USING brin (number) WITH (pages_per_range = 32);
 

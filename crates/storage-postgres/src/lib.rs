@@ -261,7 +261,7 @@ impl Storage for PostgresStorage {
         after: u64,
         limit: u32,
     ) -> Result<Page<JournalFact, u64>, Fault> {
-        Ok(auditing::journal(&self.readers, self.install.shards, shard, after, limit).await?)
+        Ok(auditing::journal(&self.readers, shard, after, limit).await?)
     }
 
     async fn audit_work(&self, after: i64, limit: u32) -> Result<Page<WorkFact, i64>, Fault> {
