@@ -63,10 +63,6 @@ CREATE TABLE orders (
 
 -- Lists, newest first: of one source, and over the sources of a tenant, which are in `tallies`.
 CREATE INDEX orders_by_source ON orders (tenant, source, number);
--- What a text may be the beginning of.
-CREATE INDEX orders_by_id ON orders (tenant, order_id);
-CREATE INDEX orders_by_reference ON orders (tenant, reference, number DESC) WHERE reference IS NOT NULL;
-CREATE INDEX orders_by_customer ON orders (tenant, customer, number DESC) WHERE customer IS NOT NULL;
 -- For whoever reads all orders of everybody: numbers rise as rows are added.
 CREATE INDEX orders_by_number ON orders USING brin (number) WITH (pages_per_range = 32);
 
@@ -253,6 +249,153 @@ BEGIN
                        'autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05, '
                        'autovacuum_vacuum_cost_delay = 0)', 'work_' || part, part);
         INSERT INTO journal_heads (shard) VALUES (part);
+    END LOOP;
+END
+$$;
+
+-- From texts (field 0 the id, 1 the reference, 2 the customer) to orders, without indexes of `orders` over them: their keys
+-- lie at random, and three of them cost intake nearly as much as all the rest that it writes. Instead each commit adds one
+-- row with the texts of all its orders. Behind the commits these rows are packed into runs: sorted entries, many to a row,
+-- which are written once, and again when runs are merged. A look-up asks each run, and what is not packed yet.
+--
+-- An entry may be of an earlier revision, so whoever finds an order by one looks whether it still holds.
+CREATE TABLE term_tail (
+    part      bigint    GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- How many of its orders are new; the others were revised.
+    orders    integer   NOT NULL,
+    tenants   text[]    COLLATE "C" NOT NULL,
+    order_ids uuid[]    NOT NULL,
+    numbers   bigint[]  NOT NULL,
+    -- Whether they are new: an id is entered once.
+    news      boolean[] NOT NULL,
+    refs      text[]    COLLATE "C" NOT NULL,
+    customers text[]    COLLATE "C" NOT NULL
+);
+
+CREATE TABLE term_runs (
+    run    bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- How many orders came new with it.
+    orders integer NOT NULL
+);
+
+-- `rank` is the number, negated: of the same text the newest order comes first.
+CREATE TABLE term_blocks (
+    run       bigint   NOT NULL,
+    tenant    text     COLLATE "C" NOT NULL,
+    field     smallint NOT NULL,
+    last      text     COLLATE "C" NOT NULL,
+    last_rank bigint   NOT NULL,
+    texts     text[]   COLLATE "C" NOT NULL,
+    ranks     bigint[] NOT NULL,
+    order_ids uuid[]   NOT NULL,
+    PRIMARY KEY (run, tenant, field, last, last_rank)
+) WITH (toast_tuple_target = 8160);
+
+-- To compress them costs more than it saves.
+ALTER TABLE term_tail ALTER tenants SET STORAGE EXTERNAL, ALTER order_ids SET STORAGE EXTERNAL,
+    ALTER numbers SET STORAGE EXTERNAL, ALTER news SET STORAGE EXTERNAL, ALTER refs SET STORAGE EXTERNAL,
+    ALTER customers SET STORAGE EXTERNAL;
+ALTER TABLE term_blocks ALTER texts SET STORAGE EXTERNAL, ALTER ranks SET STORAGE EXTERNAL,
+    ALTER order_ids SET STORAGE EXTERNAL;
+
+-- Held by whoever packs, merges or erases terms.
+INSERT INTO latches (name) VALUES ('terms');
+
+-- Does one step of packing, if there is enough to pack and nobody else is at it; tells whether it did. Steps are short:
+-- whoever erases an order waits for one.
+CREATE FUNCTION pack_terms() RETURNS boolean LANGUAGE plpgsql SET work_mem = '64MB' AS $$
+DECLARE
+    few   CONSTANT integer := 4096;
+    many  CONSTANT integer := 65536;
+    takes bigint[];
+    news  bigint;
+    added bigint;
+BEGIN
+    PERFORM FROM latches WHERE name = 'terms' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT array_agg(t.part), sum(t.orders) INTO takes, news
+        FROM (SELECT part, orders FROM term_tail ORDER BY part LIMIT 256) t;
+    IF news >= few OR cardinality(takes) >= 64 THEN
+        INSERT INTO term_runs (orders) VALUES (news) RETURNING run INTO added;
+        WITH taken AS (
+            DELETE FROM term_tail WHERE part = ANY (takes) RETURNING *
+        ), entries AS (
+            SELECT DISTINCT e.tenant, v.field, v.text, -e.number AS rank, e.order_id
+            FROM taken t
+            CROSS JOIN LATERAL unnest(t.tenants, t.order_ids, t.numbers, t.news, t.refs, t.customers)
+                AS e (tenant, order_id, number, new, ref, customer)
+            CROSS JOIN LATERAL (VALUES (0::smallint, CASE WHEN e.new THEN e.order_id::text END COLLATE "C"),
+                (1::smallint, e.ref COLLATE "C"), (2::smallint, e.customer COLLATE "C")) AS v (field, text)
+            WHERE v.text IS NOT NULL
+        ), placed AS (
+            SELECT *, (row_number() OVER (PARTITION BY tenant, field ORDER BY text, rank) - 1) / 32 AS block
+            FROM entries
+        ), blocks AS (
+            SELECT tenant, field, array_agg(text ORDER BY text, rank) AS texts,
+                array_agg(rank ORDER BY text, rank) AS ranks, array_agg(order_id ORDER BY text, rank) AS order_ids
+            FROM placed GROUP BY tenant, field, block
+        )
+        INSERT INTO term_blocks SELECT added, tenant, field, texts[cardinality(texts)], ranks[cardinality(ranks)],
+            texts, ranks, order_ids FROM blocks;
+        RETURN true;
+    END IF;
+    -- Once there are many small runs, the smallest become one.
+    SELECT array_agg(r.run), max(r.total) INTO takes, news FROM (
+        SELECT run, sum(orders) OVER (ORDER BY orders, run) AS total, count(*) OVER () AS small
+        FROM term_runs WHERE orders < many / 2) r WHERE r.small >= 16 AND r.total <= many;
+    IF cardinality(takes) >= 2 THEN
+        INSERT INTO term_runs (orders) VALUES (news) RETURNING run INTO added;
+        WITH taken AS (
+            DELETE FROM term_blocks WHERE run = ANY (takes) RETURNING *
+        ), entries AS (
+            SELECT DISTINCT t.tenant, t.field, e.text COLLATE "C" AS text, e.rank, e.order_id
+            FROM taken t CROSS JOIN LATERAL unnest(t.texts, t.ranks, t.order_ids) AS e (text, rank, order_id)
+        ), placed AS (
+            SELECT *, (row_number() OVER (PARTITION BY tenant, field ORDER BY text, rank) - 1) / 32 AS block
+            FROM entries
+        ), blocks AS (
+            SELECT tenant, field, array_agg(text ORDER BY text, rank) AS texts,
+                array_agg(rank ORDER BY text, rank) AS ranks, array_agg(order_id ORDER BY text, rank) AS order_ids
+            FROM placed GROUP BY tenant, field, block
+        )
+        INSERT INTO term_blocks SELECT added, tenant, field, texts[cardinality(texts)], ranks[cardinality(ranks)],
+            texts, ranks, order_ids FROM blocks;
+        DELETE FROM term_runs WHERE run = ANY (takes);
+        RETURN true;
+    END IF;
+    RETURN false;
+END
+$$;
+
+-- Takes the customers that an order ever had from its entries. Whoever calls it holds the latch.
+CREATE FUNCTION forget_terms(of_tenant text, of_order uuid, of_number bigint, of_customers text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    hit record;
+BEGIN
+    UPDATE term_tail t SET customers = (
+        SELECT array_agg(CASE WHEN e.order_id <> of_order THEN e.customer END ORDER BY e.nth)
+        FROM unnest(t.order_ids, t.customers) WITH ORDINALITY AS e (order_id, customer, nth))
+        WHERE of_order = ANY (t.order_ids);
+    FOR hit IN
+        SELECT b.* FROM unnest(of_customers) AS c (text) CROSS JOIN term_runs r CROSS JOIN LATERAL (
+            SELECT b.* FROM term_blocks b WHERE b.run = r.run AND b.tenant = of_tenant AND b.field = 2
+            AND (b.last, b.last_rank) >= (c.text, -of_number) ORDER BY b.last, b.last_rank LIMIT 1) b
+        WHERE of_order = ANY (b.order_ids)
+    LOOP
+        DELETE FROM term_blocks WHERE run = hit.run AND tenant = hit.tenant AND field = hit.field
+            AND last = hit.last AND last_rank = hit.last_rank;
+        -- Not found: another of its texts lay in the same block, and all of them are gone.
+        IF FOUND THEN
+            INSERT INTO term_blocks SELECT hit.run, hit.tenant, hit.field, n.texts[cardinality(n.texts)],
+                n.ranks[cardinality(n.ranks)], n.texts, n.ranks, n.order_ids FROM (
+                SELECT array_agg(e.text ORDER BY e.nth) AS texts, array_agg(e.rank ORDER BY e.nth) AS ranks,
+                    array_agg(e.order_id ORDER BY e.nth) AS order_ids
+                FROM unnest(hit.texts, hit.ranks, hit.order_ids) WITH ORDINALITY AS e (text, rank, order_id, nth)
+                WHERE e.order_id <> of_order) n WHERE n.texts IS NOT NULL;
+        END IF;
     END LOOP;
 END
 $$;

@@ -4,7 +4,7 @@ use super::held::{Held, STANDINGS, stands};
 use super::{Applied, Batch, NewEvent, TallyChange};
 use crate::pipeline::{Pipeline, Value};
 use crate::rows::{Moment, big, moment, small, trace_bytes};
-use order_core::ids::Shard;
+use order_core::ids::{Shard, check_text};
 use order_core::lease::Work;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{Order, render};
@@ -64,6 +64,10 @@ const DROP_STANDINGS: &str = "DELETE FROM standings s USING unnest($1::text[], $
      AS n (tenant, standing, number) \
      WHERE s.tenant = n.tenant AND s.standing = n.standing AND s.number = n.number";
 
+/// One row for all of them: see the module [`crate::terms`].
+const ADD_TERMS: &str = "INSERT INTO term_tail (orders, tenants, order_ids, numbers, news, refs, customers) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
 /// Whoever holds the head of a shard is alone with its tallies.
 const ADD_TALLIES: &str = "INSERT INTO tallies AS t (tenant, source, shard, orders, queued, processed, parked, \
      processing_micros) SELECT a, b, c, d, e, f, g, h FROM unnest($1::text[], $2::text[], $3::smallint[], \
@@ -121,6 +125,7 @@ impl Batch<'_> {
         if !moved.is_empty() {
             trip.add(self.conn, MOVE_ORDERS, self.moved_orders(&moved)).await?;
         }
+        self.write_terms(dirty, trip).await?;
         self.write_work(dirty, trip).await?;
         self.write_standings(dirty, trip).await
     }
@@ -188,6 +193,34 @@ impl Batch<'_> {
             column(orders, |order| order.content.total.to_string()),
             column(orders, |order| render::attributes(&order.content.attributes)),
         ]
+    }
+
+    /// Enters the texts by which orders are found: of new ones all, of revised ones what may have changed.
+    async fn write_terms(&self, dirty: &[&mut Held], trip: &mut Pipeline<'_>) -> Applied<()> {
+        let entered: Vec<(&Order, bool)> = dirty
+            .iter()
+            .filter(|held| !held.kept || (held.revised && held.order.content.customer.is_some()))
+            .map(|held| (&held.order, !held.kept))
+            .collect();
+        if entered.is_empty() {
+            return Ok(());
+        }
+        let text = |text: &str| check_text(text).is_ok().then(|| text.to_owned());
+        let reference = |(order, new): &(&Order, bool)| {
+            order.reference.as_ref().filter(|_| *new).map(|reference| reference.as_str().to_owned())
+        };
+        let new = entered.iter().filter(|(_, new)| *new).count();
+        let values: Vec<Value<'_>> = vec![
+            Box::new(i32::try_from(new).unwrap_or(i32::MAX)),
+            column(&entered, |(order, _)| order.tenant.as_str().to_owned()),
+            column(&entered, |(order, _)| order.id.0),
+            column(&entered, |(order, _)| order.number),
+            column(&entered, |(_, new)| *new),
+            column(&entered, reference),
+            column(&entered, |(order, _)| order.content.customer.as_deref().and_then(text)),
+        ];
+        trip.add(self.conn, ADD_TERMS, values).await?;
+        Ok(())
     }
 
     async fn write_work(&self, dirty: &[&mut Held], trip: &mut Pipeline<'_>) -> Applied<()> {
