@@ -253,6 +253,19 @@ BEGIN
 END
 $$;
 
+-- From when to when the events of a block of 1,024 positions of a shard are; written by the commit that fills it. `latest`
+-- is that of all events up to its end; the rest is of the orders that were accepted in it, if any were.
+CREATE TABLE spans (
+    shard         smallint    NOT NULL,
+    block         bigint      NOT NULL,
+    latest        timestamptz NOT NULL,
+    accepted_from timestamptz,
+    accepted_to   timestamptz,
+    lowest        bigint,
+    highest       bigint,
+    PRIMARY KEY (shard, block)
+);
+
 -- From texts (field 0 the id, 1 the reference, 2 the customer) to orders, without indexes of `orders` over them: their keys
 -- lie at random, and three of them cost intake nearly as much as all the rest that it writes. Instead each commit adds one
 -- row with the texts of all its orders. Behind the commits these rows are packed into runs: sorted entries, many to a row,
@@ -300,74 +313,6 @@ ALTER TABLE term_blocks ALTER texts SET STORAGE EXTERNAL, ALTER ranks SET STORAG
 
 -- Held by whoever packs, merges or erases terms.
 INSERT INTO latches (name) VALUES ('terms');
-
--- Does one step of packing, if there is enough to pack and nobody else is at it; tells whether it did. Steps are short:
--- whoever erases an order waits for one.
-CREATE FUNCTION pack_terms() RETURNS boolean LANGUAGE plpgsql SET work_mem = '64MB' AS $$
-DECLARE
-    few   CONSTANT integer := 4096;
-    many  CONSTANT integer := 65536;
-    takes bigint[];
-    news  bigint;
-    added bigint;
-BEGIN
-    PERFORM FROM latches WHERE name = 'terms' FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    SELECT array_agg(t.part), sum(t.orders) INTO takes, news
-        FROM (SELECT part, orders FROM term_tail ORDER BY part LIMIT 256) t;
-    IF news >= few OR cardinality(takes) >= 64 THEN
-        INSERT INTO term_runs (orders) VALUES (news) RETURNING run INTO added;
-        WITH taken AS (
-            DELETE FROM term_tail WHERE part = ANY (takes) RETURNING *
-        ), entries AS (
-            SELECT DISTINCT e.tenant, v.field, v.text, -e.number AS rank, e.order_id
-            FROM taken t
-            CROSS JOIN LATERAL unnest(t.tenants, t.order_ids, t.numbers, t.news, t.refs, t.customers)
-                AS e (tenant, order_id, number, new, ref, customer)
-            CROSS JOIN LATERAL (VALUES (0::smallint, CASE WHEN e.new THEN e.order_id::text END COLLATE "C"),
-                (1::smallint, e.ref COLLATE "C"), (2::smallint, e.customer COLLATE "C")) AS v (field, text)
-            WHERE v.text IS NOT NULL
-        ), placed AS (
-            SELECT *, (row_number() OVER (PARTITION BY tenant, field ORDER BY text, rank) - 1) / 32 AS block
-            FROM entries
-        ), blocks AS (
-            SELECT tenant, field, array_agg(text ORDER BY text, rank) AS texts,
-                array_agg(rank ORDER BY text, rank) AS ranks, array_agg(order_id ORDER BY text, rank) AS order_ids
-            FROM placed GROUP BY tenant, field, block
-        )
-        INSERT INTO term_blocks SELECT added, tenant, field, texts[cardinality(texts)], ranks[cardinality(ranks)],
-            texts, ranks, order_ids FROM blocks;
-        RETURN true;
-    END IF;
-    -- Once there are many small runs, the smallest become one.
-    SELECT array_agg(r.run), max(r.total) INTO takes, news FROM (
-        SELECT run, sum(orders) OVER (ORDER BY orders, run) AS total, count(*) OVER () AS small
-        FROM term_runs WHERE orders < many / 2) r WHERE r.small >= 16 AND r.total <= many;
-    IF cardinality(takes) >= 2 THEN
-        INSERT INTO term_runs (orders) VALUES (news) RETURNING run INTO added;
-        WITH taken AS (
-            DELETE FROM term_blocks WHERE run = ANY (takes) RETURNING *
-        ), entries AS (
-            SELECT DISTINCT t.tenant, t.field, e.text COLLATE "C" AS text, e.rank, e.order_id
-            FROM taken t CROSS JOIN LATERAL unnest(t.texts, t.ranks, t.order_ids) AS e (text, rank, order_id)
-        ), placed AS (
-            SELECT *, (row_number() OVER (PARTITION BY tenant, field ORDER BY text, rank) - 1) / 32 AS block
-            FROM entries
-        ), blocks AS (
-            SELECT tenant, field, array_agg(text ORDER BY text, rank) AS texts,
-                array_agg(rank ORDER BY text, rank) AS ranks, array_agg(order_id ORDER BY text, rank) AS order_ids
-            FROM placed GROUP BY tenant, field, block
-        )
-        INSERT INTO term_blocks SELECT added, tenant, field, texts[cardinality(texts)], ranks[cardinality(ranks)],
-            texts, ranks, order_ids FROM blocks;
-        DELETE FROM term_runs WHERE run = ANY (takes);
-        RETURN true;
-    END IF;
-    RETURN false;
-END
-$$;
 
 -- Takes the customers that an order ever had from its entries. Whoever calls it holds the latch.
 CREATE FUNCTION forget_terms(of_tenant text, of_order uuid, of_number bigint, of_customers text[]) RETURNS void

@@ -2,24 +2,22 @@
 //! `term_blocks`. Each commit adds one row with the texts of all its orders; a task of each node packs them, behind the
 //! commits and beside them.
 
-use crate::connect::{Conn, Purpose, Target};
+mod pack;
+
+pub(crate) use pack::Packer;
+
+use crate::connect::Conn;
 use crate::error::Tried;
 use crate::rows::{order, select_orders, small};
 use order_core::OrderId;
 use order_core::listing::SearchField;
 use order_core::order::Order;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// Entries of a block: see `pack_terms` in the schema.
+/// Entries of a block.
 const BLOCK: i64 = 32;
-/// How long a node leaves it to others to pack.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// Of the tenant `$1` and the field `$2`: behind the text `$3` and the rank `$4`, texts below `$5`, the first `$6`. Of each
 /// run the blocks that end in between are asked for, at most `$7`, and the one behind them.
@@ -108,57 +106,4 @@ pub(crate) async fn load(
         }
     }
     Ok(orders)
-}
-
-/// Packs terms for as long as it is kept.
-pub(crate) struct Packer {
-    wake: Arc<Notify>,
-    task: JoinHandle<()>,
-}
-
-impl Packer {
-    pub(crate) fn start(target: Target) -> Self {
-        let wake = Arc::new(Notify::new());
-        let task = tokio::spawn(run(target, Arc::clone(&wake)));
-        Self { wake, task }
-    }
-
-    /// Says that there may be something to pack.
-    pub(crate) fn wake(&self) {
-        self.wake.notify_one();
-    }
-}
-
-impl Drop for Packer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn run(target: Target, wake: Arc<Notify>) {
-    let mut conn = None;
-    loop {
-        wake.notified().await;
-        if let Err(trouble) = pack(&target, &mut conn).await {
-            // Nothing is lost: what is not packed is found where it waits, though not as fast.
-            tracing::warn!(?trouble, "texts of orders could not be packed");
-            conn = None;
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-}
-
-/// Packs all that there is.
-async fn pack(target: &Target, slot: &mut Option<Conn>) -> Tried<()> {
-    let conn = match slot.take().filter(|conn| !conn.is_closed()) {
-        Some(conn) => conn,
-        None => target.connect(Purpose::Write).await?,
-    };
-    loop {
-        let more: bool = conn.query_one("SELECT pack_terms()", &[]).await?.try_get(0)?;
-        if !more {
-            *slot = Some(conn);
-            return Ok(());
-        }
-    }
 }

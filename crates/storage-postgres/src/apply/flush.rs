@@ -4,10 +4,12 @@ use super::held::{Held, STANDINGS, stands};
 use super::{Applied, Batch, NewEvent, TallyChange};
 use crate::pipeline::{Pipeline, Value};
 use crate::rows::{Moment, big, moment, small, trace_bytes};
+use crate::span;
 use order_core::ids::{Shard, check_text};
 use order_core::lease::Work;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{Order, render};
+use std::collections::BTreeSet;
 use tokio_postgres::types::ToSql;
 
 const ADD_ORDERS: &str = "INSERT INTO orders (shard, order_id, number, tenant, source, reference, digest, customer, \
@@ -311,6 +313,24 @@ impl Batch<'_> {
         values.push(Box::new(self.install.epoch.cast_signed()));
         values.push(Box::new(DATA_VERSION.cast_signed()));
         trip.add(self.conn, ADD_EVENTS, values).await?;
+        self.keep_spans(&events, trip).await
+    }
+
+    /// Keeps the times of the blocks of events that are full now.
+    async fn keep_spans(&self, events: &[NewEvent], trip: &mut Pipeline<'_>) -> Applied<()> {
+        let filled = events.iter().filter(|event| (event.place.position + 1).is_multiple_of(span::BLOCK));
+        let filled: BTreeSet<Shard> = filled.map(|event| event.shard).collect();
+        if filled.is_empty() {
+            return Ok(());
+        }
+        let newest = |shard: &Shard| big(self.positions.get(shard).copied().unwrap_or(0));
+        let filled: Vec<Shard> = filled.into_iter().collect();
+        trip.add(
+            self.conn,
+            span::KEEP,
+            vec![column(&filled, |shard| small(*shard)), column(&filled, newest)],
+        )
+        .await?;
         Ok(())
     }
 
