@@ -55,10 +55,16 @@ impl Bench {
             let seed = Seed { installation_id: id, cursor_key: [1; 32], key_pepper: [2; 32], shards: 16 };
             let storage = PostgresStorage::open(&options, &seed).await.unwrap().0;
             let clock = storage.clock();
-            let ids = SeededIds::new(u64::try_from(node).unwrap() + Instant::now().elapsed().as_nanos() as u64);
+            let ids =
+                SeededIds::new(u64::try_from(node).unwrap() + Instant::now().elapsed().as_nanos() as u64);
             nodes.push(App::start(Arc::new(storage), clock, ids, LanePolicy::default()));
         }
-        Arc::new(Self { nodes, counts: Counts::default(), stop: AtomicBool::new(false), next: AtomicU64::new(0) })
+        Arc::new(Self {
+            nodes,
+            counts: Counts::default(),
+            stop: AtomicBool::new(false),
+            next: AtomicU64::new(0),
+        })
     }
 
     fn goes_on(&self) -> bool {
@@ -108,8 +114,10 @@ impl Bench {
         let app = &self.nodes[node];
         let now = app.clock.now();
         let held = leased.iter().map(|leased| (leased.order.id, leased.token)).collect();
-        let mut commands =
-            vec![(node, Command::Heartbeat(Heartbeat { held, now, until: now.plus(Duration::from_secs(30)) }))];
+        let mut commands = vec![(
+            node,
+            Command::Heartbeat(Heartbeat { held, now, until: now.plus(Duration::from_secs(30)) }),
+        )];
         for (index, leased) in leased.iter().enumerate() {
             let other = (node + 1) % NODES;
             let event_id = || EventId(app.ids.uuid_v7(now));
@@ -203,10 +211,8 @@ async fn main() {
         bench.taken(|counts| &counts.settled, took);
         bench.taken(|counts| &counts.shipped, took);
         let took = bench.run(CLIENTS / 2, WORKERS, span).await;
-        let (accepted, settled) = (
-            bench.taken(|counts| &counts.accepted, took),
-            bench.taken(|counts| &counts.settled, took),
-        );
+        let (accepted, settled) =
+            (bench.taken(|counts| &counts.accepted, took), bench.taken(|counts| &counts.settled, took));
         let shipped = bench.taken(|counts| &counts.shipped, took);
         let row = admin
             .query_one("SELECT deadlocks FROM pg_stat_database WHERE datname = $1", &[&name])

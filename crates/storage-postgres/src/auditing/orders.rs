@@ -97,8 +97,7 @@ async fn read(conn: &Conn, shards: u16, found: &[Row], page: &mut Page<AuditedOr
         page.last = Some(number);
         // What is of the work row is told to be, for it is another row.
         let order = lenient(audited(row), || {
-            let work =
-                row.try_get::<_, Option<rows::Moment>>(WORK).is_ok_and(|due_at| due_at.is_some());
+            let work = row.try_get::<_, Option<rows::Moment>>(WORK).is_ok_and(|due_at| due_at.is_some());
             let order_id = order_core::OrderId(uuid::Uuid::nil());
             let is_of_work = work && rows::work(row, order_id, WORK).is_err();
             (if is_of_work { "work" } else { "order" }, format!("number {number}"))
