@@ -66,10 +66,6 @@ WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze
 
 -- Lists, newest first: of one source, and over the sources of a tenant, which are in `tallies`.
 CREATE INDEX orders_by_source ON orders (tenant, source, number);
--- What a text may be the beginning of.
-CREATE INDEX orders_by_id ON orders (tenant, order_id);
-CREATE INDEX orders_by_reference ON orders (tenant, reference, number DESC) WHERE reference IS NOT NULL;
-CREATE INDEX orders_by_customer ON orders (tenant, customer, number DESC) WHERE customer IS NOT NULL;
 -- For whoever reads all orders of everybody: numbers rise as rows are added.
 CREATE INDEX orders_by_number ON orders USING brin (number) WITH (pages_per_range = 32);
 
@@ -252,6 +248,98 @@ BEGIN
     FOR part IN 0 .. count - 1 LOOP
         EXECUTE format('CREATE TABLE %I PARTITION OF journal FOR VALUES IN (%s)', 'journal_' || part, part);
         INSERT INTO journal_heads (shard) VALUES (part);
+    END LOOP;
+END
+$$;
+
+-- From when to when the events of a block of 1,024 positions of a shard are; written by the commit that fills it. `latest`
+-- is that of all events up to its end; the rest is of the orders that were accepted in it, if any were.
+CREATE TABLE spans (
+    shard         smallint    NOT NULL,
+    block         bigint      NOT NULL,
+    latest        timestamptz NOT NULL,
+    accepted_from timestamptz,
+    accepted_to   timestamptz,
+    lowest        bigint,
+    highest       bigint,
+    PRIMARY KEY (shard, block)
+);
+
+-- From texts (field 0 the id, 1 the reference, 2 the customer) to orders, without indexes of `orders` over them: their keys
+-- lie at random, and three of them cost intake nearly as much as all the rest that it writes. Instead each commit adds one
+-- row with the texts of all its orders. Behind the commits these rows are packed into runs: sorted entries, many to a row,
+-- which are written once, and again when runs are merged. A look-up asks each run, and what is not packed yet.
+--
+-- An entry may be of an earlier revision, so whoever finds an order by one looks whether it still holds.
+CREATE TABLE term_tail (
+    part      bigint    GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- How many of its orders are new; the others were revised.
+    orders    integer   NOT NULL,
+    tenants   text[]    COLLATE "C" NOT NULL,
+    order_ids uuid[]    NOT NULL,
+    numbers   bigint[]  NOT NULL,
+    -- Whether they are new: an id is entered once.
+    news      boolean[] NOT NULL,
+    refs      text[]    COLLATE "C" NOT NULL,
+    customers text[]    COLLATE "C" NOT NULL
+);
+
+CREATE TABLE term_runs (
+    run    bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- How many orders came new with it.
+    orders integer NOT NULL
+);
+
+-- `rank` is the number, negated: of the same text the newest order comes first.
+CREATE TABLE term_blocks (
+    run       bigint   NOT NULL,
+    tenant    text     COLLATE "C" NOT NULL,
+    field     smallint NOT NULL,
+    last      text     COLLATE "C" NOT NULL,
+    last_rank bigint   NOT NULL,
+    texts     text[]   COLLATE "C" NOT NULL,
+    ranks     bigint[] NOT NULL,
+    order_ids uuid[]   NOT NULL,
+    PRIMARY KEY (run, tenant, field, last, last_rank)
+) WITH (toast_tuple_target = 8160);
+
+-- To compress them costs more than it saves.
+ALTER TABLE term_tail ALTER tenants SET STORAGE EXTERNAL, ALTER order_ids SET STORAGE EXTERNAL,
+    ALTER numbers SET STORAGE EXTERNAL, ALTER news SET STORAGE EXTERNAL, ALTER refs SET STORAGE EXTERNAL,
+    ALTER customers SET STORAGE EXTERNAL;
+ALTER TABLE term_blocks ALTER texts SET STORAGE EXTERNAL, ALTER ranks SET STORAGE EXTERNAL,
+    ALTER order_ids SET STORAGE EXTERNAL;
+
+-- Held by whoever packs, merges or erases terms.
+INSERT INTO latches (name) VALUES ('terms');
+
+-- Takes the customers that an order ever had from its entries. Whoever calls it holds the latch.
+CREATE FUNCTION forget_terms(of_tenant text, of_order uuid, of_number bigint, of_customers text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    hit record;
+BEGIN
+    UPDATE term_tail t SET customers = (
+        SELECT array_agg(CASE WHEN e.order_id <> of_order THEN e.customer END ORDER BY e.nth)
+        FROM unnest(t.order_ids, t.customers) WITH ORDINALITY AS e (order_id, customer, nth))
+        WHERE of_order = ANY (t.order_ids);
+    FOR hit IN
+        SELECT b.* FROM unnest(of_customers) AS c (text) CROSS JOIN term_runs r CROSS JOIN LATERAL (
+            SELECT b.* FROM term_blocks b WHERE b.run = r.run AND b.tenant = of_tenant AND b.field = 2
+            AND (b.last, b.last_rank) >= (c.text, -of_number) ORDER BY b.last, b.last_rank LIMIT 1) b
+        WHERE of_order = ANY (b.order_ids)
+    LOOP
+        DELETE FROM term_blocks WHERE run = hit.run AND tenant = hit.tenant AND field = hit.field
+            AND last = hit.last AND last_rank = hit.last_rank;
+        -- Not found: another of its texts lay in the same block, and all of them are gone.
+        IF FOUND THEN
+            INSERT INTO term_blocks SELECT hit.run, hit.tenant, hit.field, n.texts[cardinality(n.texts)],
+                n.ranks[cardinality(n.ranks)], n.texts, n.ranks, n.order_ids FROM (
+                SELECT array_agg(e.text ORDER BY e.nth) AS texts, array_agg(e.rank ORDER BY e.nth) AS ranks,
+                    array_agg(e.order_id ORDER BY e.nth) AS order_ids
+                FROM unnest(hit.texts, hit.ranks, hit.order_ids) WITH ORDINALITY AS e (text, rank, order_id, nth)
+                WHERE e.order_id <> of_order) n WHERE n.texts IS NOT NULL;
+        END IF;
     END LOOP;
 END
 $$;

@@ -25,6 +25,7 @@ mod records;
 mod rows;
 mod search;
 mod span;
+mod terms;
 mod writer;
 
 pub use clock::DatabaseClock;
@@ -53,6 +54,7 @@ use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::Readers;
 use std::path::Path;
 use std::sync::Arc;
+use terms::Packer;
 use writer::Writers;
 
 /// How to open a database.
@@ -72,6 +74,7 @@ pub struct PostgresStorage {
     clock: Arc<DatabaseClock>,
     readers: Readers,
     writers: Writers,
+    packer: Packer,
 }
 
 impl PostgresStorage {
@@ -91,8 +94,9 @@ impl PostgresStorage {
         let install = Arc::new(install.ok_or_else(|| Fault::internal("the install did not last"))?);
         meta::check_shards(&install, seed.shards)?;
         let readers = Readers::new(target.clone(), options.readers);
-        let writers = Writers::new(target, Arc::clone(&install), options.lanes.max(1));
-        Ok((Self { install, clock: Arc::new(clock), readers, writers }, migrated))
+        let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
+        let packer = Packer::start(target);
+        Ok((Self { install, clock: Arc::new(clock), readers, writers, packer }, migrated))
     }
 
     /// The time of the database's server.
@@ -112,7 +116,11 @@ impl Storage for PostgresStorage {
     }
 
     async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {
-        self.writers.commit(lane, &batch).await
+        let committed = self.writers.commit(lane, &batch).await?;
+        if committed.journal_grew {
+            self.packer.wake();
+        }
+        Ok(committed)
     }
 
     async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault> {
@@ -124,11 +132,11 @@ impl Storage for PostgresStorage {
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
-        Ok(list::orders(&self.readers, query).await?)
+        Ok(list::orders(&self.readers, self.install.shards, query).await?)
     }
 
     async fn search(&self, search: &Search) -> Result<SearchPage, Fault> {
-        Ok(search::search(&self.readers, search).await?)
+        Ok(search::search(&self.readers, self.install.shards, search).await?)
     }
 
     async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault> {

@@ -4,6 +4,7 @@
 //! committed when it is read. Whoever must miss nothing follows what changes.
 
 mod count;
+mod customer;
 mod window;
 
 pub(crate) use count::count_parked;
@@ -15,6 +16,7 @@ use crate::readers::Readers;
 use crate::rows::{self, Moment, moment, number};
 use crate::span;
 use order_core::Fault;
+use order_core::ids::check_text;
 use order_core::order::Order;
 use order_core::order::state::{Fulfilment, Processing};
 use order_core::query::{OrderPage, OrderQuery, SCAN_MAX};
@@ -25,14 +27,17 @@ use window::{MANY_ENDS, MANY_ROWS, Window};
 pub(crate) const LOOKUPS_MAX: u32 = 1_000;
 
 /// A page of a list, in one snapshot: what is inserted meanwhile must not move the place where the next page begins.
-pub(crate) async fn orders(readers: &Readers, query: &OrderQuery) -> Tried<OrderPage> {
+pub(crate) async fn orders(readers: &Readers, shards: u16, query: &OrderQuery) -> Tried<OrderPage> {
     let conn = readers.snapshot().await?;
-    let read = page(&conn, query).await;
+    let read = page(&conn, shards, query).await;
     ended(conn, read).await
 }
 
-async fn page(conn: &Conn, query: &OrderQuery) -> Tried<OrderPage> {
-    let Some((lowest, before)) = span::numbers(conn, query).await? else { return Ok(OrderPage::default()) };
+async fn page(conn: &Conn, shards: u16, query: &OrderQuery) -> Tried<OrderPage> {
+    let Some((lowest, before)) = span::numbers(conn, shards, query).await? else { return Ok(OrderPage::default()) };
+    if let Some(customer) = query.customer.as_ref().filter(|customer| check_text(customer).is_ok()) {
+        return customer::orders(conn, shards, query, customer, (lowest, before)).await;
+    }
     let owned = Owned::of(conn, query).await?;
     match Window::of(query, &owned) {
         Some(window) => along(conn, query, &window, lowest, before).await,

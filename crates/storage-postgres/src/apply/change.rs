@@ -35,11 +35,26 @@ impl Batch<'_> {
         let shard = self.shard(order.id);
         let events = chain::read(self.conn, shard, order.last_position).await?;
         let (mut positions, mut texts) = (Vec::new(), Vec::new());
+        let mut customers = Vec::new();
         for event in events {
+            customers.extend(customer_of(&event.data));
             positions.push(big(event.position));
             texts.push(event::blanked(&event, order).map_err(Fault::internal)?);
         }
         self.conn.execute(BLANK, &[&small(shard), &positions, &texts]).await?;
+        // The latch of terms is held: nothing is packed meanwhile.
+        self.conn
+            .query(
+                "SELECT forget_terms($1, $2, $3, $4)",
+                &[&order.tenant.as_str(), &order.id.0, &order.number, &customers],
+            )
+            .await?;
         Ok(())
     }
+}
+
+/// The customer that an event tells of.
+fn customer_of(data: &str) -> Option<String> {
+    let data: serde_json::Value = serde_json::from_str(data).ok()?;
+    Some(data.get("customer")?.as_str()?.to_owned())
 }

@@ -4,10 +4,12 @@ use super::held::{Held, STANDINGS, stands};
 use super::{Applied, Batch, NewEvent, TallyChange};
 use crate::pipeline::{Pipeline, Value};
 use crate::rows::{Moment, big, moment, small, trace_bytes};
-use order_core::ids::Shard;
+use crate::span;
+use order_core::ids::{Shard, check_text};
 use order_core::lease::Work;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{Order, render};
+use std::collections::BTreeSet;
 use tokio_postgres::types::ToSql;
 
 const ADD_ORDERS: &str = "INSERT INTO orders (shard, order_id, number, tenant, source, reference, digest, customer, \
@@ -63,6 +65,10 @@ const ADD_STANDINGS: &str = "INSERT INTO standings (tenant, standing, number, sh
 const DROP_STANDINGS: &str = "DELETE FROM standings s USING unnest($1::text[], $2::text[], $3::bigint[]) \
      AS n (tenant, standing, number) \
      WHERE s.tenant = n.tenant AND s.standing = n.standing AND s.number = n.number";
+
+/// One row for all of them: see the module [`crate::terms`].
+const ADD_TERMS: &str = "INSERT INTO term_tail (orders, tenants, order_ids, numbers, news, refs, customers) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 /// Whoever holds the head of a shard is alone with its tallies.
 const ADD_TALLIES: &str = "INSERT INTO tallies AS t (tenant, source, shard, orders, queued, processed, parked, \
@@ -121,6 +127,7 @@ impl Batch<'_> {
         if !moved.is_empty() {
             trip.add(self.conn, MOVE_ORDERS, self.moved_orders(&moved)).await?;
         }
+        self.write_terms(dirty, trip).await?;
         self.write_work(dirty, trip).await?;
         self.write_standings(dirty, trip).await
     }
@@ -188,6 +195,34 @@ impl Batch<'_> {
             column(orders, |order| order.content.total.to_string()),
             column(orders, |order| render::attributes(&order.content.attributes)),
         ]
+    }
+
+    /// Enters the texts by which orders are found: of new ones all, of revised ones what may have changed.
+    async fn write_terms(&self, dirty: &[&mut Held], trip: &mut Pipeline<'_>) -> Applied<()> {
+        let entered: Vec<(&Order, bool)> = dirty
+            .iter()
+            .filter(|held| !held.kept || (held.revised && held.order.content.customer.is_some()))
+            .map(|held| (&held.order, !held.kept))
+            .collect();
+        if entered.is_empty() {
+            return Ok(());
+        }
+        let text = |text: &str| check_text(text).is_ok().then(|| text.to_owned());
+        let reference = |(order, new): &(&Order, bool)| {
+            order.reference.as_ref().filter(|_| *new).map(|reference| reference.as_str().to_owned())
+        };
+        let new = entered.iter().filter(|(_, new)| *new).count();
+        let values: Vec<Value<'_>> = vec![
+            Box::new(i32::try_from(new).unwrap_or(i32::MAX)),
+            column(&entered, |(order, _)| order.tenant.as_str().to_owned()),
+            column(&entered, |(order, _)| order.id.0),
+            column(&entered, |(order, _)| order.number),
+            column(&entered, |(_, new)| *new),
+            column(&entered, reference),
+            column(&entered, |(order, _)| order.content.customer.as_deref().and_then(text)),
+        ];
+        trip.add(self.conn, ADD_TERMS, values).await?;
+        Ok(())
     }
 
     async fn write_work(&self, dirty: &[&mut Held], trip: &mut Pipeline<'_>) -> Applied<()> {
@@ -278,6 +313,24 @@ impl Batch<'_> {
         values.push(Box::new(self.install.epoch.cast_signed()));
         values.push(Box::new(DATA_VERSION.cast_signed()));
         trip.add(self.conn, ADD_EVENTS, values).await?;
+        self.keep_spans(&events, trip).await
+    }
+
+    /// Keeps the times of the blocks of events that are full now.
+    async fn keep_spans(&self, events: &[NewEvent], trip: &mut Pipeline<'_>) -> Applied<()> {
+        let filled = events.iter().filter(|event| (event.place.position + 1).is_multiple_of(span::BLOCK));
+        let filled: BTreeSet<Shard> = filled.map(|event| event.shard).collect();
+        if filled.is_empty() {
+            return Ok(());
+        }
+        let newest = |shard: &Shard| big(self.positions.get(shard).copied().unwrap_or(0));
+        let filled: Vec<Shard> = filled.into_iter().collect();
+        trip.add(
+            self.conn,
+            span::KEEP,
+            vec![column(&filled, |shard| small(*shard)), column(&filled, newest)],
+        )
+        .await?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What a batch names: known before anything is asked of the database.
 
-use order_core::command::{Accept, Command, FollowerAction};
+use order_core::command::{Accept, ChangeKind, Command, FollowerAction};
 use order_core::ids::{OrderId, Shard};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -61,7 +61,12 @@ impl<'b> Plan<'b> {
                     self.keys.entry(key).or_insert(accept);
                 }
             }
-            Command::Change(change) => self.changed(change.order_id, shards),
+            Command::Change(change) => {
+                self.changed(change.order_id, shards);
+                if change.kind == ChangeKind::Erase {
+                    self.latches.insert("terms");
+                }
+            }
             Command::Settle(settle) => self.changed(settle.order_id, shards),
             Command::Advance(advance) => drop(self.followers.insert(&advance.follower)),
             Command::Follower(command) => {

@@ -87,7 +87,6 @@ macro_rules! of_keys {
 type Statements = (&'static str, &'static str);
 
 const OF_SOURCE: Statements = of_orders!("orders o WHERE o.tenant = $1 AND o.source = $5");
-const OF_CUSTOMER: Statements = of_orders!("orders o WHERE o.tenant = $1 AND o.customer = $5");
 const STANDING: Statements = of_keys!("standings o WHERE o.tenant = $1 AND o.standing = $5");
 /// `$5` is not looked at.
 const LEASED: Statements =
@@ -122,9 +121,6 @@ impl<'q> Window<'q> {
 
     /// The one that holds what is asked for and little else; none when that is to be had from the tenant's sources alone.
     pub(super) fn of(query: &'q OrderQuery, owned: &'q Owned) -> Option<Self> {
-        if let Some(customer) = &query.customer {
-            return Some(Self::new(OF_CUSTOMER, customer, LOOKUPS_MAX));
-        }
         let source = match owned.sources.as_slice() {
             [source] => Some(source),
             [] | [_, _, ..] => None,
