@@ -34,7 +34,9 @@ pub(crate) async fn orders(readers: &Readers, shards: u16, query: &OrderQuery) -
 }
 
 async fn page(conn: &Conn, shards: u16, query: &OrderQuery) -> Tried<OrderPage> {
-    let Some((lowest, before)) = span::numbers(conn, shards, query).await? else { return Ok(OrderPage::default()) };
+    let Some((lowest, before)) = span::numbers(conn, shards, query).await? else {
+        return Ok(OrderPage::default());
+    };
     if let Some(customer) = query.customer.as_ref().filter(|customer| check_text(customer).is_ok()) {
         return customer::orders(conn, shards, query, customer, (lowest, before)).await;
     }

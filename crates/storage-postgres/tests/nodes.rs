@@ -13,7 +13,6 @@ use order_core::ids::{EventId, LeaseToken};
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
 use order_core::lease::{Leased, Outcome};
-use order_core::ports::Storage;
 use order_core::{Error, Fault, audit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
