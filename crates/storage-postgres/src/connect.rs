@@ -3,12 +3,17 @@
 use crate::error::{Tried, unavailable};
 use order_core::Fault;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Notification, Row, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// Longest that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -85,10 +90,7 @@ impl Target {
 
     /// Makes a connection.
     pub(crate) async fn connect(&self, purpose: Purpose) -> Tried<Conn> {
-        let connecting = self.config.connect(self.tls.clone());
-        let (client, connection) = tokio::time::timeout(2 * CONNECT_TIMEOUT, connecting)
-            .await
-            .map_err(|_| unavailable("the database does not answer"))??;
+        let (client, connection) = self.open().await?;
         // Ends when the client is dropped or the server hangs up.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -97,6 +99,28 @@ impl Target {
         });
         client.batch_execute(purpose.settings()).await?;
         Ok(Conn { client, statements: Mutex::default() })
+    }
+
+    /// Makes a connection that passes on what it is notified of; when it ends, so does `heard`.
+    pub(crate) async fn listen(&self, heard: UnboundedSender<Notification>) -> Tried<Conn> {
+        let (client, mut connection) = self.open().await?;
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notification(notification) = message
+                    && heard.send(notification).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        client.batch_execute(Purpose::Read.settings()).await?;
+        Ok(Conn { client, statements: Mutex::default() })
+    }
+
+    async fn open(&self) -> Tried<(Client, Connection<Socket, TlsStream>)> {
+        let connecting = self.config.connect(self.tls.clone());
+        let opened = tokio::time::timeout(2 * CONNECT_TIMEOUT, connecting).await;
+        Ok(opened.map_err(|_| unavailable("the database does not answer"))??)
     }
 }
 

@@ -90,8 +90,3 @@ pub(crate) fn in_full(error: &tokio_postgres::Error) -> String {
     }
     text
 }
-
-/// For what is not written yet.
-pub(crate) fn unwritten() -> Trouble {
-    Trouble::Fault(Fault::internal("not written yet"))
-}

@@ -26,11 +26,13 @@ mod rows;
 mod search;
 mod span;
 mod terms;
+mod wake;
 mod writer;
 
 pub use clock::DatabaseClock;
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
+pub use wake::SharedWakes;
 
 use async_trait::async_trait;
 use connect::{Purpose, Target};
@@ -46,6 +48,7 @@ use order_core::clock::{Clock, Timestamp};
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::lane::Wakes;
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
@@ -55,6 +58,7 @@ use readers::Readers;
 use std::path::Path;
 use std::sync::Arc;
 use terms::Packer;
+use wake::News;
 use writer::Writers;
 
 /// How to open a database.
@@ -75,6 +79,8 @@ pub struct PostgresStorage {
     readers: Readers,
     writers: Writers,
     packer: Packer,
+    news: Arc<News>,
+    target: Target,
 }
 
 impl PostgresStorage {
@@ -95,8 +101,15 @@ impl PostgresStorage {
         meta::check_shards(&install, seed.shards)?;
         let readers = Readers::new(target.clone(), options.readers);
         let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
-        let packer = Packer::start(target);
-        Ok((Self { install, clock: Arc::new(clock), readers, writers, packer }, migrated))
+        let packer = Packer::start(target.clone());
+        let (clock, news) = (Arc::new(clock), Arc::default());
+        Ok((Self { install, clock, readers, writers, packer, news, target }, migrated))
+    }
+
+    /// Tells other nodes when work became due or the journal grew, and wakes `wakes` when they do so: for as long as the
+    /// answer is kept. To be called once.
+    pub fn share_wakes(&self, wakes: Wakes) -> SharedWakes {
+        SharedWakes::start(self.target.clone(), Arc::clone(&self.news), wakes)
     }
 
     /// The time of the database's server.
@@ -120,6 +133,7 @@ impl Storage for PostgresStorage {
         if committed.journal_grew {
             self.packer.wake();
         }
+        self.news.note(&committed);
         Ok(committed)
     }
 

@@ -13,7 +13,6 @@ use order_core::ids::{EventId, LeaseToken};
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
 use order_core::lease::{Leased, Outcome};
-use order_core::ports::Storage;
 use order_core::{Error, Fault, audit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use testkit::{ManualClock, SeededIds};
 
 struct Nodes {
     url: String,
+    storages: Vec<Arc<PostgresStorage>>,
     apps: Vec<Arc<App>>,
 }
 
@@ -31,13 +31,14 @@ impl Nodes {
     async fn new() -> Self {
         let url = installed().await;
         let clock = ManualClock::new();
-        let mut apps = Vec::new();
+        let (mut storages, mut apps) = (Vec::new(), Vec::new());
         for node in 0..2 {
-            let storage = PostgresStorage::open(&options(&url), &seed()).await.unwrap().0;
+            let storage = Arc::new(PostgresStorage::open(&options(&url), &seed()).await.unwrap().0);
             let clock: Arc<dyn Clock> = clock.clone();
-            apps.push(App::start(Arc::new(storage), clock, SeededIds::new(node), LanePolicy::default()));
+            storages.push(Arc::clone(&storage));
+            apps.push(App::start(storage, clock, SeededIds::new(node), LanePolicy::default()));
         }
-        Self { url, apps }
+        Self { url, storages, apps }
     }
 
     /// Runs the same on both nodes at once, `times` times.
@@ -235,4 +236,43 @@ async fn mixed_batches_of_two_nodes_meet_no_deadlock() {
     }
     assert_eq!(settled, accepted.len());
     nodes.is_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_commits_wakes_the_other() {
+    let nodes = Nodes::new().await;
+    let shared: Vec<_> = nodes
+        .storages
+        .iter()
+        .zip(&nodes.apps)
+        .map(|(storage, app)| storage.share_wakes(app.wakes.clone()))
+        .collect();
+    let wakes = nodes.apps[1].wakes.clone();
+    let mut journal = wakes.journal.subscribe();
+    // Once it listens it wakes everybody, for what it may have missed.
+    journal.changed().await.unwrap();
+    wakes.work.notified().await;
+    nodes.apps[0].accept(intake("r-1").build()).await.unwrap();
+    journal.changed().await.unwrap();
+    wakes.work.notified().await;
+    drop(shared);
+}
+
+/// Whatever the machine's clock says, it is the server's time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_is_the_servers() {
+    let nodes = Nodes::new().await;
+    let admin = client(&nodes.url).await;
+    let clock = nodes.storages[0].clock();
+    let moment = || async {
+        let row =
+            admin.query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[]).await;
+        row.unwrap().get::<_, i64>(0)
+    };
+    let (before, now, after) = (moment().await, clock.now().micros(), moment().await);
+    // What the way there and back may have taken.
+    let slack = 1_000_000;
+    assert!(before - slack <= now && now <= after + slack, "{before} {now} {after}");
+    let drift = clock.measure().await.unwrap();
+    assert!(drift.abs() < slack, "{drift}");
 }

@@ -36,18 +36,19 @@ const NEXT_OF_TENANT: &str =
 
 const LEAVE: &str = "UPDATE work SET due_at = $3 WHERE number = $1 AND shard = $2";
 
-/// In the order of keys, and without waiting.
+/// In the order of keys, and without waiting. `IS NOT DISTINCT FROM` keeps the planner from the index of leased work, which
+/// begins with the tenant.
 const EXTEND: &str = "UPDATE work w SET due_at = $4 FROM (SELECT held.number, held.shard \
      FROM unnest($1::smallint[], $2::uuid[], $3::uuid[]) h (shard, order_id, token) \
      JOIN orders o ON o.shard = h.shard AND o.order_id = h.order_id \
-     JOIN work held ON held.shard = o.shard AND held.number = o.number AND held.token = h.token \
+     JOIN work held ON held.shard = o.shard AND held.number = o.number AND held.token IS NOT DISTINCT FROM h.token \
      ORDER BY held.shard, held.number FOR UPDATE OF held SKIP LOCKED) l \
      WHERE w.number = l.number AND w.shard = l.shard RETURNING w.order_id, w.token";
 
 /// The tokens that hold something; also those whose work somebody else has locked.
 const STILL_HELD: &str = "SELECT h.token FROM unnest($1::smallint[], $2::uuid[], $3::uuid[]) h (shard, order_id, token) \
      JOIN orders o ON o.shard = h.shard AND o.order_id = h.order_id \
-     JOIN work w ON w.shard = o.shard AND w.number = o.number AND w.token = h.token";
+     JOIN work w ON w.shard = o.shard AND w.number = o.number AND w.token IS NOT DISTINCT FROM h.token";
 
 /// Work that a claim has come to.
 struct Due {
