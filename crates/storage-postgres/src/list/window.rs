@@ -31,7 +31,7 @@ macro_rules! of_key {
     };
 }
 
-/// What is looked at on each order, and how many are asked for.
+/// What is looked at on each order.
 macro_rules! looked_at {
     () => {
         "WHERE o.tenant = $1 AND ($7::text IS NULL OR o.source = $7) AND ($8::text IS NULL OR o.fulfilment = $8) \
@@ -39,7 +39,7 @@ macro_rules! looked_at {
          AND ($11::text IS NULL OR $11 = CASE WHEN w.token IS NOT NULL AND w.due_at > $12::timestamptz THEN 'running' \
            ELSE o.processing END) \
          AND ($13::timestamptz IS NULL OR o.accepted_at >= $13) AND ($14::timestamptz IS NULL OR o.accepted_at < $14) \
-         AND ($15::text IS NULL OR strpos(o.last_error, $15) > 0) ORDER BY o.number DESC LIMIT $6"
+         AND ($15::text IS NULL OR strpos(o.last_error, $15) > 0) "
     };
 }
 
@@ -52,7 +52,8 @@ macro_rules! of_orders {
                 $from,
                 " AND o.number < $2 AND o.number >= $3 ORDER BY o.number DESC LIMIT $4) o ",
                 with_work!(),
-                looked_at!()
+                looked_at!(),
+                "ORDER BY o.number DESC LIMIT $6"
             ),
             concat!(
                 "SELECT min(number), count(*) FROM (SELECT o.number FROM ",
@@ -73,7 +74,9 @@ macro_rules! of_keys {
                 " AND o.number < $2 AND o.number >= $3 ORDER BY o.number DESC LIMIT $4) ",
                 of_key!(),
                 with_work!(),
-                looked_at!()
+                looked_at!(),
+                // In the order of the index: no more are read than are asked for.
+                "ORDER BY k.number DESC LIMIT $6"
             ),
             concat!(
                 "SELECT min(number), count(*) FROM (SELECT o.number FROM ",
@@ -111,7 +114,8 @@ pub(super) const MANY_ROWS: &str = concat!(
            ORDER BY o.number DESC LIMIT $4) o "
     ),
     with_work!(),
-    looked_at!()
+    looked_at!(),
+    "ORDER BY o.number DESC LIMIT $6"
 );
 
 impl<'q> Window<'q> {
