@@ -43,7 +43,8 @@ macro_rules! tails {
     };
 }
 
-/// The lowest and the highest number among which all orders lie that were accepted from `$2` on, before `$3`.
+/// The lowest and the highest number among which all orders lie that were accepted from `$2` on, before `$3`. What is
+/// counted is of no use, but has the events read in one pass and not from each end.
 const NUMBERS: &str = concat!(
     "SELECT min(n.lowest), max(n.highest) FROM ( \
        SELECT min(lowest) AS lowest, max(highest) AS highest FROM spans \
@@ -55,7 +56,7 @@ const NUMBERS: &str = concat!(
                WHERE j.shard = t.shard AND j.position = e.last) \
        FROM (",
     tails!(),
-    ") t CROSS JOIN LATERAL (SELECT min(j.position) AS first, max(j.position) AS last FROM journal j \
+    ") t CROSS JOIN LATERAL (SELECT min(j.position) AS first, max(j.position) AS last, count(*) FROM journal j \
          WHERE j.shard = t.shard AND j.position >= t.position AND j.type = 'order.accepted' \
          AND j.occurred_at >= $2 AND j.occurred_at < $3) e) n"
 );

@@ -151,9 +151,48 @@ pub(crate) async fn strays(readers: &Readers, shards: u16, max: usize) -> Tried<
             after = last;
         }
     }
+    findings.extend(terms(readers).await?);
     findings.truncate(max);
     Ok(findings)
 }
+
+/// Every order is entered once by its id, in what is packed or in what waits.
+async fn terms(readers: &Readers) -> Tried<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let counts = readers
+        .get()
+        .await?
+        .query_one(
+            "SELECT (SELECT coalesce(sum(orders), 0) FROM tallies)::bigint, \
+             ((SELECT coalesce(sum(orders), 0) FROM term_runs) + (SELECT coalesce(sum(orders), 0) FROM term_tail))::bigint",
+            &[],
+        )
+        .await?;
+    let (orders, entered): (i64, i64) = (counts.try_get(0)?, counts.try_get(1)?);
+    if orders != entered {
+        let detail = format!("texts of {entered} orders are kept, there are {orders} orders");
+        findings.push(finding("terms", "term_runs".to_owned(), detail));
+    }
+    let mut after = i64::MIN;
+    loop {
+        let runs = readers.get().await?.query(RUNS, &[&after, &RUNS_AT_ONCE]).await?;
+        let Some(last) = runs.last() else { return Ok(findings) };
+        after = last.try_get(0)?;
+        for row in &runs {
+            let (run, orders, entered): (i64, i32, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            if i64::from(orders) != entered {
+                let detail = format!("has {entered} ids of {orders} orders");
+                findings.push(finding("terms", format!("run {run}"), detail));
+            }
+        }
+    }
+}
+
+/// Runs, and the ids in their blocks.
+const RUNS: &str = "SELECT r.run, r.orders, (SELECT coalesce(sum(cardinality(b.order_ids)), 0) FROM term_blocks b \
+       WHERE b.run = r.run AND b.field = 0)::bigint FROM term_runs r WHERE r.run > $1 ORDER BY r.run LIMIT $2";
+/// Each has some thousands of blocks.
+const RUNS_AT_ONCE: i64 = 4;
 
 impl Table {
     /// The findings of a page, and the key of its last row, if it is not the last page.

@@ -36,6 +36,7 @@ macro_rules! looked_at {
     () => {
         "WHERE o.tenant = $1 AND ($7::text IS NULL OR o.source = $7) AND ($8::text IS NULL OR o.fulfilment = $8) \
          AND ($9::boolean IS NULL OR o.withdrawn = $9) AND ($10::text IS NULL OR o.customer = $10) \
+         AND ($11::text IS NULL OR o.processing = CASE $11 WHEN 'running' THEN 'queued' ELSE $11 END) \
          AND ($11::text IS NULL OR $11 = CASE WHEN w.token IS NOT NULL AND w.due_at > $12::timestamptz THEN 'running' \
            ELSE o.processing END) \
          AND ($13::timestamptz IS NULL OR o.accepted_at >= $13) AND ($14::timestamptz IS NULL OR o.accepted_at < $14) \
