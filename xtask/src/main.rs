@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask tidy | test | api | ci | crash | fuzz | schemathesis | bench`.
+//! Development tasks: `cargo xtask tidy | test | api | services | ci | crash | fuzz | schemathesis | bench`.
 //!
 //! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
 //! command line, its environment and its HTTP interface, as a user does.
@@ -20,6 +20,7 @@ mod procfs;
 mod rng;
 mod schemathesis;
 mod server;
+mod services;
 mod shell;
 mod stats;
 mod tidy;
@@ -45,6 +46,8 @@ enum Task {
     Test(ci::test::Args),
     /// Compare the copy of the API's descriptions under docs/api with the code, or take a new one
     Api(api::Args),
+    /// Start, stop or name the servers that tests need: PostgreSQL, Redis, RabbitMQ, Kafka
+    Services(services::Args),
     /// Everything that must be green before a change is merged
     Ci(ci::Args),
     /// Kill the server again and again under load and prove that nothing was lost
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test(args) => ci::test::run(&args).map(|ran| ran.ok()),
         Task::Api(args) => api::run(&args),
+        Task::Services(args) => services::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Crash(args) => crash::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

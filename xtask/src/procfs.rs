@@ -23,6 +23,16 @@ fn stat_fields(pid: u32) -> Option<Vec<String>> {
     Some(after.split_whitespace().map(str::to_owned).collect())
 }
 
+/// When a process began, in ticks since boot: with its id, it tells the process from a later one. `None` when it is gone.
+pub(crate) fn began(pid: u32) -> Option<u64> {
+    stat_fields(pid)?.get(19)?.parse().ok()
+}
+
+/// Whether a process has ended and only waits for its parent to be told.
+pub(crate) fn ended(pid: u32) -> bool {
+    stat_fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "Z"))
+}
+
 /// CPU seconds of one process, those of its children that have ended included.
 pub(crate) fn process_cpu_seconds(pid: u32) -> f64 {
     let fields = stat_fields(pid).unwrap_or_default();

@@ -37,7 +37,9 @@ const ANSWERS_BYTES_MAX: usize = 2 << 20;
 /// Answers are handed on in pieces of about so many bytes.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Take many orders in. Lines are answered in their order, each once its order is committed; one bad line harms no other.
+/// Take many orders in.
+///
+/// Lines are answered in their order, each once its order is committed; one bad line harms no other.
 /// Read answers while you send: what is not taken holds the request up. Once the credential is no longer good, the next
 /// line is answered with 401 and the request ends.
 #[utoipa::path(

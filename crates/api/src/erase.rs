@@ -30,8 +30,7 @@ use std::sync::Arc;
     operation_id = "erase_order",
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
-        ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
+        crate::if_match::IfMatchParam,
     ),
     responses((status = 200, description = "What was blanked, and the order as it is now", body = crate::schema::Erasure,
         headers(("ETag" = String, description = "The order's version"))))

@@ -1,7 +1,7 @@
 //! `GET /v1/events`: the journal, page by page, or as a stream.
 
 use crate::cursor::Signer;
-use crate::params::{Params, after_refused};
+use crate::params::{Params, Reader, after_refused};
 use crate::problem::Failure;
 use crate::{Api, sse};
 use axum::Extension;
@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 const LIMIT_UNLESS_SAID: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
+const LAST_MAX: u32 = 200;
 
-/// Read the feed. `next` is always there: ask again with it. With `Accept: text/event-stream` it is a stream that goes on
+/// Read the feed.
+///
+/// `next` is always there: ask again with it. With `Accept: text/event-stream` it is a stream that goes on
 /// and on: each event has its cursor as `id`, its type as `event` and its JSON as `data`; `limit` has no meaning there. It ends within 5
 /// seconds once the credential is no longer good.
 #[utoipa::path(
@@ -27,6 +30,9 @@ const LIMIT_MAX: u32 = 1_000;
         ("after" = Option<String>, Query, description = "`next` of the page before; from the beginning without it",
             min_length = 1, pattern = "^[A-Za-z0-9_-]+$"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless said", minimum = 1, maximum = 1000),
+        ("last" = Option<u32>, Query, description = "Begin with the newest so many events instead, 1 to 200; fewer where \
+            those of others lie between. Not of a stream, and neither with `after` nor with `limit`",
+            minimum = 1, maximum = 200),
         ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: the `id` of the newest event that the \
             client has; wins over `after`"),
     ),
@@ -45,7 +51,8 @@ pub(crate) async fn feed(
         let stalled = stalled.map(|Extension(stalled)| stalled);
         return sse::open(&api, stalled, (caller, standing), &headers, params).await;
     }
-    let mut params = params.read(&["after", "limit"]);
+    let mut params = params.read(&["after", "limit", "last"]);
+    let last = read_last(&mut params);
     let limit = params.limit(LIMIT_UNLESS_SAID, LIMIT_MAX);
     let after = params.get("after").map(str::to_owned);
     params.settle()?;
@@ -55,10 +62,25 @@ pub(crate) async fn feed(
         Some(text) => signer.read_journal(&text).map_err(after_refused)?,
         None => Cursor::beginning(install.epoch, install.shards),
     };
-    let read = order_core::follow::feed(&api.app, cursor, limit).await;
+    let read = match last {
+        Some(count) => order_core::follow::newest(&api.app, &caller.tenant, count).await,
+        None => order_core::follow::feed(&api.app, cursor, limit).await,
+    };
     let (mut events, next) = read.map_err(after_refused)?;
     events.retain(|event| event.tenant == caller.tenant);
     Ok(edge::respond::json(StatusCode::OK, events_json(&events, Some(&signer.journal(&next)))))
+}
+
+/// How many of the newest are asked for, if so.
+fn read_last(params: &mut Reader) -> Option<u32> {
+    params.get("last")?;
+    for other in ["after", "limit"] {
+        if params.get(other).is_some() {
+            params.refuse("last", "contradicts", "is not given together with after or limit");
+            return None;
+        }
+    }
+    params.count("last", LAST_MAX)
 }
 
 /// A list of events; a cursor needs no escaping.

@@ -33,8 +33,7 @@ const EVENTS_MAX: u32 = 1_000;
     operation_id = "withdraw_order",
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
-        ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
+        crate::if_match::IfMatchParam,
     ),
     request_body = crate::schema::NewWithdrawal,
     responses((status = 200, description = "The order, which is withdrawn", body = crate::schema::Order, headers(
@@ -69,8 +68,7 @@ pub(crate) async fn withdraw(
     operation_id = "ship_order",
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
-        ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
+        crate::if_match::IfMatchParam,
     ),
     request_body(content = crate::schema::NewShipment, description = "May be left out"),
     responses((status = 200, description = "The order, which is on its way", body = crate::schema::Order, headers(
@@ -111,8 +109,7 @@ pub(crate) async fn ship(
     operation_id = "deliver_order",
     params(
         ("order_id" = String, Path, description = "The order", format = "uuid"),
-        ("If-Match" = Option<String>, Header, description = "Only this version of the order: its `ETag`",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, example = "\"1\""),
+        crate::if_match::IfMatchParam,
     ),
     request_body(content = crate::schema::NewDelivery, description = "May be left out"),
     responses((status = 200, description = "The order, which has arrived", body = crate::schema::Order, headers(

@@ -6,7 +6,7 @@ use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
-use order_core::query::Space;
+use order_core::query::{FollowerRow, Space};
 use order_core::{Error, Fault};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -14,13 +14,16 @@ use std::time::Duration;
 
 /// How long a write may take before the storage counts as away.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How far the clock may run ahead of the machine's without a word.
+const DRIFT_MIN: Duration = Duration::from_secs(1);
 /// When to ask again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-struct Check {
-    name: &'static str,
-    ok: bool,
-    detail: String,
+/// What was looked at, and what was found.
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    pub(crate) ok: bool,
+    pub(crate) detail: String,
 }
 
 /// Does the process live?
@@ -50,10 +53,7 @@ pub(crate) async fn live() -> Response {
     )
 )]
 pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
-    let params = params.read(&["verbose"]);
-    let asked = params.get("verbose").is_some_and(|value| value != "false" && value != "0");
-    let verbose = asked && api.tells_checks;
-    params.settle()?;
+    let verbose = asks_for_checks(params)? && api.tells_checks;
     let mut checks = vec![storage(&api).await, space(&api).await];
     if let [storage, space] = checks.as_mut_slice()
         && !storage.ok
@@ -62,8 +62,21 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
         storage.detail.push_str(": see the check `space`");
     }
     if verbose {
-        checks.extend([queue(&api), followers(&api).await]);
+        checks.extend([queue(&api), followers(&api).await, clock(&api)]);
     }
+    Ok(respond(&checks, verbose))
+}
+
+/// Whether each check is to be named.
+pub(crate) fn asks_for_checks(params: Params) -> Result<bool, Failure> {
+    let params = params.read(&["verbose"]);
+    let asked = params.get("verbose").is_some_and(|value| value != "false" && value != "0");
+    params.settle()?;
+    Ok(asked)
+}
+
+/// Ready when all is well.
+pub(crate) fn respond(checks: &[Check], verbose: bool) -> Response {
     let ready = checks.iter().all(|check| check.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = json!({ "status": if ready { "ready" } else { "not-ready" } });
@@ -75,7 +88,7 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
     if !ready {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_SECONDS);
     }
-    Ok(response)
+    response
 }
 
 /// Whether an order could be committed now.
@@ -122,11 +135,34 @@ async fn followers(api: &Api) -> Check {
     let detail = match api.app.storage.followers().await {
         Ok(rows) => {
             let paused = rows.iter().filter(|row| row.paused).count();
-            let faulty = |name: &str| api.app.follower_faults.of(name).is_some();
-            let failing = rows.iter().filter(|row| !row.paused && faulty(&row.name)).count();
-            format!("{} in all, {failing} failing, {paused} paused", rows.len())
+            let fault = |row: &FollowerRow| {
+                let fault = api.app.follower_faults.of(&row.name)?;
+                Some(format!("{}: {fault}", row.name))
+            };
+            let faults: Vec<_> = rows.iter().filter(|row| !row.paused).filter_map(fault).collect();
+            let mut detail = format!("{} in all, {} failing, {paused} paused", rows.len(), faults.len());
+            for fault in faults {
+                detail.push_str("; ");
+                detail.push_str(&fault);
+            }
+            detail
         }
         Err(_) => "not known".to_owned(),
     };
     Check { name: "followers", ok: true, detail }
+}
+
+/// Shown, but never red: orders are taken in all the same.
+fn clock(api: &Api) -> Check {
+    let ahead = api.app.clock.ahead();
+    let detail = if ahead < DRIFT_MIN {
+        "runs with the machine's".to_owned()
+    } else {
+        format!(
+            "{} s ahead: the machine's clock was set back, and time never goes back while the process runs; set the clock \
+             (NTP), then restart",
+            ahead.as_secs()
+        )
+    };
+    Check { name: "clock", ok: true, detail }
 }

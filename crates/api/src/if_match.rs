@@ -3,6 +3,29 @@
 use crate::problem::{Failure, INVALID_PARAMETER, Offence, PRECONDITION_REQUIRED, Problem, VERSION_MISMATCH};
 use http::{HeaderMap, header};
 use order_core::Order;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{ObjectBuilder, Type};
+
+/// The header where it may be left out, as it is described.
+pub(crate) struct IfMatchParam;
+
+impl IntoParams for IfMatchParam {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let form = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#))
+            .build();
+        let header = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .description(Some("Only this version of the order: its `ETag`"))
+            .schema(Some(form))
+            .example(Some("\"1\"".into()))
+            .build();
+        vec![header]
+    }
+}
 
 /// What a client insists on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Our own HTTP API: `/v1`, its description, health and metrics. Handlers are thin: read → core → answer.
 //!
 //! * [`router`] makes the routes; [`ops_router`] those of a listener for operators alone.
+//! * [`waiting_router`] answers until there is a storage.
 //! * [`resume_redrives`] takes up the jobs that an earlier process left unfinished.
 //! * [`schema`] describes what goes over the wire, [`described`] makes documents of it; `problem` words every refusal
 //!   (RFC 9457).
@@ -41,10 +42,12 @@ pub mod schema;
 mod seats;
 mod sse;
 mod timeline;
+mod waiting;
 mod work;
 
 pub use carry_out::resume_redrives;
 pub use problem::style;
+pub use waiting::{Waiting, not_yet, waiting_router};
 
 use axum::Router;
 use axum::routing::get;
@@ -165,7 +168,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
         let docs = edge::docs("/docs", document, "/openapi.json");
         edge::mount(beside.merge(docs).merge(described::routes(tls)).merge(index::routes()), mount, guard)
     };
-    Router::new().nest("/v1", v1).merge(beside)
+    edge::nest(Router::new(), "/v1", v1).merge(beside)
 }
 
 /// `/livez`, `/readyz` and, with a handle, `/metrics`: for a listener of their own. Only with a handle are checks named.

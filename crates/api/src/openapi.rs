@@ -1,18 +1,19 @@
 //! The OpenAPI document of this API. The operations are described beside their handlers.
 
+mod examples;
+mod refusals;
+
 use crate::schema::Problem;
 use crate::{
     action_log, api_keys, backups, bulk, create, erase, events, facts, followers, health, list, meters,
     order, problem, redrives, revise, timeline, work,
 };
-use edge::{Declared, Need};
+use edge::{Declared, Need, Scope};
 use http::Method;
 use utoipa::OpenApi;
-use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{RefOr, Required};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -88,7 +89,6 @@ pub(crate) fn document(declared: &[Declared]) -> utoipa::openapi::OpenApi {
         ];
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
-            refuse(operation);
             let optional = operation.operation_id.as_deref().is_some_and(|id| BODY_OPTIONAL.contains(&id));
             if let Some(RefOr::T(body)) = operation.request_body.as_mut().filter(|_| optional) {
                 body.required = Some(Required::False);
@@ -100,13 +100,18 @@ pub(crate) fn document(declared: &[Declared]) -> utoipa::openapi::OpenApi {
                 let said = operation.description.take().unwrap_or_default();
                 operation.description = Some(format!("{said}\n\n{OPERATORS}").trim_start().to_owned());
             }
+            refusals::add(operation, need);
+            examples::add_to_operation(operation);
             if let Some(scope) = need.scope() {
                 operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope.name()])]);
             }
         }
     }
     if let Some(components) = &mut document.components {
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(LOGIN)).build();
+        let scopes = Scope::ALL.iter().map(|scope| format!("\n* `{scope}`: {}", scope.about()));
+        let login = format!("{LOGIN} There are these scopes:\n{}", scopes.collect::<String>());
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(login)).build();
+        examples::add_to_schemas(components);
         components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
         for name in STRICT {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
@@ -115,12 +120,4 @@ pub(crate) fn document(declared: &[Declared]) -> utoipa::openapi::OpenApi {
         }
     }
     document
-}
-
-/// Any operation may be refused, in one form.
-fn refuse(operation: &mut Operation) {
-    let schema = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let response =
-        ResponseBuilder::new().description("Refused").content("application/problem+json", schema).build();
-    operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
 }

@@ -113,8 +113,13 @@ impl Reader {
 
     /// How many rows to show: from 1 to `max`.
     pub(crate) fn limit(&mut self, unless_said: u32, max: u32) -> u32 {
-        let fits = |text: &str| whole_number(text).filter(|limit| (1..=max).contains(limit));
-        self.parsed("limit", &format!("must be from 1 to {max}"), fits).unwrap_or(unless_said)
+        self.count("limit", max).unwrap_or(unless_said)
+    }
+
+    /// A number from 1 to `max`.
+    pub(crate) fn count(&mut self, name: &str, max: u32) -> Option<u32> {
+        let fits = |text: &str| whole_number(text).filter(|count| (1..=max).contains(count));
+        self.parsed(name, &format!("must be from 1 to {max}"), fits)
     }
 
     /// Where the page begins, from the parameter `after`.

@@ -66,6 +66,7 @@ kinds! {
     HEADERS_TOO_LARGE = "headers-too-large", 431, "The header fields are too many or too large";
     RATE_LIMITED = "rate-limited", 429, "Too many requests";
     INTERNAL = "internal", 500, "Internal server error";
+    TRANSFER_CODING = "transfer-coding-unknown", 501, "The transfer coding is not understood";
     UNAVAILABLE = "unavailable", 503, "Temporarily unavailable";
     OUTCOME_UNKNOWN = "outcome-unknown", 503, "Whether it was done is unknown";
     REQUEST_TIMEOUT = "request-timeout", 503, "The request took too long";
@@ -218,6 +219,7 @@ fn kind_of(refusal: &Refusal) -> Kind {
         Refusal::HeadersTooLarge => HEADERS_TOO_LARGE,
         Refusal::ForeignHost => FOREIGN_HOST,
         Refusal::BadFraming | Refusal::PlainHttp => BAD_FRAMING,
+        Refusal::CodingUnknown => TRANSFER_CODING,
         Refusal::BodyTimeout => BODY_TIMEOUT,
         Refusal::Unauthenticated => UNAUTHENTICATED,
         Refusal::Forbidden { .. } | Refusal::NotOperator => FORBIDDEN,
@@ -437,7 +439,7 @@ mod tests {
             Refusal::RateLimited { retry_after: Duration::from_secs(1) },
             Refusal::PlainHttp,
             Refusal::RequestTimeout,
-            Refusal::InvalidJson(InvalidJson::Syntax { line: 1, column: 1 }),
+            Refusal::InvalidJson(InvalidJson::Syntax { line: 1, column: 1, pointer: String::new() }),
             Refusal::Panicked,
         ];
         for refusal in refusals.into_iter().chain(faults.map(Refusal::Fault)) {

@@ -142,7 +142,12 @@ async fn replies_have_the_members_that_are_described() {
 fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
     let schema = resolved(document, schema);
     if let Some(choices) = schema["oneOf"].as_array() {
-        let fitting = choices.iter().filter(|choice| has_type(resolved(document, choice), value));
+        let has_members = |schema: &Value| {
+            let required = schema["required"].as_array().into_iter().flatten();
+            !value.is_object() || required.into_iter().all(|name| value.get(name.as_str().unwrap()).is_some())
+        };
+        let may_be = |schema: &Value| has_type(schema, value) && has_members(schema);
+        let fitting = choices.iter().filter(|choice| may_be(resolved(document, choice)));
         return match fitting.collect::<Vec<_>>().as_slice() {
             [one] => fits(document, one, value, at),
             _ => panic!("{at}: {value} fits not one of {choices:?}"),
@@ -243,6 +248,73 @@ async fn what_clients_send_is_described_as_strict() {
     {
         let said = rig.post(&format!("{path}/{what}"), &example(name)).await;
         assert_eq!((said.status, said.header("idempotent-replayed")), (200, None), "{}", said.text);
+    }
+}
+
+/// Whoever reads the description sees what each body looks like, and what each answer may be.
+#[tokio::test]
+async fn every_body_has_an_example_that_fits_and_every_parameter_says_what_it_is() {
+    let document = document(&rig()).await;
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (name, schema) in schemas {
+        if !schema["example"].is_null() {
+            fits(
+                &document,
+                &json!({ "$ref": format!("#/components/schemas/{name}") }),
+                &schema["example"],
+                name,
+            );
+        }
+    }
+    let has_example = |body: &Value| {
+        let name = body["schema"]["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+        !body["example"].is_null() || name.is_some_and(|name| !schemas[name]["example"].is_null())
+    };
+    for (method, path) in operations(&document) {
+        let operation = &document["paths"][&path][&method];
+        let answers = operation["responses"].as_object().unwrap().values();
+        for body in answers.chain([&operation["requestBody"]]) {
+            for (kind, body) in body["content"].as_object().into_iter().flatten() {
+                assert!(has_example(body), "{method} {path}: {kind} has no example");
+            }
+        }
+        let summary = operation["summary"].as_str().unwrap();
+        assert!(summary.len() < 90 && !summary.contains('\n'), "{method} {path}: {summary}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let said = parameter["description"].as_str().unwrap_or_default();
+            assert!(said.len() >= 15, "{method} {path}: {parameter}");
+            assert!(
+                parameter["in"] != "path" || !parameter["example"].is_null(),
+                "{method} {path}: {parameter}"
+            );
+        }
+    }
+}
+
+/// A client knows from the description which refusals it must be ready for.
+#[tokio::test]
+async fn the_refusals_of_each_operation_are_listed() {
+    let document = document(&rig()).await;
+    let statuses = |method: &str, path: &str| -> Vec<String> {
+        document["paths"][path][method]["responses"].as_object().unwrap().keys().cloned().collect()
+    };
+    let create = ["200", "201", "400", "401", "403", "413", "415", "422", "429", "500", "503", "default"];
+    assert_eq!(statuses("post", "/v1/orders"), create);
+    let revise = [
+        "200", "400", "401", "403", "404", "409", "412", "413", "415", "422", "428", "429", "500", "503",
+        "default",
+    ];
+    assert_eq!(statuses("patch", "/v1/orders/{order_id}"), revise);
+    let feed = ["200", "400", "401", "403", "410", "429", "500", "503", "default"];
+    assert_eq!(statuses("get", "/v1/events"), feed);
+    let said = &document["paths"]["/v1/orders"]["post"]["responses"];
+    assert!(said["422"]["description"].as_str().unwrap().contains("`key-reused`"), "{said}");
+    for status in ["429", "503"] {
+        assert!(said[status]["headers"]["Retry-After"].is_object(), "{status}");
+    }
+    let login = document["components"]["securitySchemes"]["bearer"]["description"].as_str().unwrap();
+    for scope in edge::Scope::ALL {
+        assert!(login.contains(&format!("* `{scope}`: ")), "{scope}");
     }
 }
 

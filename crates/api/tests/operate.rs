@@ -268,7 +268,7 @@ async fn health_follows_the_storage() {
     let checks = rig.get("/readyz?verbose").await.json();
     let names: Vec<_> =
         checks["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["storage", "space", "queue", "followers"]);
+    assert_eq!(names, ["storage", "space", "queue", "followers", "clock"]);
     assert_eq!(checks["checks"][1]["detail"], "5 MiB free");
     rig.storage.down(Some(Fault::Unavailable { why: "secret".into(), retry_after: Duration::from_secs(1) }));
     for path in ["/readyz", "/readyz?verbose"] {

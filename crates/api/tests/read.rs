@@ -82,6 +82,10 @@ async fn parameters_are_strict() {
         ("/v1/parked?processing=done", &["/processing unknown-parameter"]),
         ("/v1/events?limit=1001", &["/limit form"]),
         ("/v1/events?limit=-1", &["/limit form"]),
+        ("/v1/events?last=0", &["/last form"]),
+        ("/v1/events?last=201", &["/last form"]),
+        ("/v1/events?last=1&limit=1", &["/last contradicts"]),
+        ("/v1/events?last=1&after=x", &["/last contradicts"]),
         ("/v1/followers?x", &["/x unknown-parameter"]),
         ("/readyz?wordy", &["/wordy unknown-parameter"]),
     ] {
@@ -173,6 +177,30 @@ async fn a_cursor_below_what_is_kept_is_gone() {
             page["events"].as_array().unwrap().iter().map(|event| &event["position"]).collect();
         assert_eq!(positions, [4, 5], "{path}: what is kept can be read from its beginning");
     }
+}
+
+#[tokio::test]
+async fn the_newest_events_are_those_of_the_end_and_the_feed_goes_on_behind_them() {
+    let rig = Rig::new();
+    five(&rig).await;
+    let ids = |page: &Value| -> Vec<Value> {
+        page["events"].as_array().unwrap().iter().map(|event| event["event_id"].clone()).collect()
+    };
+    let all = ids(&rig.get("/v1/events").await.json());
+    for last in [1, 2, 3, 5, 200] {
+        let page = rig.get(&format!("/v1/events?last={last}")).await.json();
+        assert_eq!(ids(&page), all[all.len().saturating_sub(last)..], "{last}");
+        let behind = page["next"].as_str().unwrap();
+        assert_eq!(ids(&rig.get(&format!("/v1/events?after={behind}")).await.json()), Vec::<Value>::new());
+    }
+    // Those of others are looked past.
+    for number in 0..40 {
+        let foreign = testkit::build::intake(&format!("f-{number}")).tenant("other").build();
+        rig.app.accept(foreign).await.unwrap();
+    }
+    assert_eq!(ids(&rig.get("/v1/events?last=2").await.json()), all[all.len() - 2..]);
+    let none = Rig::new().get("/v1/events?last=2").await.json();
+    assert_eq!(none["events"], json!([]));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the contracts have in common: how one is mounted, and what its handlers ask of the core.
 
+use crate::describe;
 use crate::refuse::Denied;
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -46,15 +47,17 @@ impl Mounted {
         Self { app, source }
     }
 
-    /// Its routes with its description, as `mount` says.
+    /// Its routes with its description, as `mount` says; `form` is the schema of its refusals.
     pub(crate) fn mounted(
         self,
         routes: Routes<Self>,
-        docs: OpenApi,
+        (mut document, form): (OpenApi, &str),
         mount: Mount,
         guard: Arc<Guard>,
     ) -> Router {
-        let router = routes.into_router().with_state(self).merge(edge::docs("/docs", docs, "/docs/json"));
+        describe::add_refusals(&mut document, routes.declared(), form);
+        let docs = edge::docs("/docs", document, "/docs/json");
+        let router = routes.into_router().with_state(self).merge(docs);
         edge::mount(router, mount, guard)
     }
 }

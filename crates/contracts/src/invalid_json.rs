@@ -14,9 +14,7 @@ pub(crate) fn field(invalid: &InvalidJson) -> Option<String> {
 /// What is wrong, in one sentence that does not name the field.
 pub(crate) fn sentence(invalid: &InvalidJson) -> String {
     let what = match invalid {
-        InvalidJson::Syntax { line, column } => {
-            return format!("Malformed JSON at line {line} column {column}");
-        }
+        InvalidJson::Syntax { line, column, .. } => format!("Malformed JSON at line {line} column {column}"),
         InvalidJson::DuplicateKey { .. } => "Given twice".to_owned(),
         InvalidJson::Nul { .. } => "Must not contain U+0000".to_owned(),
         InvalidJson::ReservedKey { .. } => "Holds a reserved key".to_owned(),
@@ -48,7 +46,7 @@ mod tests {
         assert_eq!(at("/customer").as_deref(), Some("customer"));
         assert_eq!(at("/a~1b~0c/0").as_deref(), Some("a/b~c"));
         assert_eq!(at(""), None);
-        assert_eq!(field(&InvalidJson::Syntax { line: 1, column: 1 }), None);
+        assert_eq!(field(&InvalidJson::Syntax { line: 1, column: 1, pointer: String::new() }), None);
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub(crate) fn sentence(refusal: &Refusal) -> Result<String, &InvalidJson> {
         | Refusal::HeadersTooLarge
         | Refusal::ForeignHost
         | Refusal::BadFraming
+        | Refusal::CodingUnknown
         | Refusal::PlainHttp
         | Refusal::BodyTimeout
         | Refusal::Unauthenticated

@@ -20,11 +20,11 @@ use std::fmt;
 use std::sync::Arc;
 
 macro_rules! scopes {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+    ($(#[doc = $doc:literal] $variant:ident = $name:literal,)+) => {
         /// One thing that a credential may do.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Scope {
-            $($(#[$doc])* $variant,)+
+            $(#[doc = $doc] $variant,)+
         }
 
         impl Scope {
@@ -35,6 +35,13 @@ macro_rules! scopes {
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
+                }
+            }
+
+            /// What it allows, in a sentence.
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $doc.trim_ascii(),)+
                 }
             }
         }
@@ -50,25 +57,25 @@ scopes! {
     OrdersCancel = "orders:cancel",
     /// Read the feed.
     EventsRead = "events:read",
-    /// Read webhook endpoints and deliveries.
+    /// Read webhook endpoints and deliveries; nothing yet.
     WebhooksRead = "webhooks:read",
-    /// Change webhook endpoints, send again.
+    /// Change webhook endpoints, send again; nothing yet.
     WebhooksWrite = "webhooks:write",
-    /// Read stores and imports.
+    /// Read stores and imports; nothing yet.
     StoresRead = "stores:read",
-    /// Register stores, import.
+    /// Register stores, import; nothing yet.
     StoresWrite = "stores:write",
     /// Lease work, and end it.
     WorkClaim = "work:claim",
     /// Redrive parked work.
     WorkRedrive = "work:redrive",
-    /// Pause, resume and replay followers.
+    /// Pause, resume and replay followers; for callers of the operators' tenant.
     FollowersWrite = "followers:write",
     /// Make, list, rotate and revoke API keys.
     KeysAdmin = "keys:admin",
     /// Read what people and keys did.
     AuditRead = "audit:read",
-    /// Have copies of the whole database made.
+    /// Have copies of the whole database made; for callers of the operators' tenant.
     BackupsWrite = "backups:write",
 }
 
@@ -314,17 +321,12 @@ async fn limited(gate: &dyn Gate, head: &Parts) -> Result<Caller, Refusal> {
         rates.anonymous(network, guard.clock.now())?;
         return gate.admit(head).await;
     }
-    rates.may_log_in(network, guard.clock.now())?;
-    match gate.admit(head).await {
-        Ok(caller) => {
-            rates.caller(&caller, guard.clock.now())?;
-            Ok(caller)
-        }
-        Err(refusal) => {
-            if matches!(refusal, Refusal::Unauthenticated) {
-                rates.login_failed(network, guard.clock.now());
-            }
-            Err(refusal)
-        }
+    let admitted = gate.admit(head).await;
+    match &admitted {
+        Ok(caller) => rates.caller(caller, guard.clock.now())?,
+        // Others may come from the same address: whatever was shown before, a good credential is good.
+        Err(Refusal::Unauthenticated) => rates.login_failed(network, guard.clock.now())?,
+        Err(_) => {}
     }
+    admitted
 }

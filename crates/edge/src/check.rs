@@ -36,18 +36,29 @@ pub(crate) fn check(request: &Request, guard: &Guard) -> Result<(), Refusal> {
     if both {
         return Err(Refusal::BadFraming);
     }
+    if !is_chunked_alone(headers) {
+        return Err(Refusal::CodingUnknown);
+    }
     if guard.loopback_only && !is_local(request.method(), uri, headers) {
         return Err(Refusal::ForeignHost);
     }
     Ok(())
 }
 
+/// Whether the body is in no transfer coding, or in `chunked` and in no other: the HTTP library takes what else is named
+/// before that for nothing, and the body would be read without it being undone.
+fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = named.next() else { return true };
+    named.next().is_none() && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+}
+
 fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// Whether the percent-encoded `path` decodes to UTF-8 without U+0000. A `%` that begins no escape stands for itself,
-/// as browsers have it.
+/// Whether the percent-encoded `path` (RFC 3986 §2.1) decodes to UTF-8 without U+0000. A `%` that begins no escape is
+/// malformed: whoever sent it meant something else than it would be read as.
 pub(crate) fn is_text(path: &str) -> bool {
     if !path.contains('%') {
         return true;
@@ -56,11 +67,15 @@ pub(crate) fn is_text(path: &str) -> bool {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escape = (bytes[at] == b'%')
-            .then(|| Some(hex(*bytes.get(at + 1)?)? << 4 | hex(*bytes.get(at + 2)?)?))
-            .flatten();
-        decoded.push(escape.unwrap_or(bytes[at]));
-        at += if escape.is_some() { 3 } else { 1 };
+        if bytes[at] != b'%' {
+            decoded.push(bytes[at]);
+            at += 1;
+            continue;
+        }
+        let digit = |place: usize| bytes.get(at + place).and_then(|digit| hex(*digit));
+        let (Some(high), Some(low)) = (digit(1), digit(2)) else { return false };
+        decoded.push(high << 4 | low);
+        at += 3;
     }
     !decoded.contains(&0) && std::str::from_utf8(&decoded).is_ok()
 }
@@ -163,8 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn chunked_is_the_one_transfer_coding() {
+        let alone = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::TRANSFER_ENCODING, value.parse().unwrap());
+            }
+            is_chunked_alone(&headers)
+        };
+        assert!(alone(&[]) && alone(&["chunked"]) && alone(&[" Chunked "]));
+        for other in
+            [&["gzip, chunked"] as &[_], &["gzip", "chunked"], &["chunked, chunked"], &["identity"], &[""]]
+        {
+            assert!(!alone(other), "{other:?}");
+        }
+    }
+
+    #[test]
     fn targets_decode_to_text() {
-        assert!(is_text("/a%20b?q=%C3%A9&p=100%") && is_text("/%e2%82%ac") && is_text("/plain"));
+        assert!(is_text("/a%20b?q=%C3%A9&p=100%25") && is_text("/%e2%82%ac") && is_text("/plain"));
         assert!(!is_text("/%ff") && !is_text("/%C3") && !is_text("/?q=%00") && !is_text("/%c0%80"));
+        assert!(!is_text("/%") && !is_text("/a%2") && !is_text("/100%/b") && !is_text("/%zz"));
     }
 }

@@ -38,7 +38,7 @@ pub use framing::Stalled;
 pub use guard::{Guard, Limits, Pressure};
 pub use limit::{ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader, Rate, RatePolicy, Rates};
 pub use lines::{Line, Lines};
-pub use mount::{LoggedOrder, Mount, mount, mount_routes};
+pub use mount::{LoggedOrder, Mount, mount, mount_routes, mount_unable, nest};
 pub use refusal::{Refusal, Refused, RequestId, Style, Worded};
 pub use room::Room;
 pub use serve::{Listening, Transport, serve};

@@ -8,6 +8,7 @@ use crate::refusal::{Refusal, Refused, RequestId, Style, Worded};
 use crate::request_id::{self, X_REQUEST_ID};
 use crate::traceparent;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use axum::routing::Route;
@@ -51,6 +52,19 @@ pub fn mount(router: Router, mount: Mount, guard: Arc<Guard>) -> Router {
 pub fn mount_routes(router: Router, mount: Mount, guard: Arc<Guard>) -> Router {
     let shared = Arc::new(Shared { style: mount.style, guard, metering: Metering::new(mount.name) });
     router.method_not_allowed_fallback(method_not_allowed).layer(MountLayer(shared)).with_state(())
+}
+
+/// `router` with what was [mounted](mount) under `prefix`, the bare prefix with and without a slash behind it included:
+/// nesting alone leaves the former to whatever is at the root.
+pub fn nest(router: Router, prefix: &str, mounted: Router) -> Router {
+    let root = mounted.clone().into_service::<Body>();
+    router.nest(prefix, mounted).route_service(&format!("{prefix}/"), root)
+}
+
+/// An API that cannot serve yet: whatever it is asked, it answers with `fault`, in its own form.
+pub fn mount_unable(fault: Fault, mount: Mount, guard: Arc<Guard>) -> Router {
+    let unable = move || std::future::ready(Refused(Refusal::Fault(fault.clone())));
+    mount_routes(Router::new().fallback(unable), mount, guard)
 }
 
 async fn route_unknown() -> Refused {
@@ -210,7 +224,11 @@ fn comes_again(refusal: &Refusal) -> bool {
 fn ends_connection(refusal: &Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::BodyTooLarge { .. } | Refusal::BodyTimeout | Refusal::BadFraming | Refusal::PlainHttp
+        Refusal::BodyTooLarge { .. }
+            | Refusal::BodyTimeout
+            | Refusal::BadFraming
+            | Refusal::CodingUnknown
+            | Refusal::PlainHttp
     )
 }
 

@@ -34,6 +34,8 @@ pub enum Refusal {
     /// No HTTP/1.1 that can be parsed, `Content-Length` and `Transfer-Encoding` together, or framing that ends early:
     /// 400.
     BadFraming,
+    /// A transfer coding other than `chunked` alone (RFC 9112 §6.1): 501.
+    CodingUnknown,
     /// Plain HTTP, where TLS is spoken or where only a proxy that speaks it may come from: 400.
     PlainHttp,
     /// The body did not arrive in time: 408.
@@ -77,6 +79,7 @@ impl Refusal {
             | Self::BadFraming
             | Self::PlainHttp
             | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
+            Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } | Self::NotOperator => StatusCode::FORBIDDEN,
@@ -115,6 +118,7 @@ impl Refusal {
             Self::HeadersTooLarge => "Too many or too large header fields".to_owned(),
             Self::ForeignHost => "Host and Origin must be loopback names here".to_owned(),
             Self::BadFraming => "Not HTTP/1.1, or framed ambiguously or incompletely".to_owned(),
+            Self::CodingUnknown => "No transfer coding but chunked is understood".to_owned(),
             Self::PlainHttp => "Plain HTTP is not served here; use https".to_owned(),
             Self::BodyTimeout => "The body did not arrive in time".to_owned(),
             Self::RequestTimeout => "The request took too long; try again".to_owned(),

@@ -4,7 +4,7 @@ use crate::access::{Caller, Gate, Need};
 use crate::refusal::{Refusal, Refused};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use order_core::Fault;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,19 +26,17 @@ pub(crate) struct Admitted {
 pub struct Standing {
     admitted: Admitted,
     caller: Caller,
-    /// What the gate is shown: the credential and nothing else.
-    head: Parts,
+    /// What the gate is shown, and nothing else. Most requests end before it is asked again: the head that holds it is
+    /// made then.
+    credentials: Vec<HeaderValue>,
     asked_at: Instant,
 }
 
 impl Standing {
     /// That of `caller`, whom `gate` has just let in with these headers for what needs `need`.
     pub fn new(gate: Arc<dyn Gate>, need: Need, caller: Caller, headers: &HeaderMap) -> Self {
-        let (mut head, ()) = Request::new(()).into_parts();
-        for credential in headers.get_all(header::AUTHORIZATION) {
-            head.headers.append(header::AUTHORIZATION, credential.clone());
-        }
-        Self { admitted: Admitted { gate, need }, caller, head, asked_at: Instant::now() }
+        let credentials = headers.get_all(header::AUTHORIZATION).iter().cloned().collect();
+        Self { admitted: Admitted { gate, need }, caller, credentials, asked_at: Instant::now() }
     }
 
     /// When it is to be asked again; whoever waits wakes up then.
@@ -63,7 +61,11 @@ impl Standing {
     /// [`Refusal::Unauthenticated`] when the credential is no longer good, or means somebody else; a fault when that
     /// cannot be found out: then nobody goes on either.
     pub async fn ask(&mut self) -> Result<(), Refusal> {
-        let caller = self.admitted.gate.admit(&self.head).await?;
+        let (mut head, ()) = Request::new(()).into_parts();
+        for credential in &self.credentials {
+            head.headers.append(header::AUTHORIZATION, credential.clone());
+        }
+        let caller = self.admitted.gate.admit(&head).await?;
         let gate = self.admitted.gate.as_ref();
         if caller.tenant != self.caller.tenant || self.admitted.need.refuse(gate, &caller).is_err() {
             return Err(Refusal::Unauthenticated);

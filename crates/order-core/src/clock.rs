@@ -82,6 +82,11 @@ pub struct InvalidTimestamp;
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// How far [`Self::now`] runs ahead of the machine's own clock, because that was set back and time does not go back.
+    fn ahead(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 #[cfg(test)]

@@ -202,6 +202,12 @@ pub fn claim(work: &Work, now: Timestamp, lease: Duration, lapses_max: u32) -> C
     ClaimDecision::Lease { lapses, attempt: work.attempt + 1, until: now.plus(lease) }
 }
 
+/// When a lease of an order's work begins that is claimed at `now`: not before the order was accepted, though the clock
+/// may have been set back since.
+pub fn lease_begins(order: &Order, now: Timestamp) -> Timestamp {
+    now.max(order.accepted_at)
+}
+
 /// Whether an order in this state must have a work row.
 pub fn must_have_work(order: &Order) -> bool {
     match order.processing {

@@ -6,12 +6,13 @@ use crate::breaker::{Breaker, BreakerPolicy, Call};
 use crate::command::{Advance, Command};
 use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
-use crate::ids::Shard;
+use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
-use crate::ports::{Sink, Storage};
+use crate::ports::{Sink, SinkFault, Storage};
 use crate::query::FollowerRow;
 use crate::trace::{Attribute, Span, SpanName};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -87,13 +88,15 @@ pub struct Follower {
     sink: Arc<dyn Sink>,
     policy: FollowerPolicy,
     breaker: Mutex<Breaker>,
+    /// Whether the sink is open.
+    open: AtomicBool,
 }
 
 impl Follower {
     /// The follower `name`, which feeds `sink`. Its row must be there ([`App::ensure_follower`]).
     pub fn new(app: Arc<App>, name: &str, sink: Arc<dyn Sink>, policy: FollowerPolicy) -> Self {
         let breaker = Mutex::new(Breaker::new(policy.breaker));
-        Self { app, name: name.to_owned(), sink, policy, breaker }
+        Self { app, name: name.to_owned(), sink, policy, breaker, open: AtomicBool::new(false) }
     }
 
     /// Reads what is behind the cursor, delivers it, moves the cursor; and keeps in [`FollowerFaults`] what ails it.
@@ -117,6 +120,10 @@ impl Follower {
         let row = self.app.storage.follower(&self.name).await?.ok_or(Rejection::FollowerUnknown)?;
         if row.paused {
             return Ok(Progress::Paused);
+        }
+        if !self.open.load(Ordering::Relaxed) {
+            self.sink.open().await.map_err(|fault| self.fault(&fault))?;
+            self.open.store(true, Ordering::Relaxed);
         }
         let heads = self.app.storage.heads().await?;
         row.cursor.check(self.app.storage.install().epoch, &heads)?;
@@ -161,15 +168,17 @@ impl Follower {
     ) -> Result<(), Error> {
         let delivered = self.sink.deliver(events).await;
         self.breaker().ended(call, delivered.is_ok(), self.app.clock.now());
-        delivered.map_err(|fault| Fault::Unavailable {
-            why: format!("sink {}: {fault}", self.sink.kind()),
-            retry_after: self.policy.retry_min,
-        })?;
+        delivered.map_err(|fault| self.fault(&fault))?;
         fault_point::pass("follower.after_send");
         let advance = Advance { follower: self.name.clone(), epoch, moves, now: self.app.clock.now() };
         let advanced = self.app.lanes.submit(Command::Advance(advance)).await;
         fault_point::pass("follower.after_cursor");
         advanced.map(drop)
+    }
+
+    fn fault(&self, fault: &SinkFault) -> Fault {
+        let why = format!("sink {}: {fault}", self.sink.kind());
+        Fault::Unavailable { why, retry_after: self.policy.retry_min }
     }
 
     /// A span for each event whose trace is recorded, in that trace: whoever looks at an order finds where it went.
@@ -271,6 +280,49 @@ pub async fn feed(app: &App, cursor: Cursor, limit: u32) -> Result<(Vec<Event>, 
     let mut next = cursor;
     let streams = read_fairly(app.storage.as_ref(), &heads, &mut next.positions, limit).await?;
     Ok((merged(streams), next))
+}
+
+/// Rows of the journal that are looked at for the newest events of a tenant, over all shards.
+const NEWEST_ROWS_MAX: u64 = 5_000;
+
+/// The newest events of `tenant`, at most `count`, in the order of [`feed`]; and the cursor behind the newest of all. Where
+/// others' events lie between, fewer may be found: at most some 5 000 are looked at.
+///
+/// # Errors
+/// When storage fails.
+pub async fn newest(app: &App, tenant: &TenantId, count: u32) -> Result<(Vec<Event>, Cursor), Error> {
+    let heads = app.storage.heads().await?;
+    let rows_max = (NEWEST_ROWS_MAX / (heads.len() as u64).max(1)).max(u64::from(count));
+    let mut newest = Vec::new();
+    for head in &heads {
+        let stream = newest_of(app.storage.as_ref(), head, tenant, (count, rows_max)).await?;
+        // As many as are wanted are enough of all shards read so far: memory holds no more.
+        newest = merged(vec![newest, stream]);
+        newest.drain(..newest.len().saturating_sub(count as usize));
+    }
+    Ok((newest, Cursor::at_heads(app.storage.install().epoch, &heads)))
+}
+
+/// The newest events of `tenant` in one shard: `count`, or what the newest `rows_max` rows have.
+async fn newest_of(
+    storage: &dyn Storage,
+    head: &Head,
+    tenant: &TenantId,
+    (count, rows_max): (u32, u64),
+) -> Result<Vec<Event>, Fault> {
+    let floor = head.floor.max(head.position.saturating_sub(rows_max));
+    let (mut newest, mut end) = (Vec::new(), head.position);
+    while end > floor && newest.len() < count as usize {
+        let after = floor.max(end.saturating_sub(u64::from(count)));
+        let share = u32::try_from(end - after).unwrap_or(count);
+        let mut events = storage.journal(head.shard, after, share).await?;
+        check_gapless(head.shard, after, &events)?;
+        events.retain(|event| event.tenant == *tenant);
+        events.append(&mut newest);
+        newest = events;
+        end = after;
+    }
+    Ok(newest)
 }
 
 /// At most `limit` events behind `positions`, which move along; several runs for a shard come in order. Every shard

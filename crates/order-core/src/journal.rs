@@ -1,9 +1,10 @@
 //! The journal: an append-only log of everything that happened to every order, numbered per order and per shard.
 
 use crate::clock::Timestamp;
-use crate::error::Rejection;
+use crate::error::{Fault, Rejection};
 use crate::ids::{EventId, OrderId, Shard, SourceId, TenantId};
 use crate::order::event::EventType;
+use crate::ports::Storage;
 use crate::trace::TraceContext;
 
 /// A past-tense fact of one order, as it lies in the journal.
@@ -153,4 +154,17 @@ impl Cursor {
         }
         Ok(())
     }
+}
+
+/// When the newest event happened; `None` when there is none.
+///
+/// # Errors
+/// When the storage cannot be read.
+pub async fn newest(storage: &dyn Storage) -> Result<Option<Timestamp>, Fault> {
+    let mut newest = None;
+    for head in storage.heads().await? {
+        let last = storage.journal(head.shard, head.position.saturating_sub(1).max(head.floor), 1).await?;
+        newest = newest.max(last.first().map(|event| event.occurred_at));
+    }
+    Ok(newest)
 }

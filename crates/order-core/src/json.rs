@@ -26,12 +26,14 @@ impl Default for JsonLimits {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidJson {
     /// No JSON, or not UTF-8.
-    #[error("malformed JSON at line {line} column {column}")]
+    #[error("malformed JSON at line {line} column {column}{}{pointer}", if pointer.is_empty() { "" } else { ", at " })]
     Syntax {
         /// From 1.
         line: usize,
         /// From 1.
         column: usize,
+        /// JSON pointer of the value, or of the object, in which the parser was; empty for the whole body.
+        pointer: String,
     },
     /// A key was given twice.
     #[error("the key {pointer} is given twice")]
@@ -73,8 +75,8 @@ impl InvalidJson {
     /// JSON pointer of the offence; empty for the whole body.
     pub fn pointer(&self) -> &str {
         match self {
-            Self::Syntax { .. } => "",
-            Self::DuplicateKey { pointer }
+            Self::Syntax { pointer, .. }
+            | Self::DuplicateKey { pointer }
             | Self::Nul { pointer }
             | Self::ReservedKey { pointer }
             | Self::TooDeep { pointer, .. }
@@ -93,13 +95,13 @@ pub fn parse(body: &[u8], limits: JsonLimits) -> Result<Value, InvalidJson> {
     let checked =
         Check { guard: &guard, depth: 0 }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     if let Err(error) = checked {
-        return Err(guard
-            .offence
-            .take()
-            .unwrap_or(InvalidJson::Syntax { line: error.line(), column: error.column() }));
+        return Err(guard.offence.take().unwrap_or_else(|| syntax(&error, guard.pointer())));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| InvalidJson::Syntax { line: error.line(), column: error.column() })
+    serde_json::from_slice(body).map_err(|error| syntax(&error, String::new()))
+}
+
+fn syntax(error: &serde_json::Error, pointer: String) -> InvalidJson {
+    InvalidJson::Syntax { line: error.line(), column: error.column(), pointer }
 }
 
 /// Appends `token` to a JSON pointer, escaped as RFC 6901 says.
@@ -320,6 +322,17 @@ mod tests {
             ["", "{", "{}x", "NaN", "{\"a\":NaN}", "Infinity", "'a'", "{a:1}", "\"\\ud800\"", "01", "[1,]"]
         {
             assert!(matches!(check(bad), Err(InvalidJson::Syntax { .. })), "{bad}");
+        }
+        let named = [
+            (r#"{"a":1,"total":NaN}"#, "/total", "malformed JSON at line 1 column 16, at /total"),
+            ("{\"lines\":[1,\n -Infinity]}", "/lines/1", "malformed JSON at line 2 column 3, at /lines/1"),
+            (r#"{"a":{"b":"c"#, "/a/b", "malformed JSON at line 1 column 12, at /a/b"),
+            (r#"{"a":{"b":1} "c""#, "", "malformed JSON at line 1 column 14"),
+            ("NaN", "", "malformed JSON at line 1 column 1"),
+        ];
+        for (bad, pointer, message) in named {
+            let invalid = check(bad).unwrap_err();
+            assert_eq!((invalid.pointer(), invalid.to_string().as_str()), (pointer, message), "{bad}");
         }
         assert!(matches!(parse(b"\"\xff\"", JsonLimits::default()), Err(InvalidJson::Syntax { .. })));
     }

@@ -6,6 +6,13 @@ use crate::order::Order;
 use crate::trace::TraceContext;
 use std::time::Duration;
 
+/// More leases in a row than may run out before an order is parked, whatever the settings say.
+pub const LAPSES_MAX: u32 = 1_000;
+/// The longest lease, and an hour for clocks that differ.
+pub const LEASED_FOR_MAX: Duration = Duration::from_secs(2 * 3_600);
+/// The longest wait that a retry may ask for, and an hour for clocks that differ.
+pub const PUT_OFF_FOR_MAX: Duration = Duration::from_secs(25 * 3_600);
+
 /// A claimable row: someone must do this once `due_at` has come. Claiming moves `due_at` to the end of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Work {

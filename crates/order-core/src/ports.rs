@@ -185,7 +185,7 @@ pub trait Storage: Send + Sync {
     async fn audit_work(&self, after: i64, limit: u32) -> Result<Page<WorkFact, i64>, Fault>;
 
     /// For audits: at most `max` findings in what is kept besides orders, their events, work and tallies: rows that do not
-    /// read, and rows that name an order where there is none. Takes many short reads.
+    /// read, that name what is not there, or that [`crate::audit::kept`] says are wrong. Takes many short reads.
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault>;
 
     /// The room where the data lies, when the storage knows.
@@ -231,6 +231,12 @@ pub struct SinkFault(pub String);
 pub trait Sink: Send + Sync {
     /// What kind of sink it is, for people.
     fn kind(&self) -> &'static str;
+
+    /// Makes ready for the first delivery: called until it succeeds, also when there is nothing to deliver, so that what is
+    /// wrong with a sink is known before there is.
+    async fn open(&self) -> Result<(), SinkFault> {
+        Ok(())
+    }
 
     /// Carries all of `events`, per order in the order given, and returns once they are safe there. After an error the
     /// same events come again: the sink may have taken some of them.

@@ -60,6 +60,25 @@ pub(crate) fn back_up(
     Ok(made)
 }
 
+/// Copies all of what `source` sees to `target`, which is there when it is whole, and not before; one of an earlier try is
+/// replaced then. Where there is no room for it nothing is begun.
+pub(crate) fn copy_to(source: &Connection, target: &Path) -> Result<(), Fault> {
+    let bytes = source.query_row(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+        [],
+        |row| row.get(0),
+    );
+    check_room(target, bytes.map_err(fault)?, 0)?;
+    let partial = Partial::new(target)?;
+    copy(source, &partial.0, false, &BackupProgress::default())?;
+    match std::fs::remove_file(target) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(unavailable(format!("cannot replace {}: {error}", target.display())))
+        }
+        _ => partial.keep(target),
+    }
+}
+
 fn check_room(target: &Path, bytes: u64, free_min: u64) -> Result<(), Fault> {
     match free_bytes_beside(target) {
         Some(free) if free < bytes.saturating_add(free_min) => Err(unavailable(format!(

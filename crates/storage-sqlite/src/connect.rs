@@ -57,6 +57,46 @@ pub(crate) fn read_only(path: &Path, busy_timeout: Duration) -> rusqlite::Result
     Ok(conn)
 }
 
+/// A connection to a database that nobody writes, and that cannot be written: a disk that is full, or mounted for reading
+/// alone. SQLite wants to make the log and its shared memory even to read; here it makes nothing.
+pub(crate) fn at_rest(path: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    // Without a log the file is all there is. With one, its index is made in the memory of this process: that takes an
+    // exclusive lock, which a file that is open for reading alone cannot have, so locks are left out.
+    let log_bytes = std::fs::metadata(log).map_or(0, |found| found.len());
+    let how = if log_bytes == 0 { "immutable=1" } else { "vfs=unix-none" };
+    let conn = Connection::open_with_flags(uri(path, how), flags)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    if log_bytes > 0 {
+        conn.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+    }
+    common(&conn, Duration::ZERO)?;
+    conn.pragma_update(None, "query_only", true)?;
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(conn)
+}
+
+/// The file as SQLite's URI: <https://sqlite.org/uri.html>.
+fn uri(path: &Path, how: &str) -> String {
+    use std::fmt::Write;
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte))
+            }
+            // Writing to a text does not fail.
+            _ => drop(write!(uri, "%{byte:02x}")),
+        }
+    }
+    uri + "?" + how
+}
+
 fn common(conn: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
     conn.busy_timeout(busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

@@ -37,3 +37,12 @@ pub(crate) fn fault(error: rusqlite::Error) -> Fault {
         _ => Fault::internal(error),
     }
 }
+
+/// Whether files could not be made or written, rather than somebody holding them.
+pub(crate) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+    matches!(
+        error.sqlite_error_code(),
+        Some(CannotOpen | DiskFull | PermissionDenied | ReadOnly | SystemIoFailure)
+    )
+}

@@ -5,9 +5,10 @@
 //! the ids, as part of later commits. Nothing is lost with the memory: `orders` itself is their log. It is kept by number,
 //! and `ids_merged` in `meta` is the number up to which the table is complete; what lies behind it is read at the start.
 
+use crate::damage::{self, is_damage};
 use crate::rows::{blob, is_of_row, uuid};
 use order_core::ids::OrderId;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -68,9 +69,14 @@ impl OrderIds {
 
     /// Forgets everything and reads again what is not merged: what a failed commit left behind is found out so.
     pub(crate) fn reload(&self, conn: &Connection) -> rusqlite::Result<()> {
-        let merged: Option<i64> = conn
+        let merged: rusqlite::Result<Option<i64>> = conn
             .query_row("SELECT value FROM meta WHERE key = 'ids_merged'", [], |row| row.get(0))
-            .optional()?;
+            .optional();
+        let merged = match merged {
+            // Whoever only reads does without it.
+            Err(error) if self.follows && is_of_row(&error) => None,
+            merged => merged?,
+        };
         let last: i64 =
             conn.query_row("SELECT coalesce(max(number), 0) FROM orders", [], |row| row.get(0))?;
         // More than there are: somebody changed the file. All are read, rather than any taken for merged that is not.
@@ -83,18 +89,37 @@ impl OrderIds {
         let newest = self.read().newest;
         let mut statement =
             conn.prepare_cached("SELECT order_id, number FROM orders WHERE number > ?1 ORDER BY number")?;
-        let mut entries = Vec::new();
-        let mut rows = statement.query([newest])?;
+        let (mut entries, mut after) = (Vec::new(), newest);
+        loop {
+            match self.read_behind(&mut statement, &mut after, &mut entries) {
+                // So does it do without what lies where the file is damaged.
+                Err(error) if self.follows && is_damage(&error) => {
+                    after = damage::past(after, |after| damage::first(&mut statement, [after]))?;
+                }
+                read => break read?,
+            }
+        }
+        self.enter(entries);
+        Ok(())
+    }
+
+    fn read_behind(
+        &self,
+        statement: &mut Statement<'_>,
+        after: &mut i64,
+        entries: &mut Vec<(OrderId, i64)>,
+    ) -> rusqlite::Result<()> {
+        let mut rows = statement.query([*after])?;
         while let Some(row) = rows.next()? {
+            *after = row.get(1)?;
             match uuid(row, 0) {
-                Ok(id) => entries.push((OrderId(id), row.get(1)?)),
+                Ok(id) => entries.push((OrderId(id), *after)),
                 // Whoever only reads can do without: nobody asks for such an id. Whoever writes might take the order in
                 // again.
                 Err(error) if self.follows && is_of_row(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.enter(entries);
         Ok(())
     }
 

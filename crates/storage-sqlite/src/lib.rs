@@ -13,6 +13,7 @@ mod changes;
 mod check;
 mod checkpoint;
 mod connect;
+mod damage;
 mod error;
 mod guard;
 mod ids;
@@ -37,7 +38,7 @@ pub use restore::{Staged, Unrestored, put_in_place, stage};
 
 use async_trait::async_trait;
 use checkpoint::Checkpoints;
-use error::{fault, unavailable};
+use error::{fault, is_of_the_disk, unavailable};
 use guard::Guard;
 use ids::OrderIds;
 use order_core::Fault;
@@ -56,7 +57,8 @@ use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
-use readers::Readers;
+use readers::{Opening, Readers};
+use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -145,7 +147,9 @@ impl SqliteStorage {
             expire_leases: Some(now),
             leases_outlive: options.leases_outlive,
         })?;
-        let readers = readers(options, &guard, &install);
+        let opening = Opening::Beside(options.busy_timeout);
+        let readers =
+            Readers::new(options.path.clone(), opening, Arc::clone(&guard), install.installation_id);
         let writer = Some(writer);
         Ok((
             Self { path: options.path.clone(), install, guard, ids, terms, readers, log_pages, writer },
@@ -158,9 +162,29 @@ impl SqliteStorage {
     /// # Errors
     /// When the file is missing, no database of ours, or of another schema.
     pub fn open_read_only(options: &Options) -> Result<Self, Fault> {
+        Self::open_to_read(options, Opening::Beside(options.busy_timeout))
+    }
+
+    /// The same, also where nothing can be written: on a full disk, or one that is mounted for reading alone. The folder
+    /// must be locked by the caller: a database that somebody writes meanwhile would be read wrong.
+    ///
+    /// # Errors
+    /// As [`Self::open_read_only`]; and when another program holds the file.
+    pub fn open_at_rest(options: &Options) -> Result<Self, Fault> {
+        // SQLite tells by itself whether it gets along; what it fails at may come with the first read.
+        let beside = Opening::Beside(options.busy_timeout);
+        let read = |conn: Connection| conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        let opening = match beside.open(&options.path).and_then(read) {
+            Err(error) if is_of_the_disk(&error) => Opening::AtRest,
+            _ => beside,
+        };
+        Self::open_to_read(options, opening)
+    }
+
+    fn open_to_read(options: &Options, opening: Opening) -> Result<Self, Fault> {
         let guard = Arc::new(Guard::new(&options.path, 0));
         guard.identity()?;
-        let conn = connect::read_only(&options.path, options.busy_timeout).map_err(fault)?;
+        let conn = opening.open(&options.path).map_err(fault)?;
         let install = meta::load(&conn)?;
         let install = install.ok_or_else(|| Fault::internal("the file is no database of wellorder"))?;
         let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
@@ -171,15 +195,12 @@ impl SqliteStorage {
             )));
         }
         let ids = Arc::new(OrderIds::following(&conn).map_err(fault)?);
-        let readers = readers(options, &guard, &install);
+        let readers =
+            Readers::new(options.path.clone(), opening, Arc::clone(&guard), install.installation_id);
         let terms = Arc::new(Terms::following());
         let (path, install) = (options.path.clone(), Arc::new(install));
         Ok(Self { path, install, guard, ids, terms, readers, log_pages: None, writer: None })
     }
-}
-
-fn readers(options: &Options, guard: &Arc<Guard>, install: &Install) -> Readers {
-    Readers::new(options.path.clone(), options.busy_timeout, Arc::clone(guard), install.installation_id)
 }
 
 /// The version of the schema of a database file; 0 when nothing has been installed in it.
@@ -252,7 +273,7 @@ impl Storage for SqliteStorage {
     async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
         let (tenant, shard) = (tenant.clone(), order_id.shard(self.install.shards));
         let ids = Arc::clone(&self.ids);
-        let read = move |conn: &rusqlite::Connection| {
+        let read = move |conn: &Connection| {
             // Before the snapshot begins: what is merged meanwhile leaves the memory and is not in the snapshot.
             let Some(number) = ids.number(conn, order_id)? else { return Ok(None) };
             let snapshot = conn.unchecked_transaction()?;
@@ -273,7 +294,7 @@ impl Storage for SqliteStorage {
         events_max: u32,
     ) -> Result<Option<OrderDossier>, Fault> {
         let (ids, shards) = (Arc::clone(&self.ids), self.install.shards);
-        let read = move |conn: &rusqlite::Connection| read::dossier(conn, &ids, shards, order_id, events_max);
+        let read = move |conn: &Connection| read::dossier(conn, &ids, shards, order_id, events_max);
         Ok(self.readers.with(read).await?.filter(|dossier| dossier.order.tenant == *tenant))
     }
 
@@ -404,7 +425,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
-        auditing::strays(&self.readers, &self.ids, self.install.shards, max).await
+        auditing::strays(&self.readers, &self.ids, &self.install, max).await
     }
 
     async fn space(&self) -> Option<Space> {

@@ -1,5 +1,6 @@
 //! Migrations: numbered files, each applied once in a transaction of its own, after a copy of the database was made.
 
+use crate::backup;
 use crate::error::{fault, unavailable};
 use order_core::{Fault, Timestamp, fault_point};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -118,13 +119,7 @@ fn back_up(conn: &Connection, path: &Path, from: u32) -> Result<PathBuf, Fault> 
     std::fs::create_dir_all(&folder)
         .map_err(|error| unavailable(format!("cannot make {}: {error}", folder.display())))?;
     let copy = folder.join(format!("before-schema-{}-from-{from}.db", from + 1));
-    if copy.exists() {
-        std::fs::remove_file(&copy)
-            .map_err(|error| unavailable(format!("cannot replace {}: {error}", copy.display())))?;
-    }
-    let mut target = Connection::open(&copy).map_err(fault)?;
-    let backup = rusqlite::backup::Backup::new(conn, &mut target).map_err(fault)?;
-    backup.run_to_completion(10_000, std::time::Duration::ZERO, None).map_err(fault)?;
+    backup::copy_to(conn, &copy)?;
     Ok(copy)
 }
 
@@ -164,6 +159,29 @@ mod tests {
         assert!(migrate(&mut conn, &path, now()).unwrap_err().to_string().contains("another form"));
         conn.execute("INSERT INTO migrations VALUES (999, 'later', zeroblob(32), 0)", []).unwrap();
         assert!(migrate(&mut conn, &path, now()).unwrap_err().to_string().contains("newer wellorder"));
+    }
+
+    #[test]
+    fn a_backup_that_fails_leaves_nothing_half_written_and_the_next_replaces_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut conn = Connection::open(&path).unwrap();
+        migrate(&mut conn, &path, now()).unwrap();
+        let copy = back_up(&conn, &path, 1).unwrap();
+        let before = std::fs::read(&copy).unwrap();
+        conn.execute_batch("CREATE TABLE later (a)").unwrap();
+        // What it is called until it is whole cannot be had.
+        let partial = PathBuf::from(format!("{}.partial", copy.display()));
+        std::fs::create_dir(&partial).unwrap();
+        let failed = back_up(&conn, &path, 1).unwrap_err();
+        assert!(matches!(failed, Fault::Unavailable { .. }), "{failed}: tried again");
+        assert!(std::fs::read(&copy).unwrap() == before, "the one before is as it was");
+        std::fs::remove_dir(&partial).unwrap();
+        std::fs::write(&partial, "what a process left that was killed").unwrap();
+        back_up(&conn, &path, 1).unwrap();
+        let count = "SELECT count(*) FROM later";
+        assert_eq!(Connection::open(&copy).unwrap().query_row(count, [], |row| row.get(0)), Ok(0));
+        assert!(!partial.exists());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::guard::{Found, Guard, Identity};
 use crate::meta;
 use order_core::Fault;
 use rusqlite::Connection;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -15,11 +15,29 @@ use uuid::Uuid;
 /// Connections that read at once.
 const READERS_MAX: usize = 4;
 
+/// How connections are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Beside whoever writes, waiting so long for locks.
+    Beside(Duration),
+    /// While nobody writes, and nothing can be written.
+    AtRest,
+}
+
+impl Opening {
+    pub(crate) fn open(self, path: &Path) -> rusqlite::Result<Connection> {
+        match self {
+            Self::Beside(busy_timeout) => connect::read_only(path, busy_timeout),
+            Self::AtRest => connect::at_rest(path),
+        }
+    }
+}
+
 /// The pool.
 #[derive(Clone)]
 pub(crate) struct Readers {
     path: PathBuf,
-    busy_timeout: Duration,
+    opening: Opening,
     guard: Arc<Guard>,
     installation_id: Uuid,
     idle: Arc<Mutex<Vec<(Identity, Connection)>>>,
@@ -28,14 +46,9 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// A pool for the database `installation_id` at `path`.
-    pub(crate) fn new(
-        path: PathBuf,
-        busy_timeout: Duration,
-        guard: Arc<Guard>,
-        installation_id: Uuid,
-    ) -> Self {
+    pub(crate) fn new(path: PathBuf, opening: Opening, guard: Arc<Guard>, installation_id: Uuid) -> Self {
         let room = Arc::new(Semaphore::new(READERS_MAX));
-        Self { path, busy_timeout, guard, installation_id, idle: Arc::default(), room }
+        Self { path, opening, guard, installation_id, idle: Arc::default(), room }
     }
 
     /// Runs `read` on a connection of its own.
@@ -66,7 +79,7 @@ impl Readers {
             }
         }
         let identity = self.guard.identity()?;
-        let conn = connect::read_only(&self.path, self.busy_timeout).map_err(fault)?;
+        let conn = self.opening.open(&self.path).map_err(fault)?;
         if self.guard.check(identity)? != Found::Same {
             return Err(unavailable("the database file or its log is being replaced"));
         }

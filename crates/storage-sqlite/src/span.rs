@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use std::ops::RangeInclusive;
 
 /// Orders, or events, of a block.
-const BLOCK: i64 = 1_024;
+pub(crate) const BLOCK: i64 = 1_024;
 
 /// Keeps the times of the blocks of orders that were filled by the numbers `first` to `newest`, inside of a transaction.
 pub(crate) fn keep_orders(conn: &Connection, first: i64, newest: i64) -> rusqlite::Result<()> {

@@ -317,7 +317,7 @@ async fn what_names_an_order_where_there_is_none_is_found() {
     }
     // Once it belongs to a redrive, what is known not to be there may be named.
     sound.damage(
-        "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 0, 1, 0, 0, 0, 0)",
+        "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 0, 1, 0, 0, 1, 0)",
     );
     assert!(sound.audit().await.findings.iter().all(|finding| finding.check != "redrives"));
     sound.damage("UPDATE redrive_items SET result = 'redriven'");

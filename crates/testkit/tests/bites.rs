@@ -6,10 +6,12 @@ use order_core::app::App;
 use order_core::audit::audit;
 use order_core::clock::Timestamp;
 use order_core::command::{Change, ChangeKind, Command};
+use order_core::ids::Shard;
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
 use order_core::lease::Outcome;
 use order_core::ports::Storage;
+use order_core::redrive::RedriveFilter;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::build::intake;
@@ -222,4 +224,91 @@ async fn the_audit_finds_every_damage() {
         let found = report.findings.iter().any(|finding| finding.check == check);
         assert!(found, "{damage:?} of order {index} must be found as {check}: {:#?}", report.findings);
     }
+}
+
+/// An order that was redriven, with one of which the same redrive says that it was not parked, and a key for it.
+async fn a_redrive(storage: &MemoryStorage) -> (Arc<App>, Vec<order_core::Order>) {
+    let rig = Rig::new(MemoryFixture::shared(storage.clone()));
+    let parked = rig.parked(intake("parked"), "no").await;
+    let waiting = rig.new_order(intake("waiting").total("5").key("k")).await;
+    let order_ids = Some(vec![parked.id, waiting.id]);
+    let filter = RedriveFilter { order_ids, ..RedriveFilter::default() };
+    let redrive = rig.start_redrive(&parked.tenant, filter).await;
+    let redrive = rig.step_redrive(redrive.redrive_id, 5).await.expect("a step");
+    assert_eq!((redrive.redriven, redrive.refused, redrive.finished), (1, 1, true));
+    // The keys of what was revised to what is asked for are sound too.
+    let content = Box::new(intake("waiting").total("6").build().content);
+    rig.changed(waiting.id, ChangeKind::Revise { content, requeue: false }).await;
+    rig.accept(intake("waiting").total("6").key("k2")).await.expect("the same as it is now");
+    rig.assert_sound().await;
+    let app = App::start(storage.port(), ManualClock::new(), SeededIds::new(3), LanePolicy::default());
+    (app, vec![parked, waiting])
+}
+
+#[tokio::test]
+async fn the_audit_finds_what_work_must_not_say() {
+    for (damage, index) in [
+        (Tamper::ChangeWorkTenant, 0),
+        (Tamper::ChangeWorkAttempt, 0),
+        (Tamper::ChangeWorkAttempt, 1),
+        (Tamper::ChangeWorkLapses, 1),
+        (Tamper::DropWorkToken, 1),
+        (Tamper::DropWorkClaim, 1),
+        (Tamper::ClaimWorkTooEarly, 1),
+        (Tamper::PutWorkOff, 0),
+        (Tamper::PutWorkOff, 1),
+    ] {
+        let storage = MemoryStorage::with(4, 1);
+        let (app, orders) = some_orders(&storage).await;
+        storage.tamper(orders[index].id, damage);
+        only(&app, "work", &orders[index], &format!("{damage:?} of order {index}")).await;
+    }
+}
+
+#[tokio::test]
+async fn the_audit_finds_what_events_must_not_say() {
+    for (damage, check) in [
+        (Tamper::RaiseEventEpoch, "epochs"),
+        (Tamper::LowerEventEpoch, "epochs"),
+        (Tamper::ChangeDataVersion, "events"),
+        (Tamper::ChangeEventType, "events"),
+        (Tamper::RaiseFloor, "positions"),
+    ] {
+        let storage = MemoryStorage::with(1, 1);
+        let (app, orders) = some_orders(&storage).await;
+        storage.tamper(orders[2].id, damage);
+        let report = audit(&app, |_| {}).await.expect("an audit");
+        let found = report.findings.iter().find(|finding| finding.check == check);
+        let found = found.unwrap_or_else(|| panic!("{damage:?}: {:#?}", report.findings));
+        assert_eq!(found.shard, Some(Shard(0)), "{damage:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_finds_keys_and_redrives_that_tell_what_was_not() {
+    for (damage, index, check) in [
+        (Tamper::MoveKey, 1, "idempotency"),
+        (Tamper::CountRedriven, 0, "redrives"),
+        (Tamper::DropRedriveResult, 0, "redrives"),
+        (Tamper::DropRedriveResult, 1, "redrives"),
+        (Tamper::ChangeRedriveResult, 1, "redrives"),
+        (Tamper::ClaimRedriven, 1, "redrives"),
+        (Tamper::RewindRedrive, 0, "redrives"),
+    ] {
+        let storage = MemoryStorage::with(4, 1);
+        let (app, orders) = a_redrive(&storage).await;
+        storage.tamper(orders[index].id, damage);
+        let report = audit(&app, |_| {}).await.expect("an audit");
+        let checks: Vec<_> = report.findings.iter().map(|finding| finding.check).collect();
+        assert!(!checks.is_empty() && checks.iter().all(|found| *found == check), "{damage:?}: {report:#?}");
+    }
+}
+
+/// The audit names this check, of this order, and nothing else.
+async fn only(app: &App, check: &str, order: &order_core::Order, what: &str) {
+    let report = audit(app, |_| {}).await.expect("an audit");
+    let named: Vec<_> =
+        report.findings.iter().map(|found| (found.check, found.subject.clone(), found.shard)).collect();
+    let shard = order.id.shard(app.storage.install().shards);
+    assert_eq!(named, [(check, order.id.to_string(), Some(shard))], "{what}: {:#?}", report.findings);
 }

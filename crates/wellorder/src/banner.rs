@@ -1,6 +1,7 @@
 //! What a start prints: what runs where, where the data lies, what to try next.
 
 use crate::config::{Mode, NdjsonSink, ProcessorKind, Role, Settings};
+use crate::invocation::Invocation;
 use crate::output::Output;
 use crate::serve;
 use serde_json::json;
@@ -28,7 +29,7 @@ pub(crate) fn show(started: &Started<'_>, out: &mut Output<'_>) -> io::Result<()
     if out.json && !to_stderr {
         return out.json(as_json(started).to_string().as_bytes());
     }
-    for (head, text) in rows(started) {
+    for (head, text) in rows(started, out) {
         let line = if head.is_empty() { text } else { format!("  {:<10} {text}", head) };
         if to_stderr { out.note(&line) } else { out.line(&line)? }
     }
@@ -50,7 +51,7 @@ fn as_json(started: &Started<'_>) -> serde_json::Value {
     })
 }
 
-fn rows(started: &Started<'_>) -> Vec<(&'static str, String)> {
+fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> {
     let Started { mode, settings, address, ephemeral, .. } = started;
     let scheme = if settings.transport.tls_cert.is_some() && *mode == Mode::Serve { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
@@ -87,7 +88,7 @@ fn rows(started: &Started<'_>) -> Vec<(&'static str, String)> {
         ));
     }
     rows.push(("", "Try next:".to_owned()));
-    rows.extend(next(started, &url).into_iter().map(|text| ("", format!("  {text}"))));
+    rows.extend(next(started, &url, &out.again).into_iter().map(|text| ("", format!("  {text}"))));
     rows
 }
 
@@ -155,24 +156,18 @@ fn health(started: &Started<'_>, url: &str) -> String {
     )
 }
 
-fn next(started: &Started<'_>, url: &str) -> Vec<String> {
-    let data = started.settings.data.display();
-    let named = if data.to_string() == "./wellorder-data" || data.to_string() == "wellorder-data" {
-        String::new()
-    } else {
-        format!(" --data {data}")
-    };
+fn next(started: &Started<'_>, url: &str, again: &Invocation) -> Vec<String> {
     if started.mode != Mode::Dev {
         return vec![
             format!(r#"curl -s {url}/v1/orders -H "Authorization: Bearer $KEY""#),
-            format!("WELLORDER_CLIENT_KEY=$KEY wellorder orders list{named}"),
+            format!("WELLORDER_KEY=$KEY {}", again.command("orders list")),
         ];
     }
     vec![
         format!(
             r#"curl -s {url}/v1/orders -H 'Content-Type: application/json' -d '{{"reference":"A-1001","total":"19.90"}}'"#
         ),
-        format!("wellorder orders list{named}"),
-        format!("wellorder events tail --follow{named}"),
+        again.command("orders list"),
+        again.command("events tail --follow"),
     ]
 }

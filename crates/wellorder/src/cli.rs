@@ -64,7 +64,7 @@ pub(crate) fn settle(cli: &Cli, environment: Environment) -> Result<Config, Prob
 /// # Errors
 /// What went wrong, with the exit code that says so.
 pub(crate) async fn client<F>(
-    command: &ClientCommand,
+    (command, url): (&ClientCommand, Option<&str>),
     settings: &Settings,
     now: Timestamp,
     out: &mut Output<'_>,
@@ -78,7 +78,7 @@ where
         | ClientCommand::Keys { command: KeysCommand::Create { .. }, .. } => Folder::MayBeMade,
         _ => Folder::MustBe,
     };
-    let api = connect::connect(settings, command.url(), folder, offline).await?;
+    let api = connect::connect(settings, url, folder, offline).await?;
     let api = api.as_ref();
     if api.is_server() && command.tenant().is_some() {
         let what = "a server takes the tenant from the credential";

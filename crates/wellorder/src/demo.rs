@@ -1,6 +1,7 @@
 //! `dev --demo`: orders of every kind, a trickle of new ones, some failing, and a repair now and then; shown as they
 //! happen.
 
+use crate::invocation::Invocation;
 use crate::output::escape;
 use axum::Router;
 use axum::body::Body;
@@ -180,11 +181,11 @@ fn seeds() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Prints each event behind `cursor` as a line for people, until `stop`.
+/// Prints each event behind `cursor` as a line for people, until `stop`; what it says to type is typed `again`.
 pub(crate) async fn show_events(
     app: Arc<App>,
     mut cursor: Cursor,
-    mut to: impl Write,
+    (mut to, again): (Box<dyn Write + Send>, Invocation),
     mut stop: watch::Receiver<bool>,
 ) {
     let mut grew = app.wakes.journal.subscribe();
@@ -194,7 +195,7 @@ pub(crate) async fn show_events(
             Ok((events, next)) => {
                 cursor = next;
                 for event in &events {
-                    show(event, &mut names, &mut to);
+                    show(event, &mut names, &again, &mut to);
                 }
                 if !events.is_empty() {
                     continue;
@@ -226,7 +227,7 @@ impl Names {
     }
 }
 
-fn show(event: &Event, names: &mut Names, to: &mut impl Write) {
+fn show(event: &Event, names: &mut Names, again: &Invocation, to: &mut impl Write) {
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     let name = names.of(event, &data);
     let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
@@ -237,11 +238,8 @@ fn show(event: &Event, names: &mut Names, to: &mut impl Write) {
             format!("attempt {}: {}; again at {}", data["attempt"], text("error"), clock(&text("retry_at")))
         }
         EventType::OrderParked => {
-            format!(
-                "{}; waits for `wellorder orders redrive {} --reason retry`",
-                text("error"),
-                event.order_id
-            )
+            let redrive = again.command(&format!("orders redrive {} --reason retry", event.order_id));
+            format!("{}; waits for `{redrive}`", text("error"))
         }
         EventType::OrderRedriven | EventType::OrderWithdrawn => {
             format!("{} (by {})", text("reason"), text("by"))

@@ -6,7 +6,7 @@ use crate::config::{Config, Mode, NdjsonSink, Settings};
 use crate::folder::Folder;
 use crate::output::Output;
 use crate::server::{self, Start};
-use crate::shutdown::Signals;
+use crate::shutdown::{self, Signals};
 use crate::system::SystemIds;
 use crate::telemetry;
 use anyhow::Context;
@@ -26,8 +26,17 @@ pub(crate) async fn dev(args: &DevArgs, config: Config, out: &mut Output<'_>) ->
         tracing::warn!(weak, "auth.jwt_secret would be refused by `wellorder serve`");
     }
     let ephemeral = args.ephemeral.then(|| Ephemeral::make(&mut settings)).transpose()?;
+    if ephemeral.is_some() {
+        out.again.in_folder(&settings.data);
+    }
+    let signals = match &ephemeral {
+        Some(Ephemeral(path)) => signals.removing(path.clone()),
+        None => signals,
+    };
     let folder = Folder::lock(&settings.data)?;
-    let start = Start { mode: Mode::Dev, settings, folder, demo: args.demo, ephemeral: ephemeral.is_some() };
+    let ephemeral_too = ephemeral.is_some();
+    let start =
+        Start { mode: Mode::Dev, settings, folder, check: None, demo: args.demo, ephemeral: ephemeral_too };
     let exit = server::run(start, signals, out).await;
     drop(ephemeral);
     exit
@@ -54,8 +63,6 @@ impl Ephemeral {
 
 impl Drop for Ephemeral {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "cannot remove the temporary data folder");
-        }
+        shutdown::remove(&self.0);
     }
 }

@@ -4,10 +4,11 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::lock::LOCK_FILE;
 use anyhow::Context;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Seek, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The name of the database file.
@@ -19,10 +20,21 @@ pub(crate) const BACKUPS_FOLDER: &str = "backups";
 /// How often a held lock is tried again, 5 ms apart.
 const LOOKERS_WAIT: u32 = 20;
 
+/// What the lock file is to say.
+#[derive(Clone, Default)]
+struct Announced {
+    /// Empty until it is known.
+    text: String,
+    /// Whether it could be written once.
+    written: bool,
+}
+
 /// A data folder that is ours alone while this lives.
 pub(crate) struct Folder {
     path: PathBuf,
-    lock: File,
+    /// The folder itself is locked, not a file in it: a file can be deleted, and the next process would lock another.
+    _lock: File,
+    announced: Mutex<Announced>,
 }
 
 impl Folder {
@@ -37,10 +49,7 @@ impl Folder {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("cannot make {shown}"))?;
-        let file = path.join(LOCK_FILE);
-        let lock =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&file);
-        let lock = lock.with_context(|| format!("cannot open {}", file.display()))?;
+        let lock = File::open(path).with_context(|| format!("cannot open {shown}"))?;
         // Whoever looks whether a server runs holds the lock for an instant: wait that out.
         let mut taken = lock.try_lock();
         for _ in 0..LOOKERS_WAIT {
@@ -53,7 +62,7 @@ impl Folder {
         match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = std::fs::read_to_string(&file).unwrap_or_default();
+                let holder = std::fs::read_to_string(path.join(LOCK_FILE)).unwrap_or_default();
                 let what = format!("{shown} is in use by another wellorder {}", holder.trim());
                 return Err(Failure::here(
                     Exit::Refused,
@@ -62,14 +71,12 @@ impl Folder {
                 ));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(anyhow::Error::new(error)
-                    .context(format!("cannot lock {}", file.display()))
-                    .into());
+                return Err(anyhow::Error::new(error).context(format!("cannot lock {shown}")).into());
             }
         }
-        // What an earlier holder wrote no longer holds.
-        lock.set_len(0).with_context(|| format!("cannot write {}", file.display()))?;
-        Ok(Self { path: path.to_owned(), lock })
+        let folder = Self { path: path.to_owned(), _lock: lock, announced: Mutex::default() };
+        folder.forget();
+        Ok(folder)
     }
 
     /// The database file.
@@ -80,12 +87,50 @@ impl Folder {
     /// Writes where the server answers, for the command line.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub(crate) fn announce(&mut self, address: SocketAddr, tls: bool) -> std::io::Result<()> {
+    /// When the file cannot be written; [`Self::keep_announced`] tries again.
+    pub(crate) fn announce(&self, address: SocketAddr, tls: bool) -> io::Result<()> {
         let address = if tls { format!("https://{address}") } else { address.to_string() };
         let text = serde_json::json!({ "pid": std::process::id(), "address": address }).to_string();
-        self.lock.rewind()?;
-        self.lock.write_all(text.as_bytes())?;
-        self.lock.flush()
+        self.announced().text.clone_from(&text);
+        self.write(&text)
+    }
+
+    /// Writes it anew when it does not say that; tells whether it did, and somebody deleted or changed it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn keep_announced(&self) -> io::Result<bool> {
+        let Announced { text, written } = self.announced().clone();
+        let found = std::fs::read_to_string(self.path.join(LOCK_FILE));
+        if text.is_empty() || found.is_ok_and(|found| found == text) {
+            return Ok(false);
+        }
+        self.write(&text)?;
+        Ok(written)
+    }
+
+    fn announced(&self) -> MutexGuard<'_, Announced> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let path = self.path.join(LOCK_FILE);
+        // What lies there may be somebody else's, with rights of its own.
+        drop(std::fs::remove_file(&path));
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        self.announced().written = true;
+        Ok(())
+    }
+
+    /// What an earlier holder wrote no longer holds. Where nothing can be written it stays, and does no harm: what counts
+    /// is the lock.
+    fn forget(&self) {
+        let emptied = OpenOptions::new().truncate(true).write(true).open(self.path.join(LOCK_FILE));
+        if let Err(error) = emptied
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::debug!(%error, "cannot empty the lock file");
+        }
     }
 }

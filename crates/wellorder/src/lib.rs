@@ -6,15 +6,18 @@
 
 mod access;
 mod banner;
+mod boot;
 mod cli;
 mod config;
 mod demo;
 mod dev;
 mod folder;
 mod http_processor;
+mod invocation;
 #[cfg(feature = "killpoints")]
 mod killpoint;
 mod local;
+mod lookout;
 mod otlp;
 mod output;
 mod restore;
@@ -30,6 +33,7 @@ mod sink_ndjson;
 mod system;
 mod telemetry;
 mod transport;
+
 mod wire_up;
 
 #[cfg(feature = "fuzzing")]

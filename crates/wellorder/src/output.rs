@@ -8,7 +8,7 @@ use std::{
     io::{self, BufRead, IsTerminal, Write},
 };
 
-use crate::config::Environment;
+use crate::{config::Environment, invocation::Invocation};
 
 /// How a text is set off on a terminal that shows colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(crate) struct Output<'a> {
     pub(crate) progress: bool,
     /// Where somebody who is asked answers; `None` when nobody is there.
     answers: Option<Box<dyn BufRead + 'a>>,
+    /// How commands in hints are to be typed.
+    pub(crate) again: Invocation,
 }
 
 impl Output<'static> {
@@ -64,6 +66,7 @@ impl Output<'static> {
             err: Box::new(io::stderr()),
             json,
             progress: !json && err_is_terminal,
+            again: Invocation::of_process(environment),
         }
     }
 }
@@ -73,7 +76,8 @@ impl<'a> Output<'a> {
     #[cfg(test)]
     pub(crate) fn to(out: impl Write + 'a, err: impl Write + 'a, json: bool) -> Self {
         let (out, err) = (Box::new(out), Box::new(err));
-        Self { out, err, json, out_color: false, err_color: false, progress: false, answers: None }
+        let again = Invocation::default();
+        Self { out, err, json, out_color: false, err_color: false, progress: false, answers: None, again }
     }
 
     /// Colours whatever the terminal is.

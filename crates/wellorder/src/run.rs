@@ -18,18 +18,22 @@ pub fn run() -> ExitCode {
     harden();
     let environment = Environment::read();
     #[cfg(feature = "killpoints")]
-    crate::killpoint::arm(&environment);
-    let cli = match Cli::try_parse() {
+    if let Err(failure) = crate::killpoint::arm(&environment) {
+        return failure::report(&failure, &mut Output::terminal(false, &environment)).into();
+    }
+    let cli = match Cli::try_parse().and_then(Cli::check) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &environment),
     };
     let mut out = Output::terminal(cli.global.json, &environment);
+    let (config, data) = (cli.global.config.as_deref(), cli.global.data.as_deref());
+    out.again = out.again.at(config, data, cli.url(), &environment);
     if let Some(ended) = about_itself(&cli.command, &mut out) {
         return ended.unwrap_or_else(|failure| failure::report(&failure, &mut out)).into();
     }
     let ended = cli::settle(&cli, environment)
         .map_err(Failure::from)
-        .and_then(|config| in_runtime(&cli.command, config, &mut out));
+        .and_then(|config| in_runtime(&cli, config, &mut out));
     match ended {
         Ok(exit) => exit.into(),
         Err(failure) => failure::report(&failure, &mut out).into(),
@@ -73,23 +77,24 @@ fn harden() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-fn in_runtime(command: &Command, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn in_runtime(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime").map_err(Failure::from)?;
-    let exit = runtime.block_on(dispatch(command, config, out));
+    let exit = runtime.block_on(dispatch(cli, config, out));
     // Whatever still waits on a blocking call has nothing to say any more.
     runtime.shutdown_background();
     exit
 }
 
-async fn dispatch(command: &Command, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    match command {
+async fn dispatch(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    match &cli.command {
         Command::Dev(args) => dev::dev(args, config, out).await,
         Command::Serve(args) => serve_command::serve(args, config, out).await,
         Command::Client(command) => {
             let tenant = tenant(command)?;
             let offline = async |settings: &Settings| local::offline(settings, tenant.clone()).await;
-            cli::client(command, &config.settings, SystemClock::default().now(), out, offline).await
+            cli::client((command, cli.url()), &config.settings, SystemClock::default().now(), out, offline)
+                .await
         }
         Command::Token(args) => cli::token::token(args, &config.settings, SystemClock::default().now(), out),
         Command::Restore(args) => restore::restore(args, &config.settings, out).await,
@@ -98,9 +103,7 @@ async fn dispatch(command: &Command, config: Config, out: &mut Output<'_>) -> Re
         Command::Config { command: ConfigCommand::Show { .. } } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,
         Command::Completions { .. } | Command::Openapi(_) | Command::Man { .. } => Ok(Exit::Ok),
-        Command::Healthcheck { server } => {
-            cli::healthcheck(server.url.as_deref(), &config.settings, out).await
-        }
+        Command::Healthcheck { .. } => cli::healthcheck(cli.url(), &config.settings, out).await,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::system::{SystemClock, SystemIds};
 use crate::wire_up;
 use anyhow::Context;
 use axum::Router;
-use edge::{Guard, Proxies, Rate, RatePolicy};
+use edge::{Guard, Mount, Proxies, Rate, RatePolicy};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
@@ -31,15 +31,22 @@ const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
 
 /// The guard of a server's mounts.
 pub(crate) fn guard(mode: Mode, settings: &Settings, app: &Arc<App>, tracer: Tracer) -> Arc<Guard> {
+    let lanes = app.lanes.clone();
+    let guard = outer_guard(mode, settings).traced(tracer, settings.telemetry.trust_incoming);
+    Arc::new(guard.under(Arc::new(move || lanes.room())))
+}
+
+/// The guard of what is served while there is no storage.
+pub(crate) fn waiting_guard(mode: Mode, settings: &Settings) -> Arc<Guard> {
+    Arc::new(outer_guard(mode, settings))
+}
+
+fn outer_guard(mode: Mode, settings: &Settings) -> Guard {
     let transport = &settings.transport;
     let proxies = Proxies { networks: transport.trusted_proxies.clone(), header: transport.proxy_header };
-    let lanes = app.lanes.clone();
-    let guard = bare_guard(&settings.limits, mode == Mode::Dev)
-        .traced(tracer, settings.telemetry.trust_incoming)
-        .limiting(rates(&settings.rates))
-        .behind(proxies)
-        .under(Arc::new(move || lanes.room()));
-    Arc::new(if transport.tls_cert.is_some() { guard.https_only() } else { guard })
+    let guard =
+        bare_guard(&settings.limits, mode == Mode::Dev).limiting(rates(&settings.rates)).behind(proxies);
+    if transport.tls_cert.is_some() { guard.https_only() } else { guard }
 }
 
 fn rates(rates: &RateLimits) -> RatePolicy {
@@ -119,11 +126,26 @@ pub(crate) fn main_router(
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
         if let Some(contract) = contract(name, app, guard, access) {
-            router = router.nest(&format!("/{name}"), contract);
+            router = edge::nest(router, &format!("/{name}"), contract);
         }
     }
     match mounted.and_then(|name| contract(name, app, guard, access)) {
         Some(contract) => router.merge(contract),
+        None => router,
+    }
+}
+
+/// What the main port serves while there is no storage: health, and refusals in the form of each API.
+pub(crate) fn waiting_router(settings: &Settings, guard: &Arc<Guard>, waiting: api::Waiting) -> Router {
+    let unable = |mount: Mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard));
+    let mounts = [contracts::oscarps::MOUNT, contracts::parspec::MOUNT];
+    let root = mounts.into_iter().find(|mount| settings.mounted.as_deref() == Some(mount.name));
+    let mut router = api::waiting_router(waiting, guard, root.is_some());
+    for mount in mounts {
+        router = edge::nest(router, &format!("/{}", mount.name), unable(mount));
+    }
+    match root {
+        Some(mount) => router.merge(unable(mount)),
         None => router,
     }
 }

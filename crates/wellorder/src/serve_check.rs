@@ -1,36 +1,68 @@
 //! What a server for others must have before it serves anybody. Everything that is missing is told at once.
 
+use crate::cli::failure::Failure;
 use crate::config::{Config, Mode, Origin, Problems, Role, Settings};
 use crate::folder::DATABASE_FILE;
+use crate::system::SystemClock;
 use crate::{access, transport, wire_up};
 use auth::weakness;
 use order_core::Clock;
 use order_core::ports::Storage;
 use storage_sqlite::SqliteStorage;
 
-/// Finds what is missing. The folder must be locked by the caller.
-///
-/// # Errors
-/// When the database cannot be read.
-pub(crate) async fn missing(config: &Config, migrates: bool, clock: &dyn Clock) -> anyhow::Result<Problems> {
+/// What is checked before a server for others serves.
+#[derive(Clone)]
+pub(crate) struct ServeCheck {
+    pub(crate) config: Config,
+    /// Whether it may bring the schema up to date by itself.
+    pub(crate) migrates: bool,
+}
+
+impl ServeCheck {
+    /// Fails with all that is missing. The folder must be locked by the caller.
+    ///
+    /// # Errors
+    /// When something is missing, or the database cannot be read.
+    pub(crate) async fn pass(&self) -> Result<(), Failure> {
+        let missing = missing(&self.config, self.migrates, &SystemClock::default()).await?;
+        if missing.0.is_empty() { Ok(()) } else { Err(missing.into()) }
+    }
+
+    /// The same for what the settings say by themselves: the rest is checked when the database can be read.
+    ///
+    /// # Errors
+    /// When something is missing.
+    pub(crate) fn pass_settings(&self) -> Result<(), Failure> {
+        let mut problems = Problems::default();
+        of_settings(&self.config, &mut problems);
+        if problems.0.is_empty() { Ok(()) } else { Err(problems.into()) }
+    }
+}
+
+async fn missing(config: &Config, migrates: bool, clock: &dyn Clock) -> anyhow::Result<Problems> {
     let settings = &config.settings;
     let mut problems = Problems::default();
-    if config.origin("listen") == Origin::Default {
-        let fix = "say where it serves: --listen 127.0.0.1:3000, or listen in wellorder.toml";
-        problems.add("--listen", "", "is not given: a server for others does not guess its address", fix);
-    }
-    transport(settings, &mut problems);
-    secrets(settings, &mut problems);
+    of_settings(config, &mut problems);
     let keys = api_keys(settings, migrates, clock, &mut problems).await?;
     let auth = &settings.auth;
     let has_login = auth.jwt_secret.text().is_some() || auth.jwks_url.is_some() || keys > 0;
     if settings.has_role(Role::Api) && !has_login {
-        let fix = "make an API key (`wellorder keys create --name NAME --scope orders:read --scope orders:write` with \
-                   the same --data), or set auth.jwt_secret, or auth.jwks_url with auth.jwks_issuer and \
+        let fix = "make an API key (`wellorder keys create --name NAME --scope orders:read --scope orders:write`), \
+                   or set auth.jwt_secret, or auth.jwks_url with auth.jwks_issuer and \
                    auth.jwks_audience";
         problems.add("login", "", "there is none: nobody could be told from anybody", fix);
     }
     Ok(problems)
+}
+
+fn of_settings(config: &Config, problems: &mut Problems) {
+    let settings = &config.settings;
+    if config.origin("listen") == Origin::Default {
+        let fix = "say where it serves: --listen 127.0.0.1:3000, or listen in wellorder.toml";
+        problems.add("--listen", "", "is not given: a server for others does not guess its address", fix);
+    }
+    transport(settings, problems);
+    secrets(settings, problems);
 }
 
 /// How requests get here. Credentials and orders must not be readable on the way, unless somebody says aloud that they may.

@@ -1,14 +1,15 @@
 //! `serve`: a server for others. It starts with a login and with nothing guessable, or not at all.
 
+use crate::boot;
 use crate::cli::args::ServeArgs;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::{Config, Mode};
 use crate::folder::Folder;
 use crate::output::Output;
+use crate::serve_check::ServeCheck;
 use crate::server::{self, Start};
 use crate::shutdown::Signals;
-use crate::system::SystemClock;
-use crate::{serve_check, telemetry};
+use crate::telemetry;
 use anyhow::Context;
 
 /// Runs until a signal.
@@ -19,14 +20,21 @@ pub(crate) async fn serve(args: &ServeArgs, config: Config, out: &mut Output<'_>
     telemetry::init(config.settings.log.level, config.settings.log.format)?;
     let signals = Signals::listen().context("cannot listen to signals")?;
     let folder = Folder::lock(&config.settings.data)?;
-    let missing = serve_check::missing(&config, args.migrate, &SystemClock::default()).await?;
-    if !missing.0.is_empty() {
-        return Err(missing.into());
-    }
-    if let Some(file) = config.exposed_file() {
+    let exposed = config.exposed_file().map(str::to_owned);
+    let settings = config.settings.clone();
+    let check = ServeCheck { config, migrates: args.migrate };
+    let check = match check.pass().await {
+        Ok(()) => None,
+        // What the database says is asked again once it can be read.
+        Err(failure) if boot::passing(&failure, &settings, &folder.database()).is_some() => {
+            check.pass_settings()?;
+            Some(check)
+        }
+        Err(failure) => return Err(failure),
+    };
+    if let Some(file) = exposed {
         tracing::warn!(file, "a file with secrets can be read by every user of this machine: chmod o-r");
     }
-    let settings = config.settings;
-    let start = Start { mode: Mode::Serve, settings, folder, demo: false, ephemeral: false };
+    let start = Start { mode: Mode::Serve, settings, folder, check, demo: false, ephemeral: false };
     server::run(start, signals, out).await
 }

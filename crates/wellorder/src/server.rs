@@ -1,6 +1,7 @@
 //! A server: what its roles ask for, until a signal. `dev` and `serve_command` say how it is started.
 
 use crate::access::Access;
+use crate::boot::Place;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::{Mode, NdjsonSink, Role, Settings};
 use crate::demo::{self, Demo};
@@ -8,13 +9,16 @@ use crate::folder::Folder;
 use crate::otlp::{self, Exporting};
 use crate::output::Output;
 use crate::seldom::Seldom;
+use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
-use crate::{banner, serve, telemetry, transport, wire_up};
+use crate::{banner, boot, lookout, serve, telemetry, transport, wire_up};
 use anyhow::Context;
+use axum::Router;
 use edge::{Listening, Transport};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::App;
 use order_core::journal::Cursor;
+use order_core::ports::Storage;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +47,8 @@ pub(crate) struct Start {
     pub(crate) settings: Settings,
     /// The data folder, which is ours.
     pub(crate) folder: Folder,
+    /// What could not be checked before, for the database could not be read.
+    pub(crate) check: Option<ServeCheck>,
     /// Whether orders are made up and shown.
     pub(crate) demo: bool,
     /// Whether the data folder goes when the process ends.
@@ -52,72 +58,113 @@ pub(crate) struct Start {
 /// Runs until a signal.
 ///
 /// # Errors
-/// When something that is needed cannot be had: an address, the database.
+/// When something that is needed cannot be had: an address, the database. One that is locked, or on a full disk, is waited
+/// for.
 pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let Start { mode, settings, mut folder, demo, ephemeral } = start;
+    let Start { mode, settings, folder, check, demo, ephemeral } = start;
     let metrics = telemetry::metrics()?;
     let transport = transport::of(mode, &settings)?;
+    wire_up::check_sink(&settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
         None => None,
     };
-    let (storage, opened) = wire_up::open_storage(&settings, &folder)?;
-    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
-    let app = wire_up::app(&settings, storage, tracer.clone());
-    let access = Access::new(mode, &settings, &app)?;
-
-    let stop = Stop::new();
-    let mut tasks = JoinSet::new();
-    background(&settings, &app, &metrics, &stop, &mut tasks)?;
-    let guard = serve::guard(mode, &settings, &app, tracer);
-    let router = serve::main_router(mode, &settings, &app, &guard, &metrics, &access);
-    drop(access);
-    let address = listener.local_addr().context("the listener has no address")?;
-    let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
-    let tls = matches!(transport, Transport::Tls(_));
-    if let Err(error) = folder.announce(address, tls) {
-        // The lock is held all the same; a full disk keeps nobody from being served.
-        tracing::warn!(%error, "cannot write the address into the lock file: commands need --url");
-    }
-    let drain = settings.shutdown_drain;
-    if let Some(ops) = ops {
-        let router = serve::ops_router(&app, &guard, &metrics);
-        tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
-    }
+    let folder = Arc::new(folder);
+    let (stop, mut tasks) = (Stop::new(), JoinSet::new());
+    tasks.spawn(lookout::lock_file(Arc::clone(&folder), stop.subscribe()));
     if let Transport::Tls(tls) = &transport {
         tasks.spawn(transport::reload(Arc::clone(tls), settings.transport.clone(), stop.subscribe())?);
     }
-    let listening = Listening { listener, transport };
-    tasks.spawn(served(edge::serve(listening, router.clone(), guard, stop.subscribe(), drain)));
+    let mut signalled = std::pin::pin!(signals.first());
+    let place = Place { mode, settings: &settings, folder: &folder, listener, ops, transport };
+    let Some((storage, opened)) = boot::storage(&place, check, &mut signalled).await? else {
+        out.note("stopped before the database could be had");
+        return Ok(Exit::Ok);
+    };
+    let address = place.listener.local_addr().context("the listener has no address")?;
+    let ops_address = place.ops.as_ref().and_then(|listener| listener.local_addr().ok());
+    let Begun { app, router, exporting } = begin(place, storage, &metrics, &stop, &mut tasks).await?;
     banner::show(
         &banner::Started { mode, settings: &settings, address, ops_address, ephemeral, opened: &opened },
         out,
     )?;
     if demo {
-        if !out.json {
-            let heads = app.storage.heads().await.map_err(anyhow::Error::from)?;
-            let cursor = Cursor::at_heads(app.storage.install().epoch, &heads);
-            // Standard output belongs to the events when they are written there.
-            if settings.ndjson.sink == NdjsonSink::Stdout {
-                tasks.spawn(demo::show_events(Arc::clone(&app), cursor, io::stderr(), stop.subscribe()));
-            } else {
-                tasks.spawn(demo::show_events(Arc::clone(&app), cursor, io::stdout(), stop.subscribe()));
-            }
-        }
-        tasks.spawn(Demo { app: Arc::clone(&app), router }.run(stop.subscribe()));
+        demonstrate(&settings, &app, router, out, &stop, &mut tasks).await?;
     } else {
         drop(router);
     }
-
     tokio::select! {
-        () = signals.first() => {}
+        () = &mut signalled => {}
         () = broken(&app, &mut tasks) => return Err(anyhow::anyhow!("a part of the server died; see the log").into()),
     }
     out.note("stopping: what runs may end");
-    end(&stop, tasks, exporting, drain).await;
+    end(&stop, tasks, exporting, settings.shutdown_drain).await;
     close(app).await;
     Ok(Exit::Ok)
+}
+
+/// A server that has begun.
+struct Begun {
+    app: Arc<App>,
+    router: Router,
+    exporting: Option<Exporting>,
+}
+
+/// Starts everything over a storage that is open.
+async fn begin(
+    place: Place<'_>,
+    storage: Arc<dyn Storage>,
+    metrics: &PrometheusHandle,
+    stop: &Stop,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Begun> {
+    let Place { mode, settings, folder, listener, ops, transport } = place;
+    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
+    let app = wire_up::app(settings, storage, tracer.clone());
+    let access = Access::new(mode, settings, &app)?;
+    background(settings, &app, metrics, stop, tasks)?;
+    if let Err(error) = lookout::newest(&app).await {
+        tracing::debug!(%error, "cannot compare the clock with the newest event");
+    }
+    let guard = serve::guard(mode, settings, &app, tracer);
+    let router = serve::main_router(mode, settings, &app, &guard, metrics, &access);
+    let address = listener.local_addr().context("the listener has no address")?;
+    if let Err(error) = folder.announce(address, matches!(transport, Transport::Tls(_))) {
+        // The lock is held all the same; a full disk keeps nobody from being served.
+        tracing::warn!(%error, "cannot write the address into the lock file yet: commands need --url");
+    }
+    let drain = settings.shutdown_drain;
+    if let Some(ops) = ops {
+        let router = serve::ops_router(&app, &guard, metrics);
+        tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
+    }
+    let listening = Listening { listener, transport };
+    tasks.spawn(served(edge::serve(listening, router.clone(), guard, stop.subscribe(), drain)));
+    Ok(Begun { app, router, exporting })
+}
+
+/// Makes orders up, and shows what becomes of them.
+async fn demonstrate(
+    settings: &Settings,
+    app: &Arc<App>,
+    router: Router,
+    out: &Output<'_>,
+    stop: &Stop,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    if !out.json {
+        let cursor = Cursor::at_heads(app.storage.install().epoch, &app.storage.heads().await?);
+        // Standard output belongs to the events when they are written there.
+        let to: Box<dyn io::Write + Send> = match settings.ndjson.sink {
+            NdjsonSink::Stdout => Box::new(io::stderr()),
+            NdjsonSink::File(_) | NdjsonSink::Off => Box::new(io::stdout()),
+        };
+        let shown = (to, out.again.clone());
+        tasks.spawn(demo::show_events(Arc::clone(app), cursor, shown, stop.subscribe()));
+    }
+    tasks.spawn(Demo { app: Arc::clone(app), router }.run(stop.subscribe()));
+    Ok(())
 }
 
 /// Stops everything and waits until it has ended; then nothing makes spans any more, and the last ones are sent.
@@ -188,7 +235,7 @@ fn background(
         tasks.spawn(worker.run(stop.subscribe(), settings.shutdown_drain));
     }
     if settings.has_role(Role::Relay)
-        && let Some(follower) = wire_up::ndjson_follower(settings, app)?
+        && let Some(follower) = wire_up::ndjson_follower(settings, app)
     {
         // A sink that hangs must not keep the process from ending: its cursor has not moved.
         tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
@@ -209,6 +256,7 @@ fn background(
         });
     }
     tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
+    tasks.spawn(lookout::clock(Arc::clone(app), stop.subscribe()));
     let (streaming, mut stopped) = (Arc::clone(app), stop.subscribe());
     tasks.spawn(async move {
         drop(stopped.wait_for(|stop| *stop).await);

@@ -53,22 +53,30 @@ struct Open {
 }
 
 impl FileSink {
-    /// A sink for `path`. What an interrupted write left behind the last whole line is cut off now: those events come
-    /// again.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or cut.
-    pub(crate) fn open(path: &Path, rotate_bytes: u64) -> io::Result<Self> {
-        let open = Open::at(path)?;
-        Ok(Self { path: path.to_owned(), rotate_bytes, open: Arc::new(Mutex::new(Some(open))) })
+    /// A sink for `path`, which need not be there yet.
+    pub(crate) fn new(path: &Path, rotate_bytes: u64) -> Self {
+        Self { path: path.to_owned(), rotate_bytes, open: Arc::default() }
+    }
+
+    /// Opens the file. What an interrupted write left behind the last whole line is cut off now: those events come again.
+    fn begin(&self) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = Some(Open::at(&self.path)?);
+        Ok(())
     }
 
     fn write(&self, lines: &[u8]) -> io::Result<()> {
         let mut guard = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // After an error, or when somebody moved the file away, it is opened again (and cut, if need be).
+        // After an error, or when somebody touched the file, it is opened again (and cut, if need be).
         let mut open = match guard.take() {
-            Some(open) if open.is_at(&self.path) => open,
-            _ => Open::at(&self.path)?,
+            Some(open) => match open.changed(&self.path) {
+                None => open,
+                Some(how) => {
+                    tracing::warn!(path = %self.path.display(), how, "the file of events is not as it was left; opening it anew");
+                    Open::at(&self.path)?
+                }
+            },
+            None => Open::at(&self.path)?,
         };
         if open.length > 0 && open.length + lines.len() as u64 > self.rotate_bytes {
             open = self.rotate(open)?;
@@ -78,6 +86,16 @@ impl FileSink {
         open.length += lines.len() as u64;
         *guard = Some(open);
         Ok(())
+    }
+
+    async fn blocking(
+        &self,
+        run: impl FnOnce(&Self) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), SinkFault> {
+        let sink = self.clone();
+        let done = tokio::task::spawn_blocking(move || run(&sink)).await;
+        done.map_err(|error| SinkFault(error.to_string()))?
+            .map_err(|error| SinkFault(format!("{}: {error}", self.path.display())))
     }
 
     fn rotate(&self, full: Open) -> io::Result<Open> {
@@ -102,10 +120,17 @@ impl Open {
         Ok(Self { file, length })
     }
 
-    fn is_at(&self, path: &Path) -> bool {
+    /// What somebody else did to the file since the last line, if anything: what was written to a file that is no longer at
+    /// its path would be lost.
+    fn changed(&self, path: &Path) -> Option<&'static str> {
         match (self.file.metadata(), std::fs::metadata(path)) {
-            (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.dev(), found.ino()),
-            _ => false,
+            (Ok(open), Ok(found)) if (open.dev(), open.ino()) != (found.dev(), found.ino()) => {
+                Some("another file is in its place")
+            }
+            (Ok(open), Ok(_)) if open.len() < self.length => Some("it was cut short"),
+            (Ok(open), Ok(_)) if open.len() > self.length => Some("somebody else wrote to it"),
+            (Ok(_), Ok(_)) => None,
+            _ => Some("it was moved away or deleted"),
         }
     }
 }
@@ -142,12 +167,13 @@ impl Sink for FileSink {
         "ndjson-file"
     }
 
+    async fn open(&self) -> Result<(), SinkFault> {
+        self.blocking(Self::begin).await
+    }
+
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let (sink, lines) = (self.clone(), lines(events));
-        let written = tokio::task::spawn_blocking(move || sink.write(&lines)).await;
-        written
-            .map_err(|error| SinkFault(error.to_string()))?
-            .map_err(|error| SinkFault(format!("{}: {error}", self.path.display())))
+        let lines = lines(events);
+        self.blocking(move |sink| sink.write(&lines)).await
     }
 }
 
@@ -160,6 +186,34 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
+    fn opened(path: &Path, rotate_bytes: u64) -> FileSink {
+        let sink = FileSink::new(path, rotate_bytes);
+        sink.begin().unwrap();
+        sink
+    }
+
+    #[test]
+    fn a_file_that_somebody_cut_or_wrote_to_is_noticed_and_goes_on_with_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        let sink = opened(&path, 1_000);
+        for (left, how) in [("", "cut short"), ("{\"a\":1}\n{\"b\"", "else wrote"), ("{\"a\"", "cut short")] {
+            sink.write(b"{\"a\":1}\n").unwrap();
+            std::fs::write(&path, left).unwrap();
+            let found = sink.open.lock().unwrap().as_ref().and_then(|open| open.changed(&path)).unwrap();
+            assert!(found.contains(how), "{left:?}: {found}");
+            sink.write(b"{}\n").unwrap();
+            let whole = left.rfind('\n').map_or("", |end| &left[..=end]);
+            assert_eq!(text(&path), format!("{whole}{{}}\n"), "{left:?}");
+            std::fs::write(&path, "").unwrap();
+        }
+        std::fs::remove_file(&path).unwrap();
+        sink.write(b"[]\n").unwrap();
+        assert_eq!(text(&path), "[]\n", "begun again");
+        let open = sink.open.lock().unwrap();
+        assert_eq!(open.as_ref().and_then(|open| open.changed(&path)), None);
+    }
+
     #[test]
     fn a_torn_last_line_is_cut_at_start() {
         let folder = tempfile::tempdir().unwrap();
@@ -168,7 +222,7 @@ mod tests {
             [("", ""), ("{\"a\":1}\n", "{\"a\":1}\n"), ("{\"a\":1}\n{\"b\"", "{\"a\":1}\n"), ("{\"b\"", "")]
         {
             std::fs::write(&path, before).unwrap();
-            let sink = FileSink::open(&path, 1_000).unwrap();
+            let sink = opened(&path, 1_000);
             assert_eq!(text(&path), after, "{before:?}");
             sink.write(b"{}\n").unwrap();
             assert_eq!(text(&path), format!("{after}{{}}\n"), "{before:?}");
@@ -180,7 +234,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.ndjson");
         std::fs::write(&path, format!("{{}}\n{}", "x".repeat(3 * BLOCK + 7))).unwrap();
-        FileSink::open(&path, 1_000).unwrap();
+        opened(&path, 1_000);
         assert_eq!(text(&path), "{}\n");
     }
 
@@ -188,7 +242,7 @@ mod tests {
     fn a_full_file_is_rotated_between_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.ndjson");
-        let sink = FileSink::open(&path, 10).unwrap();
+        let sink = opened(&path, 10);
         for line in ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n"] {
             sink.write(line.as_bytes()).unwrap();
         }
@@ -204,7 +258,7 @@ mod tests {
         let mut collected = Vec::new();
         for line in ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n", "{\"d\":4}\n"] {
             // A restart each time.
-            FileSink::open(&path, 10).unwrap().write(line.as_bytes()).unwrap();
+            opened(&path, 10).write(line.as_bytes()).unwrap();
             // Whoever collects takes all that is called after the file.
             for entry in std::fs::read_dir(folder.path()).unwrap() {
                 let entry = entry.unwrap();
@@ -223,7 +277,7 @@ mod tests {
     fn a_file_that_was_moved_away_is_begun_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.ndjson");
-        let sink = FileSink::open(&path, 1_000).unwrap();
+        let sink = opened(&path, 1_000);
         sink.write(b"{}\n").unwrap();
         std::fs::rename(&path, folder.path().join("collected")).unwrap();
         sink.write(b"[]\n").unwrap();

@@ -30,14 +30,26 @@ impl SystemClock {
     }
 }
 
-impl Clock for SystemClock {
+impl SystemClock {
+    /// Microseconds: what the machine says, and how many have gone since `began`.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
-    fn now(&self) -> Timestamp {
+    fn read(&self) -> (i64, i64) {
         let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
         // In this order: the wall clock read second can only make the offset larger by what lies between.
         let elapsed = micros(self.began.elapsed());
-        let wall = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        (micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()), elapsed)
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let (wall, elapsed) = self.read();
         self.at(wall, elapsed)
+    }
+
+    fn ahead(&self) -> Duration {
+        let (wall, elapsed) = self.read();
+        self.at(wall, elapsed).since(Timestamp::from_micros(wall))
     }
 }
 
@@ -78,6 +90,16 @@ mod tests {
         assert_eq!(clock.at(41 * second, 3 * second).micros(), 103 * second);
         assert_eq!(clock.at(200 * second, 4 * second).micros(), 200 * second, "overtaken: it follows");
         assert!(SystemClock::default().now().micros() > 1_700_000_000_000_000);
+    }
+
+    #[test]
+    fn how_far_it_runs_ahead_is_told() {
+        let clock = SystemClock::default();
+        assert_eq!(clock.ahead().as_secs(), 0);
+        let (wall, elapsed) = clock.read();
+        clock.at(wall + 3_600_000_000, elapsed);
+        let ahead = clock.ahead();
+        assert!(ahead.as_secs().abs_diff(3_600) <= 1, "{ahead:?}");
     }
 
     #[test]

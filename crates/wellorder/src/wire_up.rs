@@ -4,6 +4,7 @@ use crate::access;
 use crate::config::{FollowerStart, NdjsonSink, ProcessorKind, Settings};
 use crate::folder::Folder;
 use crate::http_processor::HttpProcessor;
+use crate::seldom::Seldom;
 use crate::simulate::Simulate;
 use crate::sink_ndjson::{FileSink, StdoutSink};
 use crate::system::{SystemClock, SystemIds};
@@ -21,9 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage_sqlite::{Opened, Options, Seed, SqliteStorage};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Between two tries to make a follower's row while the storage takes no writes.
 const ENSURE_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two lines of the log about that.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The name of the follower that writes lines of JSON.
 pub(crate) const NDJSON: &str = "ndjson";
@@ -118,18 +123,25 @@ fn http_processor(settings: &Settings, app: &App) -> anyhow::Result<HttpProcesso
     Ok(HttpProcessor { client, clock: Arc::clone(&app.clock) })
 }
 
-/// The follower that writes lines of JSON, if one is asked for, and what makes its row.
+/// Refuses a sink that can never be: any other is tried until it can be had, and keeps no orders out.
 ///
 /// # Errors
-/// When its file cannot be opened.
-pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Following>> {
-    let sink: Arc<dyn Sink> = match &settings.ndjson.sink {
-        NdjsonSink::Off => return Ok(None),
-        NdjsonSink::Stdout => Arc::new(StdoutSink),
-        NdjsonSink::File(path) => {
-            let sink = FileSink::open(path, settings.ndjson.rotate_bytes);
-            Arc::new(sink.with_context(|| format!("ndjson.path {}", path.display()))?)
+/// When its file is a folder.
+pub(crate) fn check_sink(settings: &Settings) -> anyhow::Result<()> {
+    match &settings.ndjson.sink {
+        NdjsonSink::File(path) if path.is_dir() => {
+            anyhow::bail!("ndjson.path: {} is a folder; name a file in it", path.display())
         }
+        _ => Ok(()),
+    }
+}
+
+/// The follower that writes lines of JSON, if one is asked for, and what makes its row.
+pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> Option<Following> {
+    let sink: Arc<dyn Sink> = match &settings.ndjson.sink {
+        NdjsonSink::Off => return None,
+        NdjsonSink::Stdout => Arc::new(StdoutSink),
+        NdjsonSink::File(path) => Arc::new(FileSink::new(path, settings.ndjson.rotate_bytes)),
     };
     let policy = FollowerPolicy {
         batch_size: settings.follower.batch_size,
@@ -144,7 +156,7 @@ pub(crate) fn ndjson_follower(settings: &Settings, app: &Arc<App>) -> anyhow::Re
     };
     let from_now = settings.follower.start == FollowerStart::Now;
     let follower = Follower::new(Arc::clone(app), NDJSON, Arc::clone(&sink), policy);
-    Ok(Some(Following { app: Arc::clone(app), kind: sink.kind(), from_now, follower }))
+    Some(Following { app: Arc::clone(app), kind: sink.kind(), from_now, follower })
 }
 
 /// A follower that is about to run.
@@ -158,8 +170,11 @@ pub(crate) struct Following {
 impl Following {
     /// Makes the follower's row, as soon as the storage takes writes, then follows until `stop`.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut said = Seldom::every(SAY_EVERY);
         while let Err(error) = self.app.ensure_follower(NDJSON, self.kind, self.from_now).await {
-            tracing::warn!(%error, "cannot make the follower ndjson yet");
+            if said.due(Instant::now()) {
+                tracing::warn!(%error, "cannot make the follower ndjson yet");
+            }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = tokio::time::sleep(ENSURE_EVERY) => {}

@@ -142,16 +142,24 @@ fn read_lines(data: &[u8], size: usize) -> (Vec<Line>, Option<String>) {
 pub(super) const PATH: &[&str] =
     &["/", "%", "%00", "%2F", "%C3%A9", "%e2%82%ac", "%ff", "%c0%80", "%ed%a0%80", "%25", "%%30", "é"];
 
-/// A path is text exactly when it decodes to UTF-8 without U+0000.
+/// A path is text exactly when each `%` begins an escape, and it decodes to UTF-8 without U+0000.
 pub(super) fn path(data: &[u8]) -> Seen {
     let text = text(data);
     let decoded = percent_decode_str(&text).decode_utf8();
-    let is_text = decoded.as_ref().is_ok_and(|decoded| !decoded.contains('\0'));
+    let escaped = text
+        .split('%')
+        .skip(1)
+        .all(|part| part.len() >= 2 && part.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit));
+    let is_text = escaped && decoded.as_ref().is_ok_and(|decoded| !decoded.contains('\0'));
     // A path without an escape is text by its type; U+0000 cannot be in one that was received.
     if text.contains('%') {
         assert_eq!(::edge::fuzzing::path_is_text(&text), is_text, "{text:?}");
     }
-    if is_text { accepted(magnitude(text.len())) } else { refused((decoded.is_ok(), magnitude(text.len()))) }
+    if is_text {
+        accepted(magnitude(text.len()))
+    } else {
+        refused((escaped, decoded.is_ok(), magnitude(text.len())))
+    }
 }
 
 pub(super) const HOST: &[&str] = &[

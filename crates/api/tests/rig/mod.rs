@@ -19,7 +19,7 @@ use order_core::ports::Storage;
 use order_core::process::{Worker, WorkerPolicy};
 use order_core::{App, OrderId, TenantId};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use testkit::processors::Act;
 use testkit::{ManualClock, MemoryStorage, ScriptedProcessor, SeededIds};
 use tower::ServiceExt;
@@ -160,6 +160,7 @@ impl Rig {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
+        described(method, path, parts.status.as_u16());
         Said {
             status: parts.status.as_u16(),
             headers: parts.headers,
@@ -196,6 +197,29 @@ impl Rig {
         self.clock.tick();
         Worker::new(Arc::clone(&self.app), processor, WorkerPolicy::default()).step().await.unwrap();
     }
+}
+
+/// What any request may get, whatever it asks for; the description has one entry for all of it.
+const ANYWHERE: [u16; 6] = [405, 408, 414, 431, 501, 504];
+
+/// Holds the status of an answer against the description of its operation.
+#[track_caller]
+fn described(method: &str, path: &str, status: u16) {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| api::described::openapi()["paths"].take());
+    let path = path.split('?').next().unwrap();
+    let fits = |template: &str| {
+        let (ours, theirs): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        let same = |(ours, theirs): (&&str, &&str)| ours.starts_with('{') || ours == theirs;
+        ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same)
+    };
+    let templates = DOCUMENT.as_object().unwrap();
+    // A path as it stands goes before one with a name in it.
+    let found =
+        templates.get_key_value(path).or_else(|| templates.iter().find(|(template, _)| fits(template)));
+    let Some((template, item)) = found.filter(|(template, _)| template.starts_with("/v1/")) else { return };
+    let Some(operation) = item.get(method.to_lowercase()) else { return };
+    let told = operation["responses"].get(status.to_string()).is_some() || ANYWHERE.contains(&status);
+    assert!(told, "{method} {template} answers {status}, which is not described");
 }
 
 pub(crate) fn order_id(order: &Value) -> OrderId {

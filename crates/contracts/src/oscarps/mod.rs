@@ -26,6 +26,8 @@ use utoipa::OpenApi;
 
 /// The contract's name: its prefix, its source, its label in metrics.
 pub const NAME: &str = "oscarps";
+/// How it is mounted.
+pub const MOUNT: Mount = Mount { name: NAME, style: refuse::style };
 
 /// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
@@ -35,8 +37,8 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
     );
     // There from the start: a rate needs a zero to rise from.
     metrics::counter!(map::DUPLICATES_DIFFERING, "contract" => NAME).increment(0);
-    let mount = Mount { name: NAME, style: refuse::style };
-    Mounted::new(app, NAME).mounted(routes(gate), Docs::openapi(), mount, guard)
+    let mount = MOUNT;
+    Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi(), "Message"), mount, guard)
 }
 
 /// What each route needs.
@@ -67,15 +69,6 @@ fn routes(gate: Arc<dyn Gate>) -> Routes<Mounted> {
             there: JSON pointers of the fields that do, apart by commas, such as `/customer,/total`"),
         )),
         (status = 400, description = "The body is refused; all fields at fault are named", body = wire::InvalidBody),
-        (status = 401, description = "No credential, or no good one", body = wire::Message),
-        (status = 403, description = "The credential may not do this", body = wire::Message),
-        (status = 413, description = "The body is too large", body = wire::Message),
-        (status = 415, description = "The content type is not `application/json`", body = wire::Message),
-        (status = 500, description = "A defect of ours", body = wire::Message),
-        (status = 429, description = "Too many requests", body = wire::Message,
-            headers(("Retry-After" = u32, description = "Seconds"))),
-        (status = 503, description = "Unavailable: nothing is promised; send it again", body = wire::Message,
-            headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 async fn create_order(contract: Contract, _: Room, Json(body): Json) -> Result<Response, No> {
@@ -93,14 +86,7 @@ async fn create_order(contract: Contract, _: Room, Json(body): Json) -> Result<R
     responses(
         (status = 200, description = "The order as it is now", body = wire::Row),
         (status = 400, description = "The path is not percent-encoded UTF-8", body = wire::Message),
-        (status = 401, description = "No credential, or no good one", body = wire::Message),
-        (status = 403, description = "The credential may not do this", body = wire::Message),
         (status = 404, description = "No such order", body = wire::Message),
-        (status = 500, description = "A defect of ours", body = wire::Message),
-        (status = 429, description = "Too many requests", body = wire::Message,
-            headers(("Retry-After" = u32, description = "Seconds"))),
-        (status = 503, description = "Temporarily unavailable", body = wire::Message,
-            headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 async fn get_order(

@@ -26,11 +26,13 @@ use utoipa::OpenApi;
 
 /// The contract's name: its prefix, its source, its label in metrics.
 pub const NAME: &str = "parspec";
+/// How it is mounted.
+pub const MOUNT: Mount = Mount { name: NAME, style: refuse::style };
 
 /// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
-    let mount = Mount { name: NAME, style: refuse::style };
-    Mounted::new(app, NAME).mounted(routes(gate), Docs::openapi(), mount, guard)
+    let mount = MOUNT;
+    Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi(), "Refused"), mount, guard)
 }
 
 /// What each route needs.
@@ -62,16 +64,7 @@ fn routes(gate: Arc<dyn Gate>) -> Routes<Mounted> {
             ("Idempotent-Replayed" = String, description = "Always `true`"),
         )),
         (status = 400, description = "A field is missing or refused, or the body is no JSON", body = wire::Refused),
-        (status = 401, description = "No credential, or no good one", body = wire::Refused),
-        (status = 403, description = "The credential may not do this", body = wire::Refused),
-        (status = 413, description = "The body is too large", body = wire::Refused),
-        (status = 415, description = "The content type is not `application/json`", body = wire::Refused),
         (status = 422, description = "The `Idempotency-Key` was used for another body", body = wire::Refused),
-        (status = 500, description = "A defect of ours", body = wire::Refused),
-        (status = 429, description = "Too many requests", body = wire::Refused,
-            headers(("Retry-After" = u32, description = "Seconds"))),
-        (status = 503, description = "Unavailable: nothing is promised; send it again", body = wire::Refused,
-            headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 async fn create_order(
@@ -95,14 +88,7 @@ async fn create_order(
     responses(
         (status = 200, description = "The order as it is now", body = wire::OrderReply),
         (status = 400, description = "The id is no number", body = wire::Refused),
-        (status = 401, description = "No credential, or no good one", body = wire::Refused),
-        (status = 403, description = "The credential may not do this", body = wire::Refused),
         (status = 404, description = "No such order", body = wire::Refused),
-        (status = 500, description = "A defect of ours", body = wire::Refused),
-        (status = 429, description = "Too many requests", body = wire::Refused,
-            headers(("Retry-After" = u32, description = "Seconds"))),
-        (status = 503, description = "Temporarily unavailable", body = wire::Refused,
-            headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 async fn get_order(contract: Contract, id: Result<Path<String>, PathRejection>) -> Result<Response, No> {
@@ -119,13 +105,6 @@ async fn get_order(contract: Contract, id: Result<Path<String>, PathRejection>) 
     tag = "metrics",
     responses(
         (status = 200, description = "Counts, exact at one moment", body = wire::Metrics),
-        (status = 401, description = "No credential, or no good one", body = wire::Refused),
-        (status = 403, description = "The credential may not do this", body = wire::Refused),
-        (status = 500, description = "A defect of ours", body = wire::Refused),
-        (status = 429, description = "Too many requests", body = wire::Refused,
-            headers(("Retry-After" = u32, description = "Seconds"))),
-        (status = 503, description = "Temporarily unavailable", body = wire::Refused,
-            headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 async fn get_metrics(contract: Contract) -> Result<Response, No> {

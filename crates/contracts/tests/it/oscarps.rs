@@ -91,11 +91,11 @@ async fn every_id_of_up_to_255_bytes_can_be_read_back() {
         let read = f.oscarps.get(&format!("/orders/{path}")).await.expect(200);
         assert_eq!(read.json()["orderId"], id);
     }
-    for unknown in ["nope", &"a".repeat(256), "A-1%20", "a-1", "%", "%zz"] {
+    for unknown in ["nope", &"a".repeat(256), "A-1%20", "a-1"] {
         let refused = f.oscarps.get(&format!("/orders/{unknown}")).await.expect(404);
         assert_eq!(refused.text(), r#"{"message":"Order not found"}"#);
     }
-    for no_text in ["%00", "%FF", "%C3%28"] {
+    for no_text in ["%00", "%FF", "%C3%28", "%", "%zz", "100%"] {
         let refused = f.oscarps.get(&format!("/orders/{no_text}")).await.expect(400);
         assert!(refused.json()["message"].is_string());
     }

@@ -83,19 +83,9 @@ impl Rates {
         }
     }
 
-    /// Before a credential is looked at: whether this address has shown too many that are not good. It may be a good one
-    /// this time; to find out is what costs.
-    pub(crate) fn may_log_in(&self, address: IpAddr, now: Timestamp) -> Result<(), Refusal> {
-        let looked = self.failed_login.as_ref().map(|table| table.look(&address, now));
-        refused(Of::FailedLogin, looked)
-    }
-
     /// A credential of this address was not good.
-    pub(crate) fn login_failed(&self, address: IpAddr, now: Timestamp) {
-        if let Some(table) = &self.failed_login {
-            // Whether there was room for it is asked before the next one.
-            let _ = table.take(&address, now);
-        }
+    pub(crate) fn login_failed(&self, address: IpAddr, now: Timestamp) -> Result<(), Refusal> {
+        refused(Of::FailedLogin, self.failed_login.as_ref().map(|table| table.take(&address, now)))
     }
 
     /// A request without a credential.

@@ -49,15 +49,6 @@ impl Table {
         Ok(())
     }
 
-    /// Whether one of `who` would be admitted; nothing is remembered.
-    pub(super) fn look(&self, who: &impl Hash, now: Timestamp) -> Result<(), Duration> {
-        let hash = self.hasher.hash_one(who);
-        let mut inner = self.inner();
-        let room = inner.has_room(hash, now, self.tracked_max);
-        let paid = if room { inner.paid.get(&hash).copied().unwrap_or_default() } else { inner.crowd };
-        self.rate.look(paid, now)
-    }
-
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,18 +100,6 @@ mod tests {
     }
 
     #[test]
-    fn a_look_takes_nothing() {
-        let (table, clock) = (table(10), ManualClock::new());
-        for _ in 0..10 {
-            assert!(table.look(&"a", clock.now()).is_ok());
-        }
-        assert_eq!(table.tracked(), 0);
-        table.take(&"a", clock.now()).unwrap();
-        table.take(&"a", clock.now()).unwrap();
-        assert!(table.look(&"a", clock.now()).is_err());
-    }
-
-    #[test]
     fn nobody_gets_rid_of_a_limit_by_making_others_known() {
         let (table, clock) = (table(100), ManualClock::new());
         table.take(&0, clock.now()).unwrap();
@@ -142,7 +121,7 @@ mod tests {
         }
         assert!(table.take(&"c", clock.now()).is_ok() && table.take(&"d", clock.now()).is_ok());
         assert!(table.take(&"e", clock.now()).is_err(), "the bucket of the crowd is empty");
-        assert!(table.look(&"f", clock.now()).is_err());
+        assert!(table.take(&"f", clock.now()).is_err());
         clock.advance(Duration::from_secs(2));
         assert!(table.take(&"e", clock.now()).is_ok() && table.take(&"e", clock.now()).is_ok());
         assert_eq!(table.tracked(), 1, "both of the others had nothing left to remember");

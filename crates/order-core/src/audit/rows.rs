@@ -4,6 +4,7 @@
 use crate::ids::{OrderId, Shard};
 use crate::journal::Head;
 use crate::lease::Work;
+use crate::order::event::EventType;
 use crate::query::{OrderDossier, Tally};
 
 /// A row that does not read.
@@ -65,8 +66,8 @@ pub struct JournalFact {
     pub named: Option<Named>,
 }
 
-/// Which order's history a row of the journal is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which order's history a row of the journal is of, and what kind of event it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The order that it names.
     pub order_id: OrderId,
@@ -74,6 +75,12 @@ pub struct Named {
     pub version: u64,
     /// The version of that order's row; `None` when there is no such order.
     pub order_version: Option<u64>,
+    /// Which history of the database it says that it belongs to.
+    pub epoch: u32,
+    /// What happened.
+    pub kind: EventType,
+    /// The form of its data.
+    pub data_version: u16,
 }
 
 /// A work row beside the state of its order.
@@ -83,4 +90,6 @@ pub struct WorkFact {
     pub work: Work,
     /// What its order says: whether it must have work; `None` when there is no such order.
     pub wanted: Option<bool>,
+    /// The tenant that the row names, when it is not its order's.
+    pub other_tenant: Option<String>,
 }

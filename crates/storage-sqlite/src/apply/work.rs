@@ -7,15 +7,11 @@ use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
 use order_core::ids::{EventId, LeaseToken, TenantId};
-use order_core::lease::Leased;
+use order_core::lease::{LEASED_FOR_MAX, Leased, PUT_OFF_FOR_MAX};
 use order_core::order::{LeaseView, Order};
 use rusqlite::{OptionalExtension, params};
 use std::time::Duration;
 
-/// The longest wait that a retry may ask for, and an hour.
-const WAIT_MAX: Duration = Duration::from_secs(25 * 3_600);
-/// The longest lease, and an hour.
-const LEASE_MAX: Duration = Duration::from_secs(2 * 3_600);
 /// How long work that cannot be read is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(3_600);
 
@@ -155,17 +151,24 @@ impl Batch<'_> {
         now: Timestamp,
         until: Timestamp,
     ) -> Applied<Leased> {
+        let began_at = decide::lease_begins(&order, now);
         self.conn
             .prepare_cached(
                 "UPDATE work SET due_at = ?2, lapses = ?3, token = ?4, claimed_at = ?5 WHERE number = ?1",
             )
             .and_then(|mut statement| {
-                statement.execute(params![order.number, until.micros(), lapses, blob(&token.0), now.micros()])
+                statement.execute(params![
+                    order.number,
+                    until.micros(),
+                    lapses,
+                    blob(&token.0),
+                    began_at.micros()
+                ])
             })
             .map_err(fault)?;
-        order.lease = Some(LeaseView { attempt, began_at: now, until, token });
+        order.lease = Some(LeaseView { attempt, began_at, until, token });
         let (shard, effect_key) = (self.shard(order.id), order.cause);
-        Ok(Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key, trace: None })
+        Ok(Leased { order, shard, token, attempt, lapses, began_at, until, effect_key, trace: None })
     }
 
     pub(super) fn heartbeat(&self, heartbeat: &Heartbeat) -> Applied {
@@ -213,12 +216,12 @@ pub(crate) fn expire_leases(
     now: Timestamp,
     outlive: bool,
 ) -> rusqlite::Result<()> {
-    let longest = if outlive { now.plus(LEASE_MAX) } else { now };
+    let longest = if outlive { now.plus(LEASED_FOR_MAX) } else { now };
     conn.execute(
         "UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?2",
         [now.micros(), longest.micros()],
     )?;
-    let latest = now.plus(WAIT_MAX).micros();
+    let latest = now.plus(PUT_OFF_FOR_MAX).micros();
     conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NULL AND due_at > ?2", [now.micros(), latest])?;
     Ok(())
 }

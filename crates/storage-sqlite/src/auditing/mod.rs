@@ -1,21 +1,25 @@
 //! What audits read: each page in one statement or one short transaction. A row that does not read is named, and the next
 //! one is read.
 
+mod kept;
+mod spans;
 mod strays;
 
 pub(crate) use strays::strays;
 
+use crate::damage::{self, first, is_damage};
 use crate::ids::OrderIds;
 use crate::read::{EVENT_AT, PAGE_BYTES_MAX};
-use crate::rows::{self, ORDER_COLUMNS, event, last_place, place, position, trace, uuid};
+use crate::rows::{self, ORDER_COLUMNS, event, is_of_row, last_place, place, position, trace, uuid};
 use crate::terms::Terms;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Named, Page, Unreadable, WorkFact};
 use order_core::clock::Timestamp;
 use order_core::ids::{LeaseToken, OrderId, Shard};
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
+use order_core::order::Order;
 use order_core::query::{OrderDossier, Tally};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use std::sync::LazyLock;
 
 /// Columns of [`ORDER_COLUMNS`]; behind them comes the shard.
@@ -46,6 +50,16 @@ fn lenient<T>(
     }
 }
 
+/// What to say of rows that lie where the file is damaged, behind `after` and up to `to`, both left out where they are
+/// no key.
+fn damaged(table: &'static str, what: &str, ends: (i64, i64), error: &rusqlite::Error) -> Unreadable {
+    let row = match ends {
+        (after, i64::MAX) => format!("{what} behind {}", after.max(0)),
+        (after, to) => format!("{what} {} to {to}", after.max(0) + 1),
+    };
+    Unreadable { table, row, why: error.to_string() }
+}
+
 fn event_name(shard: Shard, position: u64) -> (&'static str, String) {
     ("event", format!("{position} of shard {shard}"))
 }
@@ -59,17 +73,38 @@ pub(crate) fn beginning(conn: &Connection, shards: u16) -> rusqlite::Result<Begi
          (SELECT max(place) FROM journal WHERE place BETWEEN ?2 AND ?3)",
     )?;
     for shard in (0..shards).map(Shard) {
-        let (floor, newest) = ends
-            .query_row(params![shard.0, place(shard, 0), last_place(shard)], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
-            })?;
+        let ends = ends.query_row(params![shard.0, place(shard, 0), last_place(shard)], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+        });
+        let mut unreadable = |why| {
+            let row = format!("of shard {shard}");
+            beginning.unreadable.push(Unreadable { table: "head", row, why });
+        };
+        let (floor, newest) = match ends {
+            Err(error) if is_damage(&error) => {
+                unreadable(error.to_string());
+                (0, None)
+            }
+            ends => ends?,
+        };
         let floor = u64::try_from(floor).unwrap_or_else(|_| {
-            let why = format!("`floor`: {floor} is no position");
-            beginning.unreadable.push(Unreadable { table: "head", row: format!("of shard {shard}"), why });
+            unreadable(format!("`floor`: {floor} is no position"));
             0
         });
         beginning.heads.push(Head { shard, floor, position: newest.map_or(floor, position) });
     }
+    let read = tallies(&snapshot, &mut beginning);
+    match read {
+        Err(error) if is_damage(&error) => {
+            let (table, row) = ("tally", "of all".to_owned());
+            beginning.unreadable.push(Unreadable { table, row, why: error.to_string() });
+        }
+        read => read?,
+    }
+    Ok(beginning)
+}
+
+fn tallies(snapshot: &Connection, beginning: &mut Beginning) -> rusqlite::Result<()> {
     let mut kept = snapshot.prepare_cached(
         "SELECT tenant, source, orders, queued, processed, parked, processing_micros FROM tallies",
     )?;
@@ -81,7 +116,7 @@ pub(crate) fn beginning(conn: &Connection, shards: u16) -> rusqlite::Result<Begi
             Err(unreadable) => beginning.unreadable.push(unreadable),
         }
     }
-    Ok(beginning)
+    Ok(())
 }
 
 fn tally(row: &Row<'_>) -> rusqlite::Result<(String, String, Tally)> {
@@ -124,8 +159,9 @@ pub(crate) fn orders(
     let mut bytes = 0;
     let mut statement = snapshot.prepare_cached(&ORDERS)?;
     let mut rows = statement.query(params![after, limit])?;
+    let mut broken = None;
     while bytes < PAGE_BYTES_MAX
-        && let Some(row) = rows.next()?
+        && let Some(row) = next(&mut rows, &mut broken)?
     {
         let number: i64 = row.get(0)?;
         page.last = Some(number);
@@ -144,14 +180,39 @@ pub(crate) fn orders(
         }
     }
     drop(rows);
+    if let Some(error) = broken {
+        let from = page.last.unwrap_or(after);
+        let to = damage::past(from, |after| first(&mut statement, params![after, 1]))?;
+        page.unreadable.push(damaged("order", "numbers", (from, to), &error));
+        page.last = Some(to);
+    }
     drop(statement);
     // Outside of the snapshot: what has been merged since is no longer in memory.
     drop(snapshot);
     for AuditedOrder { dossier, .. } in &mut page.rows {
-        dossier.found = ids.number(conn, dossier.order.id)? == Some(dossier.order.number)
-            && terms.lead_to(conn, &dossier.order)?;
+        let found = found(conn, ids, terms, &dossier.order);
+        // Where the file is damaged there, nothing leads to it.
+        dossier.found = found.or_else(|error| if is_damage(&error) { Ok(false) } else { Err(error) })?;
     }
     Ok(page)
+}
+
+fn found(conn: &Connection, ids: &OrderIds, terms: &Terms, order: &Order) -> rusqlite::Result<bool> {
+    Ok(ids.number(conn, order.id)? == Some(order.number) && terms.lead_to(conn, order)?)
+}
+
+/// The next row; where the file is damaged, none, and `broken` says why.
+fn next<'r, 's>(
+    rows: &'r mut Rows<'s>,
+    broken: &mut Option<rusqlite::Error>,
+) -> rusqlite::Result<Option<&'r Row<'s>>> {
+    match rows.next() {
+        Err(error) if is_damage(&error) => {
+            *broken = Some(error);
+            Ok(None)
+        }
+        row => row,
+    }
 }
 
 /// As [`crate::read::chain`], and past events that do not read, as long as they still say which came before them.
@@ -170,7 +231,15 @@ fn chain(
                 let event = lenient(row, event(row), |_| event_name(shard, next))?;
                 Ok((event, row.get::<_, u64>("prev_position").ok()))
             })
-            .optional()?;
+            .optional();
+        let found = match found {
+            Err(error) if is_damage(&error) => {
+                let (table, row) = event_name(shard, next);
+                unread.push((next, Unreadable { table, row, why: error.to_string() }));
+                break;
+            }
+            found => found?,
+        };
         let Some((event, before)) = found else { break };
         match event {
             // It leads to nowhere; that a version is missing will be seen.
@@ -195,13 +264,14 @@ pub(crate) fn journal(
     limit: u32,
 ) -> rusqlite::Result<Page<JournalFact, u64>> {
     let mut statement = conn.prepare_cached(
-        "SELECT j.place, j.order_id, j.version, o.version FROM journal j \
+        "SELECT j.place, j.order_id, j.version, o.version, j.epoch, j.type, j.data_version FROM journal j \
          LEFT JOIN orders o ON o.number = j.number AND o.order_id = j.order_id \
          WHERE j.place > ?1 AND j.place <= ?2 ORDER BY j.place LIMIT ?3",
     )?;
-    let mut rows = statement.query(params![place(shard, after), last_place(shard), limit])?;
-    let mut page = Page::default();
-    while let Some(row) = rows.next()? {
+    let (from, end) = (place(shard, after), last_place(shard));
+    let mut rows = statement.query(params![from, end, limit])?;
+    let (mut page, mut broken) = (Page::default(), None);
+    while let Some(row) = next(&mut rows, &mut broken)? {
         let position = position(row.get(0)?);
         let read = named(row);
         let named = match lenient(row, read, |_| event_name(shard, position))? {
@@ -214,32 +284,75 @@ pub(crate) fn journal(
         page.rows.push(JournalFact { position, named });
         page.last = Some(position);
     }
+    drop(rows);
+    if let Some(error) = broken {
+        let from = page.last.map_or(from, |last| place(shard, last));
+        // Perhaps it is only its order's row that lies where the file is damaged.
+        if let Some((position, named)) = alone(conn, from, end)? {
+            page.rows.push(JournalFact { position, named: Some(named) });
+            page.last = Some(position);
+            return Ok(page);
+        }
+        let to = damage::past(from, |after| first(&mut statement, params![after, end, 1]))?.min(end);
+        let ends = [from, to].map(|place| i64::try_from(position(place)).unwrap_or(i64::MAX));
+        let what = format!("of shard {shard}, positions");
+        let to = if to == end { i64::MAX } else { ends[1] };
+        page.unreadable.push(damaged("event", &what, (ends[0], to), &error));
+        page.last = Some(u64::try_from(ends[1]).unwrap_or(u64::MAX));
+    }
     Ok(page)
+}
+
+/// The next event, without a look at its order.
+fn alone(conn: &Connection, from: i64, end: i64) -> rusqlite::Result<Option<(u64, Named)>> {
+    let read = conn
+        .prepare_cached(
+            "SELECT place, order_id, version, ?3, epoch, type, data_version FROM journal \
+             WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT 1",
+        )?
+        .query_row([from, end, i64::MAX], |row| Ok((position(row.get(0)?), named(row)?)))
+        .optional();
+    read.or_else(|error| if is_damage(&error) || is_of_row(&error) { Ok(None) } else { Err(error) })
 }
 
 fn named(row: &Row<'_>) -> rusqlite::Result<Named> {
     // A version of the order's row that does not read is told where orders are read.
     let order_version =
         row.get::<_, Option<i64>>(3)?.map(|version| u64::try_from(version).unwrap_or(u64::MAX));
-    Ok(Named { order_id: OrderId(uuid(row, 1)?), version: row.get(2)?, order_version })
+    Ok(Named {
+        order_id: OrderId(uuid(row, 1)?),
+        version: row.get(2)?,
+        order_version,
+        epoch: row.get(4)?,
+        kind: rows::text(row, 5)?,
+        data_version: row.get(6)?,
+    })
 }
 
 /// Work rows beside their orders.
 pub(crate) fn work(conn: &Connection, after: i64, limit: u32) -> rusqlite::Result<Page<WorkFact, i64>> {
     let mut statement = conn.prepare_cached(
         "SELECT w.number, w.order_id, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at, \
-         CASE WHEN o.order_id = w.order_id THEN o.processing = 'queued' END, w.trace \
+         CASE WHEN o.order_id = w.order_id THEN o.processing = 'queued' END, w.trace, \
+         CASE WHEN o.order_id = w.order_id AND o.tenant <> w.tenant THEN w.tenant END \
          FROM work w LEFT JOIN orders o USING (number) WHERE w.number > ?1 ORDER BY w.number LIMIT ?2",
     )?;
     let mut rows = statement.query(params![after, limit])?;
-    let mut page = Page::default();
-    while let Some(row) = rows.next()? {
+    let (mut page, mut broken) = (Page::default(), None);
+    while let Some(row) = next(&mut rows, &mut broken)? {
         let number: i64 = row.get(0)?;
         page.last = Some(number);
         match lenient(row, work_fact(row), |_| ("work", format!("number {number}")))? {
             Ok(fact) => page.rows.push(fact),
             Err(unreadable) => page.unreadable.push(unreadable),
         }
+    }
+    drop(rows);
+    if let Some(error) = broken {
+        let from = page.last.unwrap_or(after);
+        let to = damage::past(from, |after| first(&mut statement, params![after, 1]))?;
+        page.unreadable.push(damaged("work", "numbers", (from, to), &error));
+        page.last = Some(to);
     }
     Ok(page)
 }
@@ -256,5 +369,7 @@ fn work_fact(row: &Row<'_>) -> rusqlite::Result<WorkFact> {
         claimed_at: claimed_at.map(Timestamp::from_micros),
         trace: trace(row, 8)?,
     };
-    Ok(WorkFact { work, wanted: row.get(7)? })
+    let other_tenant = row.get_ref(9)?.as_bytes_or_null().ok().flatten();
+    let other_tenant = other_tenant.map(|tenant| String::from_utf8_lossy(tenant).into_owned());
+    Ok(WorkFact { work, wanted: row.get(7)?, other_tenant })
 }

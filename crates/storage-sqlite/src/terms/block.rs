@@ -70,6 +70,11 @@ impl Unpack {
         Some(&self.entry)
     }
 
+    /// Whether it has come to the end of the bytes, rather than to something that is no entry.
+    pub(crate) fn is_through(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     fn length(&self, offset: usize) -> Option<usize> {
         let at = self.at + offset;
         let bytes = self.bytes.get(at..at + 2)?;

@@ -15,13 +15,15 @@ pub(crate) mod entry;
 mod tests;
 mod walk;
 
+use crate::damage::{self, is_damage};
 use crate::rows;
+pub(crate) use block::Unpack;
 use block::{Block, pack, unpack};
-pub(crate) use entry::Entry;
+pub(crate) use entry::{Entry, number as number_of};
 use entry::{Field, of_texts};
 use order_core::order::Order;
 use order_core::{OrderId, Reference, SourceId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -107,15 +109,28 @@ impl Terms {
         let mut statement = conn.prepare_cached(
             "SELECT number, tenant, source, reference, customer, order_id FROM orders WHERE number > ?1 ORDER BY number",
         )?;
-        let mut rows = statement.query([newest])?;
+        let mut after = newest;
+        loop {
+            match self.read_behind(&mut statement, &mut after) {
+                // Whoever only reads does without what lies where the file is damaged.
+                Err(error) if self.follows && is_damage(&error) => {
+                    after = damage::past(after, |after| damage::first(&mut statement, [after]))?;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    fn read_behind(&self, statement: &mut Statement<'_>, after: &mut i64) -> rusqlite::Result<()> {
+        let mut rows = statement.query([*after])?;
         while let Some(row) = rows.next()? {
-            let number = row.get(0)?;
-            let entries = match entries(row, number) {
+            *after = row.get(0)?;
+            let entries = match entries(row, *after) {
                 // What does not read cannot be asked for; the order is there without it.
                 Err(error) if rows::is_of_row(&error) => Vec::new(),
                 entries => entries?,
             };
-            self.enter(1, number, entries);
+            self.enter(1, *after, entries);
         }
         Ok(())
     }

@@ -70,6 +70,7 @@ macro_rules! conformance {
             work {
                 claims_take_what_is_due_in_the_order_of_its_due_time,
                 a_lease_is_seen_on_its_order_and_runs_out,
+                a_lease_begins_no_earlier_than_its_order_was_accepted,
                 concurrent_claims_never_overlap,
                 finished_work_is_gone_and_told_once,
                 a_late_finish_counts_while_nobody_else_claimed,

@@ -2,6 +2,7 @@
 
 use super::rig::{LAPSES_MAX, LEASE, Rig};
 use crate::build::{id_of, intake};
+use order_core::clock::Timestamp;
 use order_core::command::{ChangeKind, Claim, Claimed, Command, Reply};
 use order_core::error::Rejection;
 use order_core::event::EventType;
@@ -66,6 +67,23 @@ pub async fn a_lease_is_seen_on_its_order_and_runs_out(rig: Rig) {
     rig.clock.advance(LEASE);
     assert_eq!(seen.processing_at(rig.now()), Processing::Queued, "a lease that ran out runs no more");
     assert!(rig.order(order.id).await.lease.is_some(), "a lapsed lease is still seen until somebody claims");
+}
+
+/// A clock may be set back while work waits.
+pub async fn a_lease_begins_no_earlier_than_its_order_was_accepted(rig: Rig) {
+    let order = rig.new_order(intake("A-1")).await;
+    let first = rig.claim_one().await;
+    let earlier = Timestamp::from_micros(order.accepted_at.micros() - 60_000_000);
+    rig.settle(&first, Outcome::Release { at: earlier }).await.expect("the lease is held");
+    let claim = Claim { now: earlier, ..rig.claim_command(1) };
+    let leased = match rig.submit(Command::Claim(claim)).await {
+        Ok(Reply::Claimed(claimed)) => claimed.leased,
+        other => panic!("a claim was answered {other:?}"),
+    };
+    assert_eq!((leased[0].began_at, leased[0].until), (order.accepted_at, earlier.plus(LEASE)));
+    let lease = rig.order(order.id).await.lease.expect("the lease is seen");
+    assert_eq!(lease.began_at, order.accepted_at);
+    rig.assert_sound().await;
 }
 
 /// Many workers claim at once: no work is handed out twice, none is left.

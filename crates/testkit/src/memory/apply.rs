@@ -124,8 +124,9 @@ impl State {
                     claimed_at: None,
                     trace: self.trace,
                 };
-                let key = self.orders[&order_id].number;
-                self.work.insert(order_id, WorkRow { key, work });
+                let order = &self.orders[&order_id];
+                let row = WorkRow { key: order.number, tenant: order.tenant.clone(), work };
+                self.work.insert(order_id, row);
                 self.work_due = true;
             }
             WorkEffect::Due { at, attempt, settled } => {
@@ -187,13 +188,14 @@ impl State {
         now: Timestamp,
         (lapses, attempt, until): (u32, u32, Timestamp),
     ) -> Leased {
+        let began_at = decide::lease_begins(&self.orders[&order_id], now);
         let work = &mut self.work.get_mut(&order_id).expect("due work has a row").work;
         (work.lapses, work.due_at) = (lapses, until);
-        (work.token, work.claimed_at) = (Some(token), Some(now));
+        (work.token, work.claimed_at) = (Some(token), Some(began_at));
         let trace = work.trace;
         let order = self.order(order_id).expect("work has an order");
         let (shard, effect_key) = (order_id.shard(self.shards), order.cause);
-        Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key, trace }
+        Leased { order, shard, token, attempt, lapses, began_at, until, effect_key, trace }
     }
 
     fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Vec<LeaseToken> {

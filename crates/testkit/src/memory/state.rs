@@ -44,6 +44,7 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 pub(super) struct WorkRow {
     pub(super) key: i64,
+    pub(super) tenant: TenantId,
     pub(super) work: Work,
 }
 

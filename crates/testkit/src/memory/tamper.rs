@@ -1,9 +1,12 @@
 //! Damage, done on purpose: what an audit must find.
 
 use super::MemoryStorage;
-use order_core::Money;
+use super::state::{State, WorkRow};
 use order_core::ids::{LeaseToken, OrderId, Shard, TenantId};
-use order_core::lease::Work;
+use order_core::journal::Event;
+use order_core::lease::{LAPSES_MAX, PUT_OFF_FOR_MAX, Work};
+use order_core::order::event::EventType;
+use order_core::{Money, Timestamp};
 
 /// A way to damage what is stored, so that a test sees the audit find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,42 @@ pub enum Tamper {
     DropOrder,
     /// An event of the order was rewritten.
     RewriteEvent,
+    /// The work row of the order lies with another tenant.
+    ChangeWorkTenant,
+    /// The work row says that another attempt was used up.
+    ChangeWorkAttempt,
+    /// The work row says that more leases ran out than may.
+    ChangeWorkLapses,
+    /// The work row says that it is leased, to nobody.
+    DropWorkToken,
+    /// The work row is leased, and does not say since when.
+    DropWorkClaim,
+    /// The lease began before the order was accepted.
+    ClaimWorkTooEarly,
+    /// The work row is due later than any wait lasts.
+    PutWorkOff,
+    /// The newest event of the order is of an epoch that the database has not reached.
+    RaiseEventEpoch,
+    /// The newest event of the order is of an epoch before the one before it.
+    LowerEventEpoch,
+    /// The newest event of the order is of another form.
+    ChangeDataVersion,
+    /// The newest event of the order is of a type that there is not.
+    ChangeEventType,
+    /// The floor of the order's shard lies above events that are there.
+    RaiseFloor,
+    /// The idempotency keys of the order lead to another one.
+    MoveKey,
+    /// Redrives that have a result for the order count one more.
+    CountRedriven,
+    /// The results for the order are gone.
+    DropRedriveResult,
+    /// The results for the order are another word.
+    ChangeRedriveResult,
+    /// The results for the order say that it was redriven.
+    ClaimRedriven,
+    /// Redrives that have a result for the order begin anew, and say that they are finished.
+    RewindRedrive,
 }
 
 impl MemoryStorage {
@@ -60,7 +99,8 @@ impl MemoryStorage {
             }
             Tamper::DropWork => drop(state.work.remove(&order_id)),
             Tamper::AddWork => {
-                let (key, due_at) = (state.orders[&order_id].number, state.orders[&order_id].updated_at);
+                let order = &state.orders[&order_id];
+                let (key, tenant, due_at) = (order.number, order.tenant.clone(), order.updated_at);
                 let work = Work {
                     order_id,
                     due_at,
@@ -70,7 +110,7 @@ impl MemoryStorage {
                     claimed_at: None,
                     trace: None,
                 };
-                let row = super::state::WorkRow { key, work };
+                let row = WorkRow { key, tenant, work };
                 state.work.insert(order_id, row);
             }
             Tamper::DropOrder => {
@@ -82,6 +122,66 @@ impl MemoryStorage {
                 let event = state.journal.get_mut(&(shard, oldest)).expect("the event is there");
                 event.data = event.data.replace("\"sku\":\"", "\"sku\":\"x");
             }
+            Tamper::RaiseFloor => drop(state.floors.insert(shard, newest)),
+            Tamper::RaiseEventEpoch
+            | Tamper::LowerEventEpoch
+            | Tamper::ChangeDataVersion
+            | Tamper::ChangeEventType => {
+                event(state.journal.get_mut(&(shard, newest)).expect("the event is there"), how);
+            }
+            Tamper::MoveKey => {
+                let other = state.orders.keys().copied().find(|other| *other != order_id);
+                for key in state.keys.values_mut().filter(|key| key.order_id == order_id) {
+                    key.order_id = other.expect("there is another order");
+                }
+            }
+            Tamper::CountRedriven
+            | Tamper::DropRedriveResult
+            | Tamper::ChangeRedriveResult
+            | Tamper::ClaimRedriven
+            | Tamper::RewindRedrive => redrives(&mut state, order_id, how),
+            _ => work(state.work.get_mut(&order_id).expect("the work is there"), how),
+        }
+    }
+}
+
+fn work(row: &mut WorkRow, how: Tamper) {
+    match how {
+        Tamper::ChangeWorkTenant => row.tenant = TenantId::new("stranger").expect("a tenant"),
+        Tamper::ChangeWorkAttempt => row.work.attempt += 1,
+        Tamper::ChangeWorkLapses => row.work.lapses = LAPSES_MAX,
+        Tamper::DropWorkToken => row.work.token = None,
+        Tamper::DropWorkClaim => row.work.claimed_at = None,
+        Tamper::ClaimWorkTooEarly => row.work.claimed_at = Some(Timestamp::from_micros(1)),
+        Tamper::PutWorkOff => row.work.due_at = row.work.due_at.plus(PUT_OFF_FOR_MAX * 2),
+        _ => unreachable!("{how:?} is done to something else"),
+    }
+}
+
+fn event(event: &mut Event, how: Tamper) {
+    match how {
+        Tamper::RaiseEventEpoch => event.epoch += 1,
+        Tamper::LowerEventEpoch => event.epoch -= 1,
+        Tamper::ChangeDataVersion => event.data_version += 1,
+        _ => event.kind = EventType::from_word("order.dreamt"),
+    }
+}
+
+fn redrives(state: &mut State, order_id: OrderId, how: Tamper) {
+    let named: Vec<_> = state.redrive_items.iter().filter(|(_, item)| item.order_id == order_id).collect();
+    let named: Vec<_> = named.into_iter().map(|(key, _)| *key).collect();
+    for key in named {
+        let job = state.redrives.get_mut(&key.0).expect("the redrive is there");
+        let result = state.redrive_items.get_mut(&key).expect("the result is there");
+        match how {
+            Tamper::CountRedriven => job.redriven += 1,
+            Tamper::RewindRedrive => (job.next, job.finished) = (0, true),
+            Tamper::ChangeRedriveResult => "dreamt".clone_into(&mut result.result),
+            Tamper::ClaimRedriven => {
+                "redriven".clone_into(&mut result.result);
+                (job.redriven, job.refused) = (job.redriven + 1, job.refused - 1);
+            }
+            _ => drop(state.redrive_items.remove(&key)),
         }
     }
 }

@@ -4,7 +4,7 @@ mod orders;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use clap_complete::Shell;
 
 pub(crate) use self::orders::{
@@ -27,6 +27,12 @@ each value's origin.";
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Server to ask, for the commands that ask one; may stand behind them too
+    #[arg(long = "url", id = "server_url", value_name = "URL")]
+    url: Option<String>,
+    /// API key or token to log in with; others on this machine may see it: the variable WELLORDER_KEY is better
+    #[arg(long = "key", id = "server_key", value_name = "KEY")]
+    key: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -134,10 +140,6 @@ pub(crate) enum ClientCommand {
 }
 
 impl ClientCommand {
-    pub(crate) fn url(&self) -> Option<&str> {
-        self.server().url.as_deref()
-    }
-
     fn server(&self) -> &ServerArgs {
         match self {
             Self::Orders { server, .. }
@@ -297,18 +299,34 @@ pub(crate) struct TokenArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventsCommand {
-    /// Print events, the oldest first, from the beginning or behind a cursor; with --json one a line
-    Tail {
-        /// Begin behind this cursor
-        #[arg(long, value_name = "CURSOR")]
-        after: Option<String>,
-        /// Wait for more at the end
-        #[arg(long, short)]
-        follow: bool,
-        /// Stop after so many [default: 100, with --follow none]
-        #[arg(long, value_name = "N")]
-        limit: Option<u64>,
-    },
+    /// Print the newest events, or those behind a cursor, in their order; with --json one a line
+    Tail(TailArgs),
+}
+
+#[derive(Debug, Default, Args)]
+#[command(group = clap::ArgGroup::new("begin").args(["after", "from", "newest"]))]
+pub(crate) struct TailArgs {
+    /// Begin with the newest so many, 0 to 200 [default: 10]
+    #[arg(long = "number", short = 'n', id = "newest", value_name = "N", value_parser = clap::value_parser!(u32).range(..=200))]
+    pub(crate) newest: Option<u32>,
+    /// Begin with the oldest: all events
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Option<Beginning>,
+    /// Begin behind this cursor
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
+    /// Wait for more at the end
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Stop after so many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+/// The one place that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Beginning {
+    Beginning,
 }
 
 #[derive(Debug, Subcommand)]
@@ -341,6 +359,34 @@ pub(crate) enum FollowersCommand {
 }
 
 impl Cli {
+    /// The server that is named, before the command or behind it.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.server().and_then(|server| server.url.as_deref()).or(self.url.as_deref())
+    }
+
+    fn server(&self) -> Option<&ServerArgs> {
+        match &self.command {
+            Command::Client(client) => Some(client.server()),
+            Command::Healthcheck { server } => Some(server),
+            _ => None,
+        }
+    }
+
+    /// What of it does not fit together, though each part does.
+    ///
+    /// # Errors
+    /// A server is named to a command that asks none.
+    pub(crate) fn check(self) -> Result<Self, clap::Error> {
+        let flag = self.url.is_some().then_some("--url").or(self.key.is_some().then_some("--key"));
+        match flag {
+            Some(flag) if self.server().is_none() => {
+                let what = format!("{flag} is for the commands that ask a server: this one does not");
+                Err(Self::command().error(ErrorKind::ArgumentConflict, what))
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// The flags that are settings.
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
@@ -348,8 +394,8 @@ impl Cli {
             flags.extend(value.map(|value| Flag { path, flag, value: value.clone() }));
         };
         add("data", "--data", self.global.data.as_ref());
-        if let Command::Client(client) = &self.command {
-            add("client.key", "--key", client.server().key.as_ref());
+        if let Some(server) = self.server() {
+            add("client.key", "--key", server.key.as_ref().or(self.key.as_ref()));
         }
         let (contract, listen, ops, roles) = match &self.command {
             Command::Dev(dev) => (&dev.contract, &dev.listen, &dev.ops, dev.role.join(",")),

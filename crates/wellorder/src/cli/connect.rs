@@ -131,7 +131,7 @@ mod tests {
     async fn with_a_server_it_is_asked() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(folder.path());
-        let lock = File::create(folder.path().join(LOCK_FILE)).unwrap();
+        let lock = File::open(folder.path()).unwrap();
         lock.lock().unwrap();
         assert_eq!(exit(&settings, None, Folder::MustBe).await, Some(Exit::Unreachable), "it starts");
         std::fs::write(folder.path().join(LOCK_FILE), r#"{"pid": 1, "address": "127.0.0.1:1"}"#).unwrap();

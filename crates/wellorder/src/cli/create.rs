@@ -46,7 +46,8 @@ pub(super) async fn create(
     if !api.is_server() {
         out.note("no server runs on this data folder; the order is worked on when one does");
     }
-    out.note(&format!("next: wellorder orders get {}", escape(&id)));
+    let next = out.again.command(&format!("orders get {id}"));
+    out.note(&format!("next: {}", escape(&next)));
     Ok(Exit::Ok)
 }
 

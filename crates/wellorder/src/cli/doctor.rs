@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::Method;
+use order_core::Timestamp;
 use rustix::fs::{Access, access, statvfs};
 use serde_json::json;
 
@@ -20,8 +21,9 @@ use super::{
     shown,
 };
 use crate::{
-    config::{Config, Hidden, Settings},
+    config::{Config, Hidden, NdjsonSink, Settings},
     folder::DATABASE_FILE,
+    lookout::DRIFT_MIN,
     output::{Output, Style, escape},
 };
 
@@ -56,20 +58,25 @@ fn fail(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -
     Check { name, result: Verdict::Fail, detail: detail.into(), fix: fix.into() }
 }
 
-/// The number of the newest migration that a database has had, and of the newest that this program has; `None` when there
-/// is no database.
-pub(crate) type Versions = Option<(u32, u32)>;
+/// What a database says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The number of the newest migration that it has had, and of the newest that this program has.
+    pub(crate) versions: (u32, u32),
+    /// When its newest event happened.
+    pub(crate) newest_event: Option<Timestamp>,
+}
 
-/// Makes all checks and prints them; 6 when one failed. `versions` looks into the database of the data folder.
+/// Makes all checks and prints them; 6 when one failed. `look` looks into the database of the data folder.
 ///
 /// # Errors
 /// The output cannot be written.
 pub(crate) async fn doctor(
     config: &Config,
     out: &mut Output<'_>,
-    versions: impl AsyncFn(&Settings) -> anyhow::Result<Versions>,
+    look: impl AsyncFn(&Settings) -> anyhow::Result<Option<Seen>>,
 ) -> Result<Exit, Failure> {
-    let mut checks = examine(&config.settings, versions, now()).await;
+    let mut checks = examine(&config.settings, look, now()).await;
     if let Some(file) = config.exposed_file() {
         let fix = format!("chmod o-r {file}, and change the secrets if others use this machine");
         checks.insert(1, warn("secrets", format!("{file} has some, and every user can read it"), fix));
@@ -84,7 +91,7 @@ fn now() -> SystemTime {
 
 async fn examine(
     settings: &Settings,
-    versions: impl AsyncFn(&Settings) -> anyhow::Result<Versions>,
+    look: impl AsyncFn(&Settings) -> anyhow::Result<Option<Seen>>,
     now: SystemTime,
 ) -> Vec<Check> {
     let mut checks = vec![ok("settings", "understood; `wellorder config show` lists them")];
@@ -96,10 +103,13 @@ async fn examine(
         found.as_ref().ok().map(|found| permissions("database file", &database, found, 0o600, Verdict::Fail)),
     );
     checks.push(free_space(&settings.data, settings.storage.free_space_min_bytes));
-    checks.push(clock(now, found.as_ref().ok()));
-    if found.is_ok() {
-        checks.push(version(versions(settings).await));
+    if let NdjsonSink::File(path) = &settings.ndjson.sink {
+        checks.push(sink(path, &settings.data));
     }
+    let seen = if found.is_ok() { Some(look(settings).await) } else { None };
+    let newest = seen.as_ref().and_then(|seen| seen.as_ref().ok()?.as_ref()?.newest_event);
+    checks.push(clock(now, found.as_ref().ok(), newest));
+    checks.extend(seen.map(|seen| version(seen.map(|seen| seen.map(|seen| seen.versions)))));
     let holder = match &lock {
         Ok(Lock::Held(Some(holder))) => Some(holder.clone()),
         _ => None,
@@ -173,7 +183,38 @@ fn free_space(data: &Path, least: u64) -> Check {
     }
 }
 
-fn clock(now: SystemTime, database: Option<&Metadata>) -> Check {
+/// The file that events are written to.
+fn sink(path: &Path, data: &Path) -> Check {
+    const NAME: &str = "ndjson";
+    let (file, above) = (shown(path), path.parent().filter(|above| !above.as_os_str().is_empty()));
+    let above = above.unwrap_or(Path::new("."));
+    let folder = shown(above);
+    let other = "or name another with ndjson.path";
+    if path.is_dir() {
+        return fail(NAME, format!("{file} is a folder"), "name a file in it with ndjson.path");
+    }
+    if !above.is_dir() {
+        return if above == data && !data.exists() {
+            ok(NAME, format!("{file} is made at first start"))
+        } else {
+            fail(NAME, format!("{file}: its folder is missing"), format!("mkdir -p {folder}, {other}"))
+        };
+    }
+    let (needed, wanted) =
+        if path.exists() { (path, Access::READ_OK | Access::WRITE_OK) } else { (above, Access::WRITE_OK) };
+    if let Err(error) = access(needed, wanted).and_then(|()| access(above, Access::EXEC_OK)) {
+        let fix = format!("let the user that runs wellorder write {}, {other}", shown(needed));
+        return fail(NAME, format!("{file} cannot be written: {error}"), fix);
+    }
+    match statvfs(above) {
+        Ok(disk) if disk.f_bavail == 0 => {
+            fail(NAME, format!("{file}: no room in {folder}"), format!("make room there, {other}"))
+        }
+        _ => ok(NAME, file),
+    }
+}
+
+fn clock(now: SystemTime, database: Option<&Metadata>, newest: Option<Timestamp>) -> Check {
     const NAME: &str = "clock";
     // 2026-01-01T00:00:00Z: before this program was written.
     const WRITTEN: Duration = Duration::from_secs(1_767_225_600);
@@ -181,6 +222,17 @@ fn clock(now: SystemTime, database: Option<&Metadata>) -> Check {
     let fix = "set the clock, and keep it with NTP";
     if now.duration_since(UNIX_EPOCH).unwrap_or_default() < WRITTEN {
         return fail(NAME, "is years behind", fix);
+    }
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+    if let Some((newest, ahead)) =
+        newest.map(|newest| (newest, newest.since(wall))).filter(|(_, ahead)| *ahead > DRIFT_MIN)
+    {
+        let detail = format!("is {} s behind the newest event, of {newest}", ahead.as_secs());
+        let fix = format!(
+            "{fix}; if it is right now, it was ahead before: a server that runs keeps to that until it is restarted"
+        );
+        return warn(NAME, detail, fix);
     }
     let ahead = database.and_then(|found| found.modified().ok()?.duration_since(now).ok());
     match ahead {
@@ -191,7 +243,7 @@ fn clock(now: SystemTime, database: Option<&Metadata>) -> Check {
     }
 }
 
-fn version(versions: anyhow::Result<Versions>) -> Check {
+fn version(versions: anyhow::Result<Option<(u32, u32)>>) -> Check {
     const NAME: &str = "database";
     match versions {
         Err(error) => {
@@ -278,8 +330,8 @@ fn report(checks: &[Check], out: &mut Output<'_>) -> Result<Exit, Failure> {
             Verdict::Warn => "warn",
             Verdict::Fail => "fail",
         };
-        let one =
-            |c: &Check| json!({ "name": c.name, "result": word(c.result), "detail": c.detail, "fix": c.fix });
+        let hint = |text: &str| out.again.hint(text).into_owned();
+        let one = |c: &Check| json!({ "name": c.name, "result": word(c.result), "detail": hint(&c.detail), "fix": hint(&c.fix) });
         let report = json!({ "ok": !failed, "checks": checks.iter().map(one).collect::<Vec<_>>() });
         out.json(report.to_string().as_bytes())?;
         return Ok(exit);
@@ -290,9 +342,9 @@ fn report(checks: &[Check], out: &mut Output<'_>) -> Result<Exit, Failure> {
             Verdict::Warn => out.paint(Style::Busy, "warn"),
             Verdict::Fail => out.paint(Style::Bad, "FAIL"),
         };
-        out.line(&format!("{mark}  {:<13}  {}", check.name, escape(&check.detail)))?;
+        out.line(&format!("{mark}  {:<13}  {}", check.name, escape(&out.again.hint(&check.detail))))?;
         if !check.fix.is_empty() {
-            out.line(&format!("      {:<13}  fix: {}", "", escape(&check.fix)))?;
+            out.line(&format!("      {:<13}  fix: {}", "", escape(&out.again.hint(&check.fix))))?;
         }
     }
     Ok(exit)

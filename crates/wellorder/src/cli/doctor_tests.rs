@@ -31,8 +31,8 @@ fn made() -> TempDir {
     folder
 }
 
-async fn same(_: &Settings) -> anyhow::Result<Versions> {
-    Ok(Some((3, 3)))
+async fn same(_: &Settings) -> anyhow::Result<Option<Seen>> {
+    Ok(Some(Seen { versions: (3, 3), newest_event: None }))
 }
 
 async fn checks(settings: &Settings) -> Vec<Check> {
@@ -48,8 +48,17 @@ async fn a_healthy_folder() {
     let folder = made();
     let checks = checks(&settings(folder.path(), "127.0.0.1:0")).await;
     let names: Vec<_> = checks.iter().map(|check| check.name).collect();
-    let expected =
-        ["settings", "data folder", "database file", "free space", "clock", "database", "server", "listen"];
+    let expected = [
+        "settings",
+        "data folder",
+        "database file",
+        "free space",
+        "ndjson",
+        "clock",
+        "database",
+        "server",
+        "listen",
+    ];
     assert_eq!(names, expected);
     assert!(checks.iter().all(|check| check.result == Verdict::Ok && check.fix.is_empty()), "{checks:#?}");
 }
@@ -94,7 +103,7 @@ async fn a_port_that_is_taken() {
     assert_eq!(find(&found, "listen").result, Verdict::Fail);
 
     // The same port is fine when it is the server on this folder; that it never answers is not.
-    let lock = File::create(folder.path().join(LOCK_FILE)).unwrap();
+    let lock = File::open(folder.path()).unwrap();
     lock.lock().unwrap();
     fs::write(folder.path().join(LOCK_FILE), json!({ "pid": 7, "address": address }).to_string()).unwrap();
     drop(taken);
@@ -108,11 +117,35 @@ async fn a_port_that_is_taken() {
 fn clocks() {
     let folder = made();
     let database = fs::metadata(folder.path().join(DATABASE_FILE)).unwrap();
-    let at = |seconds| clock(UNIX_EPOCH + Duration::from_secs(seconds), Some(&database)).result;
+    let at = |seconds| clock(UNIX_EPOCH + Duration::from_secs(seconds), Some(&database), None).result;
     assert_eq!(at(0), Verdict::Fail);
     assert_eq!(at(NOW.as_secs() - 100), Verdict::Warn);
     assert_eq!(at(NOW.as_secs() - 10), Verdict::Ok);
     assert_eq!(at(NOW.as_secs() + 1000), Verdict::Ok);
+    let newest = Timestamp::from_micros(1_900_000_000_000_000);
+    let at = |millis| clock(UNIX_EPOCH + NOW - Duration::from_millis(millis), None, Some(newest));
+    assert_eq!(at(900).result, Verdict::Ok);
+    let behind = at(3_600_000);
+    assert_eq!((behind.result, behind.fix.is_empty()), (Verdict::Warn, false), "{behind:?}");
+    assert!(behind.detail.contains("3600 s behind the newest event"), "{behind:?}");
+}
+
+#[test]
+fn sinks() {
+    let folder = made();
+    let of = |path: &str| sink(&folder.path().join(path), folder.path());
+    assert_eq!(of("events.ndjson").result, Verdict::Ok);
+    let missing = of("none/events.ndjson");
+    assert_eq!(missing.result, Verdict::Fail);
+    assert!(missing.fix.starts_with("mkdir -p "), "{missing:?}");
+    fs::create_dir(folder.path().join("a")).unwrap();
+    assert!(of("a").detail.ends_with("is a folder"), "{:?}", of("a"));
+    let data = folder.path().join("later");
+    assert_eq!(
+        sink(&data.join("events.ndjson"), &data).result,
+        Verdict::Ok,
+        "the folder is made with the data"
+    );
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest page that the feed gives.
 const PAGE: u64 = 1000;
-/// How many events are printed when nobody says how many.
-const UNLESS_SAID: u64 = 100;
+/// How many of the newest events are printed when nobody says where to begin.
+const UNLESS_SAID: u32 = 10;
 
 /// Prints events; with `--json` each as the feed gives it, on its own line. At the end it is told where to go on.
 pub(super) async fn tail(
@@ -33,16 +33,39 @@ pub(super) async fn tail(
     pause: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let EventsCommand::Tail { after, follow, limit } = command;
-    let after = if *follow {
-        follow_on(api, after.clone(), limit.unwrap_or(u64::MAX), pause, out).await?
-    } else {
-        read(api, after.clone(), limit.unwrap_or(UNLESS_SAID), out).await?
-    };
+    let EventsCommand::Tail(args) = command;
+    let (mut after, mut left) = (args.after.clone(), args.limit.unwrap_or(u64::MAX));
+    let newest = after.is_none() && args.from.is_none();
+    if newest {
+        let count = u64::from(args.newest.unwrap_or(UNLESS_SAID));
+        let (printed, cursor) = show_newest(api, count.min(left), out).await?;
+        (after, left) = (cursor, left - printed);
+    }
+    if args.follow {
+        after = follow_on(api, after, left, pause, out).await?;
+    } else if !newest {
+        after = read(api, after, left, out).await?;
+    }
     if let Some(after) = after {
         out.note(&format!("more: --after {}", escape(&after)));
     }
     Ok(Exit::Ok)
+}
+
+/// Prints the newest `count` events at most; gives how many there were, and the cursor behind them.
+async fn show_newest(
+    api: &dyn ApiCall,
+    count: u64,
+    out: &mut Output<'_>,
+) -> Result<(u64, Option<String>), Failure> {
+    // Of none the cursor is wanted all the same.
+    let last = count.max(1).to_string();
+    let (_, page) = api.get(&with_query("/v1/events", &[("last", Some(last.as_str()))])).await?;
+    let events = if count == 0 { &[] } else { list(&page, "events") };
+    for event in events {
+        print(event, out)?;
+    }
+    Ok((events.len() as u64, string(&page, "next").map(str::to_owned)))
 }
 
 /// Prints what there is, a page at a time; gives the cursor behind it.
@@ -169,6 +192,7 @@ mod tests {
     use super::*;
     use crate::cli::{
         api_call::ApiReply,
+        args::{Beginning, TailArgs},
         fake::{Fake, Said, broken, json as reply, problem, said},
     };
 
@@ -183,8 +207,28 @@ mod tests {
         json!({ "events": ids.iter().map(event).collect::<Vec<_>>(), "next": next })
     }
 
+    /// Behind a cursor, or from the beginning.
     fn args(after: Option<&str>, follow: bool, limit: Option<u64>) -> EventsCommand {
-        EventsCommand::Tail { after: after.map(str::to_owned), follow, limit }
+        let from = after.is_none().then_some(Beginning::Beginning);
+        EventsCommand::Tail(TailArgs { after: after.map(str::to_owned), from, follow, limit, newest: None })
+    }
+
+    #[tokio::test]
+    async fn the_newest_are_shown_and_following_goes_on_behind_them() {
+        let fake = Fake::new([reply(200, &page(&[7, 8], "c"))]);
+        let tail = |args: TailArgs| EventsCommand::Tail(args);
+        let said = run(&fake, &tail(TailArgs::default()), false).await;
+        assert_eq!((said.out.lines().count(), said.err.as_str()), (2, "more: --after c\n"));
+        assert_eq!(fake.asked(), ["GET /v1/events?last=10"]);
+        let fake = Fake::new([reply(200, &page(&[8], "c8")), broken(200, &frames(&[9, 10]))]);
+        let args = TailArgs { newest: Some(1), follow: true, limit: Some(2), ..TailArgs::default() };
+        let said = run(&fake, &tail(args), true).await;
+        assert_eq!((said.out.lines().count(), said.err.as_str()), (2, "more: --after c9\n"));
+        let stream = "GET /v1/events?after=c8 accept=text/event-stream".to_owned();
+        assert_eq!(fake.asked(), ["GET /v1/events?last=1".to_owned(), stream]);
+        let fake = Fake::new([reply(200, &page(&[8], "c8"))]);
+        let said = run(&fake, &tail(TailArgs { newest: Some(0), ..TailArgs::default() }), false).await;
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("", "more: --after c8\n"));
     }
 
     async fn run(fake: &Fake, args: &EventsCommand, json: bool) -> Said {
@@ -201,7 +245,7 @@ mod tests {
         2026-11-20T10:00:00Z  0192  v2   7/2  order.parked             out of\nstock
         ");
         assert_eq!(said.err, "more: --after c\n");
-        let expected = ["limit=100", "after=a&limit=99", "after=b&limit=99", "after=c&limit=98"];
+        let expected = ["limit=1000", "after=a&limit=1000", "after=b&limit=1000", "after=c&limit=1000"];
         assert_eq!(fake.asked(), expected.map(|query| format!("GET /v1/events?{query}")));
     }
 

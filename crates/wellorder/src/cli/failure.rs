@@ -151,14 +151,15 @@ fn as_json(failure: &Failure, out: &mut Output<'_>) -> io::Result<()> {
     let local = |detail: String, fix: &str| {
         let name = exit.name();
         let kind = format!("urn:wellorder:problem:{name}");
-        json!({ "type": kind, "title": name, "detail": detail, "fix": fix, "exit": exit as u8 })
+        json!({ "type": kind, "title": name, "detail": detail, "fix": out.again.hint(fix), "exit": exit as u8 })
     };
     let value = match failure {
         Failure::Answer(reply) if problem(reply).is_some() => return out.json(&reply.body),
         Failure::Answer(reply) => local(not_ours(reply), CHECK_URL),
         Failure::Here { what, fix, .. } => local(what.clone(), fix),
         Failure::Settings(problems) => {
-            let one = |p: &crate::config::Problem| json!({ "place": p.place, "key": p.key, "what": p.what, "fix": p.fix });
+            let fix = |p: &crate::config::Problem| out.again.hint(&p.fix).into_owned();
+            let one = |p: &crate::config::Problem| json!({ "place": p.place, "key": p.key, "what": p.what, "fix": fix(p) });
             let mut value = local("the settings are wrong".to_owned(), "mend them");
             value["problems"] = problems.0.iter().map(one).collect();
             value
@@ -185,7 +186,8 @@ fn as_text(failure: &Failure, out: &mut Output<'_>) -> io::Result<()> {
         Failure::Here { what, fix, .. } => (what.clone(), fix.clone()),
         Failure::Settings(problems) => {
             // Values are escaped where the message is made; its own line breaks are wanted.
-            out.note(&format!("{mark} {problems}"));
+            let problems = problems.to_string();
+            out.note(&format!("{mark} {}", out.again.hint(&problems)));
             return Ok(());
         }
         Failure::Output(error) => (format!("cannot write the answer: {error}"), String::new()),
@@ -193,7 +195,7 @@ fn as_text(failure: &Failure, out: &mut Output<'_>) -> io::Result<()> {
     };
     out.note(&format!("{mark} {}", escape(&what)));
     if !fix.is_empty() {
-        out.note(&format!("  fix: {}", escape(&fix)));
+        out.note(&format!("  fix: {}", escape(&out.again.hint(&fix))));
     }
     Ok(())
 }

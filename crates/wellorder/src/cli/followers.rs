@@ -36,7 +36,14 @@ pub(super) async fn run(
         FollowersCommand::Pause { name } => out.line(&format!("{} is paused", escape(name)))?,
         FollowersCommand::Resume { name } => out.line(&format!("{} carries on", escape(name)))?,
         FollowersCommand::Replay { name, from } => {
-            out.line(&format!("{} goes on from {}", escape(name), escape(from)))?;
+            let (name, from) = (escape(name), escape(from));
+            if text(&value, "state") == "paused" {
+                out.line(&format!("{name} stays paused, and goes on from {from} when it is resumed"))?;
+                let next = out.again.command(&format!("followers resume {name}"));
+                out.note(&format!("next: {next}"));
+            } else {
+                out.line(&format!("{name} goes on from {from}"))?;
+            }
         }
     }
     Ok(Exit::Ok)
@@ -145,6 +152,17 @@ mod tests {
         let at = "POST /v1/followers/ndjson";
         let replay = format!("{at}/replay {{\"from\":\"beginning\"}}");
         assert_eq!(fake.asked(), [format!("{at}/pause"), format!("{at}/resume"), replay]);
+    }
+
+    #[tokio::test]
+    async fn a_paused_follower_stays_paused_at_its_new_place_and_is_said_to() {
+        let mut paused = follower();
+        paused["state"] = "paused".into();
+        let fake = Fake::new([reply(200, &paused)]);
+        let command = FollowersCommand::Replay { name: "ndjson".to_owned(), from: "now".to_owned() };
+        let said = run_one(&fake, command).await;
+        assert_eq!(said.out, "ndjson stays paused, and goes on from now when it is resumed\n");
+        assert_eq!(said.err, "next: wellorder followers resume ndjson\n");
     }
 
     #[tokio::test]

@@ -89,10 +89,11 @@ fn table(page: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
             Cell::from(words(key)),
             field("expires_at"),
             field("last_used_at"),
+            field("created_by"),
         ]
     };
     let rows: Vec<_> = keys.iter().map(row).collect();
-    out.table(&["KEY", "NAME", "STATE", "SCOPES", "EXPIRES", "LAST USED"], &rows)?;
+    out.table(&["KEY", "NAME", "STATE", "SCOPES", "EXPIRES", "LAST USED", "MADE BY"], &rows)?;
     if let Some(next) = page["next"].as_str() {
         out.note(&format!("more: --cursor {next}"));
     }
@@ -123,6 +124,7 @@ mod tests {
         json!({
             "key_id": "0123456789abcdef", "name": "shop", "scopes": ["orders:read", "orders:write"],
             "state": "active", "expires_at": null, "last_used_at": "2026-01-01T00:00:00.000000Z",
+            "created_by": "key:fedcba9876543210",
         })
     }
 
@@ -151,8 +153,8 @@ mod tests {
         let fake = Fake::new([reply(200, &json!({ "keys": [key()], "next": null }))]);
         let said = run_one(&fake, KeysCommand::List { limit: 50, cursor: None }).await;
         insta::assert_snapshot!(said.out, @r"
-        KEY               NAME  STATE   SCOPES                    EXPIRES  LAST USED
-        0123456789abcdef  shop  active  orders:read orders:write           2026-01-01T00:00:00.000000Z
+        KEY               NAME  STATE   SCOPES                    EXPIRES  LAST USED                    MADE BY
+        0123456789abcdef  shop  active  orders:read orders:write           2026-01-01T00:00:00.000000Z  key:fedcba9876543210
         ");
     }
 

@@ -1,17 +1,17 @@
 //! The lock of a data folder: whether a server runs on it, and where it answers.
 //!
-//! `wellorder.lock` is held with a lock of the operating system for as long as the server lives, so a server that was
-//! killed leaves none behind. It contains `{"pid", "address"}`.
+//! The folder is held with a lock of the operating system for as long as the server lives, so a server that was killed
+//! leaves none behind. The file `wellorder.lock` in it says who holds it: `{"pid", "address"}`.
 
 use std::{
-    fs::{File, TryLockError},
-    io::{self, Read as _},
+    fs::{self, File, TryLockError},
+    io,
     path::Path,
 };
 
 use serde::Deserialize;
 
-/// The name of the lock file in the data folder.
+/// The name of the file that says who holds the lock, in the data folder.
 pub(crate) const LOCK_FILE: &str = "wellorder.lock";
 
 /// Who holds the lock, as the file says.
@@ -45,21 +45,18 @@ pub(crate) enum Lock {
 /// # Errors
 /// The folder or the file cannot be read.
 pub(crate) fn look(folder: &Path) -> io::Result<Lock> {
-    if !folder.try_exists()? {
-        return Ok(Lock::NoFolder);
-    }
-    let mut file = match File::open(folder.join(LOCK_FILE)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock::Free),
+    let lock = match File::open(folder) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock::NoFolder),
         Err(error) => return Err(error),
     };
     // Taken and given back at once: a shared lock, so that two that look at the same time see no server.
-    match file.try_lock_shared() {
+    match lock.try_lock_shared() {
         Ok(()) => Ok(Lock::Free),
         Err(TryLockError::Error(error)) => Err(error),
         Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
+            // Somebody may have deleted it; its server writes it anew.
+            let text = fs::read_to_string(folder.join(LOCK_FILE)).unwrap_or_default();
             Ok(Lock::Held(serde_json::from_str(&text).ok()))
         }
     }
@@ -77,13 +74,15 @@ mod tests {
         let path = folder.path();
         assert_eq!(look(&path.join("none")).unwrap(), Lock::NoFolder);
         assert_eq!(look(path).unwrap(), Lock::Free);
-        let server = File::create(path.join(LOCK_FILE)).unwrap();
+        let server = File::open(path).unwrap();
         server.lock().unwrap();
         assert_eq!(look(path).unwrap(), Lock::Held(None), "it starts");
-        std::fs::write(path.join(LOCK_FILE), r#"{"pid": 7, "address": "127.0.0.1:3000", "new": 1}"#).unwrap();
+        fs::write(path.join(LOCK_FILE), r#"{"pid": 7, "address": "127.0.0.1:3000", "new": 1}"#).unwrap();
         let holder = Holder { pid: 7, address: "127.0.0.1:3000".to_owned() };
         assert_eq!(holder.url(), "http://127.0.0.1:3000");
         assert_eq!(look(path).unwrap(), Lock::Held(Some(holder)));
+        fs::remove_file(path.join(LOCK_FILE)).unwrap();
+        assert_eq!(look(path).unwrap(), Lock::Held(None), "without the file the lock holds too");
         drop(server);
         assert_eq!(look(path).unwrap(), Lock::Free, "what the file says does not count");
     }

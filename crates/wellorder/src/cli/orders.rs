@@ -34,7 +34,7 @@ pub(super) async fn fetch(api: &dyn ApiCall, args: &GetArgs) -> Result<(ApiReply
         Some(reply) if reply.status != 404 => reply.success(),
         missed => match find(api, args).await? {
             Some(id) => api.get(&address(&id)).await,
-            None => Err(not_found(missed, args)),
+            None => Err(not_found(api, missed, args).await),
         },
     }
 }
@@ -50,20 +50,31 @@ pub(super) async fn find(api: &dyn ApiCall, args: &GetArgs) -> Result<Option<Str
     Ok(items(&page, "orders").first().map(|order| text(order, "order_id")))
 }
 
-pub(super) fn not_found(by_id: Option<ApiReply>, args: &GetArgs) -> Failure {
-    match by_id {
-        Some(reply) => reply.into(),
-        None => {
-            let source =
-                args.source.as_deref().map_or(String::new(), |source| format!(" of source {source}"));
-            let what = format!("there is no order with the reference {}{source}", args.order);
-            Failure::here(
-                Exit::NotFound,
-                what,
-                "--source names another source; `wellorder orders list` lists all",
-            )
+/// That there is no such order; and where there is one, if its reference came from elsewhere.
+pub(super) async fn not_found(api: &dyn ApiCall, by_id: Option<ApiReply>, args: &GetArgs) -> Failure {
+    let elsewhere = elsewhere(api, args).await;
+    let source = args.source.as_deref().unwrap_or("api");
+    let what = format!("there is no order with the reference {} of source {source}", args.order);
+    let fix = match (by_id, elsewhere.as_slice()) {
+        (Some(reply), []) => return reply.into(),
+        (None, []) => {
+            return Failure::here(Exit::NotFound, what, "`wellorder orders list` lists all");
         }
-    }
+        (_, sources) => format!("there is one of {}: say --source {}", sources.join(", "), sources[0]),
+    };
+    Failure::here(Exit::NotFound, what, fix)
+}
+
+/// The other sources that have an order with this reference, as far as one page tells.
+async fn elsewhere(api: &dyn ApiCall, args: &GetArgs) -> Vec<String> {
+    let query = [("q", Some(args.order.as_str())), ("limit", Some("200"))];
+    // What was asked for is not there, whatever comes of this.
+    let Ok((_, page)) = api.get(&with_query("/v1/orders", &query)).await else { return Vec::new() };
+    let same = items(&page, "orders").iter().filter(|order| text(order, "reference") == args.order);
+    let mut sources: Vec<String> = same.map(|order| text(order, "source")).collect();
+    sources.sort();
+    sources.dedup();
+    sources
 }
 
 /// A page of orders.
@@ -200,6 +211,8 @@ fn attributes(order: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic, reason = "tests")]
+
     use serde_json::json;
 
     use super::*;
@@ -277,12 +290,24 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_is_not_there() {
         let none = || reply(200, &json!({ "orders": [], "next": null }));
-        let fake = Fake::new([missing(), none()]);
+        let fake = Fake::new([missing(), none(), none()]);
         let result = said(false, async |out| get(fake.api(), &args(ID, None), out).await).await;
         assert_eq!(result.exit, Exit::NotFound);
-        let fake = Fake::new([none()]);
-        let result = said(false, async |out| get(fake.api(), &args("A-1", None), out).await).await;
-        assert_eq!(result.exit, Exit::NotFound);
+        let other = |source: &str, reference: &str| json!({ "source": source, "reference": reference });
+        let near = reply(
+            200,
+            &json!({ "orders": [other("web", "A-1"), other("x", "A-10"), other("shop", "A-1")], "next": "c" }),
+        );
+        let fake = Fake::new([none(), near]);
+        let missed =
+            get(fake.api(), &args("A-1", None), &mut Output::to(Vec::new(), Vec::new(), false)).await;
+        let Err(Failure::Here { exit, what, fix }) = missed else { panic!("{missed:?}") };
+        assert_eq!(
+            (exit, what.as_str()),
+            (Exit::NotFound, "there is no order with the reference A-1 of source api")
+        );
+        assert_eq!(fix, "there is one of shop, web: say --source shop");
+        assert_eq!(fake.asked()[1], "GET /v1/orders?q=A-1&limit=200");
     }
 
     #[tokio::test]

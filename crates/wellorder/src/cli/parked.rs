@@ -38,7 +38,8 @@ pub(super) async fn parked(
     match string(&page, "next") {
         Some(next) => out.note(&format!("more: --cursor {}", escape(next))),
         None if !rows.is_empty() => {
-            out.note("next: wellorder orders redrive --parked --reason '…' says how many, then asks")
+            let next = out.again.command("orders redrive --parked --reason '…'");
+            out.note(&format!("next: {next}  # says how many, then asks"));
         }
         None => (),
     }

@@ -77,7 +77,7 @@ async fn ask(api: &dyn ApiCall, body: &Value) -> Result<(ApiReply, Value), Failu
 /// Which orders.
 async fn filter(api: &dyn ApiCall, args: &RedriveArgs) -> Result<Value, Failure> {
     if !args.ids.is_empty() {
-        return Ok(json!({ "order_ids": ids(api, &args.ids).await? }));
+        return Ok(json!({ "order_ids": ids(api, args).await? }));
     }
     let mut filter = Map::new();
     if args.all {
@@ -116,15 +116,18 @@ fn parked(many: &str) -> String {
 }
 
 /// The ids of orders that were named by id or by reference.
-async fn ids(api: &dyn ApiCall, named: &[String]) -> Result<Vec<String>, Failure> {
+async fn ids(api: &dyn ApiCall, args: &RedriveArgs) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
-    for name in named {
-        if Uuid::try_parse(name).is_ok() {
+    for name in &args.ids {
+        if args.source.is_none() && Uuid::try_parse(name).is_ok() {
             ids.push(name.clone());
             continue;
         }
-        let args = GetArgs { order: name.clone(), source: None };
-        ids.push(orders::find(api, &args).await?.ok_or_else(|| orders::not_found(None, &args))?);
+        let named = GetArgs { order: name.clone(), source: args.source.clone() };
+        match orders::find(api, &named).await? {
+            Some(id) => ids.push(id),
+            None => return Err(orders::not_found(api, None, &named).await),
+        }
     }
     Ok(ids)
 }

@@ -55,6 +55,7 @@ pub(crate) struct Resolved {
 }
 
 /// The settings, typed, and each with its origin.
+#[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) settings: Settings,
     pub(super) resolved: Vec<Resolved>,

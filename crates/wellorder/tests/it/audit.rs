@@ -68,6 +68,51 @@ async fn every_kind_of_tampering_is_found_and_named() {
             "INSERT INTO idempotency VALUES ('default', 'r', 'k', zeroblob(16), zeroblob(32), 0)",
         ),
         ("redrives", "INSERT INTO redrive_items VALUES (zeroblob(16), 1, zeroblob(16), 'unknown')"),
+        (
+            "redrives",
+            "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 3, 0, 0, 0, 9, 8)",
+        ),
+        (
+            "redrives",
+            "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 0, 0, 0, 0, 3, 8)",
+        ),
+        ("work", "UPDATE work SET tenant = 'other'"),
+        ("work", "UPDATE work SET attempt = 2"),
+        ("work", "UPDATE work SET lapses = 5000"),
+        ("work", "UPDATE work SET token = zeroblob(16)"),
+        ("work", "UPDATE work SET claimed_at = 1"),
+        ("work", "UPDATE work SET token = zeroblob(16), claimed_at = 1"),
+        ("work", "UPDATE work SET due_at = due_at + 200000000000"),
+        ("unreadable", "UPDATE work SET token = x'00'"),
+        ("positions", "UPDATE journal_heads SET floor = 1000"),
+        (
+            "positions",
+            "UPDATE journal_heads SET floor = position FROM journal WHERE journal.shard = journal_heads.shard",
+        ),
+        ("positions", "DELETE FROM journal_heads"),
+        ("positions", "INSERT INTO journal_heads VALUES (99, 0)"),
+        ("epochs", "UPDATE journal SET epoch = 2"),
+        ("epochs", "UPDATE journal SET epoch = 0"),
+        ("events", "UPDATE journal SET data_version = 9"),
+        ("events", "UPDATE journal SET type = 'order.dreamt' WHERE type = 'order.processed'"),
+        ("cursors", "DELETE FROM cursors"),
+        ("cursors", "INSERT INTO cursors SELECT follower, 99, 0 FROM cursors LIMIT 1"),
+        ("cursors", "INSERT INTO cursors VALUES ('ghost', 0, 0)"),
+        ("cursors", "UPDATE followers SET epoch = 2"),
+        (
+            "idempotency",
+            "INSERT INTO idempotency SELECT tenant, 'v1.orders', 'k', order_id, zeroblob(32), 0 FROM orders LIMIT 1",
+        ),
+        ("tallies", "INSERT INTO tallies VALUES ('default', 'ghost', 0, 0, 0, 0, 0)"),
+        ("ids", "DELETE FROM order_ids WHERE number = 1"),
+        ("ids", "UPDATE order_ids SET number = 2 WHERE number = 1"),
+        ("ids", "INSERT INTO order_ids VALUES (zeroblob(16), 1)"),
+        ("blocks", "INSERT INTO order_blocks VALUES (0, 0, 0)"),
+        ("blocks", "INSERT INTO journal_blocks VALUES (0, 0, 0)"),
+        (
+            "actions",
+            "INSERT OR REPLACE INTO meta VALUES ('action_end', CAST(x'0000000000000007' || zeroblob(32) AS BLOB))",
+        ),
     ] {
         let copy = Home::new();
         std::fs::create_dir(copy.data()).unwrap();
@@ -103,4 +148,26 @@ async fn what_is_no_database_is_said_and_not_called_sound() {
     assert_eq!(home.run(&["audit"]).code(), 1);
     std::fs::write(home.database(), "").unwrap();
     assert_eq!(home.run(&["audit"]).code(), 1, "an empty file");
+}
+
+/// SQLite cannot read the rows of a page that is damaged; the audit names them and reads the others.
+#[tokio::test]
+async fn a_damaged_page_is_a_finding() {
+    let home = at_rest().await;
+    let mut bytes = std::fs::read(home.database()).unwrap();
+    let holds = |page: &[u8], text: &str| page.windows(text.len()).any(|part| part == text.as_bytes());
+    let pages = bytes.chunks_mut(4_096).skip(1);
+    for page in pages.filter(|page| page[0] == 0x0d && holds(page, "order.accepted")) {
+        page[..64].fill(0xff);
+    }
+    std::fs::write(home.database(), bytes).unwrap();
+    let ended = home.run(&["audit", "--json"]);
+    assert_eq!(ended.code(), 6, "{ended:?}");
+    let report = ended.json();
+    let findings = report["findings"].as_array().unwrap();
+    let named = |finding: &serde_json::Value| {
+        finding["check"] == "unreadable" && finding["detail"].as_str().unwrap().contains("malformed")
+    };
+    assert!(findings.iter().any(named), "{report}");
+    assert_eq!(report["orders"], 3, "{report}");
 }

@@ -19,6 +19,14 @@ async fn unknown_ids_and_paths_are_not_found_in_each_apis_own_words() {
         (&V1, "/v1/followers/nobody".to_owned(), 404),
         (&V1, "/v1/nope".to_owned(), 404),
         (&V1, "/v1".to_owned(), 404),
+        (&V1, "/v1/".to_owned(), 404),
+        (&V1, "/v1/orders/".to_owned(), 404),
+        (&OSCARPS, "/oscarps".to_owned(), 404),
+        (&OSCARPS, "/oscarps/".to_owned(), 404),
+        (&OSCARPS, "/oscarps/orders/".to_owned(), 404),
+        (&PARSPEC, "/parspec".to_owned(), 404),
+        (&PARSPEC, "/parspec/".to_owned(), 404),
+        (&PARSPEC, "/parspec/orders/".to_owned(), 404),
         (&V1, "/nope".to_owned(), 404),
         (&V1, "/orders".to_owned(), 404),
         (&V1, "/v1/orders?colour=red".to_owned(), 400),
@@ -106,7 +114,7 @@ async fn content_types_other_than_json_are_refused() {
 async fn paths_that_are_no_text_are_refused() {
     let ward = Ward::new().await;
     for (api, base) in [(&V1, "/v1/orders"), (&OSCARPS, "/oscarps/orders"), (&PARSPEC, "/parspec/orders")] {
-        for bad in ["%ff", "%C3", "%00", "a%00b", "%c0%80", "%ED%A0%80"] {
+        for bad in ["%ff", "%C3", "%00", "a%00b", "%c0%80", "%ED%A0%80", "%", "100%", "%zz", "%2"] {
             let path = format!("{base}/{bad}");
             is_refusal(api, &ward.server.get(&path).await, 400, None, &path);
         }
@@ -234,6 +242,26 @@ async fn unparsable_is_refused(server: &Server, root: &Api, path: &str) {
 }
 
 #[tokio::test]
+async fn a_body_in_a_coding_that_is_not_understood_is_refused() {
+    let ward = Ward::new().await;
+    for api in &APIS {
+        for coding in ["gzip, chunked", "gzip,chunked", "chunked, chunked", "x, CHUNKED"] {
+            let (size, body) = (api.valid.len(), api.valid);
+            let request = format!(
+                "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                 transfer-encoding: {coding}\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n",
+                api.path
+            );
+            let mut connection = ward.server.connect().await;
+            connection.write(request.as_bytes()).await;
+            is_refusal(api, &connection.reply().await.expect("a reply"), 501, None, coding);
+            assert!(connection.rest().await.is_empty(), "{coding}: nothing follows it");
+        }
+    }
+    ward.is_unharmed().await;
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_refused_in_the_words_of_what_is_at_the_root() {
     let ward = Ward::new().await;
     for api in &APIS {
@@ -358,6 +386,8 @@ async fn at_the_root_the_contract_refuses_in_its_own_words() {
         is_refusal(&api, &server.get("/orders/%ff").await, 400, None, "no text");
         unparsable_is_refused(&server, &api, "/orders").await;
         is_refusal(&V1, &server.get("/v1/nope").await, 404, None, "ours stays ours");
+        is_refusal(&V1, &server.get("/v1/").await, 404, None, "so does its root");
+        is_refusal(&api, &server.get(&format!("/{name}/")).await, 404, None, "and that of the contract");
         assert_eq!(server.home().audited()["orders"], 0);
     }
 }

@@ -91,19 +91,25 @@ async fn events_are_printed_as_many_as_asked_for_and_on_from_a_cursor() {
         let order = server.accept(&json!({ "reference": format!("r-{number}"), "total": 1 })).await;
         server.until_order(&order, "done").await;
     }
-    let three = home.run(&["events", "tail", "--limit", "3"]);
+    let three = home.run(&["events", "tail", "--from", "beginning", "--limit", "3"]);
     assert_eq!((three.code(), three.stdout.lines().count()), (0, 3), "{three:?}");
     let cursor = three.stderr.trim().strip_prefix("more: --after ").unwrap().to_owned();
     let rest = home.run(&["events", "tail", "--after", &cursor]);
     assert_eq!((rest.code(), rest.stdout.lines().count()), (0, 5), "{rest:?}");
-    let all = home.run(&["events", "tail"]);
+    let all = home.run(&["events", "tail", "--from", "beginning"]);
     let sorted = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
     let pages = format!("{}{}", three.stdout, rest.stdout);
     assert_eq!(sorted(&all.stdout), sorted(&pages), "the same, however it is cut into pages");
-    let pages = home.run(&["events", "tail", "--limit", "3", "--json"]);
+    let pages = home.run(&["events", "tail", "--from", "beginning", "--limit", "3", "--json"]);
     let read: Vec<Value> = pages.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((read.len(), &read[0]["epoch"]), (3, &json!(1)), "an event a line");
     assert_eq!(pages.stderr, format!("more: --after {cursor}\n"));
+    let newest = home.run(&["events", "tail", "-n", "3"]);
+    let lines: Vec<&str> = all.stdout.lines().collect();
+    assert_eq!(newest.stdout.lines().collect::<Vec<_>>(), lines[lines.len() - 3..], "the newest");
+    let behind = newest.stderr.trim().strip_prefix("more: --after ").unwrap();
+    assert_eq!(home.run(&["events", "tail", "--after", behind]).stdout, "");
+    assert_eq!(home.run(&["events", "tail"]).stdout.lines().count(), 8, "ten are enough for all");
     let refused = home.run(&["events", "tail", "--after", "nonsense"]);
     assert_eq!(refused.code(), 4, "{refused:?}");
 

@@ -188,13 +188,14 @@ async fn the_feed_is_followed_over_connections_that_break() {
     let proxy = Proxy::cutting(server.address, 3, 5_000).await;
     let limit = EVENTS.to_string();
     let (url, limit) = (proxy.url(), limit.as_str());
-    let ended = run(&home, &["events", "tail", "--follow", "--json", "--limit", limit, "--url", &url]).await;
+    let from = ["--from", "beginning", "--limit", limit, "--url", &url];
+    let ended = run(&home, &[&["events", "tail", "--follow", "--json"], &from[..]].concat()).await;
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert_eq!(proxy.cut(), 3);
     let followed = lines(&ended.stdout);
     let ids: BTreeSet<&str> = followed.iter().map(|event| event["event_id"].as_str().unwrap()).collect();
     assert_eq!((followed.len(), ids.len()), (EVENTS, EVENTS), "each once");
-    let read = lines(&home.run(&["events", "tail", "--json", "--limit", "1000"]).stdout);
+    let read = lines(&home.run(&["events", "tail", "--json", "--from", "beginning"]).stdout);
     let key = |event: &Value| (event["shard"].as_u64(), event["position"].as_u64());
     let by_place =
         |events: &[Value]| events.iter().map(|one| (key(one), one.clone())).collect::<BTreeMap<_, _>>();

@@ -1,65 +1,15 @@
-//! A disk that is full or fails, under load: a shim in C (`shim.c`, built here) makes the calls fail that write files.
+//! A disk that is full or fails, under load: a shim in C (`shim.c`) makes the calls fail that write files.
 //! Not acknowledged may be absent; acknowledged is present; the process lives and recovers by itself.
 
-use crate::harness::{Builder, Home, Receiver, Server, eventually};
+use crate::harness::{Disk, Home, Receiver, Server, eventually};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 
 /// Connections that post at once.
 const CLIENTS: usize = 4;
-
-/// The shim, and the files that steer it.
-struct Disk {
-    shim: PathBuf,
-    trigger: PathBuf,
-    hits: PathBuf,
-}
-
-impl Disk {
-    fn new(folder: &Path) -> Self {
-        let shim = folder.join("shim.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/shim.c");
-        let mut cc = Command::new("cc");
-        let built =
-            cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&shim).arg(source).arg("-ldl");
-        let built = built.output().expect("a C compiler (cc) is needed: apt-get install gcc libc6-dev");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        Self { shim, trigger: folder.join("trigger"), hits: folder.join("hits") }
-    }
-
-    fn under(&self, builder: Builder) -> Builder {
-        builder
-            .env("LD_PRELOAD", self.shim.to_str().unwrap())
-            .env("SHIM_TRIGGER", self.trigger.to_str().unwrap())
-            .env("SHIM_HITS", self.hits.to_str().unwrap())
-    }
-
-    /// From now on the disk fails like this. Put in place whole, for it is read at any moment.
-    fn fail(&self, how: &str) {
-        let draft = self.trigger.with_extension("draft");
-        std::fs::write(&draft, how).unwrap();
-        drop(std::fs::remove_file(&self.hits));
-        std::fs::rename(&draft, &self.trigger).unwrap();
-    }
-
-    /// From now on it is well.
-    fn heal(&self) {
-        std::fs::remove_file(&self.trigger).unwrap();
-    }
-
-    /// Waits until it has failed so often.
-    async fn failed(&self, times: u64) {
-        eventually("a failing disk", async || {
-            std::fs::metadata(&self.hits).is_ok_and(|hits| hits.len() >= times).then_some(())
-        })
-        .await;
-    }
-}
 
 /// Clients that post orders without end, and what they were told.
 struct Load {

@@ -1,6 +1,7 @@
 //! The data folder: whose it is, who may use it, what is left of it.
 
-use crate::harness::{Home, Server};
+use crate::harness::{Home, Receiver, Server, eventually};
+use rustix::process::Signal;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -82,6 +83,64 @@ async fn an_ephemeral_server_leaves_nothing_behind() {
         std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["tmp"], "and nothing lies elsewhere");
     assert_eq!(home.run_bare(&[], &["dev", "--ephemeral", "--data", "x"]).code(), 2, "one or the other");
+}
+
+/// The lock is the folder's own: a file in it can be deleted, or replaced, and the next process would lock another.
+#[tokio::test]
+async fn a_lock_file_that_is_deleted_lets_nobody_in_and_is_written_anew() {
+    let server = Server::builder().start().await;
+    let home = server.home();
+    server.accept(&json!({ "reference": "a", "total": 1 })).await;
+    let lock = home.data().join("wellorder.lock");
+    let whole = std::fs::read(&lock).unwrap();
+    let harms: [&dyn Fn(); 3] =
+        [&|| std::fs::remove_file(&lock).unwrap(), &|| std::fs::write(&lock, "").unwrap(), &|| {
+            let other = home.path().join("other");
+            std::fs::write(&other, r#"{"pid":1,"address":"127.0.0.1:1"}"#).unwrap();
+            std::fs::rename(&other, &lock).unwrap();
+        }];
+    for harm in harms {
+        harm();
+        let Err(second) = home.server().try_start().await else { panic!("two servers on one folder") };
+        assert_eq!(second.code(), 4, "{second:?}");
+        assert!(second.stdout.contains("in use by another wellorder"), "{second:?}");
+        assert_eq!(home.run(&["migrate"]).code(), 4);
+        eventually("a lock file that is whole", async || (std::fs::read(&lock).ok()? == whole).then_some(()))
+            .await;
+        assert_eq!(mode(&lock), 0o600);
+        let listed = home.run(&["orders", "get", "a"]);
+        assert_eq!(listed.code(), 0, "{listed:?}");
+    }
+    let ended = server.terminate().await;
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(ended.stderr.contains("the lock file was deleted or changed"), "{ended:?}");
+    home.server().start().await;
+}
+
+#[tokio::test]
+async fn an_impatient_end_takes_the_ephemeral_folder_along_too() {
+    for signals in [[Signal::INT, Signal::INT], [Signal::TERM, Signal::TERM]] {
+        let home = Home::new();
+        let temp = home.path().join("tmp");
+        std::fs::create_dir(&temp).unwrap();
+        let receiver = Receiver::gated().await;
+        let server = home
+            .server()
+            .without_data()
+            .args(&["--ephemeral"])
+            .env("TMPDIR", temp.to_str().unwrap())
+            .env("WELLORDER_SHUTDOWN_DRAIN_MS", "3600000")
+            .processor(&receiver.url())
+            .start()
+            .await;
+        server.accept(&json!({ "total": 1 })).await;
+        receiver.until_calls(1).await;
+        server.signal(signals[0]);
+        server.stderr().until("stopping").await;
+        server.signal(signals[1]);
+        assert_eq!(server.ended().await.code(), 130);
+        assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0, "the folder is gone");
+    }
 }
 
 #[tokio::test]

@@ -196,3 +196,23 @@ async fn a_full_file_is_renamed_and_no_event_is_lost_between_two() {
     assert_eq!(lines.len(), 50);
     assert!(events.iter().all(|event| lines.contains(event)));
 }
+
+#[tokio::test]
+async fn a_file_that_is_cut_or_deleted_while_it_is_written_is_noticed_and_goes_on() {
+    let (server, _) = with_done(3).await;
+    assert_eq!(server.carried().await.len(), 6);
+    let path = server.home().data().join("events.ndjson");
+    let cut = || drop(std::fs::File::create(&path).unwrap());
+    let deleted = || std::fs::remove_file(&path).unwrap();
+    let harms: [(&dyn Fn(), &str); 2] = [(&cut, "it was cut short"), (&deleted, "moved away or deleted")];
+    for (harm, said) in harms {
+        harm();
+        let order = server.accept(&json!({ "total": 1 })).await;
+        server.until_order(&order, "done").await;
+        server.stderr().until(said).await;
+        let lines = server.carried().await;
+        assert_eq!(lines.len(), 2, "{said}: {lines:?}");
+        assert!(lines.iter().all(|line| line["order_id"] == order["order_id"]), "{said}: {lines:?}");
+    }
+    assert_eq!(server.json("/v1/followers/ndjson").await["state"], "running");
+}

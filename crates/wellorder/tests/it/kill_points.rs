@@ -217,3 +217,18 @@ async fn in_the_middle_of_a_migration_it_is_undone_and_runs_again() {
         home.audited();
     }
 }
+
+#[test]
+fn a_point_or_a_planted_bug_that_there_is_not_is_refused_with_the_list() {
+    let home = Home::new();
+    for (variable, value, listed) in [
+        ("WELLORDER_KILLPOINT", "api.never:1", "api.before_commit"),
+        ("WELLORDER_KILLPOINT", "api.before_commit", "api.before_commit"),
+        ("WELLORDER_KILLPOINT", "api.before_commit:0", "api.before_commit"),
+        ("WELLORDER_PLANT", "nothing", "ack-before-commit"),
+    ] {
+        let refused = home.run_with(&[(variable, value)], &["orders", "list"]);
+        assert_eq!(refused.code(), 2, "{value}: {refused:?}");
+        assert!(refused.stderr.contains(value) && refused.stderr.contains(listed), "{value}: {refused:?}");
+    }
+}

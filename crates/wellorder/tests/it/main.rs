@@ -12,6 +12,7 @@ mod audit;
 mod backups;
 mod bad_input;
 mod bad_requests;
+mod boot;
 mod bulk;
 mod changes;
 mod cli;
@@ -26,6 +27,7 @@ mod feed;
 mod folder;
 mod followers;
 mod harness;
+mod hints;
 mod images;
 #[cfg(feature = "killpoints")]
 mod kill_points;

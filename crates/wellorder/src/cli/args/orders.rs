@@ -240,12 +240,12 @@ pub(crate) struct EraseArgs {
 #[command(group = ArgGroup::new("which").args(["ids", "all", "source", "error_contains"]).required(true).multiple(true))]
 pub(crate) struct RedriveArgs {
     /// Ids or references of parked orders
-    #[arg(value_name = "ID|REFERENCE", conflicts_with_all = ["all", "source", "error_contains"])]
+    #[arg(value_name = "ID|REFERENCE", conflicts_with_all = ["all", "error_contains"])]
     pub(crate) ids: Vec<String>,
     /// All parked orders
     #[arg(long, visible_alias = "parked")]
     pub(crate) all: bool,
-    /// Parked orders of this source
+    /// Parked orders of this source; with references, where those came from [default: api]
     #[arg(long)]
     pub(crate) source: Option<String>,
     /// Parked orders whose last error contains this

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(line.split_whitespace())
+    Cli::try_parse_from(line.split_whitespace()).and_then(Cli::check)
 }
 
 #[test]
@@ -33,6 +33,7 @@ fn every_command_is_understood() {
         "wellorder orders redrive --all --reason fixed --dry-run --no-wait",
         "wellorder orders redrive --parked --source shop --error-contains stock --reason fixed --yes",
         "wellorder orders redrive --source shop --dry-run",
+        "wellorder orders redrive A-1 --source shop --reason fixed",
         "wellorder orders list --search A- --customer c --accepted-from 2026-01-01T00:00:00Z --accepted-to x",
         "wellorder orders watch A-1 --source shop --until delivered",
         "wellorder orders ship A-1 --tracking-number 1Z --at 2026-01-01T00:00:00Z --key wo_x --url http://h",
@@ -47,6 +48,10 @@ fn every_command_is_understood() {
         "wellorder openapi --schema order.accepted",
         "wellorder man --to pages",
         "wellorder events tail --after c --follow --limit 5",
+        "wellorder events tail -n 3 --follow",
+        "wellorder events tail --from beginning --json",
+        "wellorder --url http://h --key k orders list",
+        "wellorder --url http://h healthcheck",
         "wellorder followers",
         "wellorder followers --url http://h list",
         "wellorder followers get ndjson",
@@ -102,12 +107,16 @@ fn nonsense_is_a_usage_error() {
         "wellorder orders redrive --reason x",
         "wellorder orders redrive 1 --all --reason x",
         "wellorder orders redrive --all",
-        "wellorder orders redrive 1 --source s --reason x",
+        "wellorder orders redrive 1 --error-contains s --reason x",
         "wellorder orders withdraw A-1",
         "wellorder orders import",
         "wellorder orders watch A-1 --until bored",
         "wellorder openapi --asyncapi --schema order.accepted",
         "wellorder followers replay ndjson",
+        "wellorder events tail -n 3 --from beginning",
+        "wellorder events tail -n 201",
+        "wellorder --url http://h dev",
+        "wellorder --key k audit",
         "wellorder completions perl",
         "wellorder restore",
         "wellorder audit --actions --noted 17",
@@ -131,6 +140,20 @@ fn flags_become_settings() {
     ];
     assert_eq!(flags, expected.map(|(path, flag, value)| (path, flag, value.to_owned())));
     assert!(parse("wellorder audit").unwrap().flags().is_empty());
+}
+
+#[test]
+fn a_server_is_named_before_or_behind_the_command() {
+    for line in [
+        "wellorder --url u --key k orders list",
+        "wellorder orders list --url u --key k",
+        "wellorder orders --url u --key k list",
+    ] {
+        let cli = parse(line).unwrap();
+        let key = cli.flags().into_iter().find(|flag| flag.path == "client.key").map(|flag| flag.value);
+        assert_eq!((cli.url(), key.as_deref()), (Some("u"), Some("k")), "{line}");
+    }
+    assert_eq!(parse("wellorder --url u orders --url v list").unwrap().url(), Some("v"));
 }
 
 #[test]

@@ -4,16 +4,18 @@
 //! [`PATIENCE`] asserts no speed.
 
 pub(crate) mod collector;
+mod disk;
 mod lines;
 pub(crate) mod promql;
 mod proxy;
 mod receiver;
 mod server;
 
+pub(crate) use disk::Disk;
 pub(crate) use lines::Lines;
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Answer, Call, Receiver};
-pub(crate) use server::{Builder, Server, post_in_peril};
+pub(crate) use server::{Builder, Server, Starting, post_in_peril};
 
 use serde_json::Value;
 use std::os::unix::process::ExitStatusExt;

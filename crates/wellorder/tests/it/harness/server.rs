@@ -101,6 +101,35 @@ impl Builder {
 
     /// Starts it and waits until it answers, or has ended.
     pub(crate) async fn try_start(self) -> Result<Server, Ended> {
+        let process = self.spawn();
+        self.until_started(process).await
+    }
+
+    /// Starts it where it cannot begin yet, and waits until it says where it is.
+    pub(crate) async fn begin(self) -> Starting {
+        let lock = self.home.data().join("wellorder.lock");
+        drop(std::fs::remove_file(&lock));
+        let process = self.spawn();
+        let address = eventually("the address in the lock file", async || {
+            let said: Value = serde_json::from_slice(&std::fs::read(&lock).ok()?).ok()?;
+            said["address"].as_str()?.trim_start_matches("https://").parse().ok()
+        })
+        .await;
+        Starting { builder: self, process, address, client: Client::new(address) }
+    }
+
+    async fn until_started(self, process: Process) -> Result<Server, Ended> {
+        let started = process.stdout.find("the start", |line| started(line, self.json)).await;
+        match started {
+            Some(started) => {
+                let address = started["address"].as_str().unwrap().parse().unwrap();
+                Ok(Server { builder: self, process, started, address, client: Client::new(address) })
+            }
+            None => Err(process.ended().await),
+        }
+    }
+
+    fn spawn(&self) -> Process {
         let mut args = vec![self.command, "--listen", self.listen];
         let data = self.home.data().display().to_string();
         if self.keeps {
@@ -117,15 +146,42 @@ impl Builder {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = Lines::gather(child.stdout.take().unwrap());
         let stderr = Lines::gather(child.stderr.take().unwrap());
-        let process = Process { child, stdout, stderr };
-        let started = process.stdout.find("the start", |line| started(line, self.json)).await;
-        match started {
-            Some(started) => {
-                let address = started["address"].as_str().unwrap().parse().unwrap();
-                Ok(Server { builder: self, process, started, address, client: Client::new(address) })
-            }
-            None => Err(process.ended().await),
+        Process { child, stdout, stderr }
+    }
+}
+
+/// A server that cannot begin yet. Dropping it kills it.
+pub(crate) struct Starting {
+    builder: Builder,
+    process: Process,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+}
+
+impl Starting {
+    pub(crate) fn stderr(&self) -> &Lines {
+        &self.process.stderr
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits until it has begun.
+    pub(crate) async fn started(self) -> Server {
+        match self.builder.until_started(self.process).await {
+            Ok(server) => server,
+            Err(ended) => panic!("the server did not start: {ended:?}"),
         }
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(self) -> Ended {
+        self.process.ended().await
     }
 }
 

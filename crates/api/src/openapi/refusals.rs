@@ -1,0 +1,100 @@
+//! Which refusals each operation has, derived from what it takes; what only some have is named here.
+
+use crate::problem::{self as kinds, Kind};
+use edge::Need;
+use std::collections::BTreeMap;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
+
+/// What an order, or whatever a path names, may be missing.
+const UNKNOWN: [(&str, Kind); 5] = [
+    ("order_id", kinds::ORDER_UNKNOWN),
+    ("redrive_id", kinds::REDRIVE_UNKNOWN),
+    ("name", kinds::FOLLOWER_UNKNOWN),
+    ("backup", kinds::BACKUP_UNKNOWN),
+    ("key_id", kinds::API_KEY_UNKNOWN),
+];
+
+/// What single operations refuse besides.
+const BESIDES: [(&str, &[Kind]); 10] = [
+    ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
+    ("create_orders", &[kinds::INVALID_KEY]),
+    ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),
+    ("withdraw_order", &[kinds::ILLEGAL_CHANGE, kinds::ALREADY_DIFFERS]),
+    ("ship_order", &[kinds::ILLEGAL_CHANGE, kinds::ALREADY_DIFFERS]),
+    ("deliver_order", &[kinds::ILLEGAL_CHANGE, kinds::ALREADY_DIFFERS]),
+    ("extend_work", &[kinds::LEASE_LOST]),
+    ("finish_work", &[kinds::LEASE_LOST]),
+    ("create_key", &[kinds::API_KEYS_TOO_MANY]),
+    ("rotate_key", &[kinds::API_KEY_ENDED, kinds::API_KEY_GRACE]),
+];
+
+/// Adds to an operation every refusal that it has, by status, and one for what any request may get.
+pub(super) fn add(operation: &mut Operation, need: Need) {
+    let mut by_status = BTreeMap::<u16, Vec<Kind>>::new();
+    for kind in of(operation, need) {
+        by_status.entry(kind.status).or_default().push(kind);
+    }
+    for (status, kinds) in by_status {
+        let said = kinds.iter().map(|kind| format!("{} (`{}`)", kind.title, kind.name));
+        let response = refusal(&said.collect::<Vec<_>>().join(", or: "), matches!(status, 429 | 503));
+        operation.responses.responses.entry(status.to_string()).or_insert(RefOr::T(response));
+    }
+    let response = refusal("Any other refusal, in the same form", false);
+    operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
+}
+
+fn of(operation: &Operation, need: Need) -> Vec<Kind> {
+    if need == Need::Nothing {
+        // Health and metrics ask for nothing that could be refused.
+        return Vec::new();
+    }
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let parameters: Vec<_> = operation
+        .parameters
+        .iter()
+        .flatten()
+        .filter_map(|parameter| match parameter {
+            RefOr::T(parameter) => Some(parameter),
+            RefOr::Ref(_) => None,
+        })
+        .collect();
+    let takes = |name: &str| parameters.iter().any(|parameter| parameter.name == name);
+    let mut found = vec![kinds::INVALID_PARAMETER, kinds::UNAUTHENTICATED, kinds::FORBIDDEN];
+    found.extend([kinds::RATE_LIMITED, kinds::INTERNAL, kinds::UNAVAILABLE]);
+    let in_path = |name: &str| {
+        parameters.iter().any(|one| one.name == name && matches!(one.parameter_in, ParameterIn::Path))
+    };
+    found.extend(UNKNOWN.iter().filter(|(name, _)| in_path(name)).map(|(_, kind)| *kind));
+    // An erasure takes an empty object, which is not worth describing.
+    if operation.request_body.is_some() || id == "erase_order" {
+        found.extend([kinds::INVALID_JSON, kinds::INVALID_BODY]);
+        found.extend([kinds::BODY_TOO_LARGE, kinds::MEDIA_TYPE_UNSUPPORTED]);
+    }
+    if operation.request_body.is_some() && id != "create_orders" {
+        found.push(kinds::VALUE_REFUSED);
+    }
+    if takes("after") || id == "replay_follower" {
+        found.extend([kinds::CURSOR_INVALID, kinds::CURSOR_EXPIRED, kinds::EPOCH_CHANGED]);
+    }
+    if takes("If-Match") {
+        found.push(kinds::VERSION_MISMATCH);
+    }
+    found.extend(BESIDES.iter().filter(|(name, _)| *name == id).flat_map(|(_, kinds)| *kinds));
+    found
+}
+
+fn refusal(description: &str, comes_again: bool) -> Response {
+    let schema = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let mut response = ResponseBuilder::new().description(description);
+    if comes_again {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+        let about = "Seconds after which to try again";
+        let header = HeaderBuilder::new().schema(Some(seconds)).description(Some(about)).build();
+        response = response.header("Retry-After", header);
+    }
+    response.content("application/problem+json", schema).build()
+}

@@ -1,0 +1,236 @@
+//! `cargo xtask services up | down | status`: PostgreSQL, Redis, RabbitMQ and a Kafka of one node, on loopback, for tests and
+//! benches.
+//!
+//! Each has a folder and a port of its own, so that a server that already runs on this machine is left alone. A server that
+//! the environment names is used as it is. What we started is known by its process id and the moment it began, and
+//! nothing else is ever stopped.
+
+mod folder;
+mod kafka;
+mod packages;
+mod postgres;
+mod process;
+mod rabbitmq;
+mod redis;
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use folder::Folder;
+
+/// Longest wait for a server to take connections.
+const READY: Duration = Duration::from_secs(60);
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(50);
+/// Longest wait for a connection to be made.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// What is to be done with which servers.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    action: Action,
+    /// Only these; all when none is named
+    names: Vec<Service>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Action {
+    /// Start what does not run yet, and print where it is
+    Up,
+    /// Stop what `up` started
+    Down,
+    /// Say what runs
+    Status,
+}
+
+/// A server that tests may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Service {
+    Postgres,
+    Redis,
+    Rabbitmq,
+    Kafka,
+}
+
+/// All of them, in the order in which they are started.
+const ALL: [Service; 4] = [Service::Postgres, Service::Redis, Service::Rabbitmq, Service::Kafka];
+
+/// Where a server is.
+struct Place {
+    /// The variable that tests read it from.
+    variable: &'static str,
+    url: String,
+}
+
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+            Self::Rabbitmq => "rabbitmq",
+            Self::Kafka => "kafka",
+        }
+    }
+
+    /// Set it, and the server that it names is used instead of one of ours.
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Postgres => "WELLORDER_TEST_DATABASE_URL",
+            Self::Redis => "WELLORDER_TEST_REDIS_URL",
+            Self::Rabbitmq => "WELLORDER_TEST_RABBITMQ_URL",
+            Self::Kafka => "WELLORDER_TEST_KAFKA_BROKERS",
+        }
+    }
+
+    /// Not the usual one, which another server may have.
+    fn port(self) -> u16 {
+        match self {
+            Self::Postgres => postgres::PORT,
+            Self::Redis => redis::PORT,
+            Self::Rabbitmq => rabbitmq::PORT,
+            Self::Kafka => kafka::PORT,
+        }
+    }
+
+    fn url(self) -> String {
+        let port = self.port();
+        match self {
+            Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Self::Redis => format!("redis://127.0.0.1:{port}"),
+            Self::Rabbitmq => format!("amqp://guest:guest@127.0.0.1:{port}/%2f"),
+            Self::Kafka => format!("127.0.0.1:{port}"),
+        }
+    }
+
+    /// Starts it; gives the id of its process. It may need a moment more before it answers.
+    fn start(self, folder: &Folder) -> Result<u32> {
+        match self {
+            Self::Postgres => postgres::start(folder),
+            Self::Redis => redis::start(folder),
+            Self::Rabbitmq => rabbitmq::start(folder),
+            Self::Kafka => kafka::start(folder),
+        }
+    }
+
+    /// The signal after which it ends at once, with its data whole.
+    fn stop_signal(self) -> &'static str {
+        match self {
+            Self::Postgres => "INT",
+            Self::Redis | Self::Rabbitmq | Self::Kafka => "TERM",
+        }
+    }
+
+    /// Whether it does its work: PostgreSQL takes connections some time before it does.
+    fn ready(self) -> bool {
+        self.answers() && (self != Self::Postgres || postgres::ready())
+    }
+
+    fn answers(self) -> bool {
+        TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], self.port())), CONNECT).is_ok()
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let chosen = if args.names.is_empty() { &ALL[..] } else { &args.names[..] };
+    let _turn = folder::turn()?;
+    match args.action {
+        Action::Up => {
+            for place in up_all(chosen)? {
+                println!("export {}='{}'", place.variable, place.url);
+            }
+            Ok(true)
+        }
+        Action::Down => {
+            for service in chosen.iter().rev() {
+                down(*service)?;
+            }
+            Ok(true)
+        }
+        Action::Status => status(chosen),
+    }
+}
+
+fn up_all(services: &[Service]) -> Result<Vec<Place>> {
+    services.iter().map(|service| up_one(*service)).collect()
+}
+
+fn up_one(service: Service) -> Result<Place> {
+    let (name, variable) = (service.name(), service.variable());
+    if let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) {
+        eprintln!("{name}: the one that {variable} names");
+        return Ok(Place { variable, url });
+    }
+    let folder = Folder::of(name)?;
+    let place = Place { variable, url: service.url() };
+    if process::of(&folder)?.is_some() {
+        wait(service, &folder)?;
+        eprintln!("{name}: runs already, port {}", service.port());
+        return Ok(place);
+    }
+    if service.answers() {
+        bail!(
+            "{name}: something else answers at port {}; stop it, or say {variable} to use a server of your own",
+            service.port()
+        );
+    }
+    let started = Instant::now();
+    let pid = service.start(&folder).with_context(|| format!("{name} cannot be started"))?;
+    process::keep(&folder, pid)?;
+    wait(service, &folder)?;
+    eprintln!("{name}: started at port {} in {:.1} s", service.port(), started.elapsed().as_secs_f64());
+    Ok(place)
+}
+
+/// Waits until a server of ours takes connections.
+fn wait(service: Service, folder: &Folder) -> Result<()> {
+    let mut lives = true;
+    let answers = crate::shell::wait_until(READY, STEP, || {
+        lives = process::of(folder).is_ok_and(|pid| pid.is_some());
+        !lives || service.ready()
+    });
+    if !answers || !lives {
+        let log = folder.log();
+        let why = if lives { "does not answer" } else { "ended at once" };
+        bail!("{} {why}; the end of {}:\n{}", service.name(), log.display(), folder::tail(&log));
+    }
+    Ok(())
+}
+
+fn down(service: Service) -> Result<()> {
+    let folder = Folder::of(service.name())?;
+    match process::of(&folder)? {
+        None => eprintln!("{}: not one of ours runs", service.name()),
+        Some(pid) => {
+            process::stop(pid, service.stop_signal())?;
+            eprintln!("{}: stopped", service.name());
+        }
+    }
+    process::forget(&folder)?;
+    if service == Service::Rabbitmq {
+        rabbitmq::stop_epmd(&folder)?;
+    }
+    Ok(())
+}
+
+/// Whether all of them can be used.
+fn status(services: &[Service]) -> Result<bool> {
+    let mut all = true;
+    for service in services {
+        let name = service.name();
+        if std::env::var(service.variable()).is_ok_and(|url| !url.is_empty()) {
+            println!("{name:10} named by {}", service.variable());
+            continue;
+        }
+        let ours = process::of(&Folder::of(name)?)?;
+        match (ours, service.answers()) {
+            (Some(pid), true) => println!("{name:10} runs at {} (process {pid})", service.url()),
+            (Some(pid), false) => println!("{name:10} does not answer (process {pid})"),
+            (None, true) => println!("{name:10} not ours, but port {} is taken", service.port()),
+            (None, false) => println!("{name:10} stopped"),
+        }
+        all &= ours.is_some() && service.answers();
+    }
+    Ok(all)
+}

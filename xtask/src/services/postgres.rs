@@ -1,0 +1,89 @@
+//! PostgreSQL, as durable as in production: what is measured and killed here must be what people run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::folder::Folder;
+use super::{packages, process};
+use crate::shell::run;
+
+pub(super) const PORT: u16 = 15432;
+
+/// Where Debian puts the versions.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+pub(super) fn start(folder: &Folder) -> Result<u32> {
+    let programs = match programs() {
+        Some(programs) => programs,
+        None => {
+            packages::install(&["postgresql"])?;
+            programs().context("PostgreSQL was installed, but its programs are not found")?
+        }
+    };
+    let data = folder.owned("data", "postgres")?;
+    if !data.join("PG_VERSION").is_file() {
+        run(process::as_user("postgres", &programs.join("initdb"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"])
+            .current_dir(folder.path())
+            .stdout(folder.open_log()?))?;
+    }
+    let mut command = process::as_user("postgres", &programs.join("postgres"));
+    command.arg("-D").arg(&data).args(["-p", &PORT.to_string()]);
+    for setting in [
+        "listen_addresses=127.0.0.1",
+        "shared_buffers=512MB",
+        "max_wal_size=4GB",
+        "max_connections=200",
+        "fsync=on",
+        "synchronous_commit=on",
+    ] {
+        command.args(["-c", setting]);
+    }
+    command.args(["-c", &format!("unix_socket_directories={}", data.display())]);
+    process::spawn(&mut command, folder)?;
+    postmaster(&data)
+}
+
+/// Whether it has started.
+pub(super) fn ready() -> bool {
+    let Some(programs) = programs() else { return false };
+    let mut command = std::process::Command::new(programs.join("pg_isready"));
+    command.args(["-q", "-h", "127.0.0.1", "-p", &PORT.to_string()]);
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// The id of the server itself: we started a command that may have started it in turn.
+fn postmaster(data: &Path) -> Result<u32> {
+    let file = data.join("postmaster.pid");
+    let mut pid = None;
+    crate::shell::wait_until(super::READY, super::STEP, || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+        pid.is_some_and(|pid| crate::procfs::began(pid).is_some())
+    });
+    match pid {
+        Some(pid) => Ok(pid),
+        None => bail!("it writes no {}", file.display()),
+    }
+}
+
+/// The folder of the programs of the newest version, outside of the `PATH` on Debian.
+fn programs() -> Option<PathBuf> {
+    let versions = fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        })
+        .filter(|(_, programs)| programs.join("initdb").is_file())
+        .max_by_key(|(version, _)| *version);
+    let in_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path)
+            .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+    };
+    newest.map(|(_, programs)| programs).or_else(in_path)
+}
