@@ -191,12 +191,14 @@ impl Batch<'_> {
         let shard = self.shard(order_id);
         let held = self.orders.get_mut(&order_id);
         let held = held.ok_or_else(|| Fault::internal("the order of claimed work is not in hands"))?;
-        let work = Work { due_at: until, lapses, token: Some(token), claimed_at: Some(now), ..work.clone() };
+        let began_at = decide::lease_begins(&held.order, now);
+        let work =
+            Work { due_at: until, lapses, token: Some(token), claimed_at: Some(began_at), ..work.clone() };
         let trace = work.trace;
         held.order.lease = lease_view(&work);
         (held.work, held.work_moved) = (Some(work), true);
         let (order, effect_key) = (held.order.clone(), held.order.cause);
-        Ok(Leased { order, shard, token, attempt, lapses, began_at: now, until, effect_key, trace })
+        Ok(Leased { order, shard, token, attempt, lapses, began_at, until, effect_key, trace })
     }
 
     /// Work whose order is gone or does not read is a defect that an audit names; until it is mended it must not keep

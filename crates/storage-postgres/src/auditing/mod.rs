@@ -81,7 +81,7 @@ pub(crate) async fn journal(
     let conn = readers.get().await?;
     let rows = conn
         .query(
-            "SELECT j.position, j.order_id, j.version, o.version FROM (SELECT position, order_id, version FROM journal \
+            "SELECT j.position, j.order_id, j.version, o.version, j.epoch, j.type, j.data_version FROM (SELECT * FROM journal \
                WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3) j \
              LEFT JOIN LATERAL (SELECT o.version FROM orders o WHERE o.shard = $1 AND o.order_id = j.order_id LIMIT 1) o \
              ON true ORDER BY j.position",
@@ -108,7 +108,14 @@ fn named(row: &Row) -> Tried<Named> {
     // A version of the order's row that does not read is told where orders are read.
     let order_version =
         row.try_get::<_, Option<i64>>(3)?.map(|version| u64::try_from(version).unwrap_or(u64::MAX));
-    Ok(Named { order_id: OrderId(row.try_get(1)?), version: number::<_, i64>(row, 2)?, order_version })
+    Ok(Named {
+        order_id: OrderId(row.try_get(1)?),
+        version: number::<_, i64>(row, 2)?,
+        order_version,
+        epoch: number::<_, i32>(row, 4)?,
+        kind: rows::text(row, 5)?,
+        data_version: number::<_, i16>(row, 6)?,
+    })
 }
 
 /// Work rows beside their orders.
@@ -116,9 +123,9 @@ pub(crate) async fn work(readers: &Readers, after: i64, limit: u32) -> Tried<Pag
     let conn = readers.get().await?;
     let rows = conn
         .query(
-            "SELECT w.number, w.order_id, o.wanted, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at, w.trace \
-             FROM (SELECT * FROM work WHERE number > $1 ORDER BY number LIMIT $2) w \
-             LEFT JOIN LATERAL (SELECT o.processing = 'queued' AS wanted FROM orders o \
+            "SELECT w.number, w.order_id, o.wanted, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at, w.trace, \
+             CASE WHEN o.tenant <> w.tenant THEN w.tenant END FROM (SELECT * FROM work WHERE number > $1 ORDER BY number LIMIT $2) w \
+             LEFT JOIN LATERAL (SELECT o.processing = 'queued' AS wanted, o.tenant FROM orders o \
                WHERE o.shard = w.shard AND o.order_id = w.order_id AND o.number = w.number LIMIT 1) o ON true \
              ORDER BY w.number",
             &[&after, &i64::from(limit)],
@@ -137,5 +144,6 @@ pub(crate) async fn work(readers: &Readers, after: i64, limit: u32) -> Tried<Pag
 }
 
 fn work_fact(row: &Row) -> Tried<WorkFact> {
-    Ok(WorkFact { work: rows::work(row, OrderId(row.try_get(1)?), 3)?, wanted: row.try_get(2)? })
+    let work = rows::work(row, OrderId(row.try_get(1)?), 3)?;
+    Ok(WorkFact { work, wanted: row.try_get(2)?, other_tenant: row.try_get(9)? })
 }
