@@ -41,7 +41,7 @@ pub(crate) async fn ended<T>(reader: Reader, read: Tried<T>) -> Tried<T> {
 }
 
 /// One order of a tenant, with its work.
-async fn load(
+pub(crate) async fn load(
     conn: &Conn,
     shards: u16,
     tenant: &TenantId,

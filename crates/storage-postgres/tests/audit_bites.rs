@@ -1,5 +1,5 @@
 //! The audit finds what is wrong: each kind of damage is done to the database itself, and must be named.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod fixture;
 
@@ -111,7 +111,17 @@ async fn what_is_missing_or_too_much_is_found() {
     bites("versions", &[of_a]).await;
     bites("positions", &["DELETE FROM journal WHERE position = 1"]).await;
     bites("events", &["DELETE FROM orders WHERE reference = 'a'"]).await;
-    bites("idempotency", &["DELETE FROM orders WHERE reference = 'a'"]).await;
+    let keys = [
+        "DELETE FROM orders WHERE reference = 'a'",
+        "UPDATE idempotency SET digest = decode(repeat('00', 32), 'hex') WHERE key = 'a'",
+    ];
+    bites("idempotency", &keys).await;
+    let redrives = [
+        "INSERT INTO redrive_items SELECT order_id, 1, order_id, 'redriven' FROM orders WHERE reference = 'a'",
+        "INSERT INTO redrives VALUES (gen_random_uuid(), 'default', \
+         '{\"order_ids\":null,\"source\":null,\"error_contains\":null}', 'r', 'b', true, 3, 0, now(), now(), 0, 0)",
+    ];
+    bites("redrives", &redrives).await;
     let work = [
         "DELETE FROM work WHERE order_id = (SELECT order_id FROM orders WHERE reference = 'queued')",
         "DELETE FROM orders WHERE reference = 'queued'",
@@ -131,7 +141,7 @@ async fn what_lists_and_searches_would_not_find_is_found() {
     ];
     bites("standings", &standings).await;
     bites("terms", &["DELETE FROM term_tail", "INSERT INTO term_runs (orders) VALUES (0), (1)"]).await;
-    let cursors = ["INSERT INTO cursors VALUES ('nobody', 0, 1)"];
+    let cursors = ["INSERT INTO cursors VALUES ('nobody', 0, 1)", "DELETE FROM cursors WHERE shard = 3"];
     bites("cursors", &cursors).await;
 }
 

@@ -1,6 +1,8 @@
 //! What audits read: each page in one statement or one short transaction. A row that does not read is named, and the next
 //! one is read.
 
+mod blocks;
+mod kept;
 mod orders;
 mod strays;
 

@@ -1,12 +1,12 @@
 //! What an audit finds in the tables besides orders, journal, work and tallies: rows that do not read, and rows that name
 //! an order where there is none.
 
-use super::lenient;
+use super::blocks;
+use super::kept::{self, Seen};
 use crate::connect::Values;
 use crate::error::Tried;
 use crate::readers::Readers;
-use crate::records::{self, select_api_keys, select_redrives};
-use crate::rows::{bytes32, number, time, unreadable};
+use crate::records::{select_api_keys, select_redrives};
 use bytes::BytesMut;
 use order_core::audit::Finding;
 use std::error::Error;
@@ -76,7 +76,7 @@ impl ToSql for Key {
 struct Table {
     sql: &'static str,
     begin: &'static [Key],
-    check: fn(&Row, shards: u16) -> Tried<Option<Finding>>,
+    check: fn(&Row, shards: u16) -> Tried<Seen>,
 }
 
 /// Before every uuid but one, which is no id of anything.
@@ -84,21 +84,21 @@ const NIL: Key = Key::Uuid(Uuid::nil());
 
 const TABLES: &[Table] = &[
     Table {
-        sql: "SELECT i.tenant, i.route, i.key, i.order_id, i.digest, i.created_at, o.found IS NOT NULL \
+        sql: "SELECT i.tenant, i.route, i.key, i.order_id, i.digest, o.digest \
               FROM (SELECT * FROM idempotency WHERE (tenant, route, key) > ($1, $2, $3) \
                 ORDER BY tenant, route, key LIMIT $4) i \
-              LEFT JOIN LATERAL (SELECT true AS found FROM orders o WHERE o.shard = i.shard \
+              LEFT JOIN LATERAL (SELECT o.digest FROM orders o WHERE o.shard = i.shard \
                 AND o.order_id = i.order_id AND o.tenant = i.tenant LIMIT 1) o ON true ORDER BY 1, 2, 3",
         begin: &[Key::text(), Key::text(), Key::text()],
-        check: idempotency,
+        check: kept::idempotency,
     },
     Table {
         sql: select_redrives!("WHERE redrive_id > $1 ORDER BY redrive_id LIMIT $2"),
         begin: &[NIL],
-        check: redrive,
+        check: kept::redrive,
     },
     Table {
-        sql: "SELECT i.redrive_id, i.item, i.order_id, i.result, r.tenant IS NOT NULL, o.found IS NOT NULL \
+        sql: "SELECT i.redrive_id, i.item, i.order_id, i.result, o.found IS NOT NULL, r.tenant, r.reason, r.by \
               FROM (SELECT * FROM redrive_items WHERE (redrive_id, item) > ($1, $2) \
                 ORDER BY redrive_id, item LIMIT $3) i LEFT JOIN redrives r ON r.redrive_id = i.redrive_id \
               LEFT JOIN LATERAL (SELECT true AS found FROM orders o \
@@ -106,24 +106,26 @@ const TABLES: &[Table] = &[
                 AND o.shard = ((get_byte(uuid_send(i.order_id), 14) * 256 + get_byte(uuid_send(i.order_id), 15)) \
                   % (SELECT shards FROM install))::smallint LIMIT 1) o ON true ORDER BY 1, 2",
         begin: &[NIL, Key::Big(i64::MIN)],
-        check: redrive_item,
+        check: kept::redrive_item,
     },
     Table {
         sql: select_api_keys!("WHERE number > $1 ORDER BY number LIMIT $2"),
         begin: &[Key::Big(i64::MIN)],
-        check: api_key,
+        check: kept::api_key,
     },
     Table {
-        sql: "SELECT name, epoch, created_at, updated_at FROM followers WHERE name > $1 ORDER BY name LIMIT $2",
+        sql: "SELECT f.name, f.epoch, f.created_at, f.updated_at, \
+              array(SELECT c.shard FROM cursors c WHERE c.follower = f.name) \
+              FROM followers f WHERE f.name > $1 ORDER BY f.name LIMIT $2",
         begin: &[Key::text()],
-        check: follower,
+        check: kept::follower,
     },
     Table {
         sql: "SELECT c.follower, c.shard, c.position, f.name IS NOT NULL FROM cursors c \
               LEFT JOIN followers f ON f.name = c.follower \
               WHERE (c.follower, c.shard) > ($1, $2) ORDER BY c.follower, c.shard LIMIT $3",
         begin: &[Key::text(), Key::Small(i16::MIN)],
-        check: cursor,
+        check: kept::cursor,
     },
     Table {
         sql: "SELECT s.tenant, s.standing, s.number, s.order_id, o.found IS NOT NULL \
@@ -134,7 +136,7 @@ const TABLES: &[Table] = &[
                 AND o.number = s.number AND s.standing IN (o.fulfilment, o.processing, \
                   CASE WHEN o.withdrawn THEN 'withdrawn' END) LIMIT 1) o ON true ORDER BY 1, 2, 3",
         begin: &[Key::text(), Key::text(), Key::Big(i64::MIN)],
-        check: standing,
+        check: kept::standing,
     },
 ];
 
@@ -151,48 +153,11 @@ pub(crate) async fn strays(readers: &Readers, shards: u16, max: usize) -> Tried<
             after = last;
         }
     }
-    findings.extend(terms(readers).await?);
+    findings.extend(blocks::terms(readers).await?);
+    findings.extend(blocks::spans(readers, shards).await?);
     findings.truncate(max);
     Ok(findings)
 }
-
-/// Every order is entered once by its id, in what is packed or in what waits.
-async fn terms(readers: &Readers) -> Tried<Vec<Finding>> {
-    let mut findings = Vec::new();
-    let counts = readers
-        .get()
-        .await?
-        .query_one(
-            "SELECT (SELECT coalesce(sum(orders), 0) FROM tallies)::bigint, \
-             ((SELECT coalesce(sum(orders), 0) FROM term_runs) + (SELECT coalesce(sum(orders), 0) FROM term_tail))::bigint",
-            &[],
-        )
-        .await?;
-    let (orders, entered): (i64, i64) = (counts.try_get(0)?, counts.try_get(1)?);
-    if orders != entered {
-        let detail = format!("texts of {entered} orders are kept, there are {orders} orders");
-        findings.push(finding("terms", "term_runs".to_owned(), detail));
-    }
-    let mut after = i64::MIN;
-    loop {
-        let runs = readers.get().await?.query(RUNS, &[&after, &RUNS_AT_ONCE]).await?;
-        let Some(last) = runs.last() else { return Ok(findings) };
-        after = last.try_get(0)?;
-        for row in &runs {
-            let (run, orders, entered): (i64, i32, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            if i64::from(orders) != entered {
-                let detail = format!("has {entered} ids of {orders} orders");
-                findings.push(finding("terms", format!("run {run}"), detail));
-            }
-        }
-    }
-}
-
-/// Runs, and the ids in their blocks.
-const RUNS: &str = "SELECT r.run, r.orders, (SELECT coalesce(sum(cardinality(b.order_ids)), 0) FROM term_blocks b \
-       WHERE b.run = r.run AND b.field = 0)::bigint FROM term_runs r WHERE r.run > $1 ORDER BY r.run LIMIT $2";
-/// Each has some thousands of blocks.
-const RUNS_AT_ONCE: i64 = 4;
 
 impl Table {
     /// The findings of a page, and the key of its last row, if it is not the last page.
@@ -209,86 +174,22 @@ impl Table {
         let rows = conn.query(self.sql, values).await?;
         let mut findings = Vec::new();
         for row in &rows {
-            findings.extend((self.check)(row, shards)?);
+            match (self.check)(row, shards)? {
+                Seen::Wrong(wrong) => findings.extend(wrong),
+                Seen::Suspect(suspect) => findings.extend(suspect.look(&conn, shards).await?),
+            }
         }
         let last = rows.last().map(|row| (0..after.len()).map(|index| Key::of(row, index)).collect());
         Ok((findings, last.transpose()?))
     }
 }
 
-fn finding(check: &'static str, subject: String, detail: impl Into<String>) -> Finding {
+pub(super) fn finding(check: &'static str, subject: String, detail: impl Into<String>) -> Finding {
     Finding { check, shard: None, subject, detail: detail.into() }
 }
 
 /// The first columns of a row, for people.
-fn shown(row: &Row, columns: usize) -> String {
+pub(super) fn shown(row: &Row, columns: usize) -> String {
     let shown = |index| Key::of(row, index).map_or_else(|_| "?".to_owned(), |key| key.to_string());
     (0..columns).map(shown).collect::<Vec<_>>().join(" ")
-}
-
-/// The finding that a row stands for that does not read.
-fn unread<T>(read: Tried<T>, name: impl FnOnce() -> (&'static str, String)) -> Tried<Option<Finding>> {
-    Ok(lenient(read, name)?.err().map(Finding::from))
-}
-
-fn idempotency(row: &Row, _: u16) -> Tried<Option<Finding>> {
-    let name = || shown(row, 3);
-    if let Some(finding) = unread(bytes32(row, 4), || ("idempotency", name()))? {
-        return Ok(Some(finding));
-    }
-    let order_id: Uuid = row.try_get(3)?;
-    let leads: bool = row.try_get(6)?;
-    Ok((!leads).then(|| finding("idempotency", name(), format!("leads to {order_id}, which is no order"))))
-}
-
-fn redrive(row: &Row, _: u16) -> Tried<Option<Finding>> {
-    unread(records::redrive(row), || ("redrive", shown(row, 1)))
-}
-
-fn redrive_item(row: &Row, _: u16) -> Tried<Option<Finding>> {
-    let name =
-        || [shown(row, 1), "item".to_owned(), row.try_get::<_, i64>(1).unwrap_or(-1).to_string()].join(" ");
-    let (order_id, result): (Uuid, &str) = (row.try_get(2)?, row.try_get(3)?);
-    let (owned, leads): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
-    if !owned {
-        return Ok(Some(finding("redrives", name(), "belongs to no redrive")));
-    }
-    // Of an order that is unknown, or another tenant's, a redrive says just that.
-    let fits = result == "unknown" || leads;
-    Ok((!fits).then(|| finding("redrives", name(), format!("is {result}, and {order_id} is no order"))))
-}
-
-fn api_key(row: &Row, _: u16) -> Tried<Option<Finding>> {
-    unread(records::api_key(row), || ("api_key", format!("number {}", shown(row, 1))))
-}
-
-fn follower(row: &Row, _: u16) -> Tried<Option<Finding>> {
-    let read = || -> Tried<_> { Ok((number::<u32, i32>(row, 1)?, time(row, 2)?, time(row, 3)?)) };
-    unread(read(), || ("follower", shown(row, 1)))
-}
-
-fn cursor(row: &Row, shards: u16) -> Tried<Option<Finding>> {
-    let read = || -> Tried<()> {
-        let (shard, _) = (number::<u16, i16>(row, 1)?, number::<u64, i64>(row, 2)?);
-        if shard >= shards {
-            return Err(unreadable("shard", shard));
-        }
-        Ok(())
-    };
-    let name = || {
-        let shard = row.try_get::<_, i16>(1).unwrap_or(-1);
-        ("cursor", format!("of {} in shard {shard}", shown(row, 1)))
-    };
-    if let Some(finding) = unread(read(), name)? {
-        return Ok(Some(finding));
-    }
-    let owned: bool = row.try_get(3)?;
-    Ok((!owned).then(|| finding("cursors", name().1, "belongs to no follower")))
-}
-
-fn standing(row: &Row, _: u16) -> Tried<Option<Finding>> {
-    let leads: bool = row.try_get(4)?;
-    let order_id: Uuid = row.try_get(3)?;
-    let detail = || format!("{order_id} is no such order");
-    Ok((!leads).then(|| finding("standings", shown(row, 3), detail())))
 }
