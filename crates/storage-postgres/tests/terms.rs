@@ -1,5 +1,5 @@
 //! Texts lead to orders before they are packed, while they are and afterwards; and what is erased leads nowhere.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 
@@ -11,10 +11,10 @@ use order_core::listing::Search;
 use order_core::order::Order;
 use order_core::ports::Storage;
 use order_core::query::OrderQuery;
-use order_core::{App, Clock, audit};
+use order_core::{App, audit};
 use std::sync::Arc;
 use storage_postgres::PostgresStorage;
-use testkit::build::{intake, tenant};
+use testkit::build::{id_of, intake, tenant};
 use testkit::{ManualClock, SeededIds};
 
 struct Rig {
@@ -120,7 +120,8 @@ async fn an_erased_customer_is_in_no_entry() {
     for index in 0..200 {
         let customer = if index % 3 == 0 { "canary" } else { "kept" };
         let sent = intake(&format!("r-{index:03}")).no_lines().customer(Some(customer)).build();
-        orders.push(rig.app.accept(sent).await.unwrap().order().id);
+        orders.push(id_of(&sent));
+        rig.app.accept(sent).await.unwrap();
     }
     rig.packed(64).await;
     for order_id in orders.iter().step_by(3) {
