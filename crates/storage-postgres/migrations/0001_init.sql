@@ -354,6 +354,8 @@ BEGIN
     BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'wellorder_read') THEN
             CREATE ROLE wellorder_read NOLOGIN;
+            -- Whoever makes a role may not always act as it.
+            GRANT wellorder_read TO CURRENT_USER;
         END IF;
         IF NOT pg_has_role(current_user, 'wellorder_read', 'MEMBER') THEN
             GRANT wellorder_read TO CURRENT_USER;
