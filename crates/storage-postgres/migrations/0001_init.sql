@@ -343,3 +343,44 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- Requests read as a role that sees the rows of one tenant, the one that `wellorder.tenant` names. Whoever migrates makes the
+-- role if that is allowed; else an administrator does (CREATE ROLE wellorder_read NOLOGIN, and GRANT it to the login of
+-- wellorder), and the next start finds it. Answers whether the guard is up.
+CREATE FUNCTION guard_reads() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    owned text;
+BEGIN
+    BEGIN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'wellorder_read') THEN
+            CREATE ROLE wellorder_read NOLOGIN;
+            -- Whoever makes a role may not always act as it.
+            GRANT wellorder_read TO CURRENT_USER;
+        END IF;
+        IF NOT pg_has_role(current_user, 'wellorder_read', 'MEMBER') THEN
+            GRANT wellorder_read TO CURRENT_USER;
+        END IF;
+    EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'wellorder_read') THEN
+            RETURN false;
+        END IF;
+    END;
+    IF NOT pg_has_role(current_user, 'wellorder_read', 'MEMBER') THEN
+        RETURN false;
+    END IF;
+    IF EXISTS (SELECT FROM pg_policies WHERE policyname = 'of_one_tenant' AND schemaname = current_schema) THEN
+        RETURN true;
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
+    FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'tallies', 'redrives', 'api_keys',
+                                 'actions', 'term_blocks'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
+        EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '
+                       'USING (tenant = current_setting(''wellorder.tenant'', true))', owned);
+        EXECUTE format('GRANT SELECT ON %I TO wellorder_read', owned);
+    END LOOP;
+    -- Of all tenants, or of none. Whatever these lead to is a row of the above.
+    GRANT SELECT ON journal_heads, order_numbers, spans, term_runs, term_tail TO wellorder_read;
+    RETURN true;
+END
+$$;

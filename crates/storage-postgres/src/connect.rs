@@ -28,8 +28,10 @@ pub(crate) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(crate) enum Purpose {
     /// Commits of a lane.
     Write,
-    /// Reads.
+    /// Reads of everything.
     Read,
+    /// Reads of one tenant's rows: see [`Conn::own`].
+    ReadOwn,
     /// Migrations, which may wait for others that migrate.
     Migrate,
 }
@@ -50,6 +52,12 @@ impl Purpose {
                 "SET statement_timeout = '5s'; SET lock_timeout = '2s'; \
                  SET idle_in_transaction_session_timeout = '10s'; SET jit = off; SET TimeZone = 'UTC'; \
                  SET default_transaction_read_only = on; SET plan_cache_mode = force_generic_plan"
+            }
+            Self::ReadOwn => {
+                "SET statement_timeout = '5s'; SET lock_timeout = '2s'; \
+                 SET idle_in_transaction_session_timeout = '10s'; SET jit = off; SET TimeZone = 'UTC'; \
+                 SET default_transaction_read_only = on; SET plan_cache_mode = force_generic_plan; \
+                 SET ROLE wellorder_read"
             }
             Self::Migrate => {
                 "SET statement_timeout = '10min'; SET lock_timeout = '60s'; SET jit = off; SET TimeZone = 'UTC'"
@@ -99,7 +107,7 @@ impl Target {
             }
         });
         client.batch_execute(purpose.settings()).await?;
-        Ok(Conn { client, statements: Mutex::default() })
+        Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
     }
 
     /// Makes a connection that passes on what it is notified of; when it ends, so does `heard`.
@@ -115,7 +123,7 @@ impl Target {
             }
         });
         client.batch_execute(Purpose::Read.settings()).await?;
-        Ok(Conn { client, statements: Mutex::default() })
+        Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
     }
 
     async fn open(&self) -> Tried<(Client, Connection<Socket, TlsStream>)> {
@@ -129,12 +137,28 @@ impl Target {
 pub(crate) struct Conn {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
+    /// Whose rows it sees, where it is one that sees one tenant's alone.
+    owner: Mutex<Option<String>>,
 }
 
 impl Conn {
     /// Whether it has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Whether it sees the rows of `tenant`.
+    pub(crate) fn is_of(&self, tenant: &str) -> bool {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(tenant)
+    }
+
+    /// Lets it see the rows of `tenant` alone; made for [`Purpose::ReadOwn`].
+    pub(crate) async fn own(&self, tenant: &str) -> Tried<()> {
+        if !self.is_of(tenant) {
+            self.query_one("SELECT set_config('wellorder.tenant', $1, false)", &[&tenant]).await?;
+            *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenant.to_owned());
+        }
+        Ok(())
     }
 
     /// The driver's own, for what is sent in one go.

@@ -68,7 +68,7 @@ pub struct Options {
     pub url: String,
     /// How many lanes commit at once.
     pub lanes: usize,
-    /// How many connections read, at most.
+    /// How many connections read, at most; and as many again read for tenants.
     pub readers: usize,
 }
 
@@ -77,6 +77,8 @@ pub struct PostgresStorage {
     install: Arc<Install>,
     clock: Arc<DatabaseClock>,
     readers: Readers,
+    /// For what is read for a tenant.
+    guarded: Readers,
     writers: Writers,
     packer: Packer,
     news: Arc<News>,
@@ -100,10 +102,16 @@ impl PostgresStorage {
         let install = Arc::new(install.ok_or_else(|| Fault::internal("the install did not last"))?);
         meta::check_shards(&install, seed.shards)?;
         let readers = Readers::new(target.clone(), options.readers);
+        let guarded = if meta::guard_reads(&conn).await? {
+            Readers::guarded(target.clone(), options.readers)
+        } else {
+            tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");
+            readers.clone()
+        };
         let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
         let packer = Packer::start(target.clone());
         let (clock, news) = (Arc::new(clock), Arc::default());
-        Ok((Self { install, clock, readers, writers, packer, news, target }, migrated))
+        Ok((Self { install, clock, readers, guarded, writers, packer, news, target }, migrated))
     }
 
     /// Tells other nodes when work became due or the journal grew, and wakes `wakes` when they do so: for as long as the
@@ -138,23 +146,23 @@ impl Storage for PostgresStorage {
     }
 
     async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault> {
-        Ok(read::order(&self.readers, self.install.shards, tenant, order_id).await?)
+        Ok(read::order(&self.guarded.of(tenant), self.install.shards, tenant, order_id).await?)
     }
 
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
-        Ok(read::order_by_number(&self.readers, tenant, number).await?)
+        Ok(read::order_by_number(&self.guarded.of(tenant), tenant, number).await?)
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
-        Ok(list::orders(&self.readers, self.install.shards, query).await?)
+        Ok(list::orders(&self.guarded.of(&query.tenant), self.install.shards, query).await?)
     }
 
     async fn search(&self, search: &Search) -> Result<SearchPage, Fault> {
-        Ok(search::search(&self.readers, self.install.shards, search).await?)
+        Ok(search::search(&self.guarded.of(&search.query.tenant), self.install.shards, search).await?)
     }
 
     async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault> {
-        Ok(changes::changes(&self.readers, self.install.shards, query, after).await?)
+        Ok(changes::changes(&self.guarded.of(&query.tenant), self.install.shards, query, after).await?)
     }
 
     async fn place_of(&self, moment: Timestamp) -> Result<Cursor, Fault> {
@@ -162,15 +170,15 @@ impl Storage for PostgresStorage {
     }
 
     async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
-        Ok(read::next_due(&self.readers, tenant).await?)
+        Ok(read::next_due(&self.guarded.of(tenant), tenant).await?)
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
-        Ok(list::count_parked(&self.readers, self.install.shards, tenant, filter).await?)
+        Ok(list::count_parked(&self.guarded.of(tenant), self.install.shards, tenant, filter).await?)
     }
 
     async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
-        Ok(read::order_events(&self.readers, self.install.shards, tenant, order_id).await?)
+        Ok(read::order_events(&self.guarded.of(tenant), self.install.shards, tenant, order_id).await?)
     }
 
     async fn dossier(
@@ -179,7 +187,7 @@ impl Storage for PostgresStorage {
         order_id: OrderId,
         events_max: u32,
     ) -> Result<Option<OrderDossier>, Fault> {
-        Ok(read::dossier(&self.readers, self.install.shards, tenant, order_id, events_max).await?)
+        Ok(read::dossier(&self.guarded.of(tenant), self.install.shards, tenant, order_id, events_max).await?)
     }
 
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
@@ -203,7 +211,7 @@ impl Storage for PostgresStorage {
     }
 
     async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {
-        Ok(read::tally(&self.readers, tenant, source, now).await?)
+        Ok(read::tally(&self.guarded.of(tenant), tenant, source, now).await?)
     }
 
     async fn backlog(&self, now: Timestamp) -> Result<Backlog, Fault> {
@@ -215,7 +223,7 @@ impl Storage for PostgresStorage {
     }
 
     async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
-        Ok(read::redrive(&self.readers, tenant, redrive_id).await?)
+        Ok(read::redrive(&self.guarded.of(tenant), tenant, redrive_id).await?)
     }
 
     async fn redrive_items(
@@ -241,7 +249,7 @@ impl Storage for PostgresStorage {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<ApiKey>, Fault> {
-        Ok(api_keys::of_tenant(&self.readers, tenant, before, limit).await?)
+        Ok(api_keys::of_tenant(&self.guarded.of(tenant), tenant, before, limit).await?)
     }
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
@@ -254,7 +262,7 @@ impl Storage for PostgresStorage {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Action>, Fault> {
-        Ok(actions::of_tenant(&self.readers, tenant, before, limit).await?)
+        Ok(actions::of_tenant(&self.guarded.of(tenant), tenant, before, limit).await?)
     }
 
     async fn action_rows(&self, after: u64, limit: u32) -> Result<Vec<Action>, Fault> {

@@ -67,3 +67,8 @@ pub(crate) fn check_shards(install: &Install, shards: u16) -> Result<(), Fault> 
         install.shards, install.shards
     )))
 }
+
+/// Makes sure that reads for a tenant are guarded; `false` where that is not allowed.
+pub(crate) async fn guard_reads(conn: &Conn) -> Tried<bool> {
+    Ok(conn.query_one("SELECT guard_reads()", &[]).await?.try_get(0)?)
+}

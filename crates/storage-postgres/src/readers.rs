@@ -2,6 +2,7 @@
 
 use crate::connect::{Conn, Purpose, Target};
 use crate::error::{Tried, unavailable};
+use order_core::TenantId;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,16 +14,31 @@ const PATIENCE: Duration = Duration::from_secs(1);
 type Idle = Arc<Mutex<Vec<Arc<Conn>>>>;
 
 /// See the module.
+#[derive(Clone)]
 pub(crate) struct Readers {
     target: Target,
+    purpose: Purpose,
     idle: Idle,
     slots: Arc<Semaphore>,
+    /// Whose rows are to be read, where they are one tenant's alone.
+    tenant: Option<TenantId>,
 }
 
 impl Readers {
     /// At most `most` connections, made when they are needed.
     pub(crate) fn new(target: Target, most: usize) -> Self {
-        Self { target, idle: Arc::default(), slots: Arc::new(Semaphore::new(most.max(1))) }
+        let (purpose, slots) = (Purpose::Read, Arc::new(Semaphore::new(most.max(1))));
+        Self { target, purpose, idle: Arc::default(), slots, tenant: None }
+    }
+
+    /// As many more, which see the rows of one tenant alone: see [`Readers::of`].
+    pub(crate) fn guarded(target: Target, most: usize) -> Self {
+        Self { purpose: Purpose::ReadOwn, ..Self::new(target, most) }
+    }
+
+    /// The same connections, for the rows of this tenant.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Self {
+        Self { tenant: Some(tenant.clone()), ..self.clone() }
     }
 
     /// A connection of one's own until it is dropped; each statement sees what is committed when it begins.
@@ -32,8 +48,11 @@ impl Readers {
         let slot = slot.map_err(|_| unavailable("closed"))?;
         let conn = match self.kept() {
             Some(conn) => conn,
-            None => Arc::new(self.target.connect(Purpose::Read).await?),
+            None => Arc::new(self.target.connect(self.purpose).await?),
         };
+        if let (Purpose::ReadOwn, Some(tenant)) = (self.purpose, &self.tenant) {
+            conn.own(tenant.as_str()).await?;
+        }
         Ok(Reader { conn, keep: true, idle: Arc::clone(&self.idle), _slot: slot })
     }
 
@@ -49,7 +68,9 @@ impl Readers {
     fn kept(&self) -> Option<Arc<Conn>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|conn| !conn.is_closed());
-        idle.pop()
+        let of = |conn: &Arc<Conn>| self.tenant.as_ref().is_none_or(|tenant| conn.is_of(tenant.as_str()));
+        let found = idle.iter().rposition(of).or(idle.len().checked_sub(1));
+        found.map(|index| idle.swap_remove(index))
     }
 }
 
