@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::try_unfold;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use order_core::action_log;
 use order_core::intake::Accepted;
 use order_core::{Error, TenantId, json, trace};
 use std::io;
@@ -81,6 +82,8 @@ pub(crate) async fn bulk(
     let bulk = Bulk::new(api, caller.tenant, standing, request_id);
     let mut task = JoinSet::new();
     let running = bulk.run(lines, ours, seat).in_current_span();
+    // Whoever asked brought every line.
+    let running = action_log::within(action_log::current(), running);
     task.spawn(trace::within(trace::current(), running));
     let content_type = HeaderValue::from_static("application/x-ndjson");
     Ok(edge::respond::with_type(StatusCode::OK, content_type, answers(theirs, task)))

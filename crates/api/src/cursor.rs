@@ -9,8 +9,10 @@ use order_core::journal::Cursor;
 use order_core::listing::{SearchField, SearchPlace};
 use order_core::pull::Held;
 use order_core::query::Install;
-use order_core::{LeaseToken, OrderId, Rejection};
+use order_core::trace::{self, Begun, TraceContext};
+use order_core::{LeaseToken, OrderId, Rejection, Timestamp};
 use sha2::Sha256;
+use std::cmp::Ordering;
 use uuid::Uuid;
 
 /// The form of cursors that this version makes.
@@ -27,6 +29,8 @@ pub(crate) enum Purpose {
     Journal,
     /// A page of orders.
     Orders,
+    /// A page of the events of one order.
+    OrderEvents,
     /// A page of a search.
     Search,
     /// How far a reader of changed orders has come.
@@ -46,6 +50,7 @@ impl Purpose {
         match self {
             Self::Journal => "journal",
             Self::Orders => "orders",
+            Self::OrderEvents => "order-events",
             Self::Search => "search",
             Self::Changes => "changes",
             Self::Work => "work",
@@ -103,9 +108,29 @@ impl<'a> Signer<'a> {
         Ok(Cursor { epoch, positions: numbers.collect() })
     }
 
+    /// A payload that begins with the epoch.
+    fn begin(&self, more: usize) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(5 + more);
+        push_varint(&mut payload, u64::from(self.install.epoch));
+        payload
+    }
+
+    /// What follows the epoch of a payload, which must be the present one.
+    fn of_this_history<'p>(&self, payload: &'p [u8]) -> Result<&'p [u8], Rejection> {
+        let end = payload.iter().position(|byte| byte & 0x80 == 0).ok_or(Rejection::CursorInvalid)?;
+        let (epoch, rest) = payload.split_at(end + 1);
+        let epoch = read_varints(epoch).and_then(|epoch| epoch.first().copied());
+        let epoch = epoch.ok_or(Rejection::CursorInvalid)?;
+        match epoch.cmp(&u64::from(self.install.epoch)) {
+            Ordering::Equal => Ok(rest),
+            Ordering::Less => Err(Rejection::EpochChanged),
+            Ordering::Greater => Err(Rejection::CursorInvalid),
+        }
+    }
+
     /// A place in a list.
     pub(crate) fn place(&self, purpose: Purpose, place: u64) -> String {
-        let mut payload = Vec::with_capacity(10);
+        let mut payload = self.begin(10);
         push_varint(&mut payload, place);
         self.sign(purpose, &payload)
     }
@@ -113,7 +138,7 @@ impl<'a> Signer<'a> {
     /// Reads what [`Signer::place`] made.
     pub(crate) fn read_place(&self, purpose: Purpose, text: &str) -> Result<u64, Rejection> {
         let payload = self.verify(purpose, text)?;
-        match read_varints(&payload).as_deref() {
+        match read_varints(self.of_this_history(&payload)?).as_deref() {
             Some([place]) => Ok(*place),
             _ => Err(Rejection::CursorInvalid),
         }
@@ -126,7 +151,8 @@ impl<'a> Signer<'a> {
             SearchField::Reference => 1,
             SearchField::Customer => 2,
         };
-        let mut payload = vec![field];
+        let mut payload = self.begin(9 + place.value.len());
+        payload.push(field);
         payload.extend_from_slice(&place.number.to_be_bytes());
         payload.extend_from_slice(place.value.as_bytes());
         self.sign(Purpose::Search, &payload)
@@ -135,7 +161,7 @@ impl<'a> Signer<'a> {
     /// Reads what [`Signer::search`] made.
     pub(crate) fn read_search(&self, text: &str) -> Result<SearchPlace, Rejection> {
         let payload = self.verify(Purpose::Search, text)?;
-        let (field, rest) = payload.split_first().ok_or(Rejection::CursorInvalid)?;
+        let (field, rest) = self.of_this_history(&payload)?.split_first().ok_or(Rejection::CursorInvalid)?;
         let field = match field {
             0 => SearchField::Id,
             1 => SearchField::Reference,
@@ -152,6 +178,12 @@ impl<'a> Signer<'a> {
         let mut payload = held.order_id.0.as_bytes().to_vec();
         payload.extend_from_slice(held.token.0.as_bytes());
         payload.extend_from_slice(&held.attempt.to_be_bytes());
+        if let Some(begun) = &held.begun {
+            payload.extend_from_slice(&begun.context.to_bytes());
+            // No span has the id zero.
+            payload.extend_from_slice(&begun.parent.unwrap_or_default());
+            payload.extend_from_slice(&begun.began_at.micros().to_be_bytes());
+        }
         self.sign(Purpose::Work, &payload)
     }
 
@@ -160,9 +192,11 @@ impl<'a> Signer<'a> {
         let payload = self.verify(Purpose::Work, text).ok()?;
         let (order_id, rest) = payload.split_first_chunk()?;
         let (token, rest) = rest.split_first_chunk()?;
-        let attempt = u32::from_be_bytes(rest.try_into().ok()?);
+        let (attempt, rest) = rest.split_first_chunk()?;
+        let begun = if rest.is_empty() { None } else { Some(read_begun(rest)?) };
         let (order_id, token) = (Uuid::from_bytes(*order_id), Uuid::from_bytes(*token));
-        Some(Held { order_id: OrderId(order_id), token: LeaseToken(token), attempt })
+        let attempt = u32::from_be_bytes(*attempt);
+        Some(Held { order_id: OrderId(order_id), token: LeaseToken(token), attempt, begun })
     }
 
     pub(crate) fn sign(&self, purpose: Purpose, payload: &[u8]) -> String {
@@ -201,6 +235,15 @@ impl<'a> Signer<'a> {
         }
         mac
     }
+}
+
+/// The span of a try, as the token of its work carries it.
+fn read_begun(bytes: &[u8]) -> Option<Begun> {
+    let (context, rest) = bytes.split_at_checked(trace::BYTES)?;
+    let (parent, rest) = rest.split_first_chunk()?;
+    let began_at = Timestamp::from_micros(i64::from_be_bytes(rest.try_into().ok()?));
+    let parent = Some(*parent).filter(|parent| *parent != [0; 8]);
+    Some(Begun { context: TraceContext::from_bytes(context)?, parent, began_at })
 }
 
 /// LEB128: seven bits a byte, the lowest first.
@@ -272,6 +315,20 @@ mod tests {
     }
 
     #[test]
+    fn a_place_in_a_list_is_good_in_its_own_history_alone() {
+        let (tenant, before, now) =
+            (TenantId::default_tenant(), install(1), Install { epoch: 300, ..install(1) });
+        let of = |install| Signer::new(install, &tenant);
+        let place = of(&before).place(Purpose::Orders, 17);
+        assert_eq!(of(&now).read_place(Purpose::Orders, &place), Err(Rejection::EpochChanged));
+        let found = SearchPlace { field: SearchField::Customer, value: "c".to_owned(), number: 1 };
+        assert_eq!(of(&now).read_search(&of(&before).search(&found)), Err(Rejection::EpochChanged));
+        assert_eq!(of(&now).read_search(&of(&now).search(&found)), Ok(found));
+        let later = of(&now).place(Purpose::Orders, 17);
+        assert_eq!(of(&before).read_place(Purpose::Orders, &later), Err(Rejection::CursorInvalid));
+    }
+
+    #[test]
     fn places_of_searches_and_tokens_come_back_as_they_were() {
         let (install, tenant) = (install(1), TenantId::default_tenant());
         let signer = Signer::new(&install, &tenant);
@@ -285,9 +342,15 @@ mod tests {
             order_id: OrderId(Uuid::from_u128(1)),
             token: LeaseToken(Uuid::from_u128(2)),
             attempt: u32::MAX,
+            begun: None,
         };
+        let context = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        let begun = |parent| Some(Begun { context, parent, began_at: Timestamp::from_micros(-17) });
+        for begun in [None, begun(None), begun(Some([7; 8]))] {
+            let held = Held { begun, ..held };
+            assert_eq!(signer.read_work(&signer.work(&held)), Some(held));
+        }
         let token = signer.work(&held);
-        assert_eq!(signer.read_work(&token), Some(held));
         let other = TenantId::new("other").unwrap();
         assert_eq!(Signer::new(&install, &other).read_work(&token), None, "another tenant's");
         assert_eq!(signer.read_work(&signer.place(Purpose::Orders, 1)), None, "a cursor");

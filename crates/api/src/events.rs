@@ -1,5 +1,6 @@
 //! `GET /v1/events`: the journal, page by page, or as a stream.
 
+use crate::accept::prefers_stream;
 use crate::cursor::Signer;
 use crate::params::{Params, Reader, after_refused};
 use crate::problem::Failure;
@@ -12,15 +13,16 @@ use http::{HeaderMap, StatusCode};
 use order_core::journal::{Cursor, Event};
 use std::sync::Arc;
 
-const LIMIT_UNLESS_SAID: u32 = 100;
-const LIMIT_MAX: u32 = 1_000;
+pub(crate) const LIMIT_UNLESS_SAID: u32 = 100;
+pub(crate) const LIMIT_MAX: u32 = 1_000;
 const LAST_MAX: u32 = 200;
 
 /// Read the feed.
 ///
 /// `next` is always there: ask again with it. With `Accept: text/event-stream` it is a stream that goes on
-/// and on: each event has its cursor as `id`, its type as `event` and its JSON as `data`; `limit` has no meaning there. It ends within 5
-/// seconds once the credential is no longer good.
+/// and on: each event has its cursor as `id`, its type as `event` and its JSON as `data`; `limit` has no meaning there. The
+/// weights of `Accept` decide; who gives both the same gets the stream. It ends within 5 seconds once the credential is no
+/// longer good.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -47,7 +49,7 @@ pub(crate) async fn feed(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Failure> {
-    if sse::is_asked_for(&headers) {
+    if prefers_stream(&headers) {
         let stalled = stalled.map(|Extension(stalled)| stalled);
         return sse::open(&api, stalled, (caller, standing), &headers, params).await;
     }
@@ -85,7 +87,8 @@ fn read_last(params: &mut Reader) -> Option<u32> {
 
 /// A list of events; a cursor needs no escaping.
 pub(crate) fn events_json(events: &[Event], next: Option<&str>) -> String {
-    let mut json = String::with_capacity(64 + events.len() * 512);
+    let mut json =
+        String::with_capacity(64 + events.iter().map(|event| event.data.len() + 320).sum::<usize>());
     json.push_str("{\"events\":[");
     for (index, event) in events.iter().enumerate() {
         if index > 0 {

@@ -61,6 +61,9 @@ pub(crate) async fn withdraw(
 }
 
 /// Record a shipment.
+///
+/// An order is shipped once. Its tracking number may be told later: then there is a second `order.shipped`, with the same
+/// `shipped_at`.
 #[utoipa::path(
     post,
     path = "/v1/orders/{order_id}/shipments",
@@ -87,10 +90,7 @@ pub(crate) async fn ship(
     let (shipped_at, tracking_number) = read(&body, &["shipped_at", "tracking_number"], |body, offences| {
         (body.time("shipped_at", offences), body.text("tracking_number", offences).map(str::to_owned))
     })?;
-    let kind = ChangeKind::Ship {
-        shipped_at: shipped_at.unwrap_or_else(|| api.app.clock.now()),
-        tracking_number: tracking_number.clone(),
-    };
+    let kind = ChangeKind::Ship { shipped_at, tracking_number: tracking_number.clone() };
     let told = tell(&api, &caller, order_id, &headers, kind).await?;
     let differs = [
         ("/shipped_at", otherwise(&shipped_at, &told.order.shipped_at)),

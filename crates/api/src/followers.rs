@@ -13,9 +13,12 @@ use order_core::command::FollowerAction;
 use order_core::follow::lag;
 use order_core::journal::{Cursor, Head};
 use order_core::query::FollowerRow;
-use order_core::{Error, Rejection};
+use order_core::{Error, Fault, Rejection, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Longest text of a place, in bytes.
+const PLACE_BYTES_MAX: usize = 16 * 1024;
 
 /// List followers.
 #[utoipa::path(
@@ -91,7 +94,7 @@ pub(crate) async fn resume(
     act(&api, &caller, &name, FollowerAction::Resume).await
 }
 
-/// Let a follower go on from another place.
+/// Let a follower go on from another place, or carry a range on once more.
 #[utoipa::path(
     post,
     path = "/v1/followers/{name}/replay",
@@ -99,7 +102,8 @@ pub(crate) async fn resume(
     operation_id = "replay_follower",
     params(("name" = String, Path, description = "The follower")),
     request_body = crate::schema::Replay,
-    responses((status = 200, description = "The follower at its new place", body = crate::schema::Follower))
+    responses((status = 200, description = "The follower at its new place, or with what it carries on once more",
+        body = crate::schema::Follower))
 )]
 pub(crate) async fn replay(
     State(api): State<Arc<Api>>,
@@ -108,32 +112,61 @@ pub(crate) async fn replay(
     _: NoParams,
     Json(body): Json,
 ) -> Result<Response, Failure> {
-    let from = from(&body)?;
-    let install = api.app.storage.install();
-    let heads = api.app.storage.heads().await?;
-    let cursor = match from.as_str() {
-        "beginning" => Cursor::beginning(install.epoch, install.shards),
-        "now" => Cursor::at_heads(install.epoch, &heads),
-        text => Signer::new(install, &caller.tenant).read_journal(text).map_err(from_refused)?,
+    let (from, to) = asked(&body)?;
+    let from = place(&api, &caller, "/from", &from).await?;
+    let action = match to {
+        None => FollowerAction::Replay(from),
+        Some(to) => {
+            let to = place(&api, &caller, "/to", &to).await?;
+            if from.has_reached(&to) && from != to {
+                let mut offences = Offences::default();
+                offences.refused("/to", "contradicts", "must not lie before from");
+                offences.settle()?;
+            }
+            FollowerAction::ReplayRange { from, to }
+        }
     };
-    cursor.check(install.epoch, &heads).map_err(from_refused)?;
-    api.app.follower(&name, FollowerAction::Replay(cursor)).await.map_err(from_refused)?;
+    api.app.follower(&name, action).await.map_err(|error| place_refused("/from", error))?;
     answer(&api, &caller, &name).await
 }
 
-/// A refusal of the cursor in the member `from`, which it names; any other failure as it is.
-fn from_refused(error: impl Into<Error>) -> Failure {
-    cursor_refused(error, |code, message| Offence::at("/from", code, message))
+/// The place that the member at `pointer` names.
+async fn place(api: &Api, caller: &Caller, pointer: &'static str, text: &str) -> Result<Cursor, Failure> {
+    let storage = &api.app.storage;
+    let install = storage.install();
+    let cursor = match Timestamp::parse(text) {
+        _ if text == "beginning" => Cursor::beginning(install.epoch, install.shards),
+        _ if text == "now" => Cursor::at_heads(install.epoch, &storage.heads().await?),
+        Ok(moment) => storage.place_of(moment).await?,
+        Err(_) => Signer::new(install, &caller.tenant)
+            .read_journal(text)
+            .map_err(|rejection| place_refused(pointer, rejection))?,
+    };
+    // Read last: the place of a moment to come is where the journal ends by then.
+    let heads = storage.heads().await?;
+    cursor.check(install.epoch, &heads).map_err(|rejection| place_refused(pointer, rejection))?;
+    Ok(cursor)
 }
 
-fn from(body: &Value) -> Result<String, Failure> {
+/// A refusal of the cursor in a member, which it names; any other failure as it is.
+fn place_refused(pointer: &'static str, error: impl Into<Error>) -> Failure {
+    cursor_refused(error, |code, _| {
+        let message = "must be beginning, now, an RFC 3339 date-time, or a cursor that can be read on from";
+        Offence::at(pointer, code, message)
+    })
+}
+
+/// From where, and up to where if that is said.
+fn asked(body: &Value) -> Result<(String, Option<String>), Failure> {
     let mut offences = Offences::default();
-    let from = Object::read(body, "", &["from"], &mut offences).and_then(|body| {
+    let asked = Object::read(body, "", &["from", "to"], &mut offences).and_then(|body| {
         body.required("from", &mut offences)?;
-        body.text_within("from", 16 * 1024, &mut offences).map(str::to_owned)
+        let mut place = |name| body.text_within(name, PLACE_BYTES_MAX, &mut offences).map(str::to_owned);
+        let (from, to) = (place("from"), place("to"));
+        Some((from?, to))
     });
     offences.settle()?;
-    Ok(from.unwrap_or_default())
+    asked.ok_or_else(|| Fault::internal("a replay was neither read nor refused").into())
 }
 
 /// Does something with a follower and shows it as it is then.
@@ -149,6 +182,13 @@ async fn answer(api: &Api, caller: &Caller, name: &str) -> Result<Response, Fail
 }
 
 fn show(api: &Api, caller: &Caller, row: &FollowerRow, heads: &[Head]) -> Value {
+    let signer = Signer::new(api.app.storage.install(), &caller.tenant);
+    let cursor = |positions: &[u64]| {
+        signer.journal(&Cursor { epoch: row.cursor.epoch, positions: positions.to_vec() })
+    };
+    let replay = row.replay.as_ref().map(|replay| {
+        json!({ "from": cursor(&replay.next), "to": cursor(&replay.up_to), "left": replay.left(heads) })
+    });
     let shards = row.cursor.positions.iter().zip(heads);
     let shards = shards.map(
         |(position, head)| json!({ "shard": head.shard.0, "position": position, "head": head.position }),
@@ -158,7 +198,8 @@ fn show(api: &Api, caller: &Caller, row: &FollowerRow, heads: &[Head]) -> Value 
         "sink": row.sink,
         "state": state(api, row),
         "lag": lag(&row.cursor, heads),
-        "cursor": Signer::new(api.app.storage.install(), &caller.tenant).journal(&row.cursor),
+        "cursor": signer.journal(&row.cursor),
+        "replay": replay,
         "last_error": api.app.follower_faults.of(&row.name),
         "shards": shards.collect::<Vec<_>>(),
     })

@@ -1,6 +1,7 @@
 //! What the fuzz targets see of this crate besides its interface.
 
 use crate::cursor::{Purpose, Signer};
+use crate::if_match::IfMatch;
 use crate::params::Params;
 use crate::problem::Failure;
 use crate::{create, params, prefer, redrives};
@@ -51,6 +52,14 @@ pub fn parameters(pairs: Vec<(String, String)>) -> Result<(u32, Option<String>),
 /// The seconds that the headers `Prefer` ask to wait.
 pub fn wait(headers: &HeaderMap) -> Option<u64> {
     prefer::wait(headers)
+}
+
+/// The strong tags of the headers `If-Match`, `None` in their place for `*`; nothing when they are refused, or not there.
+pub fn if_match(headers: &HeaderMap) -> Option<Option<Vec<Vec<u8>>>> {
+    match IfMatch::read(headers).ok()?? {
+        IfMatch::Any => Some(None),
+        IfMatch::Tags(tags) => Some(Some(tags)),
+    }
 }
 
 /// A UUID in the form that is shown.

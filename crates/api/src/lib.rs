@@ -6,6 +6,7 @@
 //! * [`schema`] describes what goes over the wire, [`described`] makes documents of it; `problem` words every refusal
 //!   (RFC 9457).
 
+mod accept;
 mod action_log;
 mod actions;
 mod api_keys;
@@ -23,6 +24,7 @@ mod facts;
 mod followers;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod guides;
 mod health;
 mod if_match;
 mod index;
@@ -52,7 +54,7 @@ pub use waiting::{Waiting, not_yet, waiting_router};
 use axum::Router;
 use axum::routing::get;
 use backups::Backups;
-use edge::{Declared, Gate, Guard, Mount, Need, Routes, Scope};
+use edge::{Answers, Declared, Gate, Guard, Mount, Need, Routes, Scope};
 use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::lease::LeasePolicy;
@@ -114,6 +116,8 @@ pub(crate) struct Api {
     pub(crate) readers: Arc<Seats>,
     /// Room for bulk requests.
     pub(crate) bulks: Arc<Seats>,
+    /// What was read for clients that have not taken it.
+    pub(crate) answers: Arc<Answers>,
     /// Copies of the database.
     pub(crate) backups: Option<Backups>,
     /// Whether whoever asks about readiness may be told of each check.
@@ -121,6 +125,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    #[expect(clippy::too_many_arguments, reason = "each is handed over once")]
     fn new(
         app: Arc<App>,
         pepper: Pepper,
@@ -129,10 +134,11 @@ impl Api {
         streams: Streams,
         backups: Option<PathBuf>,
         tells_checks: bool,
+        answers: Arc<Answers>,
     ) -> Arc<Self> {
         let (readers, bulks) = (Seats::new(streams.readers_max), Seats::new(streams.bulks_max));
         let backups = backups.map(Backups::new);
-        Arc::new(Self { app, pepper, metrics, lease, readers, bulks, backups, tells_checks })
+        Arc::new(Self { app, pepper, metrics, lease, readers, bulks, answers, backups, tells_checks })
     }
 }
 
@@ -141,7 +147,8 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
     sse::describe();
     let (lease, streams, backups) = (options.lease, options.streams, options.backups);
-    let api = Api::new(app, options.pepper, metrics, lease, streams, backups, options.tells_checks);
+    let answers = Arc::clone(&guard.reads.answers);
+    let api = Api::new(app, options.pepper, metrics, lease, streams, backups, options.tells_checks, answers);
     let tls = guard.https_only;
     let routes = v1_routes(options.gate);
     let mut document = openapi::document(routes.declared());
@@ -159,13 +166,14 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
         document.clone(),
         "/v1/openapi.json",
     ));
+    let beside = beside.merge(guides::routes("/v1/docs/guides"));
     let mount = Mount { name: "ops", style };
     let beside = if options.root_taken {
         // No contract takes this path.
         let openapi = edge::description(document, "/openapi.json");
         edge::mount_routes(beside.merge(openapi).merge(described::routes(tls)), mount, guard)
     } else {
-        let docs = edge::docs("/docs", document, "/openapi.json");
+        let docs = edge::docs("/docs", document, "/openapi.json").merge(guides::routes("/docs/guides"));
         edge::mount(beside.merge(docs).merge(described::routes(tls)).merge(index::routes()), mount, guard)
     };
     edge::nest(Router::new(), "/v1", v1).merge(beside)
@@ -183,6 +191,7 @@ pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHa
         Streams::default(),
         None,
         serves_metrics,
+        Arc::clone(&guard.reads.answers),
     );
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
 }

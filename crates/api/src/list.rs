@@ -20,6 +20,11 @@ use std::sync::Arc;
 
 const LIMIT_UNLESS_SAID: u32 = 50;
 const LIMIT_MAX: u32 = 200;
+/// What a list of what is parked is narrowed by, and a redrive.
+pub(crate) const PARKED_FILTERS: [&str; 8] =
+    ["q", "error_contains", "source", "fulfilment", "withdrawn", "customer", "accepted_from", "accepted_to"];
+pub(crate) const FULFILMENT_FORM: &str = "must be unshipped, shipped or delivered";
+pub(crate) const SOURCE_FORM: &str = "must be 1 to 64 of a-z, 0-9 and -";
 
 /// List orders: newest first, or by the beginning of a text, or along what changed.
 #[utoipa::path(
@@ -107,18 +112,7 @@ pub(crate) async fn parked(
     caller: Caller,
     params: Params,
 ) -> Result<Response, Failure> {
-    let params = params.read(&[
-        "q",
-        "error_contains",
-        "source",
-        "fulfilment",
-        "withdrawn",
-        "customer",
-        "accepted_from",
-        "accepted_to",
-        "limit",
-        "after",
-    ]);
+    let params = params.read(&[&PARKED_FILTERS[..], &["limit", "after"]].concat());
     let asked = Asked::read(&api, &caller, params, Some(Processing::Parked), None)?;
     asked.answer(&api, &caller).await
 }
@@ -208,15 +202,9 @@ impl Asked {
 
 fn query(api: &Api, caller: &Caller, params: &mut Reader, processing: Option<Processing>) -> OrderQuery {
     OrderQuery {
-        source: params.parsed("source", "must be 1 to 64 of a-z, 0-9 and -", |text| {
-            SourceId::new(text).ok().filter(|_| is_source(text))
-        }),
+        source: params.parsed("source", SOURCE_FORM, source),
         processing,
-        fulfilment: params.parsed(
-            "fulfilment",
-            "must be unshipped, shipped or delivered",
-            Fulfilment::from_word,
-        ),
+        fulfilment: params.parsed("fulfilment", FULFILMENT_FORM, Fulfilment::from_word),
         withdrawn: params.parsed("withdrawn", "must be true or false", |text| text.parse().ok()),
         customer: params.text("customer"),
         accepted_from: params.moment("accepted_from"),
@@ -228,6 +216,11 @@ fn query(api: &Api, caller: &Caller, params: &mut Reader, processing: Option<Pro
             api.app.clock.now(),
         )
     }
+}
+
+/// The source that a text names.
+pub(crate) fn source(text: &str) -> Option<SourceId> {
+    SourceId::new(text).ok().filter(|_| is_source(text))
 }
 
 /// Where a reader of changed orders begins. A page before says more than what the first one was asked.
@@ -269,7 +262,8 @@ fn page_of(
     up_to_date: Option<bool>,
 ) -> Response {
     let now = api.app.clock.now();
-    let mut json = String::with_capacity(64 + orders.len() * 640);
+    let mut json =
+        String::with_capacity(64 + orders.iter().map(|order| order.footprint() + 640).sum::<usize>());
     json.push_str("{\"orders\":[");
     for (index, order) in orders.iter().enumerate() {
         if index > 0 {

@@ -109,15 +109,20 @@ async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
 }
 
 fn work(backlog: &Backlog, now: Timestamp, page: &mut Page<'_>) {
+    let age = |since: Option<Timestamp>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
     let help = "Work that is not finished: due, due later, or leased";
     page.one("wellorder_work_open", "gauge", help, backlog.open);
     let help = "Work that a worker could take now, counted up to 10000";
     page.one("wellorder_work_due", "gauge", help, backlog.due);
-    let age = backlog.due_since.map_or(0.0, |since| now.since(since).as_secs_f64());
-    page.one("wellorder_work_due_age_seconds", "gauge", "How long the oldest due work has been due", age);
+    let help = "How long the oldest due work has been due";
+    page.one("wellorder_work_due_age_seconds", "gauge", help, age(backlog.due_since));
     page.one("wellorder_work_leased", "gauge", "Work under a live lease", backlog.leased);
     page.one("wellorder_work_parked", "gauge", "Orders that wait for an operator", backlog.parked);
+    let help = "How long nothing has happened to the parked order that waits longest";
+    page.one("wellorder_work_parked_age_seconds", "gauge", help, age(backlog.parked_since));
     page.one("wellorder_redrives_open", "gauge", "Redrive jobs that are not finished", backlog.redrives);
+    let help = "How long ago the oldest redrive job was asked for that is not finished";
+    page.one("wellorder_redrives_open_age_seconds", "gauge", help, age(backlog.redrives_since));
 }
 
 /// Orders of all tenants by source, of the sources that are known by name; clients name others as they like, and labels

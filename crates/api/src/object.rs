@@ -133,6 +133,21 @@ impl<'v> Object<'v> {
         Some(text)
     }
 
+    /// A text of 1 to 255 bytes that `parse` understands, if it is there.
+    pub(crate) fn parsed<T>(
+        &self,
+        name: &str,
+        message: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        offences: &mut Offences,
+    ) -> Option<T> {
+        let parsed = parse(self.text(name, offences)?);
+        if parsed.is_none() {
+            offences.refused(self.at(name), "form", message);
+        }
+        parsed
+    }
+
     /// `true` or `false`, if it is there.
     pub(crate) fn flag(&self, name: &str, offences: &mut Offences) -> Option<bool> {
         typed(self.get(name)?.as_bool(), || self.at(name), "must be true or false", offences)

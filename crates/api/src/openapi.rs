@@ -22,6 +22,7 @@ use utoipa::openapi::{RefOr, Required};
         version = env!("CARGO_PKG_VERSION"),
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    external_docs(url = "/v1/docs/guides/integrate", description = "Guides: from nothing to a program that bears everything"),
     paths(
         create::create, bulk::bulk, list::list, order::get, order::events, list::parked, events::feed,
         revise::revise, facts::withdraw, facts::ship, facts::deliver, erase::erase, timeline::timeline,
@@ -44,9 +45,20 @@ use utoipa::openapi::{RefOr, Required};
 struct Document;
 
 /// What every operation has in common.
-const DESCRIPTION: &str = "Amounts are decimal strings; times are RFC 3339 in UTC with six decimals. Lists carry no \
-     totals: follow `next`. Every reply has `X-Request-Id`. What happens to orders is told in events: \
-     [AsyncAPI](/asyncapi.json), and [a JSON Schema for each type](/schemas/events). Every refusal is `application/problem+json` (RFC 9457); its \
+const DESCRIPTION: &str = "**New here?** [Integrate with wellorder](/v1/docs/guides/integrate) takes ten minutes; \
+     [all guides](/v1/docs/guides/) and [the states of an order](/v1/docs/guides/states) are on this server too, offline.\n\n\
+     **Key.** `wellorder dev` asks for no login. For `serve`, its operator makes you a key (`wellorder keys create --name \
+     shop --scope orders:read --scope orders:write`, or `POST /v1/keys`); send it as `Authorization: Bearer wo_…`.\n\n\
+     **Retries.** Hand in each order with a `reference` of yours (kept for ever), or an `Idempotency-Key` (kept for at least \
+     24 hours): the same again is the same order, so that retrying is harmless. 408, 429 and 503 are sent again with the same \
+     reference or key after `Retry-After` seconds; so are 500, 502, 504, time-outs and connections that broke, after which it is \
+     not known whether it happened, as it is not after a 503 of the type `outcome-unknown`. Any other refusal comes again: mend \
+     the request.\n\n\
+     **Pages.** Lists carry no totals: give `next` of a page as `after`, with the same filters, until it is `null`. The feed \
+     `/v1/events` has no end: its `next` is always there, and is kept.\n\n\
+     **Forms.** Amounts are decimal strings; times are RFC 3339 in UTC with six decimals. Every reply has `X-Request-Id`. What happens to orders is told in events: \
+     [AsyncAPI](/asyncapi.json), and [a JSON Schema for each type](/schemas/events).\n\n\
+     **Errors.** Every refusal is `application/problem+json` (RFC 9457); its \
      `type` is `urn:wellorder:problem:` and one of:";
 
 /// How to log in.
@@ -100,7 +112,7 @@ pub(crate) fn document(declared: &[Declared]) -> utoipa::openapi::OpenApi {
                 let said = operation.description.take().unwrap_or_default();
                 operation.description = Some(format!("{said}\n\n{OPERATORS}").trim_start().to_owned());
             }
-            refusals::add(operation, need);
+            refusals::add(operation, &method, need);
             examples::add_to_operation(operation);
             if let Some(scope) = need.scope() {
                 operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope.name()])]);

@@ -2,8 +2,9 @@
 
 use crate::Api;
 use crate::create::answer;
-use crate::events::events_json;
-use crate::params::{NoParams, PathId};
+use crate::cursor::{Purpose, Signer};
+use crate::events::{LIMIT_MAX, LIMIT_UNLESS_SAID, events_json};
+use crate::params::{NoParams, Params, PathId};
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
@@ -20,7 +21,7 @@ use std::sync::Arc;
     operation_id = "get_order",
     params(("order_id" = String, Path, description = "The order", format = "uuid")),
     responses((status = 200, description = "The order", body = crate::schema::Order, headers(
-        ("ETag" = String, description = "Its version"),
+        ("ETag" = String, description = "Its version; `queued` and `running` are of one version"),
     )))
 )]
 pub(crate) async fn get(
@@ -34,25 +35,39 @@ pub(crate) async fn get(
     Ok(answer(&api, &caller, StatusCode::OK, &order))
 }
 
-/// Show an order's history.
+/// Show an order's history: page by page, oldest first.
 #[utoipa::path(
     get,
     path = "/v1/orders/{order_id}/events",
     tag = "orders",
     operation_id = "list_order_events",
-    params(("order_id" = String, Path, description = "The order", format = "uuid")),
-    responses((status = 200, description = "All its events, oldest first", body = crate::schema::EventList))
+    params(
+        ("order_id" = String, Path, description = "The order", format = "uuid"),
+        ("after" = Option<String>, Query, description = "`next` of the page before; from the beginning without it",
+            min_length = 1, pattern = "^[A-Za-z0-9_-]+$"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless said. A page of large events has fewer",
+            minimum = 1, maximum = 1000),
+    ),
+    responses((status = 200, description = "A page of its events, oldest first; `next` is `null` on the last",
+        body = crate::schema::EventList))
 )]
 pub(crate) async fn events(
     State(api): State<Arc<Api>>,
     caller: Caller,
     PathId(order_id): PathId,
-    _: NoParams,
+    params: Params,
 ) -> Result<Response, Failure> {
+    let mut params = params.read(&["after", "limit"]);
+    let limit = params.limit(LIMIT_UNLESS_SAID, LIMIT_MAX);
+    let signer = Signer::new(api.app.storage.install(), &caller.tenant).with_filters(order_id.to_string());
+    let after = params.place(&signer, Purpose::OrderEvents)?.unwrap_or(0);
+    params.settle()?;
     let order_id = OrderId(order_id);
-    let events =
-        api.app.storage.order_events(&caller.tenant, order_id).await?.ok_or(Rejection::OrderUnknown)?;
-    let mut response = edge::respond::json(StatusCode::OK, events_json(&events, None));
+    let page = api.app.storage.order_events(&caller.tenant, order_id, after, limit).await?;
+    let page = page.ok_or(Rejection::OrderUnknown)?;
+    let next = page.next.map(|version| signer.place(Purpose::OrderEvents, version));
+    let json = events_json(&page.events, next.as_deref());
+    let mut response = edge::respond::json(StatusCode::OK, json);
     response.extensions_mut().insert(LoggedOrder(order_id));
     Ok(response)
 }

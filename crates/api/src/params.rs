@@ -61,8 +61,11 @@ impl Params {
     /// Refuses parameters other than `known`, and those given twice.
     pub(crate) fn read(self, known: &[&str]) -> Reader {
         let mut offences = Vec::new();
-        for (index, (name, _)) in self.0.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            // What bytes that are no UTF-8 were read as: nobody has such a name, and a filter by it would find nothing.
+            if [name, value].iter().any(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
+                offences.push(Offence::parameter(name, "encoding", "must be percent-encoded UTF-8"));
+            } else if !known.contains(&name.as_str()) {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 let message = format!("is no parameter that is known here; there are: {known}");
                 offences.push(Offence::parameter(name, "unknown-parameter", message));

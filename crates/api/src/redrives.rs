@@ -2,8 +2,8 @@
 
 use crate::Api;
 use crate::carry_out;
-use crate::create::is_source;
 use crate::cursor::{Purpose, Signer};
+use crate::list::{FULFILMENT_FORM, PARKED_FILTERS, SOURCE_FORM, source};
 use crate::object::{Object, Offences, typed};
 use crate::params::{NoParams, Params, PathId, uuid};
 use crate::problem::Failure;
@@ -13,7 +13,8 @@ use edge::{Caller, Json};
 use http::{HeaderValue, StatusCode, header};
 use order_core::ids::RedriveId;
 use order_core::redrive::{ORDER_IDS_MAX, Redrive, RedriveFilter};
-use order_core::{Fault, OrderId, Rejection, SourceId};
+use order_core::state::Fulfilment;
+use order_core::{Fault, OrderId, Rejection};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -157,17 +158,12 @@ pub(crate) fn read(body: &Value) -> Result<Asked, Failure> {
 }
 
 fn read_filter(filter: &Value, offences: &mut Offences) -> RedriveFilter {
-    let known = ["order_ids", "all", "source", "error_contains"];
+    let known = [&["order_ids", "all"], &PARKED_FILTERS[..]].concat();
     let Some(filter) = Object::read(filter, "/filter", &known, offences) else {
         return RedriveFilter::default();
     };
     let order_ids = filter.array("order_ids", offences).map(|ids| read_ids(&filter, ids, offences));
     let all = filter.flag("all", offences).unwrap_or(false);
-    let source = filter.text("source", offences);
-    if source.is_some_and(|source| !is_source(source)) {
-        offences.refused(filter.at("source"), "form", "must be 1 to 64 of a-z, 0-9 and -");
-    }
-    let error_contains = filter.text("error_contains", offences).map(str::to_owned);
     if all && order_ids.is_some() {
         offences.refused(filter.at("all"), "contradicts", "must not be given together with order_ids");
     }
@@ -175,7 +171,17 @@ fn read_filter(filter: &Value, offences: &mut Offences) -> RedriveFilter {
     if !all && known.iter().all(|name| *name == "all" || filter.get(name).is_none()) {
         offences.refused("/filter", "missing", "must say which orders, or all: true");
     }
-    RedriveFilter { order_ids, source: source.and_then(|source| SourceId::new(source).ok()), error_contains }
+    RedriveFilter {
+        order_ids,
+        text: filter.text("q", offences).map(str::to_owned),
+        source: filter.parsed("source", SOURCE_FORM, source, offences),
+        fulfilment: filter.parsed("fulfilment", FULFILMENT_FORM, Fulfilment::from_word, offences),
+        withdrawn: filter.flag("withdrawn", offences),
+        customer: filter.text("customer", offences).map(str::to_owned),
+        accepted_from: filter.time("accepted_from", offences),
+        accepted_to: filter.time("accepted_to", offences),
+        error_contains: filter.text("error_contains", offences).map(str::to_owned),
+    }
 }
 
 fn read_ids(filter: &Object<'_>, ids: &[Value], offences: &mut Offences) -> Vec<OrderId> {

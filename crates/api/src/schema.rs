@@ -5,12 +5,14 @@
 
 mod changes;
 pub mod events;
+mod followers;
 pub mod keys;
 pub mod operate;
 mod timeline;
 pub mod work;
 
 pub use changes::{Action, ActionName, Erasure, NewDelivery, NewShipment, NewWithdrawal, OrderPatch};
+pub use followers::{Follower, FollowerList, FollowerReplay, FollowerShard, FollowerState, Replay};
 pub use timeline::{
     AttemptOutcome, EndedAttempt, RunningAttempt, Timeline, TimelineEntry, TimelineFollower, TimelineNow,
 };
@@ -301,12 +303,14 @@ pub struct Event {
 pub struct EventList {
     /// The events; may be empty although more follow.
     pub events: Vec<Event>,
-    /// Give it as `after` to read on; in the feed it is always there. It stands still at the end.
+    /// Give it as `after` to read on. In the feed it is always there, and stands still at the end; in the history of one
+    /// order it is `null` on the last page.
     #[schema(required)]
     pub next: Option<String>,
 }
 
-/// Which parked orders to redrive: name them, or say `all`, or give conditions, which must all hold.
+/// Which parked orders to redrive: name them, or say `all`, or give conditions, which must all hold. The conditions are those
+/// of `GET /v1/parked`.
 #[derive(ToSchema)]
 pub struct RedriveFilter {
     /// These orders, 1 to 1000.
@@ -314,9 +318,25 @@ pub struct RedriveFilter {
     pub order_ids: Option<Vec<String>>,
     /// All parked orders that meet the rest.
     pub all: Option<bool>,
+    /// Only orders whose id, reference or customer begins with this, 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
+    pub q: Option<String>,
     /// Only orders of this source.
     #[schema(pattern = "^[a-z0-9-]{1,64}$")]
     pub source: Option<String>,
+    /// Only orders in this state.
+    pub fulfilment: Option<Fulfilment>,
+    /// Only withdrawn, or only not withdrawn, ones.
+    pub withdrawn: Option<bool>,
+    /// Only orders of this customer, 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
+    pub customer: Option<String>,
+    /// Only orders accepted at this moment or later.
+    #[schema(format = DateTime)]
+    pub accepted_from: Option<String>,
+    /// Only orders accepted before this moment.
+    #[schema(format = DateTime)]
+    pub accepted_to: Option<String>,
     /// Only orders whose last error contains this text, 1 to 255 bytes.
     #[schema(min_length = 1, max_length = 255)]
     pub error_contains: Option<String>,
@@ -397,64 +417,6 @@ pub struct RedriveItemList {
     /// Give it as `after` to get the next page; `null` when this was the last so far.
     #[schema(required)]
     pub next: Option<String>,
-}
-
-/// A follower: it carries the journal to a sink.
-#[derive(ToSchema)]
-pub struct Follower {
-    /// Its name.
-    pub name: String,
-    /// What kind of sink it feeds.
-    pub sink: String,
-    /// Whether it carries events on.
-    pub state: FollowerState,
-    /// Events that it has yet to carry on.
-    pub lag: u64,
-    /// How far it is; a place for `replay` and for `after` of the feed.
-    pub cursor: String,
-    /// Why its sink takes nothing.
-    #[schema(required)]
-    pub last_error: Option<String>,
-    /// How far it is in each shard.
-    pub shards: Vec<FollowerShard>,
-}
-
-/// Whether a follower carries events on.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub enum FollowerState {
-    /// It does.
-    Running,
-    /// An operator paused it.
-    Paused,
-    /// Its sink takes nothing; it tries again and again.
-    Failing,
-}
-
-/// A follower's place in one shard.
-#[derive(ToSchema)]
-pub struct FollowerShard {
-    /// The shard.
-    pub shard: u16,
-    /// The newest position that its sink has safely.
-    pub position: u64,
-    /// The newest position there is.
-    pub head: u64,
-}
-
-/// All followers, by name.
-#[derive(ToSchema)]
-pub struct FollowerList {
-    /// The followers.
-    pub followers: Vec<Follower>,
-}
-
-/// Where a follower goes on from.
-#[derive(ToSchema)]
-pub struct Replay {
-    /// `beginning`, `now`, or a cursor of the feed or of a follower.
-    #[schema(example = "beginning", min_length = 1, max_length = 16384)]
-    pub from: String,
 }
 
 /// A refusal (RFC 9457).

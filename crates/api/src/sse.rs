@@ -1,7 +1,9 @@
 //! `GET /v1/events` as a stream of server-sent events (WHATWG HTML §9.2).
 
 use crate::Api;
+use crate::accept::EVENT_STREAM;
 use crate::cursor::Signer;
+use crate::events::{LIMIT_MAX, LIMIT_UNLESS_SAID};
 use crate::params::{Params, after_refused};
 use crate::problem::{Failure, Offence, cursor_refused};
 use crate::seats::Seat;
@@ -24,21 +26,10 @@ use tokio::time::Instant;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Keeps proxies from holding events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-const EVENT_STREAM: &str = "text/event-stream";
 /// Silence after which something is sent all the same.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Sent first: how long a browser waits before it comes back, in milliseconds. It also gets the head through.
 const GREETING: &str = "retry: 1000\n\n";
-
-/// Whether the client asks for a stream.
-pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(EVENT_STREAM));
-        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
-}
 
 /// Opens a stream; what is wrong with the cursor is told before it begins.
 pub(crate) async fn open(
@@ -48,7 +39,9 @@ pub(crate) async fn open(
     headers: &HeaderMap,
     params: Params,
 ) -> Result<Response, Failure> {
-    let params = params.read(&["after"]);
+    // What has no meaning here is held to its form all the same.
+    let mut params = params.read(&["after", "limit"]);
+    params.limit(LIMIT_UNLESS_SAID, LIMIT_MAX);
     let after = params.get("after").map(str::to_owned);
     params.settle()?;
     let install = api.app.storage.install();
@@ -150,7 +143,11 @@ impl Stream {
                     let render = |page: &order_core::live::Page| self.render(&page.from, &page.events);
                     Bytes::from_owner(Arc::<[u8]>::from(page.text(&self.tenant, render)))
                 }
-                Batch::Own(from, events) => self.render(&from, &events).into(),
+                // Each reader that is behind has such a page of its own.
+                Batch::Own(..) if self.api.answers.room(&self.tenant).is_err() => return self.crowded_out(),
+                Batch::Own(from, events) => {
+                    self.api.answers.counted(&self.tenant, self.render(&from, &events))
+                }
             };
             if !text.is_empty() {
                 self.told.clone_from(self.reader.cursor());
@@ -202,6 +199,12 @@ impl Stream {
         })
     }
 
+    fn crowded_out(&mut self) -> Option<Bytes> {
+        self.state = State::Over;
+        cut("crowded-out");
+        Some(Bytes::from_static(b": cut off: too much waits for clients that take nothing\n\n"))
+    }
+
     fn end(&mut self, end: End) -> Option<Bytes> {
         self.state = State::Over;
         match end {
@@ -237,12 +240,12 @@ pub(crate) fn describe() {
     metrics::describe_counter!(
         "wellorder_feed_readers_cut_total",
         "Readers of the feed that were cut off: `slow` ones fell behind, `stalled` ones took nothing, the \
-         credential of `shut-out` ones was no longer good"
+         credential of `shut-out` ones was no longer good, for `crowded-out` ones there was no memory left"
     );
     metrics::describe_counter!("wellorder_bulk_lines_total", "Lines of bulk requests, by how they ended");
     // There from the start: a rate needs a zero to rise from.
     metrics::gauge!("wellorder_feed_readers").increment(0.0);
-    for reason in ["slow", "stalled", "shut-out"] {
+    for reason in ["slow", "stalled", "shut-out", "crowded-out"] {
         metrics::counter!("wellorder_feed_readers_cut_total", "reason" => reason).increment(0);
     }
     for outcome in ["accepted", "replayed", "refused", "failed"] {
@@ -264,7 +267,7 @@ mod tests {
     async fn stream(app: &Arc<App>, whose: &str) -> Stream {
         let pepper = order_core::Pepper::new([0; 32]);
         let lease = order_core::lease::LeasePolicy::default();
-        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default(), None, true);
+        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default(), None, true, answers());
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);
         let gate = Arc::new(edge::Open::new(tenant(whose)));
@@ -282,6 +285,10 @@ mod tests {
             _seat: api.readers.take(&tenant(whose)).unwrap(),
             api,
         }
+    }
+
+    fn answers() -> Arc<edge::Answers> {
+        Arc::clone(&edge::Reads::new(edge::ReadPolicy::default()).answers)
     }
 
     async fn text(stream: &mut Stream) -> String {
@@ -334,21 +341,5 @@ mod tests {
         let running = stream(&app, "ours").await;
         app.stop();
         assert!(running.step().await.is_none());
-    }
-
-    #[test]
-    fn a_stream_is_asked_for_by_name() {
-        let asked = |accept: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, accept.parse().unwrap());
-            is_asked_for(&headers)
-        };
-        for yes in ["text/event-stream", "Text/Event-Stream; q=0.5", "application/json, text/event-stream"] {
-            assert!(asked(yes), "{yes}");
-        }
-        for no in ["*/*", "text/*", "application/json", "text/event-stream;q=0", ""] {
-            assert!(!asked(no), "{no}");
-        }
-        assert!(!is_asked_for(&HeaderMap::new()));
     }
 }

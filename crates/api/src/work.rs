@@ -10,7 +10,7 @@ use crate::prefer::Prefer;
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, Json, Standing};
+use edge::{AnswerRoom, Caller, Json, Standing};
 use http::StatusCode;
 use order_core::lease::Leased;
 use order_core::ports::Processed;
@@ -28,6 +28,8 @@ const LEASE_SECONDS_MAX: u64 = 3_600;
 const RETRY_AFTER_SECONDS_MAX: u64 = 86_400;
 
 /// Lease work that is due.
+///
+/// Of large orders fewer are leased than are asked for, one at least.
 #[utoipa::path(
     post,
     path = "/v1/work/claim",
@@ -44,6 +46,7 @@ pub(crate) async fn claim(
     caller: Caller,
     mut standing: Standing,
     _: NoParams,
+    _: AnswerRoom,
     prefer: Prefer,
     Json(body): Json,
 ) -> Result<Response, Failure> {
@@ -71,15 +74,17 @@ fn show(api: &Api, caller: &Caller, leased: &[Leased]) -> String {
     let now = api.app.clock.now();
     let signer = Signer::new(api.app.storage.install(), &caller.tenant);
     let shown = leased.iter().map(|leased| {
-        let held = Held { order_id: leased.order.id, token: leased.token, attempt: leased.attempt };
+        let held = api.app.hold(leased);
+        let traceparent = held.begun.map(|begun| format!("\"{}\"", begun.context));
         // Ids, numbers and times need no escaping.
         format!(
-            r#"{{"order_id":"{}","token":"{}","attempt":{},"lease_until":"{}","idempotency_key":"{}","order":{}}}"#,
+            r#"{{"order_id":"{}","token":"{}","attempt":{},"lease_until":"{}","idempotency_key":"{}","traceparent":{},"order":{}}}"#,
             leased.order.id,
             signer.work(&held),
             leased.attempt,
             leased.until,
             leased.effect_key,
+            traceparent.as_deref().unwrap_or("null"),
             order_json(&leased.order, now, caller.scopes),
         )
     });
@@ -111,8 +116,7 @@ pub(crate) async fn heartbeat(
     offences.settle()?;
     let (one, held, lease) =
         asked.ok_or_else(|| Fault::internal("a heartbeat was neither read nor refused"))?;
-    let leases = held.iter().map(|held| (held.order_id, held.token)).collect();
-    let (until, lost) = api.app.extend(leases, lease).await?;
+    let (until, lost) = api.app.keep(&held, lease).await?;
     if one && !lost.is_empty() {
         return Err(Rejection::LeaseLost.into());
     }

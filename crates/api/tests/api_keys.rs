@@ -23,7 +23,12 @@ impl Gate for As {
 
 fn caller(tenant: &str, scopes: &str) -> Arc<dyn Gate> {
     let tenant = TenantId::new(tenant).unwrap();
-    Arc::new(As(Caller { tenant, subject: "somebody".into(), scopes: Scopes::parse(scopes) }))
+    Arc::new(As(Caller {
+        tenant,
+        subject: "somebody".into(),
+        scopes: Scopes::parse(scopes),
+        tenant_said: true,
+    }))
 }
 
 const NEW: &str = r#"{"name": "shop", "scopes": ["orders:write", "orders:read"]}"#;

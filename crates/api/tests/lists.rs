@@ -136,6 +136,58 @@ async fn a_cursor_of_changes_from_an_earlier_history_is_gone() {
     }
 }
 
+/// Numbers go on from where the copy ended: a place of before would lead into another list.
+#[tokio::test]
+async fn a_place_in_any_list_of_an_earlier_history_is_gone() {
+    let rig = Rig::new();
+    for number in 1..=3 {
+        accept(&rig, &format!("r{number}"), "c").await;
+    }
+    let order = rig.get("/v1/orders?limit=1").await.json()["orders"][0].clone();
+    let events = format!("/v1/orders/{}/events?limit=1", order["order_id"].as_str().unwrap());
+    rig.post(&events.replace("events?limit=1", "shipments"), "{}").await;
+    let restored = Rig::over(rig.storage.restored());
+    for path in ["/v1/orders?limit=1", "/v1/orders?q=r&limit=1", "/v1/orders?customer=c&limit=1", &events] {
+        let next = rig.get(path).await.json()["next"].as_str().unwrap().to_owned();
+        let path = format!("{path}&after={next}");
+        assert_eq!(rig.get(&path).await.status, 200, "{path}");
+        let said = restored.get(&path).await;
+        assert_eq!((said.status, said.problem().as_str()), (410, "epoch-changed"), "{path}");
+        assert_eq!(said.errors(), ["/after epoch-changed"]);
+    }
+}
+
+#[tokio::test]
+async fn the_history_of_an_order_comes_in_pages() {
+    let rig = Rig::new();
+    accept(&rig, "r1", "c").await;
+    let order = rig.get("/v1/orders").await.json()["orders"][0].clone();
+    let path = |what: &str| format!("/v1/orders/{}/{what}", order["order_id"].as_str().unwrap());
+    for (what, body) in [("shipments", "{}"), ("deliveries", "{}"), ("withdrawals", r#"{"reason": "x"}"#)] {
+        assert_eq!(rig.post(&path(what), body).await.status, 200);
+    }
+    let whole = rig.get(&path("events")).await.json();
+    assert_eq!((whole["events"].as_array().unwrap().len(), &whole["next"]), (4, &json!(null)));
+    let mut events = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = rig.get(&format!("{}{after}", path("events?limit=3"))).await.json();
+        events.extend(page["events"].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(json!(events), whole["events"]);
+    accept(&rig, "r2", "c").await;
+    let other = rig.get("/v1/orders?limit=1").await.json()["orders"][0]["order_id"].clone();
+    let said = rig.get(&format!("/v1/orders/{}/events?{}", other.as_str().unwrap(), &after[1..])).await;
+    assert_eq!((said.status, said.problem().as_str()), (400, "cursor-invalid"), "of another order");
+    for (query, error) in
+        [("limit=0", "/limit form"), ("limit=1001", "/limit form"), ("x=1", "/x unknown-parameter")]
+    {
+        assert_eq!(rig.get(&path(&format!("events?{query}"))).await.errors(), [error]);
+    }
+}
+
 #[tokio::test]
 async fn parameters_of_lists_are_strict() {
     let rig = Rig::new();

@@ -19,7 +19,9 @@ async fn parked(rig: &Rig, count: usize) -> Vec<Value> {
     let mut orders = Vec::new();
     for index in 0..count {
         let source = if index % 2 == 0 { "api" } else { "shop" };
-        orders.push(rig.order(&json!({"source": source, "total": "1"}).to_string()).await);
+        let customer = if source == "api" { "c-1" } else { "c-2" };
+        let body = json!({"source": source, "customer": customer, "total": "1"});
+        orders.push(rig.order(&body.to_string()).await);
     }
     let hopeless: Vec<_> = orders
         .iter()
@@ -50,7 +52,27 @@ async fn a_redrive_is_tried_dry_and_then_carried_out() {
         (json!({"error_contains": "timed"}), 3),
         (json!({"order_ids": [orders[0]["order_id"], orders[1]["order_id"]]}), 2),
         (json!({"all": true, "source": "api", "error_contains": "refused"}), 0),
+        (json!({"customer": "c-1"}), 3),
+        (json!({"customer": "c-1", "source": "shop"}), 0),
+        (json!({"q": "c-"}), 5),
+        (json!({"q": orders[1]["order_id"]}), 1),
+        (json!({"fulfilment": "shipped"}), 0),
+        (json!({"fulfilment": "unshipped", "withdrawn": false}), 5),
+        (json!({"withdrawn": true}), 0),
+        (json!({"accepted_from": orders[0]["accepted_at"], "accepted_to": "2999-01-01T00:00:00Z"}), 5),
+        (json!({"accepted_to": orders[0]["accepted_at"]}), 0),
     ] {
+        // What is redriven is what the list shows under the same names.
+        let conditions = filter.as_object().unwrap().iter().filter(|(name, _)| *name != "all");
+        let conditions: Vec<String> = conditions
+            .map(|(name, value)| {
+                format!("{name}={}", value.to_string().trim_matches('"').replace('+', "%2B"))
+            })
+            .collect();
+        if filter.get("order_ids").is_none() {
+            let page = rig.get(&format!("/v1/parked?{}", conditions.join("&"))).await.json();
+            assert_eq!(page["orders"].as_array().unwrap().len(), matched, "{filter}");
+        }
         let said = rig.post("/v1/redrives", &json!({"filter": filter, "dry_run": true}).to_string()).await;
         assert_eq!(
             (said.status, said.json()),
@@ -192,7 +214,7 @@ async fn a_follower_is_watched_and_steered() {
     rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
     let shown = rig.get("/v1/followers/ndjson").await.json();
     let keys: Vec<_> = shown.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["name", "sink", "state", "lag", "cursor", "last_error", "shards"]);
+    assert_eq!(keys, ["name", "sink", "state", "lag", "cursor", "replay", "last_error", "shards"]);
     assert_eq!(
         (&shown["state"], &shown["lag"], &shown["last_error"]),
         (&json!("running"), &json!(6), &Value::Null)
@@ -230,6 +252,64 @@ async fn a_follower_is_watched_and_steered() {
     assert_eq!(rig.post("/v1/followers/x/replay", r#"{"from": "now"}"#).await.problem(), "follower-unknown");
     assert_eq!(rig.get("/v1/followers/x").await.problem(), "follower-unknown");
     drop(orders);
+}
+
+#[tokio::test]
+async fn a_follower_carries_a_range_on_once_more() {
+    let rig = Rig::new();
+    parked(&rig, 3).await;
+    let middle = rig.clock.advance(Duration::from_secs(60)).to_string();
+    parked(&rig, 2).await;
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let sink = Arc::new(RecordingSink::default());
+    let feeds = Arc::clone(&sink);
+    let follower = Follower::new(Arc::clone(&rig.app), "ndjson", feeds, FollowerPolicy::default());
+    follower.step().await.unwrap();
+    let all = sink.events().len();
+    let before = rig.get("/v1/followers/ndjson").await.json();
+    assert_eq!(before["replay"], Value::Null);
+    let replay = async |from: &str, to: &str| {
+        let body = json!({ "from": from, "to": to }).to_string();
+        rig.post("/v1/followers/ndjson/replay", &body).await
+    };
+    let left = async |from: &str, to: &str| {
+        let shown = replay(from, to).await.json();
+        assert_eq!((&shown["cursor"], &shown["lag"]), (&before["cursor"], &json!(0)), "it stays where it is");
+        shown["replay"]["left"].as_u64()
+    };
+    let first = rig.get("/v1/events?limit=2").await.json()["next"].as_str().unwrap().to_owned();
+    let later = "2999-01-01T00:00:00Z";
+    assert_eq!(left("beginning", "now").await, Some(10));
+    assert_eq!(left(&middle, later).await, Some(4));
+    assert_eq!(left(&first, "now").await, Some(8));
+    assert_eq!(left("now", "now").await, None, "an empty range ends the one before");
+    assert_eq!(left("beginning", &middle).await, Some(6), "what happened before that moment");
+    let shown = rig.get("/v1/followers/ndjson").await.json()["replay"].clone();
+    let behind = |cursor: &Value| format!("/v1/events?after={}", cursor.as_str().unwrap());
+    let page = rig.get(&behind(&shown["from"])).await.json();
+    assert_eq!(page["events"].as_array().unwrap().len(), 10, "a cursor of the feed");
+    assert_eq!(rig.get(&behind(&shown["to"])).await.json()["events"].as_array().unwrap().len(), 4);
+    follower.step().await.unwrap();
+    assert_eq!(rig.get("/v1/followers/ndjson").await.json(), before, "when it is over, all is as before");
+    assert_eq!(sink.events().len(), all + 6);
+    for (from, to, status, offence) in [
+        ("now", "beginning", 422, "/to contradicts"),
+        (later, middle.as_str(), 422, "/to contradicts"),
+        ("beginning", "yesterday", 400, "/to cursor-invalid"),
+        ("yesterday", "now", 400, "/from cursor-invalid"),
+        ("beginning", "", 422, "/to empty"),
+    ] {
+        let refused = replay(from, to).await;
+        assert_eq!((refused.status, refused.errors()), (status, vec![offence.to_owned()]), "{from} {to}");
+    }
+    assert_eq!(rig.get("/v1/followers/ndjson").await.json(), before);
+    let body = json!({ "from": middle }).to_string();
+    let moved = rig.post("/v1/followers/ndjson/replay", &body).await.json();
+    assert_eq!(
+        (&moved["lag"], &moved["replay"]),
+        (&json!(4), &Value::Null),
+        "without an end it is set there"
+    );
 }
 
 #[tokio::test]

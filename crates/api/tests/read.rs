@@ -72,6 +72,8 @@ async fn parameters_are_strict() {
     for (path, errors) in [
         ("/v1/orders?limit=0", &["/limit form"][..]),
         ("/v1/orders?limit=201&x=1", &["/x unknown-parameter", "/limit form"]),
+        ("/v1/orders?customer=%ff", &["/customer encoding"]),
+        ("/v1/orders?customer=a%C3", &["/customer encoding"]),
         ("/v1/orders?limit=1&limit=2", &["/limit given-twice"]),
         (
             "/v1/orders?processing=asleep&withdrawn=maybe&fulfilment=lost",

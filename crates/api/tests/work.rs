@@ -32,7 +32,7 @@ async fn work_is_claimed_once_and_ended_under_its_token() {
     let work = claim(&rig, r#"{"max": 10, "lease_seconds": 30}"#).await;
     assert_eq!(work.len(), 1);
     let work = &work[0];
-    let members = ["attempt", "idempotency_key", "lease_until", "order", "order_id", "token"];
+    let members = ["attempt", "idempotency_key", "lease_until", "order", "order_id", "token", "traceparent"];
     let mut names: Vec<_> = work.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, members);

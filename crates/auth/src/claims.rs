@@ -48,7 +48,8 @@ pub(crate) fn caller(
         Some(Value::String(words)) => Scopes::parse(words),
         Some(_) => return Err(Bad::Scope),
     };
-    Ok(Caller { tenant, subject: subject.into(), scopes })
+    let tenant_said = claims.contains_key("tenant");
+    Ok(Caller { tenant, subject: subject.into(), scopes, tenant_said })
 }
 
 fn times(claims: &Map<String, Value>, lifetime_max: Option<Duration>, now: Timestamp) -> Result<(), Bad> {
@@ -97,10 +98,11 @@ fn is_plain(text: &str) -> bool {
     !text.chars().any(char::is_control) && text.trim() == text
 }
 
-/// A subject is kept in histories: what we call API keys and people at the machine itself is not for tokens to say.
+/// A subject is kept in histories: what we call API keys, contracts without a login, what is no request at all, people at
+/// the machine itself and those whom nobody knows is not for tokens to say.
 pub fn is_subject(subject: &str) -> bool {
     check_text(subject).is_ok()
         && is_plain(subject)
-        && !subject.starts_with("key:")
-        && !["local", "public"].contains(&subject)
+        && !["key:", "contract:", "consumer:"].iter().any(|ours| subject.starts_with(ours))
+        && !["local", "public", "nobody"].contains(&subject)
 }

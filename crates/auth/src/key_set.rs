@@ -44,6 +44,12 @@ impl KeySet {
         Ok(Self(listed))
     }
 
+    /// What its keys are called.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn names(&self) -> Vec<Option<String>> {
+        self.0.iter().map(|listed| listed.kid.clone()).collect()
+    }
+
     /// The key for a token with this header. Without a `kid` there must be only one that it can be.
     pub(crate) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&PublicKey> {
         let fits = |listed: &&Listed| {

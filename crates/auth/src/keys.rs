@@ -36,6 +36,10 @@ impl ApiKeys {
         Self { app, pepper, cache: Mutex::default() }
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.app.clock.now()
+    }
+
     /// Whose key it is.
     ///
     /// # Errors
@@ -66,6 +70,7 @@ impl ApiKeys {
             tenant: key.tenant.clone(),
             subject: format!("key:{key_id}").into(),
             scopes: Scopes::parse(&key.scopes),
+            tenant_said: true,
         };
         let mut cache = self.cache();
         if cache.len() >= CACHE_MAX {

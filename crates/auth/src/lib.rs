@@ -12,6 +12,9 @@
 mod algorithm;
 mod bad;
 mod claims;
+mod failed;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod header;
 mod jwks;
 mod key_set;
@@ -25,6 +28,7 @@ mod tokens;
 pub use algorithm::Algorithm;
 pub use bad::{Bad, Denied};
 pub use claims::is_subject;
+pub use failed::{FAILED_LOGINS_APART, FailedLogin, FailedLogins};
 pub use jwks::{Fetch, Jwks};
 pub use keys::ApiKeys;
 pub use login::Login;

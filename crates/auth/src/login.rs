@@ -1,10 +1,11 @@
 //! The gate of a server.
 
 use crate::bad::{Bad, Denied};
+use crate::failed::FailedLogins;
 use crate::keys::ApiKeys;
 use crate::tokens::Tokens;
 use async_trait::async_trait;
-use edge::{Caller, Gate, Refusal};
+use edge::{Caller, ClientAddress, Gate, Refusal};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use order_core::TenantId;
@@ -21,6 +22,7 @@ pub struct Login {
     tokens: Arc<Tokens>,
     nobody: Option<Caller>,
     operators: TenantId,
+    failed: Arc<FailedLogins>,
 }
 
 impl Login {
@@ -32,6 +34,7 @@ impl Login {
             tokens: Arc::new(tokens),
             nobody: None,
             operators: TenantId::default_tenant(),
+            failed: Arc::default(),
         }
     }
 
@@ -39,6 +42,11 @@ impl Login {
     #[must_use]
     pub fn run_by(self, tenant: TenantId) -> Self {
         Self { operators: tenant, ..self }
+    }
+
+    /// The credentials that were not good, for whoever keeps them. No credential at all is none.
+    pub fn failed(&self) -> Arc<FailedLogins> {
+        Arc::clone(&self.failed)
     }
 
     /// The same, but who brings no credential at all is `caller`. A credential that is not good is refused all the
@@ -70,13 +78,19 @@ impl Gate for Login {
         if let Err(Denied::Bad(bad)) = &admitted {
             metrics::counter!(REFUSED, "why" => bad.word()).increment(1);
             tracing::debug!(why = bad.word(), "a credential was refused");
+            if *bad != Bad::Absent {
+                let address = head.extensions.get::<ClientAddress>().map(|client| client.network());
+                self.failed.note(address, bad.word(), self.keys.now());
+            }
         }
         Ok(admitted?)
     }
 
-    /// Whoever brings no credential where none is needed sits at the machine itself.
+    /// Of the operators' tenant is whose credential says so: a token of an issuer that knows of no tenants is of the tenant
+    /// `default`, which is the operators' too unless they say otherwise. Whoever brings no credential where none is needed
+    /// sits at the machine itself.
     fn is_operator(&self, caller: &Caller) -> bool {
-        caller.tenant == self.operators || self.nobody.as_ref() == Some(caller)
+        (caller.tenant_said && caller.tenant == self.operators) || self.nobody.as_ref() == Some(caller)
     }
 }
 

@@ -174,7 +174,8 @@ async fn a_token_is_a_credential_too() {
 async fn a_credential_comes_once_and_in_its_form_or_it_is_refused() {
     let fixture = Fixture::new();
     let (_, text) = fixture.key(None).await;
-    let nobody = Caller { tenant: acme(), subject: "local".into(), scopes: Scopes::all() };
+    let nobody =
+        Caller { tenant: acme(), subject: "local".into(), scopes: Scopes::all(), tenant_said: false };
     let open = fixture.login.or(nobody.clone());
     assert!(matches!(fixture.ask(&fixture.login, &[]).await, Err(Refusal::Unauthenticated)));
     assert_eq!(fixture.ask(&open, &[]).await.unwrap_or_else(|_| panic!()), nobody);
@@ -199,4 +200,32 @@ async fn a_credential_comes_once_and_in_its_form_or_it_is_refused() {
         }
     }
     assert!(fixture.ask(&open, &[&good]).await.is_ok_and(|caller| caller.tenant == acme()));
+}
+
+#[tokio::test]
+async fn a_token_that_names_no_tenant_opens_its_orders_and_is_no_operators() {
+    let fixture = Fixture::new();
+    let token = |claims: &str| Signer::new().token("HS256", r#"{"alg":"HS256"}"#, claims);
+    let bare = fixture.with(&token(&claims(&[("tenant", "")]))).await.unwrap();
+    let named = fixture.with(&token(&claims(&[("tenant", "\"default\"")]))).await.unwrap();
+    assert_eq!((&bare.tenant, &bare.tenant), (&TenantId::default_tenant(), &named.tenant));
+    assert!(!fixture.login.is_operator(&bare), "an issuer that knows of no tenants makes no operators");
+    assert!(fixture.login.is_operator(&named));
+    let of_acme = fixture.with(&token(&claims(&[]))).await.unwrap();
+    assert!(
+        !fixture.login.is_operator(&of_acme) && fixture.login.clone().run_by(acme()).is_operator(&of_acme)
+    );
+    let (_, key) = fixture.key(None).await;
+    let key = fixture.with(&key).await.unwrap();
+    assert!(fixture.login.clone().run_by(acme()).is_operator(&key), "a key is of the tenant it was made for");
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_for_the_action_log() {
+    let fixture = Fixture::new();
+    assert!(fixture.is_refused("wo_x").await && fixture.is_refused("wo_y").await);
+    assert!(matches!(fixture.ask(&fixture.login, &[]).await, Err(Refusal::Unauthenticated)));
+    let failed = fixture.login.failed().take();
+    let brief: Vec<_> = failed.iter().map(|failed| (failed.why, failed.count)).collect();
+    assert_eq!(brief, [(Some("api-key"), 2)], "no credential at all is no login");
 }

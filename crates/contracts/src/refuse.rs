@@ -70,6 +70,7 @@ pub(crate) fn sentence(refusal: &Refusal) -> Result<String, &InvalidJson> {
         | Refusal::UriInvalid
         | Refusal::HeadersTooLarge
         | Refusal::ForeignHost
+        | Refusal::HostInvalid
         | Refusal::BadFraming
         | Refusal::CodingUnknown
         | Refusal::PlainHttp

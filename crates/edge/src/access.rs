@@ -3,6 +3,7 @@
 
 use crate::guard::Guard;
 use crate::limit::ClientAddress;
+use crate::reads::ReadClass;
 use crate::refusal::{Refusal, Refused, RequestId};
 use crate::standing::Admitted;
 use async_trait::async_trait;
@@ -147,6 +148,8 @@ pub struct Caller {
     pub subject: Arc<str>,
     /// What is allowed.
     pub scopes: Scopes,
+    /// Whether the credential itself says which tenant; `false` where it says none, and gets the tenant `default`.
+    pub tenant_said: bool,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -169,7 +172,7 @@ pub trait Gate: Send + Sync {
 
     /// Whether the caller is of those who run the installation.
     fn is_operator(&self, caller: &Caller) -> bool {
-        caller.tenant == TenantId::default_tenant()
+        caller.tenant_said && caller.tenant == TenantId::default_tenant()
     }
 }
 
@@ -181,7 +184,8 @@ pub struct Open {
 impl Open {
     /// Everybody is `tenant`.
     pub fn new(tenant: TenantId) -> Self {
-        Self { caller: Caller { tenant, subject: "local".into(), scopes: Scopes::all() } }
+        let caller = Caller { tenant, subject: "local".into(), scopes: Scopes::all(), tenant_said: true };
+        Self { caller }
     }
 }
 
@@ -263,8 +267,9 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
         let mut route = on(filter, handler);
         if need != Need::Nothing {
-            let gate = Arc::clone(&self.gate);
-            route = route.route_layer(middleware::from_fn_with_state(Admitted { gate, need }, admit));
+            let admitted = Admitted { gate: Arc::clone(&self.gate), need };
+            let reads = ReadClass::of(&method, path);
+            route = route.route_layer(middleware::from_fn_with_state((admitted, reads), admit));
         }
         self.router = self.router.route(path, route);
         self.declared.push(Declared { method, path, need });
@@ -282,21 +287,46 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 }
 
-async fn admit(State(admitted): State<Admitted>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let gate = admitted.gate.as_ref();
-    let caller = match limited(gate, &parts).await {
-        Ok(caller) => caller,
-        Err(refusal) => return Refused(refusal).into_response(),
-    };
-    if let Err(refusal) = admitted.need.refuse(gate, &caller) {
-        return Refused(refusal).into_response();
+async fn admit(
+    State((admitted, class)): State<(Admitted, Option<ReadClass>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match admitted.answer(class, request, next).await {
+        Ok(response) => response,
+        Err(refusal) => Refused(refusal).into_response(),
     }
-    let actor = (parts.method != Method::GET).then(|| actor(&caller, &parts));
-    parts.extensions.insert(caller);
-    parts.extensions.insert(admitted);
-    // Whatever the handler does is done for them, and told of in the action log.
-    action_log::within(actor, next.run(Request::from_parts(parts, body))).await
+}
+
+impl Admitted {
+    async fn answer(
+        self,
+        class: Option<ReadClass>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let caller = limited(self.gate.as_ref(), &parts).await?;
+        self.need.refuse(self.gate.as_ref(), &caller)?;
+        let reads = parts.extensions.get::<Arc<Guard>>().map(|guard| Arc::clone(&guard.reads));
+        let turn = match (&reads, class) {
+            (Some(reads), Some(class)) => {
+                Some(reads.turn(&caller.tenant, class).await.map_err(Refusal::Fault)?)
+            }
+            _ => None,
+        };
+        let actor = (parts.method != Method::GET).then(|| actor(&caller, &parts));
+        let tenant = caller.tenant.clone();
+        parts.extensions.insert(caller);
+        parts.extensions.insert(self);
+        // Whatever the handler does is done for them, and told of in the action log.
+        let response = action_log::within(actor, next.run(Request::from_parts(parts, body))).await;
+        drop(turn);
+        Ok(match &reads {
+            Some(reads) => reads.answers.counting(&tenant, response),
+            None => response,
+        })
+    }
 }
 
 fn actor(caller: &Caller, head: &Parts) -> Arc<Actor> {

@@ -36,21 +36,44 @@ pub(crate) fn check(request: &Request, guard: &Guard) -> Result<(), Refusal> {
     if both {
         return Err(Refusal::BadFraming);
     }
-    if !is_chunked_alone(headers) {
-        return Err(Refusal::CodingUnknown);
-    }
+    coding(headers)?;
     if guard.loopback_only && !is_local(request.method(), uri, headers) {
         return Err(Refusal::ForeignHost);
     }
     Ok(())
 }
 
-/// Whether the body is in no transfer coding, or in `chunked` and in no other: the HTTP library takes what else is named
-/// before that for nothing, and the body would be read without it being undone.
-fn is_chunked_alone(headers: &HeaderMap) -> bool {
-    let mut named = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = named.next() else { return true };
-    named.next().is_none() && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+/// The body is in no transfer coding, or in `chunked` once and in no other: the HTTP library takes what else is named
+/// before that for nothing, and the body would be read without it being undone. Where `chunked` is named twice or not
+/// last (RFC 9112 §6.1), or the field is given twice, a proxy in front may have read another body than is read here.
+fn coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut fields = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(field) = fields.next() else { return Ok(()) };
+    let mut codings: Vec<&[u8]> =
+        field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let last = codings.pop().unwrap_or_default();
+    if fields.next().is_some() || !is_chunked(last) || codings.iter().any(|coding| is_chunked(coding)) {
+        return Err(Refusal::BadFraming);
+    }
+    if codings.is_empty() { Ok(()) } else { Err(Refusal::CodingUnknown) }
+}
+
+/// Whether there is one `Host` and it is `uri-host [":" port]` (RFC 9110 §7.2) with a host in it. Of two, a proxy in front
+/// may have gone by the other one.
+pub(crate) fn names_one_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    host.to_str().is_ok_and(|host| host.parse().is_ok_and(|host| port_of(&host).is_some()))
+}
+
+/// The port of `authority` as it is written, empty if there is none; `None` if it is no `host [":" port]`.
+fn port_of(authority: &Authority) -> Option<&str> {
+    let host = authority.host();
+    // The type takes user information, and anything behind the colon.
+    let rest = authority.as_str().strip_prefix(host).filter(|_| !host.is_empty())?;
+    let port = if rest.is_empty() { rest } else { rest.strip_prefix(':')? };
+    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port)
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {
@@ -102,17 +125,10 @@ pub(crate) fn is_local(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool 
 }
 
 fn is_loopback(authority: &Authority) -> bool {
-    if authority.as_str().contains('@') {
+    if port_of(authority).is_none() {
         return false;
     }
     let host = authority.host();
-    // The type takes anything behind the colon.
-    let port = authority.as_str().strip_prefix(host).unwrap_or(":");
-    if !port.is_empty()
-        && !port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
-    {
-        return false;
-    }
     match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) => v6.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
         None => {
@@ -179,19 +195,52 @@ mod tests {
 
     #[test]
     fn chunked_is_the_one_transfer_coding() {
-        let alone = |values: &[&'static str]| {
+        let of = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(header::TRANSFER_ENCODING, value.parse().unwrap());
             }
-            is_chunked_alone(&headers)
+            coding(&headers).err().map(|refusal| refusal.status().as_u16())
         };
-        assert!(alone(&[]) && alone(&["chunked"]) && alone(&[" Chunked "]));
-        for other in
-            [&["gzip, chunked"] as &[_], &["gzip", "chunked"], &["chunked, chunked"], &["identity"], &[""]]
-        {
-            assert!(!alone(other), "{other:?}");
+        for fine in [&[] as &[_], &["chunked"], &[" Chunked "]] {
+            assert_eq!(of(fine), None, "{fine:?}");
         }
+        for unknown in ["gzip, chunked", "gzip,br , CHUNKED", ", chunked"] {
+            assert_eq!(of(&[unknown]), Some(501), "{unknown}");
+        }
+        for ambiguous in [
+            &["chunked, chunked"] as &[_],
+            &["chunked", "chunked"],
+            &["gzip", "chunked"],
+            &["chunked,gzip,chunked"],
+            &["chunked, gzip"],
+            &["chunked,"],
+            &["identity"],
+            &[""],
+        ] {
+            assert_eq!(of(ambiguous), Some(400), "{ambiguous:?}");
+        }
+    }
+
+    #[test]
+    fn one_host_is_named() {
+        let named = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::HOST, value.parse().unwrap());
+            }
+            names_one_host(&headers)
+        };
+        for good in ["a", "a.example:80", "a:", "127.0.0.1:3000", "[::1]", "[2001:db8::1]:443", "a_b"] {
+            assert!(named(&[good]), "{good}");
+        }
+        for bad in [
+            "", ":80", "a b", "a/b", "http://a", "x@a", "@", "a:80x", "a:b:c", "[::1", "::1", "a,b", "a\t",
+            "a?", "a#",
+        ] {
+            assert!(!named(&[bad]), "{bad}");
+        }
+        assert!(!named(&[]) && !named(&["a", "a"]));
     }
 
     #[test]

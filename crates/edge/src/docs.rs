@@ -6,10 +6,12 @@ use axum::Router;
 use axum::extract::{FromRequestParts, NestedPath, Path};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{OpenApi, PathItem, RefOr, Schema, Server};
@@ -37,8 +39,8 @@ pub fn docs(page_path: &'static str, document: OpenApi, json_path: &'static str)
 
 /// The document alone, at `json_path`.
 pub fn description(document: OpenApi, json_path: &'static str) -> Router {
-    let document = Arc::new(document);
-    Router::new().route(json_path, get(async move |prefix: Prefix| json(&document, &prefix.0)))
+    let document = Arc::new(Description { document, made: OnceLock::new() });
+    Router::new().route(json_path, get(async move |prefix: Prefix| document.give(&prefix.0)))
 }
 
 /// Makes a document what is given out by a server whose routes are nested at `prefix`: empty at the root, else such as
@@ -77,12 +79,32 @@ impl<S: Sync> FromRequestParts<S> for Prefix {
     }
 }
 
-fn json(document: &OpenApi, prefix: &str) -> Response {
-    let mut document = document.clone();
-    finish(&mut document, prefix);
-    match document.to_json() {
-        Ok(json) => respond::json(StatusCode::OK, json),
-        Err(error) => Refused(Refusal::Fault(order_core::Fault::internal(error))).into_response(),
+/// A document, and what was made of it where it was asked for first, which is where it is always asked for.
+struct Description {
+    document: OpenApi,
+    made: OnceLock<(String, Bytes)>,
+}
+
+impl Description {
+    fn give(&self, prefix: &str) -> Response {
+        let json = match self.made.get().filter(|(made_for, _)| made_for == prefix) {
+            Some((_, json)) => Ok(json.clone()),
+            None => self.make(prefix),
+        };
+        match json {
+            Ok(json) => {
+                respond::with_type(StatusCode::OK, HeaderValue::from_static("application/json"), json)
+            }
+            Err(error) => Refused(Refusal::Fault(order_core::Fault::internal(error))).into_response(),
+        }
+    }
+
+    fn make(&self, prefix: &str) -> serde_json::Result<Bytes> {
+        let mut document = self.document.clone();
+        finish(&mut document, prefix);
+        let json = Bytes::from(document.to_json()?);
+        let (made_for, made) = self.made.get_or_init(|| (prefix.to_owned(), json.clone()));
+        Ok(if made_for == prefix { made.clone() } else { json })
     }
 }
 
@@ -133,7 +155,12 @@ fn file(name: &str) -> Response {
     let Some(file) = found else { return Refused(Refusal::RouteUnknown).into_response() };
     let content_type = HeaderValue::from_str(&file.content_type);
     let content_type = content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    let mut response = respond::with_type(StatusCode::OK, content_type, file.bytes.into_owned());
+    // A client that takes it slowly holds nothing of its own.
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    let mut response = respond::with_type(StatusCode::OK, content_type, bytes);
     let headers = response.headers_mut();
     if file.gzpipped {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

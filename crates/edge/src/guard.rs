@@ -1,6 +1,7 @@
 //! What every mount and every connection is held to.
 
 use crate::limit::{Pacer, Proxies, RatePolicy, Rates};
+use crate::reads::{ReadPolicy, Reads};
 use order_core::json::JsonLimits;
 use order_core::trace::Tracer;
 use order_core::{Clock, Fault, Ids};
@@ -74,6 +75,8 @@ pub struct Guard {
     pub trusts_traces: bool,
     /// Who asks too often.
     pub rates: Arc<Rates>,
+    /// How much is read at once.
+    pub reads: Arc<Reads>,
     /// Whose word about a client's address is taken.
     pub proxies: Arc<Proxies>,
     /// Whether browsers are told to come over TLS only.
@@ -93,6 +96,7 @@ impl Guard {
             tracer: Tracer::off(),
             trusts_traces: true,
             rates: Arc::new(Rates::new(RatePolicy::default())),
+            reads: Arc::new(Reads::new(ReadPolicy::default())),
             proxies: Arc::default(),
             https_only: false,
             pressure: None,
@@ -110,6 +114,12 @@ impl Guard {
     #[must_use]
     pub fn limiting(self, policy: RatePolicy) -> Self {
         Self { rates: Arc::new(Rates::new(policy)), ..self }
+    }
+
+    /// The same, reading as much at once as `policy` says.
+    #[must_use]
+    pub fn reading(self, policy: ReadPolicy) -> Self {
+        Self { reads: Arc::new(Reads::new(policy)), ..self }
     }
 
     /// The same, behind proxies.

@@ -2,13 +2,15 @@
 //! not JSON), names each request, and lets each mount say no in its own words.
 //!
 //! * [`serve`] accepts connections, with limits that hold before a request is understood.
-//! * [`Rates`] says who asks too often, [`Room`] whether a write would wait too long.
+//! * [`Rates`] says who asks too often, [`Room`] whether a write would wait too long, [`Reads`] whether
+//!   a read would, and how much of what was read clients have not taken.
 //! * [`mount`] wraps the routes of one API: request id, checks, time limit, panics, metrics, refusals in its [`Style`].
 //! * [`Routes`] declares each route with the [`Scope`] that it needs; a [`Gate`] says who calls.
 //! * [`RawBody`] and [`Json`] read bodies within the limits, [`Lines`] a long one line by line.
 //! * [`docs`] serves an API's own description, offline.
 
 mod access;
+mod answers;
 mod bare;
 mod body;
 mod check;
@@ -21,6 +23,7 @@ mod limit;
 mod lines;
 mod metering;
 mod mount;
+mod reads;
 mod refusal;
 mod request_id;
 pub mod respond;
@@ -32,6 +35,7 @@ mod tls;
 mod traceparent;
 
 pub use access::{Caller, Declared, Gate, Need, Open, Routes, Scope, Scopes};
+pub use answers::Answers;
 pub use body::{Json, RawBody, content_type_is_json};
 pub use docs::{description, docs, finish};
 pub use framing::Stalled;
@@ -39,6 +43,7 @@ pub use guard::{Guard, Limits, Pressure};
 pub use limit::{ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader, Rate, RatePolicy, Rates};
 pub use lines::{Line, Lines};
 pub use mount::{LoggedOrder, Mount, mount, mount_routes, mount_unable, nest};
+pub use reads::{AnswerRoom, ReadPolicy, Reads};
 pub use refusal::{Refusal, Refused, RequestId, Style, Worded};
 pub use room::Room;
 pub use serve::{Listening, Transport, serve};

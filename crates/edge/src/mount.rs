@@ -4,6 +4,7 @@ use crate::check::check;
 use crate::framing::Stalled;
 use crate::guard::Guard;
 use crate::metering::{Metering, method_label, route_label};
+use crate::reads;
 use crate::refusal::{Refusal, Refused, RequestId, Style, Worded};
 use crate::request_id::{self, X_REQUEST_ID};
 use crate::traceparent;
@@ -50,6 +51,7 @@ pub fn mount(router: Router, mount: Mount, guard: Arc<Guard>) -> Router {
 
 /// The routes of one API, wrapped, without a say about other paths.
 pub fn mount_routes(router: Router, mount: Mount, guard: Arc<Guard>) -> Router {
+    reads::describe();
     let shared = Arc::new(Shared { style: mount.style, guard, metering: Metering::new(mount.name) });
     router.method_not_allowed_fallback(method_not_allowed).layer(MountLayer(shared)).with_state(())
 }
@@ -226,6 +228,7 @@ fn ends_connection(refusal: &Refusal) -> bool {
         refusal,
         Refusal::BodyTooLarge { .. }
             | Refusal::BodyTimeout
+            | Refusal::HostInvalid
             | Refusal::BadFraming
             | Refusal::CodingUnknown
             | Refusal::PlainHttp

@@ -31,10 +31,12 @@ pub enum Refusal {
     HeadersTooLarge,
     /// `Host` is not a loopback name, or a write comes from another origin: 400.
     ForeignHost,
+    /// An HTTP/1.1 request without `Host`, with two, or with one that names no host (RFC 9112 §3.2): 400.
+    HostInvalid,
     /// No HTTP/1.1 that can be parsed, `Content-Length` and `Transfer-Encoding` together, or framing that ends early:
     /// 400.
     BadFraming,
-    /// A transfer coding other than `chunked` alone (RFC 9112 §6.1): 501.
+    /// Another transfer coding under `chunked` (RFC 9112 §6.1): 501.
     CodingUnknown,
     /// Plain HTTP, where TLS is spoken or where only a proxy that speaks it may come from: 400.
     PlainHttp,
@@ -76,6 +78,7 @@ impl Refusal {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UriInvalid
             | Self::ForeignHost
+            | Self::HostInvalid
             | Self::BadFraming
             | Self::PlainHttp
             | Self::InvalidJson(_) => StatusCode::BAD_REQUEST,
@@ -117,6 +120,7 @@ impl Refusal {
             Self::UriInvalid => "Request target is not percent-encoded UTF-8".to_owned(),
             Self::HeadersTooLarge => "Too many or too large header fields".to_owned(),
             Self::ForeignHost => "Host and Origin must be loopback names here".to_owned(),
+            Self::HostInvalid => "Exactly one Host field that names a host is needed".to_owned(),
             Self::BadFraming => "Not HTTP/1.1, or framed ambiguously or incompletely".to_owned(),
             Self::CodingUnknown => "No transfer coding but chunked is understood".to_owned(),
             Self::PlainHttp => "Plain HTTP is not served here; use https".to_owned(),
@@ -125,7 +129,7 @@ impl Refusal {
             Self::Unauthenticated => "A valid credential is needed".to_owned(),
             Self::Forbidden { scope } => format!("The credential lacks the scope {scope}"),
             Self::NotOperator => {
-                "This belongs to the whole installation: only credentials of its operators' tenant may do it"
+                "This belongs to the whole installation: only credentials that name its operators' tenant may do it"
                     .to_owned()
             }
             Self::RateLimited { .. } => "Too many requests; try again later".to_owned(),

@@ -1,6 +1,6 @@
 //! Accepts connections and serves them, within limits that hold before a request is understood.
 
-use crate::check::Doomed;
+use crate::check::{Doomed, names_one_host};
 use crate::framing::Verdict;
 use crate::guard::{Guard, Limits};
 use crate::metering::Counted;
@@ -10,7 +10,7 @@ use crate::tls::{self, Begun, Tls};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::future::RouteFuture;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -282,7 +282,10 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let ambiguous = self.verdict.next_is_ambiguous();
-        if let Some(refusal) = self.refusal.clone().or(ambiguous.then_some(Refusal::BadFraming)) {
+        // What is made within the process has no connection, and nobody in front of it.
+        let unnamed = request.version() == Version::HTTP_11 && !names_one_host(request.headers());
+        let framed = ambiguous.then_some(Refusal::BadFraming).or(unnamed.then_some(Refusal::HostInvalid));
+        if let Some(refusal) = self.refusal.clone().or(framed) {
             request.extensions_mut().insert(Doomed(refusal));
         }
         request.extensions_mut().insert(self.verdict.stalled());

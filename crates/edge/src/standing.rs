@@ -39,6 +39,11 @@ impl Standing {
         Self { admitted: Admitted { gate, need }, caller, credentials, asked_at: Instant::now() }
     }
 
+    /// Whether the caller is of those who run the installation.
+    pub fn is_operator(&self) -> bool {
+        self.admitted.gate.is_operator(&self.caller)
+    }
+
     /// When it is to be asked again; whoever waits wakes up then.
     pub fn due_at(&self) -> Instant {
         self.asked_at + ASKED_EVERY
@@ -112,7 +117,7 @@ mod tests {
 
     fn caller(tenant: &str, scopes: &str) -> Caller {
         let tenant = TenantId::new(tenant).unwrap();
-        Caller { tenant, subject: "somebody".into(), scopes: Scopes::parse(scopes) }
+        Caller { tenant, subject: "somebody".into(), scopes: Scopes::parse(scopes), tenant_said: true }
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,7 +40,14 @@ impl std::error::Error for InvalidTls {}
 
 /// What a server proves itself with. It can be replaced while connections are accepted; those that are there keep what
 /// they began with.
-pub struct Tls(RwLock<Arc<ServerConfig>>);
+pub struct Tls(RwLock<Proof>);
+
+#[derive(Clone)]
+struct Proof {
+    config: Arc<ServerConfig>,
+    /// The server's own certificate.
+    certificate: CertificateDer<'static>,
+}
 
 impl Tls {
     /// Reads a chain of certificates, the server's own first, and its private key (PKCS #8, PKCS #1 or SEC 1), both PEM.
@@ -48,7 +55,7 @@ impl Tls {
     /// # Errors
     /// Why they cannot be used; never a part of the key.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, InvalidTls> {
-        Ok(Self(RwLock::new(config(certificates, key)?)))
+        Ok(Self(RwLock::new(proof(certificates, key)?)))
     }
 
     /// The same from now on, for new connections.
@@ -56,14 +63,23 @@ impl Tls {
     /// # Errors
     /// Why they cannot be used; then nothing changes.
     pub fn replace(&self, certificates: &[u8], key: &[u8]) -> Result<(), InvalidTls> {
-        let config = config(certificates, key)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let proof = proof(certificates, key)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = proof;
         Ok(())
+    }
+
+    /// The server's own certificate as new connections are shown it, encoded as DER.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.proof().certificate.to_vec()
+    }
+
+    fn proof(&self) -> Proof {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins a connection, in this time at most.
     pub(crate) async fn begin(&self, stream: TcpStream, patience: Duration) -> Option<Begun> {
-        let config = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let config = self.proof().config;
         let why = match tokio::time::timeout(patience, handshake(config, stream)).await {
             Ok(Ok(begun)) => {
                 if matches!(begun, Begun::Plain(_)) {
@@ -103,12 +119,11 @@ async fn handshake(config: Arc<ServerConfig>, stream: TcpStream) -> io::Result<B
     Ok(Begun::Tls(Box::new(TlsAcceptor::from(config).accept(stream).await?)))
 }
 
-fn config(certificates: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, InvalidTls> {
+fn proof(certificates: &[u8], key: &[u8]) -> Result<Proof, InvalidTls> {
     let chain = CertificateDer::pem_slice_iter(certificates).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| InvalidTls::Certificate(error.to_string()))?;
-    if chain.is_empty() {
-        return Err(InvalidTls::Certificate("there is none in it".to_owned()));
-    }
+    let none = || InvalidTls::Certificate("there is none in it".to_owned());
+    let certificate = chain.first().ok_or_else(none)?.clone();
     // What this error prints could be a part of the file.
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| InvalidTls::Key("there is none in it, or not as PEM".to_owned()))?;
@@ -120,7 +135,7 @@ fn config(certificates: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, InvalidT
         .with_single_cert(chain, key)
         .map_err(pair)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Proof { config: Arc::new(config), certificate })
 }
 
 /// Says what is measured here, with the zeros that rates rise from.

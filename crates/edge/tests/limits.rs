@@ -31,6 +31,7 @@ impl Gate for Keys {
                 tenant: TenantId::new(tenant).unwrap(),
                 subject: name.into(),
                 scopes: Scopes::all(),
+                tenant_said: true,
             }),
             _ => Err(Refusal::Unauthenticated),
         }

@@ -175,9 +175,12 @@ async fn heads_over_the_limits_are_refused() {
 #[tokio::test]
 async fn ambiguous_framing_is_refused_and_ends_the_connection() {
     let server = server(|_| {}).await;
-    for head in
-        ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
-    {
+    for head in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+    ] {
         let request = format!(
             "POST /echo HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n0\r\n\r\nGET /echo HTTP/1.1\r\n\r\n"
         );

@@ -1,5 +1,6 @@
 //! What the edges hold: the use cases, and the ports behind them.
 
+use crate::action_log;
 use crate::clock::Clock;
 use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply};
 use crate::error::{Error, Fault};
@@ -110,8 +111,8 @@ impl App {
         let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v7(now)));
         let digest = digest(&intake.content);
         let event_id = EventId(self.ids.uuid_v7(now));
-        let trace = trace::current();
-        Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now, trace }))
+        let (trace, by) = (trace::current(), action_log::current_name());
+        Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now, trace, by }))
     }
 
     /// Makes a follower if it is not there.

@@ -1,5 +1,6 @@
 //! Changing orders that are there: revise, withdraw, ship, deliver, redrive, erase; one by one, and redriving in bulk.
 
+use crate::action_log;
 use crate::app::{App, unexpected};
 use crate::command::{Change, ChangeKind, Changed, Command, Reply, StartRedrive, StepRedrive};
 use crate::error::Error;
@@ -33,8 +34,8 @@ impl App {
         let now = self.clock.now();
         let Target { tenant, source, order_id, expected_version } = target;
         let event_id = EventId(self.ids.uuid_v7(now));
-        let trace = trace::current();
-        let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace };
+        let (trace, by) = (trace::current(), action_log::current_name());
+        let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace, by };
         match self.lanes.submit(self.recorded(Command::Change(Box::new(change)))).await? {
             Reply::Changed(changed) => Ok(changed),
             other => Err(unexpected("change", &other)),

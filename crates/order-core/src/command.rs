@@ -11,6 +11,7 @@ use crate::order::state::ChangeName;
 use crate::order::{Content, Order};
 use crate::redrive::{Redrive, RedriveFilter};
 use crate::trace::TraceContext;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One write. Ids and times are fixed before it is sent, so that its outcome can be found out later.
@@ -26,7 +27,7 @@ pub enum Command {
     Heartbeat(Heartbeat),
     /// End a leased piece of work.
     Settle(Box<Settle>),
-    /// Move a follower's cursor.
+    /// Move a follower's cursor, or what it carries on once more.
     Advance(Advance),
     /// Create, pause, resume or replay a follower.
     Follower(FollowerCommand),
@@ -111,6 +112,8 @@ pub struct Accept {
     pub now: Timestamp,
     /// Where in a trace that was; its event and its work keep it.
     pub trace: Option<TraceContext>,
+    /// Who asked, for its event: see [`crate::action_log::Actor`]; `None` when nobody is known.
+    pub by: Option<Arc<str>>,
 }
 
 /// See [`Command::Change`].
@@ -132,6 +135,8 @@ pub struct Change {
     pub kind: ChangeKind,
     /// Where in a trace that was; its event and the work that it makes keep it.
     pub trace: Option<TraceContext>,
+    /// Who asked, for the events of kinds that do not say it themselves; `None` when nobody is known.
+    pub by: Option<Arc<str>>,
 }
 
 /// What to change.
@@ -154,10 +159,10 @@ pub enum ChangeKind {
         /// Whether the withdrawal must be processed.
         requeue: bool,
     },
-    /// The goods were sent.
+    /// The goods were sent. Told again, it fills in a tracking number that is not known yet, and nothing else.
     Ship {
-        /// When.
-        shipped_at: Timestamp,
+        /// When; `None`: when that is known, as it is known, else now.
+        shipped_at: Option<Timestamp>,
         /// The carrier's number.
         tracking_number: Option<String>,
     },
@@ -259,17 +264,28 @@ pub struct Settle {
     pub trace: Option<TraceContext>,
 }
 
-/// See [`Command::Advance`]: all of it or nothing, and only from where the follower is.
+/// See [`Command::Advance`]: all of it or nothing, and only from where that part of the follower is.
 #[derive(Debug, Clone)]
 pub struct Advance {
     /// Which follower.
     pub follower: String,
+    /// What of it moves.
+    pub part: AdvancePart,
     /// The epoch of the positions.
     pub epoch: u32,
     /// (shard, from, to) for each shard that moves.
     pub moves: Vec<(Shard, u64, u64)>,
     /// When.
     pub now: Timestamp,
+}
+
+/// What of a follower moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdvancePart {
+    /// Its cursor.
+    Cursor,
+    /// Its replay of a range ([`crate::replay::Replay`]), which its last event ends.
+    Replay,
 }
 
 /// See [`Command::Follower`].
@@ -297,8 +313,16 @@ pub enum FollowerAction {
     Pause,
     /// Go on.
     Resume,
-    /// Go on from another place.
+    /// Go on from another place. Ends the replay of a range.
     Replay(Cursor),
+    /// Carry what lies behind `from` up to `to` on once more, as far as it was carried on before; then go on from where it
+    /// is. Takes the place of the replay of another range; where nothing lies between, that ends.
+    ReplayRange {
+        /// Behind which place it begins.
+        from: Cursor,
+        /// The last place that it holds.
+        to: Cursor,
+    },
 }
 
 /// See [`Command::StartRedrive`].

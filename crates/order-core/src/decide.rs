@@ -8,8 +8,10 @@ use crate::fault_point;
 use crate::intake;
 use crate::lease::{Outcome, Work};
 use crate::order::Order;
-use crate::order::event::{ERASED_POINTERS, EventBody};
+use crate::order::erasure::Erasure;
+use crate::order::event::EventBody;
 use crate::order::state::{Processing, Ruling};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What becomes of the order's work row.
@@ -71,7 +73,8 @@ pub fn replay(order: &Order, used: &[u8; 32], accept: &Accept) -> Result<(), Rej
     Err(Rejection::KeyReused { order_id: order.id, differs })
 }
 
-/// Decides a change; `Ok(None)` when it is so already.
+/// Decides a change; `Ok(None)` when it is so already. An erasure is decided by what lies in the order's history besides:
+/// a storage puts [`Erasure::body`] in the place of this body, or does nothing when that is `None`.
 ///
 /// # Errors
 /// [`Rejection::OrderUnknown`] for another tenant's or source's order, [`Rejection::VersionMismatch`],
@@ -85,7 +88,7 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
     }
     let name = change.kind.name();
     match order.ruling(name) {
-        Ruling::Change => Ok(decided(order, &change.kind, change.now)),
+        Ruling::Change => Ok(decided(order, change)),
         Ruling::Already => Ok(None),
         Ruling::Refused => Err(Rejection::IllegalChange {
             change: name,
@@ -96,8 +99,9 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
     }
 }
 
-fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision> {
-    let (body, work) = match kind {
+fn decided(order: &Order, change: &Change) -> Option<Decision> {
+    let by = change.by.clone();
+    let (body, work) = match &change.kind {
         ChangeKind::Revise { content, requeue } => {
             let changed = intake::differences(&order.content, content);
             if changed.is_empty() {
@@ -106,34 +110,50 @@ fn decided(order: &Order, kind: &ChangeKind, now: Timestamp) -> Option<Decision>
             // Open work starts anew: whoever holds it, or tried it before, has the old content.
             let requeued = *requeue || must_have_work(order);
             let work = if requeued { WorkEffect::Fresh } else { WorkEffect::Keep };
-            (EventBody::Revised { content: content.clone(), changed, requeued }, work)
+            (EventBody::Revised { content: content.clone(), changed, requeued, by }, work)
         }
         ChangeKind::Withdraw { reason, by, requeue } => {
             let work = if *requeue { WorkEffect::Fresh } else { WorkEffect::Drop };
             (EventBody::Withdrawn { reason: reason.clone(), by: by.clone(), requeued: *requeue }, work)
         }
         ChangeKind::Ship { shipped_at, tracking_number } => {
-            let tracking_number = tracking_number.clone();
-            (EventBody::Shipped { shipped_at: *shipped_at, tracking_number }, WorkEffect::Keep)
+            (shipped(order, change.now, *shipped_at, tracking_number.as_ref(), by)?, WorkEffect::Keep)
         }
         ChangeKind::Deliver { delivered_at } => {
-            (EventBody::Delivered { delivered_at: *delivered_at }, WorkEffect::Keep)
+            (EventBody::Delivered { delivered_at: *delivered_at, by }, WorkEffect::Keep)
         }
         ChangeKind::Redrive { reason, by } => {
             (EventBody::Redriven { reason: reason.clone(), by: by.clone() }, WorkEffect::Fresh)
         }
         ChangeKind::Erase => {
-            let pointers = ERASED_POINTERS.iter().map(|&pointer| pointer.to_owned()).collect();
             // Whoever holds the work knows what is erased now, and would write it back with the words of a failure.
             let work = order.lease.map_or(WorkEffect::Keep, |lease| WorkEffect::Due {
-                at: now,
+                at: change.now,
                 attempt: lease.attempt.saturating_sub(1),
                 settled: false,
             });
-            (EventBody::Erased { pointers }, work)
+            // The storage looks at the history besides, and perhaps there is nothing to do.
+            (Erasure::of(order).body(by)?, work)
         }
     };
     Some(Decision { body: Some(body), work })
+}
+
+/// An order is shipped once. Told again, that only fills in a tracking number that is not known yet.
+fn shipped(
+    order: &Order,
+    now: Timestamp,
+    shipped_at: Option<Timestamp>,
+    tracking_number: Option<&String>,
+    by: Option<Arc<str>>,
+) -> Option<EventBody> {
+    let Some(known) = order.shipped_at else {
+        let shipped_at = shipped_at.unwrap_or(now);
+        return Some(EventBody::Shipped { shipped_at, tracking_number: tracking_number.cloned(), by });
+    };
+    let agrees = shipped_at.is_none_or(|said| said == known) && order.tracking_number.is_none();
+    let tracking_number = tracking_number.filter(|_| agrees)?.clone();
+    Some(EventBody::Shipped { shipped_at: known, tracking_number: Some(tracking_number), by })
 }
 
 /// Decides the end of a leased piece of work. Being late is no loss by itself: until somebody else claims it, the
@@ -167,6 +187,7 @@ pub fn settle(
                 attempt,
                 lapses: work.map_or(0, |work| work.lapses),
                 error: why.clone(),
+                started_at: Some(started_at),
             }),
             work: WorkEffect::Drop,
         },
@@ -197,7 +218,12 @@ pub fn claim(work: &Work, now: Timestamp, lease: Duration, lapses_max: u32) -> C
     let lapses = work.lapses + u32::from(work.token.is_some());
     if lapses >= lapses_max.max(1) {
         let error = format!("{lapses} leases in a row ran out: the worker died or hung each time");
-        return ClaimDecision::Park(Box::new(EventBody::Parked { attempt: work.attempt, lapses, error }));
+        return ClaimDecision::Park(Box::new(EventBody::Parked {
+            attempt: work.attempt,
+            lapses,
+            error,
+            started_at: None,
+        }));
     }
     ClaimDecision::Lease { lapses, attempt: work.attempt + 1, until: now.plus(lease) }
 }

@@ -1,15 +1,15 @@
 //! Following the journal: a follower is a name, a cursor for each shard, and a sink. What the sink has safely, the
-//! cursor passes; never the other way round. A sink that fails too often is left alone but for probes.
+//! cursor passes; never the other way round. What is to be carried on once more has a pair of places of its own, and comes
+//! first. A sink that fails too often is left alone but for probes.
 
 use crate::app::App;
 use crate::breaker::{Breaker, BreakerPolicy, Call};
-use crate::command::{Advance, Command};
+use crate::command::{Advance, AdvancePart, Command};
 use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
 use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
 use crate::ports::{Sink, SinkFault, Storage};
-use crate::query::FollowerRow;
 use crate::trace::{Attribute, Span, SpanName};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,10 +99,11 @@ impl Follower {
         Self { app, name: name.to_owned(), sink, policy, breaker, open: AtomicBool::new(false) }
     }
 
-    /// Reads what is behind the cursor, delivers it, moves the cursor; and keeps in [`FollowerFaults`] what ails it.
+    /// Reads what is to be carried on once more, else what is behind the cursor, delivers it, moves that place; and keeps in
+    /// [`FollowerFaults`] what ails it.
     ///
     /// # Errors
-    /// When storage or the sink fails; the cursor then stays, and the same events come again.
+    /// When storage or the sink fails; the place then stays, and the same events come again.
     pub async fn step(&self) -> Result<Progress, Error> {
         let progress = self.carry().await;
         match &progress {
@@ -128,13 +129,20 @@ impl Follower {
         let heads = self.app.storage.heads().await?;
         row.cursor.check(self.app.storage.install().epoch, &heads)?;
         let limit = u32::try_from(self.policy.batch_size).unwrap_or(u32::MAX);
-        let positions = &mut row.cursor.positions.clone();
-        let streams = read_fairly(self.app.storage.as_ref(), &heads, positions, limit).await?;
+        // What comes again comes before what is new: so an order's events are in their order from there on.
+        let (part, heads, begin) = match &row.replay {
+            Some(replay) => (AdvancePart::Replay, replay.heads(&heads), &replay.next),
+            None => (AdvancePart::Cursor, heads, &row.cursor.positions),
+        };
+        let streams = read_fairly(self.app.storage.as_ref(), &heads, &mut begin.clone(), limit).await?;
         let mut events: Vec<Event> = streams.into_iter().flatten().collect();
+        let epoch = row.cursor.epoch;
         if events.is_empty() {
-            return Ok(Progress::UpToDate);
+            let Some(replay) = &row.replay else { return Ok(Progress::UpToDate) };
+            // What was left of it is no longer kept.
+            return moved(self.advance(part, replay.rest(), epoch).await, Progress::Moved);
         }
-        let moves = moves(&row, &events);
+        let moves = moves(begin, &events);
         if events.len() > 1 && fault_point::planted("cursor-past-gap") {
             events.pop();
         }
@@ -143,26 +151,23 @@ impl Follower {
             Err(wait) => return Ok(Progress::Held(wait)),
         };
         let mut spans = self.spans(&events);
-        let carried = self.deliver(call, &events, moves, row.cursor.epoch).await;
+        let carried = self.deliver(call, &events, part, moves, epoch).await;
         if matches!(carried, Err(Error::Fault(_))) {
             spans.iter_mut().for_each(Span::fail);
         }
-        match carried {
-            Ok(_) => Ok(Progress::Carried(events.len())),
-            Err(Error::Rejection(_)) => Ok(Progress::Moved),
-            Err(fault) => Err(fault),
-        }
+        moved(carried, Progress::Carried(events.len()))
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers, then moves the cursor.
+    /// Delivers, then moves the place.
     async fn deliver(
         &self,
         call: Call,
         events: &[Event],
+        part: AdvancePart,
         moves: Vec<(Shard, u64, u64)>,
         epoch: u32,
     ) -> Result<(), Error> {
@@ -170,10 +175,20 @@ impl Follower {
         self.breaker().ended(call, delivered.is_ok(), self.app.clock.now());
         delivered.map_err(|fault| self.fault(&fault))?;
         fault_point::pass("follower.after_send");
-        let advance = Advance { follower: self.name.clone(), epoch, moves, now: self.app.clock.now() };
-        let advanced = self.app.lanes.submit(Command::Advance(advance)).await;
+        let advanced = self.advance(part, moves, epoch).await;
         fault_point::pass("follower.after_cursor");
-        advanced.map(drop)
+        advanced
+    }
+
+    async fn advance(
+        &self,
+        part: AdvancePart,
+        moves: Vec<(Shard, u64, u64)>,
+        epoch: u32,
+    ) -> Result<(), Error> {
+        let (follower, now) = (self.name.clone(), self.app.clock.now());
+        let advance = Advance { follower, part, epoch, moves, now };
+        self.app.lanes.submit(Command::Advance(advance)).await.map(drop)
     }
 
     fn fault(&self, fault: &SinkFault) -> Fault {
@@ -248,13 +263,22 @@ impl Follower {
     }
 }
 
-/// How far each shard moves once `events` are safe.
-fn moves(row: &FollowerRow, events: &[Event]) -> Vec<(Shard, u64, u64)> {
+/// What came of a step whose move ended so: a move that is refused found another place than was read.
+fn moved(ended: Result<(), Error>, progress: Progress) -> Result<Progress, Error> {
+    match ended {
+        Ok(()) => Ok(progress),
+        Err(Error::Rejection(_)) => Ok(Progress::Moved),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// How far each shard moves from `begin` once `events` are safe.
+fn moves(begin: &[u64], events: &[Event]) -> Vec<(Shard, u64, u64)> {
     let mut ends: BTreeMap<Shard, u64> = BTreeMap::new();
     for event in events {
         ends.insert(event.shard, event.position);
     }
-    let from = |shard: &Shard| row.cursor.positions.get(usize::from(shard.0)).copied().unwrap_or(0);
+    let from = |shard: &Shard| begin.get(usize::from(shard.0)).copied().unwrap_or(0);
     ends.into_iter().map(|(shard, to)| (shard, from(&shard), to)).collect()
 }
 
@@ -325,8 +349,8 @@ async fn newest_of(
     Ok(newest)
 }
 
-/// At most `limit` events behind `positions`, which move along; several runs for a shard come in order. Every shard
-/// that has some gets its share, so that a busy one cannot starve the rest.
+/// At most `limit` events behind `positions` up to `heads`; the positions move along, several runs for a shard come in
+/// order. Every shard that has some gets its share, so that a busy one cannot starve the rest.
 pub(crate) async fn read_fairly(
     storage: &dyn Storage,
     heads: &[Head],
@@ -346,7 +370,8 @@ pub(crate) async fn read_fairly(
         for head in behind {
             let position = &mut positions[usize::from(head.shard.0)];
             let after = (*position).max(head.floor);
-            let events = storage.journal(head.shard, after, share.max(1).min(room)).await?;
+            let behind = u32::try_from(head.position - after).unwrap_or(u32::MAX);
+            let events = storage.journal(head.shard, after, share.max(1).min(room).min(behind)).await?;
             check_gapless(head.shard, after, &events)?;
             // The head says that there is something behind.
             let last = events.last().ok_or_else(|| gap(head.shard, after + 1, head.position))?;

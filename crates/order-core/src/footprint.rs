@@ -1,11 +1,11 @@
-//! Roughly how much memory a command holds, so that what waits can be bounded by bytes. Lengths are added up; nothing
-//! is written out.
+//! Roughly how much memory a command or an order holds, so that what waits, and a page, can be bounded by bytes. Lengths
+//! are added up; nothing is written out.
 
 use crate::api_key::ApiKeyAction;
 use crate::command::{ChangeKind, Command};
 use crate::intake::Intake;
 use crate::lease::Outcome;
-use crate::order::{Content, Line};
+use crate::order::{Content, Line, Order};
 use serde_json::{Map, Value};
 use std::mem::size_of;
 
@@ -49,6 +49,15 @@ impl Command {
             Self::Sweep { .. } | Self::Probe => 0,
         };
         size_of::<Self>() + held
+    }
+}
+
+impl Order {
+    /// Bytes that it holds in memory, roughly, as those of [`Command::footprint`].
+    pub fn footprint(&self) -> usize {
+        let reference = self.reference.as_ref().map_or(0, |reference| reference.as_str().len());
+        let told = optional(self.last_error.as_ref()) + optional(self.tracking_number.as_ref());
+        size_of::<Self>() + reference + told + content(&self.content)
     }
 }
 

@@ -44,17 +44,21 @@ pub struct Search {
 impl Search {
     /// The field by which `order` is found, and the whole text of it.
     pub fn found_by(&self, order: &Order) -> Option<(SearchField, String)> {
-        let id = order.id.to_string();
-        if id.starts_with(&self.text.to_ascii_lowercase()) {
-            return Some((SearchField::Id, id));
-        }
-        let reference =
-            order.reference.as_ref().map(|reference| (SearchField::Reference, reference.as_str()));
-        let customer = order.content.customer.as_deref().map(|customer| (SearchField::Customer, customer));
-        let fits = |(_, value): &(SearchField, &str)| value.starts_with(&self.text);
-        let (field, value) = reference.filter(fits).or_else(|| customer.filter(fits))?;
-        Some((field, value.to_owned()))
+        found_by(&self.text, order)
     }
+}
+
+/// The field by which `order` is found that begins with `text`, and the whole text of it.
+pub fn found_by(text: &str, order: &Order) -> Option<(SearchField, String)> {
+    let id = order.id.to_string();
+    if id.starts_with(&text.to_ascii_lowercase()) {
+        return Some((SearchField::Id, id));
+    }
+    let reference = order.reference.as_ref().map(|reference| (SearchField::Reference, reference.as_str()));
+    let customer = order.content.customer.as_deref().map(|customer| (SearchField::Customer, customer));
+    let fits = |(_, value): &(SearchField, &str)| value.starts_with(text);
+    let (field, value) = reference.filter(fits).or_else(|| customer.filter(fits))?;
+    Some((field, value.to_owned()))
 }
 
 /// A page of a search.

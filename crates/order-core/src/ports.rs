@@ -13,7 +13,9 @@ use crate::journal::{Cursor, Event, Head, Mark};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
-use crate::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
+use crate::query::{
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+};
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
 use std::path::Path;
@@ -39,7 +41,12 @@ pub struct Committed {
 ///   because its leases kept running out, uses up one of the tokens too.
 /// * A heartbeat revives a lease that ran out, as long as nobody has claimed the work since.
 /// * A cursor only moves forward by an advance, also while its follower is paused; a replay keeps the pause.
-/// * Of orders that a redrive names, another tenant's or source's is `unknown`, one with another error `not_parked`.
+/// * A replay of a range leaves the cursor where it is ([`crate::replay::Replay`] says what is kept of it, beside the cursor,
+///   and when it is over); an advance moves one of the two.
+/// * A page of orders, and what one claim leases, ends with the order that makes it full ([`crate::query::PageWeight`]):
+///   fewer than `limit`, but one at least. The next page goes on behind it; what is left of a claim stays due.
+/// * Of orders that a redrive names, another tenant's or source's is `unknown`, one that does not meet the rest of its filter
+///   `not_parked`.
 #[async_trait]
 pub trait Storage: Send + Sync {
     /// What the database says of itself.
@@ -80,8 +87,15 @@ pub trait Storage: Send + Sync {
     /// How many parked orders a filter matches, counted up to [`crate::redrive::COUNT_MAX`].
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault>;
 
-    /// The events of one order, oldest first; `None` when there is no such order.
-    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault>;
+    /// A page of the events of one order with versions above `after`, oldest first: at most `limit`, and none behind the
+    /// one that makes it full ([`crate::query::PageWeight`]); `None` when there is no such order.
+    async fn order_events(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<EventPage>, Fault>;
 
     /// One order with its work and its newest events, in one snapshot: at most `events_max` events, and perhaps
     /// fewer where they are larger than about 4 MiB, but one at least.

@@ -8,6 +8,7 @@ use crate::fault_point;
 use crate::ids::{LeaseToken, OrderId};
 use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::ports::{Processed, Processor};
+use crate::pull;
 use crate::trace::{self, Attribute, Span, SpanName};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -292,22 +293,12 @@ impl Worker {
 
     fn count(&self, outcome: &Outcome, span: &mut Span) {
         self.stats.count(outcome);
-        let word = match outcome {
-            Outcome::Done => "done",
-            Outcome::Retry { .. } => "failed",
-            Outcome::Park { .. } => "parked",
-            Outcome::Release { .. } => return,
-        };
-        span.say(|| Attribute::Outcome(word));
-        if *outcome != Outcome::Done {
-            span.fail();
-        }
+        pull::tell(outcome, span);
     }
 
     fn lost(&self, order_id: OrderId, span: &mut Span) {
         self.stats.lease_lost.fetch_add(1, Ordering::Relaxed);
-        span.say(|| Attribute::Outcome("lease_lost"));
-        span.fail();
+        pull::lose(span);
         let trace_id = span.context().map(|context| tracing::field::display(context.trace_id_hex()));
         tracing::warn!(%order_id, trace_id, "lost the lease; the result of this try is dropped");
     }

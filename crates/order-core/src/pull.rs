@@ -6,11 +6,11 @@ use crate::clock::Timestamp;
 use crate::command::{Claim, Claimed, Command, Heartbeat, Reply, Settle};
 use crate::error::{Error, Rejection};
 use crate::ids::{EventId, LeaseToken, OrderId, TenantId};
-use crate::lease::{LeasePolicy, Outcome};
+use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::order::Order;
 use crate::ports::Processed;
 use crate::process::{WorkerStats, outcome};
-use crate::trace;
+use crate::trace::{self, Attribute, Begun, Span, SpanName};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,7 +29,12 @@ pub struct Held {
     pub token: LeaseToken,
     /// Which try it is, from 1.
     pub attempt: u32,
+    /// The span of the try, which began with the claim; `None` when the work is of no trace.
+    pub begun: Option<Begun>,
 }
+
+/// What such workers are called in traces.
+const PROCESSOR: &str = "pull";
 
 impl App {
     /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any. Nothing is leased only when nothing
@@ -63,6 +68,17 @@ impl App {
             }
             parks = parks.max(PARKS_AGAIN);
         }
+    }
+
+    /// What a worker outside holds that gets `leased`. Its try is a span of the work's trace, from now to its end.
+    pub fn hold(&self, leased: &Leased) -> Held {
+        let parent = leased.trace.map(|trace| trace.span_id());
+        let begun = self.tracer.place(leased.trace).map(|context| Begun {
+            context,
+            parent,
+            began_at: leased.began_at,
+        });
+        Held { order_id: leased.order.id, token: leased.token, attempt: leased.attempt, begun }
     }
 
     /// Waits until work of `tenant` is due, at most until `deadline` or the end of the process; returns whether
@@ -115,6 +131,38 @@ impl App {
         }
     }
 
+    /// As [`App::extend`], for a worker outside: that it lives is told in the traces of its work.
+    ///
+    /// # Errors
+    /// Faults of storage; the leases then run on as they were.
+    pub async fn keep(&self, held: &[Held], lease: Duration) -> Result<(Timestamp, Vec<LeaseToken>), Error> {
+        let mut spans: Vec<_> = held.iter().map(|held| self.span(SpanName::Heartbeat, held)).collect();
+        let extended =
+            self.extend(held.iter().map(|held| (held.order_id, held.token)).collect(), lease).await;
+        for (held, span) in held.iter().zip(&mut spans) {
+            match &extended {
+                Ok((_, lost)) if lost.contains(&held.token) => lose(span),
+                Ok(_) => {}
+                Err(_) => span.fail(),
+            }
+        }
+        extended
+    }
+
+    /// A span in the trace of what is held, linked to the request that asks.
+    fn span(&self, name: SpanName, held: &Held) -> Span {
+        let mut span = match (name, &held.begun) {
+            (SpanName::Process, Some(begun)) => self.tracer.resume(name, begun),
+            (_, begun) => self.tracer.child(name, begun.map(|begun| begun.context)),
+        };
+        span.say(|| Attribute::OrderId(held.order_id));
+        span.say(|| Attribute::Attempt(held.attempt));
+        if let Some(asks) = trace::current() {
+            span.link(asks);
+        }
+        span
+    }
+
     /// Ends a try that a worker outside made; returns the order as it is now.
     ///
     /// # Errors
@@ -127,18 +175,27 @@ impl App {
     ) -> Result<Order, Error> {
         let now = self.clock.now();
         let outcome = outcome(processed, held.attempt, policy, now, self.ids.unit());
-        let settled = self.settle(held.order_id, held.token, outcome.clone(), now).await;
+        let mut span = self.span(SpanName::Process, &held);
+        span.say(|| Attribute::Processor(PROCESSOR));
+        // The end is an event of the trace that the order came in with, whichever trace the worker is in.
+        let settling = self.settle(held.order_id, held.token, outcome.clone(), now);
+        let settled = trace::within(span.context().or_else(trace::current), settling).await;
         // The order of a token is there for ever; were it not, so would its lease not be.
         let settled = settled.map_err(|error| match error {
             Error::Rejection(Rejection::OrderUnknown) => Rejection::LeaseLost.into(),
             other => other,
         });
         match &settled {
-            Ok(_) => self.worker_stats.count(&outcome),
+            Ok(_) => {
+                self.worker_stats.count(&outcome);
+                tell(&outcome, &mut span);
+            }
             Err(Error::Rejection(Rejection::LeaseLost)) => {
                 self.worker_stats.lease_lost.fetch_add(1, Ordering::Relaxed);
+                lose(&mut span);
             }
-            Err(_) => {}
+            // It has not ended: the result comes again.
+            Err(_) => span.forget(),
         }
         settled
     }
@@ -168,6 +225,26 @@ impl App {
             other => Err(unexpected("settle", &other)),
         }
     }
+}
+
+/// Says in the span of a try how that ended.
+pub(crate) fn tell(outcome: &Outcome, span: &mut Span) {
+    let word = match outcome {
+        Outcome::Done => "done",
+        Outcome::Retry { .. } => "failed",
+        Outcome::Park { .. } => "parked",
+        Outcome::Release { .. } => return,
+    };
+    span.say(|| Attribute::Outcome(word));
+    if *outcome != Outcome::Done {
+        span.fail();
+    }
+}
+
+/// Says in a span that somebody else has the work.
+pub(crate) fn lose(span: &mut Span) {
+    span.say(|| Attribute::Outcome("lease_lost"));
+    span.fail();
 }
 
 impl WorkerStats {

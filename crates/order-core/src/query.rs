@@ -7,10 +7,36 @@ use crate::journal::{Cursor, Event};
 use crate::lease::Work;
 use crate::order::Order;
 use crate::order::state::{Fulfilment, Processing};
+use crate::replay::Replay;
 use uuid::Uuid;
 
 /// Most rows that one page scans; a page may therefore be empty and still have a next one.
 pub const SCAN_MAX: u32 = 5_000;
+
+/// Bytes of orders, or of events, after which a page is full ([`PageWeight`]); one more may be in it. However large what is
+/// asked for is, one answer holds no more than that in memory.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// How much a page holds by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageWeight(usize);
+
+impl PageWeight {
+    /// An order is in it too.
+    pub fn add(&mut self, order: &Order) {
+        self.0 = self.0.saturating_add(order.footprint());
+    }
+
+    /// An event is in it too.
+    pub fn add_event(&mut self, event: &Event) {
+        self.0 = self.0.saturating_add(event.data.len());
+    }
+
+    /// Whether nothing more belongs into it.
+    pub fn is_full(self) -> bool {
+        self.0 >= PAGE_BYTES_MAX
+    }
+}
 
 /// What a database says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +145,15 @@ pub struct OrderPage {
     pub next: Option<i64>,
 }
 
+/// A page of the events of one order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// The version behind which the next page begins; `None` when this was the last.
+    pub next: Option<u64>,
+}
+
 /// Counts of one tenant's orders of one source, exact at the moment of one snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
@@ -165,11 +200,16 @@ pub struct FollowerRow {
     pub paused: bool,
     /// How far it is.
     pub cursor: Cursor,
+    /// What it carries on once more before it goes on.
+    pub replay: Option<Replay>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it moved last.
     pub updated_at: Timestamp,
 }
+
+/// Open redrives that are looked at for the oldest, those asked for first.
+pub const REDRIVES_LOOKED_AT: u64 = 1_000;
 
 /// Due work that is counted at most.
 pub const DUE_COUNT_MAX: u64 = 10_000;
@@ -188,8 +228,12 @@ pub struct Backlog {
     pub leased: u64,
     /// Orders that wait for an operator.
     pub parked: u64,
+    /// Since when nothing has happened to that of them which waits longest.
+    pub parked_since: Option<Timestamp>,
     /// Redrive jobs that are not finished.
     pub redrives: u64,
+    /// When the oldest of them was asked for; of at most [`REDRIVES_LOOKED_AT`].
+    pub redrives_since: Option<Timestamp>,
     /// By follower: when the oldest event happened that lies behind its cursor; `None` when none does.
     pub followers: Vec<(String, Option<Timestamp>)>,
     /// Pages in the log of the database, where it has one.

@@ -11,7 +11,7 @@ use reqwest::{
 use tokio::sync::mpsc;
 
 use crate::{
-    BuildError, NoAnswer, Timeouts,
+    BuildError, NoAnswer, Timeouts, Trust,
     client::{self, Client, Read},
 };
 
@@ -65,10 +65,10 @@ impl ApiClient {
     ///
     /// # Errors
     /// [`BuildError`] when `address` is no `http` or `https` URL or the client cannot be made.
-    pub fn new(address: &str, timeouts: Timeouts) -> Result<Self, BuildError> {
+    pub fn new(address: &str, trust: &Trust, timeouts: Timeouts) -> Result<Self, BuildError> {
         let base = client::parse_address(address)?;
-        let streaming = Client::streaming(timeouts.connect, SILENCE)?;
-        Ok(Self { client: Client::new(timeouts)?, streaming, base })
+        let streaming = Client::streaming(trust, timeouts.connect, SILENCE)?;
+        Ok(Self { client: Client::new(trust, timeouts)?, streaming, base })
     }
 
     /// Calls `path_and_query` (starting with `/`), with `body` as JSON if there is one.
@@ -121,11 +121,11 @@ impl ApiClient {
         body: Option<Body>,
         headers: &[(&str, String)],
     ) -> Result<Request, NoAnswer> {
-        let unfit = || NoAnswer { why: format!("{path_and_query} cannot be called") };
+        let unfit = || NoAnswer::because(format!("{path_and_query} cannot be called"));
         let mut request = Request::new(method, self.address(path_and_query).ok_or_else(unfit)?);
         *request.body_mut() = body;
         for (name, value) in headers {
-            let unfit = || NoAnswer { why: format!("the value of header {name} cannot be sent") };
+            let unfit = || NoAnswer::because(format!("the value of header {name} cannot be sent"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
             request.headers_mut().insert(name, HeaderValue::from_str(value).map_err(|_| unfit())?);
         }
@@ -155,7 +155,7 @@ mod tests {
     use crate::test_server::{Server, reply};
 
     async fn call(server: &Server, path: &str) -> Result<ApiAnswer, NoAnswer> {
-        let client = ApiClient::new(&server.url(""), Timeouts::default()).unwrap();
+        let client = ApiClient::new(&server.url(""), &Trust::default(), Timeouts::default()).unwrap();
         client.call(Method::GET, path, None, &[]).await
     }
 
@@ -172,7 +172,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_goes_out_as_it_is() {
         let server = Server::answering(reply(201, &[], "")).await;
-        let client = ApiClient::new(&server.url("/behind/a/proxy/"), Timeouts::default()).unwrap();
+        let client =
+            ApiClient::new(&server.url("/behind/a/proxy/"), &Trust::default(), Timeouts::default()).unwrap();
         let body = Bytes::from_static(b"{\"total\": 19.90}");
         client
             .call(Method::POST, "/v1/orders", Some(body), &[("prefer", "wait=1".to_owned())])
@@ -197,7 +198,7 @@ mod tests {
     async fn a_body_goes_out_while_it_comes_and_an_answer_is_read_while_it_comes() {
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nonly".to_owned();
         let server = Server::answering(answer).await;
-        let client = ApiClient::new(&server.url(""), Timeouts::default()).unwrap();
+        let client = ApiClient::new(&server.url(""), &Trust::default(), Timeouts::default()).unwrap();
         let (lines, body) = mpsc::channel(1);
         // With a length the server knows when it has everything.
         let headers = [("content-type", "application/x-ndjson"), ("content-length", "6")];
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_path_must_be_absolute() {
-        let client = ApiClient::new("http://127.0.0.1:1", Timeouts::default()).unwrap();
+        let client = ApiClient::new("http://127.0.0.1:1", &Trust::default(), Timeouts::default()).unwrap();
         assert!(client.address("@elsewhere/").is_none());
         assert_eq!(client.address("//elsewhere/x").unwrap().host_str(), Some("127.0.0.1"));
     }

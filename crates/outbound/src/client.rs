@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{ClientBuilder, Request, RequestBuilder, Response, Url, redirect};
 
 use crate::guard::{Forbidden, PublicNames, Reach};
-use crate::tls;
+use crate::tls::{self, Trust, Untrusted};
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,14 @@ pub enum BuildError {
 pub struct NoAnswer {
     /// The cause, in a few words, without the address (it may hold a secret).
     pub why: String,
+    /// What is wrong with the other side's certificate, if that is the cause.
+    pub untrusted: Option<Untrusted>,
+}
+
+impl NoAnswer {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self { why: why.into(), untrusted: None }
+    }
 }
 
 /// What is read of an answer.
@@ -65,27 +73,27 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(timeouts: Timeouts) -> Result<Self, BuildError> {
-        Self::reaching(Reach::Anywhere, timeouts)
+    pub(crate) fn new(trust: &Trust, timeouts: Timeouts) -> Result<Self, BuildError> {
+        Self::reaching(Reach::Anywhere, trust, timeouts)
     }
 
     /// One that calls names only where all that they stand for is in reach.
-    pub(crate) fn reaching(reach: Reach, timeouts: Timeouts) -> Result<Self, BuildError> {
+    pub(crate) fn reaching(reach: Reach, trust: &Trust, timeouts: Timeouts) -> Result<Self, BuildError> {
         let rules = match reach {
-            Reach::Public => Self::rules()?.dns_resolver(PublicNames),
-            Reach::Anywhere => Self::rules()?,
+            Reach::Public => Self::rules(trust)?.dns_resolver(PublicNames),
+            Reach::Anywhere => Self::rules(trust)?,
         };
         Self::built(rules.connect_timeout(timeouts.connect).timeout(timeouts.total))
     }
 
     /// For answers that may take any time, as long as something comes at least every `silence`.
-    pub(crate) fn streaming(connect: Duration, silence: Duration) -> Result<Self, BuildError> {
-        Self::built(Self::rules()?.connect_timeout(connect).read_timeout(silence))
+    pub(crate) fn streaming(trust: &Trust, connect: Duration, silence: Duration) -> Result<Self, BuildError> {
+        Self::built(Self::rules(trust)?.connect_timeout(connect).read_timeout(silence))
     }
 
-    fn rules() -> Result<ClientBuilder, BuildError> {
+    fn rules(trust: &Trust) -> Result<ClientBuilder, BuildError> {
         Ok(reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config()?)
+            .tls_backend_preconfigured(tls::config(trust)?)
             .no_proxy()
             .redirect(redirect::Policy::none())
             .user_agent(concat!("wellorder/", env!("CARGO_PKG_VERSION"))))
@@ -117,7 +125,7 @@ pub(crate) async fn read_body(answer: &mut Response, bound: usize, read: Read) -
         let room = bound - body.len();
         if chunk.len() > room {
             return match read {
-                Read::All => Err(NoAnswer { why: format!("the answer is longer than {bound} bytes") }),
+                Read::All => Err(NoAnswer::because(format!("the answer is longer than {bound} bytes"))),
                 Read::Start => {
                     body.extend_from_slice(&chunk[..room]);
                     Ok(body.freeze())
@@ -140,7 +148,10 @@ pub(crate) fn parse_address(address: &str) -> Result<Url, BuildError> {
 }
 
 pub(crate) fn no_answer(error: reqwest::Error) -> NoAnswer {
-    let what = if error.is_connect() && error.is_timeout() {
+    let untrusted = tls::untrusted(&error);
+    let what = if untrusted.is_some() {
+        "no trust"
+    } else if error.is_connect() && error.is_timeout() {
         "no connection in time"
     } else if error.is_timeout() {
         "no answer in time"
@@ -149,7 +160,7 @@ pub(crate) fn no_answer(error: reqwest::Error) -> NoAnswer {
     } else {
         "the exchange broke off"
     };
-    NoAnswer { why: format!("{what}: {}", causes(&error.without_url())) }
+    NoAnswer { why: format!("{what}: {}", causes(&error.without_url())), untrusted }
 }
 
 /// The innermost cause says most ("connection refused"); the layers above only repeat that something failed.

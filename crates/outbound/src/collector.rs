@@ -9,7 +9,7 @@ use reqwest::{
 };
 
 use crate::{
-    BuildError, NoAnswer, Timeouts,
+    BuildError, NoAnswer, Timeouts, Trust,
     client::{self, Client, Read},
     retry_after,
 };
@@ -42,10 +42,15 @@ impl CollectorClient {
     ///
     /// # Errors
     /// [`BuildError`] when `endpoint` is no `http` or `https` URL or the client cannot be made.
-    pub fn new(endpoint: &str, headers: HeaderMap, timeouts: Timeouts) -> Result<Self, BuildError> {
+    pub fn new(
+        endpoint: &str,
+        headers: HeaderMap,
+        trust: &Trust,
+        timeouts: Timeouts,
+    ) -> Result<Self, BuildError> {
         let mut url = client::parse_address(endpoint)?;
         url.set_path(&format!("{}/v1/traces", url.path().trim_end_matches('/')));
-        Ok(Self { client: Client::new(timeouts)?, url, headers })
+        Ok(Self { client: Client::new(trust, timeouts)?, url, headers })
     }
 
     /// Sends an `ExportTraceServiceRequest` once.
@@ -60,7 +65,7 @@ impl CollectorClient {
             .headers(self.headers.clone())
             .body(body)
             .build()
-            .map_err(|_| NoAnswer { why: "the request could not be made".to_owned() })?;
+            .map_err(|_| NoAnswer::because("the request could not be made".to_owned()))?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         let mut answer = self.client.send(request).await?;
         let body = client::read_body(&mut answer, ANSWER_BYTES, Read::Start).await.unwrap_or_default();
@@ -109,7 +114,9 @@ mod tests {
         for (endpoint, path) in [("", "/v1/traces"), ("/", "/v1/traces"), ("/otlp/", "/otlp/v1/traces")] {
             let server = Server::answering(reply(503, &[("retry-after", "7")], "busy")).await;
             let headers = collector_headers("x-api-key=a%20b%3D,,x-other = c").unwrap();
-            let client = CollectorClient::new(&server.url(endpoint), headers, Timeouts::default()).unwrap();
+            let client =
+                CollectorClient::new(&server.url(endpoint), headers, &Trust::default(), Timeouts::default())
+                    .unwrap();
             let answer = client.send(b"spans".to_vec()).await.unwrap();
             assert_eq!((answer.status, answer.retry_after), (503, Some(Duration::from_secs(7))));
             assert_eq!(&answer.body[..], b"busy");

@@ -1,7 +1,7 @@
 //! Gets one document at a fixed address, such as the published keys of an issuer of tokens.
 
 use crate::{
-    BuildError, NoAnswer, Reach, Timeouts,
+    BuildError, NoAnswer, Reach, Timeouts, Trust,
     client::{self, Client, Read},
     guard,
 };
@@ -28,12 +28,13 @@ impl DocumentClient {
         address: &str,
         reach: Reach,
         bytes_max: usize,
+        trust: &Trust,
         timeouts: Timeouts,
     ) -> Result<Self, BuildError> {
         if reach == Reach::Public {
             guard::check(address, reach)?;
         }
-        let client = Client::reaching(reach, timeouts)?;
+        let client = Client::reaching(reach, trust, timeouts)?;
         Ok(Self { client, url: client::parse_address(address)?, bytes_max })
     }
 
@@ -44,10 +45,10 @@ impl DocumentClient {
     pub async fn get(&self) -> Result<Vec<u8>, NoAnswer> {
         let request = self.client.http().request(Method::GET, self.url.clone());
         let request = request.header(ACCEPT, HeaderValue::from_static("application/json")).build();
-        let request = request.map_err(|_| NoAnswer { why: "the address cannot be called".to_owned() })?;
+        let request = request.map_err(|_| NoAnswer::because("the address cannot be called".to_owned()))?;
         let mut answer = self.client.send(request).await?;
         if answer.status() != StatusCode::OK {
-            return Err(NoAnswer { why: format!("the answer was {}", answer.status().as_u16()) });
+            return Err(NoAnswer::because(format!("the answer was {}", answer.status().as_u16())));
         }
         Ok(client::read_body(&mut answer, self.bytes_max, Read::All).await?.to_vec())
     }
@@ -64,7 +65,10 @@ mod tests {
     async fn get(answer: String) -> Result<Vec<u8>, NoAnswer> {
         let server = Server::answering(answer).await;
         let url = server.url("/keys?of=us");
-        let got = DocumentClient::new(&url, Reach::Anywhere, 16, Timeouts::default()).unwrap().get().await;
+        let got = DocumentClient::new(&url, Reach::Anywhere, 16, &Trust::default(), Timeouts::default())
+            .unwrap()
+            .get()
+            .await;
         assert!(server.request().await.starts_with("GET /keys?of=us HTTP/1.1\r\n"));
         got
     }
@@ -82,7 +86,7 @@ mod tests {
             (reply(302, &[("location", "https://elsewhere.example/")], ""), "the answer was 302"),
             (reply(200, &[], "12345678901234567"), "the answer is longer than 16 bytes"),
         ] {
-            assert_eq!(get(answer).await, Err(NoAnswer { why: why.to_owned() }));
+            assert_eq!(get(answer).await, Err(NoAnswer::because(why.to_owned())));
         }
     }
 
@@ -91,11 +95,13 @@ mod tests {
         let server = Server::silent().await;
         let inside = server.url("/").replace("http://", "https://");
         for refused in [server.url("/"), inside.clone()] {
-            let built = DocumentClient::new(&refused, Reach::Public, 16, Timeouts::default());
+            let built =
+                DocumentClient::new(&refused, Reach::Public, 16, &Trust::default(), Timeouts::default());
             assert!(matches!(built, Err(BuildError::Forbidden(_))), "{refused}");
         }
         let named = inside.replace("127.0.0.1", "localhost");
-        let client = DocumentClient::new(&named, Reach::Public, 16, Timeouts::default()).unwrap();
+        let client =
+            DocumentClient::new(&named, Reach::Public, 16, &Trust::default(), Timeouts::default()).unwrap();
         let why = client.get().await.unwrap_err().why;
         assert!(why.contains("not public"), "{why}");
         assert_eq!(server.connections(), 0);
@@ -105,10 +111,16 @@ mod tests {
     async fn silence_ends() {
         let server = Server::silent().await;
         let timeouts = Timeouts { total: Duration::from_millis(50), ..Timeouts::default() };
-        let got = DocumentClient::new(&server.url("/secret-path"), Reach::Anywhere, 16, timeouts)
-            .unwrap()
-            .get()
-            .await;
+        let got = DocumentClient::new(
+            &server.url("/secret-path"),
+            Reach::Anywhere,
+            16,
+            &Trust::default(),
+            timeouts,
+        )
+        .unwrap()
+        .get()
+        .await;
         let why = got.unwrap_err().why;
         assert!(why.starts_with("no answer in time") && !why.contains("secret-path"), "{why}");
     }

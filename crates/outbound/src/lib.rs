@@ -1,5 +1,5 @@
 //! The only crate with an HTTP client. Whoever calls out does it from here, so that the rules of calling out hold
-//! everywhere: TLS 1.2 or newer with the built-in root certificates, no proxy from the environment, no redirect
+//! everywhere: TLS 1.2 or newer with the built-in root certificates and those of [`Trust`], no proxy from the environment, no redirect
 //! followed, no cookie kept, a connect and a total timeout, and a bound on what is read of an answer.
 //!
 //! * [`ApiClient`] speaks our own HTTP API; the command line uses it.
@@ -31,3 +31,4 @@ pub use guard::{Forbidden, Reach, check, is_public, vetted};
 pub use processor::{PostOutcome, ProcessorClient, Verdict};
 pub use reqwest::{Method, StatusCode, Url, header::HeaderMap};
 pub use retry_after::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};
+pub use tls::{InvalidCertificates, Trust, Untrusted};

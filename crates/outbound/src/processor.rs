@@ -8,7 +8,7 @@ use reqwest::{
 };
 
 use crate::{
-    BuildError, NoAnswer, Timeouts,
+    BuildError, NoAnswer, Timeouts, Trust,
     client::{self, Client, Read},
     retry_after,
 };
@@ -100,8 +100,8 @@ impl ProcessorClient {
     ///
     /// # Errors
     /// [`BuildError`] when `url` is no such address or the client cannot be made.
-    pub fn new(url: &str, timeouts: Timeouts) -> Result<Self, BuildError> {
-        Ok(Self { url: client::parse_address(url)?, client: Client::new(timeouts)? })
+    pub fn new(url: &str, trust: &Trust, timeouts: Timeouts) -> Result<Self, BuildError> {
+        Ok(Self { url: client::parse_address(url)?, client: Client::new(trust, timeouts)? })
     }
 
     /// Posts `body` (JSON) once, with `headers` besides. Never fails: a fault of ours (a header that cannot be sent)
@@ -109,7 +109,7 @@ impl ProcessorClient {
     pub async fn post(&self, body: Vec<u8>, headers: &[(&str, String)]) -> PostOutcome {
         match self.try_post(body, headers).await {
             Ok(outcome) => outcome,
-            Err(NoAnswer { why }) => PostOutcome::NoAnswer { why },
+            Err(NoAnswer { why, .. }) => PostOutcome::NoAnswer { why },
         }
     }
 
@@ -121,9 +121,9 @@ impl ProcessorClient {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(body)
             .build()
-            .map_err(|_| NoAnswer { why: "the request could not be made".to_owned() })?;
+            .map_err(|_| NoAnswer::because("the request could not be made".to_owned()))?;
         for (name, value) in headers {
-            let unfit = || NoAnswer { why: format!("the value of header {name} cannot be sent") };
+            let unfit = || NoAnswer::because(format!("the value of header {name} cannot be sent"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
             let value = HeaderValue::from_str(value).map_err(|_| unfit())?;
             request.headers_mut().insert(name, value);
@@ -152,7 +152,8 @@ mod tests {
     }
 
     async fn post_to(server: &Server) -> PostOutcome {
-        let client = ProcessorClient::new(&server.url("/orders"), Timeouts::default()).unwrap();
+        let client =
+            ProcessorClient::new(&server.url("/orders"), &Trust::default(), Timeouts::default()).unwrap();
         client.post(b"{}".to_vec(), &[("Idempotency-Key", "e-1".to_owned())]).await
     }
 
@@ -187,7 +188,8 @@ mod tests {
     #[tokio::test]
     async fn the_request_carries_body_type_and_headers() {
         let server = Server::answering(reply(200, &[], "ok")).await;
-        let client = ProcessorClient::new(&server.url("/orders?x=1"), Timeouts::default()).unwrap();
+        let client =
+            ProcessorClient::new(&server.url("/orders?x=1"), &Trust::default(), Timeouts::default()).unwrap();
         let outcome = client.post(br#"{"a":1}"#.to_vec(), &[("Idempotency-Key", "e-1".to_owned())]).await;
         assert_eq!(
             outcome,
@@ -236,7 +238,7 @@ mod tests {
     async fn a_server_that_never_answers_times_out() {
         let server = Server::silent().await;
         let timeouts = Timeouts { total: Duration::from_millis(20), ..Timeouts::default() };
-        let client = ProcessorClient::new(&server.url("/"), timeouts).unwrap();
+        let client = ProcessorClient::new(&server.url("/"), &Trust::default(), timeouts).unwrap();
         let PostOutcome::NoAnswer { why } = client.post(Vec::new(), &[]).await else { panic!("answered") };
         assert!(why.starts_with("no answer in time"), "{why}");
     }
@@ -246,7 +248,7 @@ mod tests {
         // A port that was just free: its listener is closed before anybody calls.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("http://{address}/secret-path");
-        let client = ProcessorClient::new(&url, Timeouts::default()).unwrap();
+        let client = ProcessorClient::new(&url, &Trust::default(), Timeouts::default()).unwrap();
         let PostOutcome::NoAnswer { why } = client.post(Vec::new(), &[]).await else { panic!("answered") };
         assert!(
             why.contains("refused") && !why.contains("secret-path") && !why.contains("127.0.0.1"),
@@ -257,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn a_header_with_a_line_break_is_not_sent() {
         let server = Server::silent().await;
-        let client = ProcessorClient::new(&server.url("/"), Timeouts::default()).unwrap();
+        let client = ProcessorClient::new(&server.url("/"), &Trust::default(), Timeouts::default()).unwrap();
         let outcome = client.post(Vec::new(), &[("Idempotency-Key", "a\r\nX: y".to_owned())]).await;
         assert!(matches!(outcome, PostOutcome::NoAnswer { .. }));
         assert_eq!(server.connections(), 0);
@@ -266,7 +268,7 @@ mod tests {
     #[test]
     fn only_http_addresses_pass() {
         for url in ["ftp://host/", "file:///etc/passwd", "host:80", "", "http://"] {
-            let error = ProcessorClient::new(url, Timeouts::default()).unwrap_err();
+            let error = ProcessorClient::new(url, &Trust::default(), Timeouts::default()).unwrap_err();
             assert!(matches!(error, BuildError::Address), "{url}");
         }
     }

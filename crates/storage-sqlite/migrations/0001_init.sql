@@ -48,6 +48,8 @@ CREATE TABLE order_ids (
 
 -- Small: parked orders only. Lists of what needs an operator, and redrives, read it, each those of one tenant.
 CREATE INDEX orders_parked ON orders (tenant, number) WHERE processing = 'parked';
+-- For metrics: which of them waits longest.
+CREATE INDEX orders_parked_since ON orders (updated_at) WHERE processing = 'parked';
 -- Orders enter none of these when they are taken in.
 CREATE INDEX orders_withdrawn ON orders (number) WHERE withdrawn = 1;
 CREATE INDEX orders_shipped ON orders (number) WHERE fulfilment = 'shipped';
@@ -170,10 +172,13 @@ CREATE TABLE followers (
     updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none.
 CREATE TABLE cursors (
-    follower TEXT    NOT NULL,
-    shard    INTEGER NOT NULL,
-    position INTEGER NOT NULL,
+    follower     TEXT    NOT NULL,
+    shard        INTEGER NOT NULL,
+    position     INTEGER NOT NULL,
+    replay_next  INTEGER,
+    replay_up_to INTEGER,
     PRIMARY KEY (follower, shard)
 ) STRICT, WITHOUT ROWID;
 

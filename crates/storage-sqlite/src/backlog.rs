@@ -5,7 +5,7 @@ use crate::rows::{last_place, place};
 use order_core::clock::Timestamp;
 use order_core::ids::Shard;
 use order_core::journal::Cursor;
-use order_core::query::{Backlog, DUE_COUNT_MAX};
+use order_core::query::{Backlog, DUE_COUNT_MAX, REDRIVES_LOOKED_AT};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Tallies that are added up; beyond so many pairs of tenant and source, the rest is left out.
@@ -35,9 +35,15 @@ pub(crate) fn backlog(conn: &Connection, shards: u16, now: Timestamp) -> rusqlit
     let leased = snapshot
         .prepare_cached("SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > ?1")?
         .query_row([now.micros()], |row| row.get(0))?;
-    let redrives = snapshot
-        .prepare_cached("SELECT count(*) FROM redrives WHERE finished = 0")?
+    let parked_since: Option<i64> = snapshot
+        .prepare_cached("SELECT min(updated_at) FROM orders WHERE processing = 'parked'")?
         .query_row([], |row| row.get(0))?;
+    let (redrives, redrives_since) = snapshot
+        .prepare_cached(
+            "SELECT (SELECT count(*) FROM redrives WHERE finished = 0), (SELECT min(created_at) FROM \
+             (SELECT created_at FROM redrives WHERE finished = 0 ORDER BY redrive_id LIMIT ?1))",
+        )?
+        .query_row([REDRIVES_LOOKED_AT], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
     let mut followers = Vec::new();
     for row in read::followers(&snapshot, shards)? {
         followers.push((row.name, behind_since(&snapshot, &row.cursor)?));
@@ -48,7 +54,9 @@ pub(crate) fn backlog(conn: &Connection, shards: u16, now: Timestamp) -> rusqlit
         due_since: due_since.map(Timestamp::from_micros).filter(|due_at| *due_at <= now),
         leased,
         parked,
+        parked_since: parked_since.map(Timestamp::from_micros),
         redrives,
+        redrives_since: redrives_since.map(Timestamp::from_micros),
         followers,
         log_pages: None,
     })

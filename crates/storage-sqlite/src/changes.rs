@@ -10,7 +10,7 @@ use order_core::ids::Shard;
 use order_core::journal::{Cursor, Head};
 use order_core::listing::ChangesPage;
 use order_core::order::Order;
-use order_core::query::{OrderQuery, SCAN_MAX};
+use order_core::query::{OrderQuery, PageWeight, SCAN_MAX};
 use rusqlite::{Connection, params};
 use std::collections::BTreeSet;
 
@@ -37,6 +37,7 @@ pub(crate) fn changes(
         query: &query,
         seen: BTreeSet::new(),
         orders: Vec::new(),
+        weight: PageWeight::default(),
         scans_left: SCAN_MAX,
         lookups_left: LOOKUPS_MAX,
     };
@@ -53,6 +54,7 @@ struct Page<'q> {
     query: &'q OrderQuery,
     seen: BTreeSet<i64>,
     orders: Vec<Order>,
+    weight: PageWeight,
     scans_left: u32,
     lookups_left: u32,
 }
@@ -69,6 +71,7 @@ impl Page<'_> {
             statement.query(params![place(shard, after), last_place(shard), tenant, self.scans_left])?;
         let mut at = after;
         while self.orders.len() < limit
+            && !self.weight.is_full()
             && self.lookups_left > 0
             && let Some(row) = rows.next()?
         {
@@ -79,7 +82,10 @@ impl Page<'_> {
                 self.lookups_left -= 1;
                 let order = load_number(conn, number).map(|found| found.map(|(order, _)| order));
                 let order = readable(number, order).flatten().filter(|order| self.query.matches(order));
-                self.orders.extend(order);
+                if let Some(order) = order {
+                    self.weight.add(&order);
+                    self.orders.push(order);
+                }
             }
         }
         Ok(at)

@@ -20,6 +20,7 @@ mod ids;
 mod list;
 mod meta;
 mod migrate;
+mod parked;
 mod pepper;
 mod read;
 mod readers;
@@ -55,7 +56,9 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
-use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
+use order_core::query::{
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::{Opening, Readers};
 use rusqlite::Connection;
@@ -267,22 +270,20 @@ impl Storage for SqliteStorage {
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
         let (tenant, filter, ids) = (tenant.clone(), filter.clone(), Arc::clone(&self.ids));
-        self.readers.with(move |conn| list::count_parked(conn, &ids, &tenant, &filter)).await
+        self.readers.with(move |conn| parked::count(conn, &ids, &tenant, &filter)).await
     }
 
-    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
+    async fn order_events(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<EventPage>, Fault> {
         let (tenant, shard) = (tenant.clone(), order_id.shard(self.install.shards));
         let ids = Arc::clone(&self.ids);
         let read = move |conn: &Connection| {
-            // Before the snapshot begins: what is merged meanwhile leaves the memory and is not in the snapshot.
-            let Some(number) = ids.number(conn, order_id)? else { return Ok(None) };
-            let snapshot = conn.unchecked_transaction()?;
-            match apply::load_number(&snapshot, number)? {
-                Some((order, _)) if order.tenant == tenant => {
-                    read::chain(&snapshot, shard, order.last_position).map(Some)
-                }
-                _ => Ok(None),
-            }
+            read::order_events(conn, &ids, shard, (&tenant, order_id), (after, limit))
         };
         self.readers.with(read).await
     }

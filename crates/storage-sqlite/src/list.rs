@@ -1,17 +1,14 @@
 //! Lists of orders: newest first, by number, scanning a bounded number of rows.
 
 use crate::apply::load_number;
-use crate::ids::OrderIds;
 use crate::rows::{self, ORDER_COLUMNS};
 use crate::span;
 use crate::terms::Terms;
 use crate::terms::entry::{self, Field};
 use order_core::ids::TenantId;
 use order_core::order::state::{Fulfilment, Processing};
-use order_core::query::{OrderPage, OrderQuery, SCAN_MAX};
-use order_core::redrive::{BoundedCount, COUNT_MAX, RedriveFilter};
+use order_core::query::{OrderPage, OrderQuery, PageWeight, SCAN_MAX};
 use rusqlite::{Connection, params};
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 /// Orders that one page looks at where each is looked up by itself: that costs more than a row of a scan.
@@ -201,15 +198,18 @@ fn by_text(
     let conn = conn.unchecked_transaction()?;
     let mut walk = waiting.walk(&conn)?;
     let mut page = OrderPage::default();
-    let mut last = None;
+    let (mut last, mut weight) = (None, PageWeight::default());
     while let Some(number) = walk.next()?.and_then(entry::number).filter(|number| number >= numbers.start()) {
-        if page.orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX) {
+        if weight.is_full() || page.orders.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX) {
             page.next = last;
             return Ok(page);
         }
         let order = load_number(&conn, number).map(|found| found.map(|(order, _)| order));
         let order = readable(number, order).flatten().filter(|order| query.matches(order));
-        page.orders.extend(order);
+        if let Some(order) = order {
+            weight.add(&order);
+            page.orders.push(order);
+        }
         last = Some(number);
     }
     page.next = last.filter(|_| walk.is_cut());
@@ -227,31 +227,34 @@ fn by_number(
     let (end, more) = window.end(conn, query, before, *numbers.start())?;
     let Some(end) = end else { return Ok(OrderPage::default()) };
     let mut statement = conn.prepare_cached(&window.sql())?;
-    let rows = statement.query_map(
-        params![
-            before,
-            end,
-            query.tenant.as_str(),
-            query.source.as_ref().map(order_core::SourceId::as_str),
-            query.fulfilment.map(Fulfilment::word),
-            query.withdrawn,
-            query.customer,
-            query.processing.map(Processing::word),
-            query.now.micros(),
-            query.limit,
-            rows::micros(query.accepted_from),
-            rows::micros(query.accepted_to),
-            query.error_contains,
-        ],
-        |row| Ok((row.get::<_, i64>(0)?, rows::order(row))),
-    )?;
-    let read = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    let full = read.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let last = read.last().map(|(number, _)| *number);
-    let orders = read
-        .into_iter()
-        .filter_map(|(number, order)| readable(number, order.map(|(order, _)| order)))
-        .collect();
+    let mut rows = statement.query(params![
+        before,
+        end,
+        query.tenant.as_str(),
+        query.source.as_ref().map(order_core::SourceId::as_str),
+        query.fulfilment.map(Fulfilment::word),
+        query.withdrawn,
+        query.customer,
+        query.processing.map(Processing::word),
+        query.now.micros(),
+        query.limit,
+        rows::micros(query.accepted_from),
+        rows::micros(query.accepted_to),
+        query.error_contains,
+    ])?;
+    let (mut orders, mut weight) = (Vec::new(), PageWeight::default());
+    let (mut read, mut last) = (0, None);
+    while !weight.is_full()
+        && let Some(row) = rows.next()?
+    {
+        let number = row.get(0)?;
+        (read, last) = (read + 1, Some(number));
+        if let Some((order, _)) = readable(number, rows::order(row)) {
+            weight.add(&order);
+            orders.push(order);
+        }
+    }
+    let full = weight.is_full() || read >= query.limit;
     let next = if full { last } else { Some(end).filter(|_| more) };
     Ok(OrderPage { orders, next })
 }
@@ -264,127 +267,5 @@ pub(crate) fn readable<T>(number: i64, read: rusqlite::Result<T>) -> Option<T> {
             tracing::error!(number, %error, "left an order out that does not read: run `wellorder audit`");
             None
         }
-    }
-}
-
-/// How many parked orders a filter matches: exact, up to [`COUNT_MAX`].
-pub(crate) fn count_parked(
-    conn: &Connection,
-    ids: &OrderIds,
-    tenant: &TenantId,
-    filter: &RedriveFilter,
-) -> rusqlite::Result<BoundedCount> {
-    let source = filter.source.as_ref().map(order_core::SourceId::as_str);
-    if let Some(order_ids) = &filter.order_ids {
-        let mut statement = conn.prepare_cached(
-            "SELECT count(*) FROM orders WHERE number = ?1 AND tenant = ?2 AND processing = 'parked' \
-             AND (?3 IS NULL OR source = ?3) AND (?4 IS NULL OR instr(last_error, ?4) > 0)",
-        )?;
-        let mut count = 0;
-        let named: BTreeSet<_> = order_ids.iter().collect();
-        for order_id in named {
-            let number = ids.number(conn, *order_id)?;
-            count += statement
-                .query_row(params![number, tenant.as_str(), source, filter.error_contains], |row| {
-                    row.get::<_, u64>(0)
-                })?;
-        }
-        return Ok(BoundedCount { count, more: false });
-    }
-    match &filter.error_contains {
-        // Of each commit's orders it is kept how many are parked.
-        None => {
-            let parked: u64 = conn
-                .prepare_cached(
-                    "SELECT coalesce(sum(parked), 0) FROM tallies WHERE tenant = ?1 AND (?2 IS NULL OR source = ?2)",
-                )?
-                .query_row(params![tenant.as_str(), source], |row| row.get(0))?;
-            Ok(bounded(parked))
-        }
-        Some(text) => count_errors(conn, tenant, source, text),
-    }
-}
-
-/// How many of a tenant's parked orders have an error that contains a text. Each step is a read of its own, so that no
-/// snapshot is held for as long as all of them take.
-fn count_errors(
-    conn: &Connection,
-    tenant: &TenantId,
-    source: Option<&str>,
-    text: &str,
-) -> rusqlite::Result<BoundedCount> {
-    let mut step = conn.prepare_cached(
-        "SELECT coalesce(sum((?2 IS NULL OR source = ?2) AND instr(last_error, ?3) > 0), 0), count(*), max(number) \
-         FROM (SELECT source, last_error, number FROM orders INDEXED BY orders_parked \
-               WHERE processing = 'parked' AND tenant = ?1 AND number > ?4 ORDER BY number LIMIT ?5)",
-    )?;
-    let (mut found, mut after) = (0, i64::MIN);
-    loop {
-        let parameters = params![tenant.as_str(), source, text, after, SCAN_MAX];
-        let (fit, scanned, last): (u64, u32, Option<i64>) =
-            step.query_row(parameters, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        found += fit;
-        match last {
-            Some(last) if scanned == SCAN_MAX && found <= COUNT_MAX => after = last,
-            _ => return Ok(bounded(found)),
-        }
-    }
-}
-
-fn bounded(count: u64) -> BoundedCount {
-    BoundedCount { count: count.min(COUNT_MAX), more: count > COUNT_MAX }
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    /// Parked orders of a tenant, behind those that are there, of which one of `every` has the error `rare`.
-    fn park(conn: &Connection, tenant: &str, orders: u32, every: u32) {
-        conn.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?2) \
-             INSERT INTO orders (shard, order_id, tenant, source, digest, lines, total, attributes, version, processing, \
-             fulfilment, withdrawn, attempt, last_error, accepted_at, updated_at, cause, last_position) \
-             SELECT 0, x'', ?1, 'api', x'', '[]', '1', '{}', 1, 'parked', 'unshipped', 0, 1, \
-             CASE WHEN i % ?3 = 0 THEN 'a rare error' ELSE 'usual' END, 0, 0, x'', 1 FROM n",
-            params![tenant, orders, every],
-        )
-        .unwrap();
-        conn.execute(
-            "INSERT INTO tallies VALUES (?1, 'api', ?2, 0, 0, ?2, 0) \
-             ON CONFLICT DO UPDATE SET parked = parked + ?2, orders = orders + ?2",
-            params![tenant, orders],
-        )
-        .unwrap();
-    }
-
-    #[test]
-    fn a_count_is_exact_however_many_are_parked_before() {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(include_str!("../migrations/0001_init.sql")).unwrap();
-        let count = |tenant: &str, source: Option<&str>, text: Option<&str>| {
-            let filter = RedriveFilter {
-                order_ids: None,
-                source: source.map(|source| order_core::SourceId::new(source).unwrap()),
-                error_contains: text.map(str::to_owned),
-            };
-            let tenant = TenantId::new(tenant).unwrap();
-            let found = count_parked(&conn, &OrderIds::default(), &tenant, &filter).unwrap();
-            (found.count, found.more)
-        };
-        park(&conn, "theirs", 60_000, 4);
-        park(&conn, "ours", 3, 2);
-        assert_eq!(count("ours", None, None), (3, false), "others' are parked before");
-        assert_eq!(count("ours", None, Some("rare")), (2, false));
-        assert_eq!(count("ours", Some("shop"), None), (0, false));
-        assert_eq!(count("nobody", None, Some("rare")), (0, false));
-        assert_eq!(count("theirs", None, Some("none such")), (0, false), "none of 60,000");
-        assert_eq!(count("theirs", Some("shop"), Some("rare")), (0, false));
-        assert_eq!(count("theirs", None, None), (COUNT_MAX, true));
-        assert_eq!(count("theirs", None, Some("rare")), (COUNT_MAX, true), "more than are counted");
-        park(&conn, "exact", 40_000, 4);
-        assert_eq!(count("exact", None, Some("rare")), (COUNT_MAX, false), "as many as are counted");
     }
 }

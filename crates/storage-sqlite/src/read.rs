@@ -7,13 +7,12 @@ use order_core::clock::Timestamp;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::order::event::EventType;
-use order_core::query::{FollowerRow, OrderDossier, Tally};
+use order_core::query::{EventPage, FollowerRow, OrderDossier, PAGE_BYTES_MAX, PageWeight, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
+use order_core::replay::Replay;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+use std::collections::VecDeque;
 use std::sync::LazyLock;
-
-/// Bytes of events after which a read of the journal ends.
-pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
 
 pub(crate) static EVENT_AT: LazyLock<String> =
     LazyLock::new(|| ["SELECT ", EVENT_COLUMNS, " FROM journal WHERE place = ?1"].concat());
@@ -22,34 +21,102 @@ static EVENTS_AFTER: LazyLock<String> = LazyLock::new(|| {
     ["SELECT ", EVENT_COLUMNS, tail].concat()
 });
 
-/// The events of the order whose newest one lies at `position`, oldest first, as far as they are kept. Stops where the
-/// chain does not lead backwards: an audit sees that a version is missing.
-pub(crate) fn chain(conn: &Connection, shard: Shard, position: u64) -> rusqlite::Result<Vec<Event>> {
-    newest(conn, shard, position, usize::MAX, usize::MAX)
-}
-
-/// As [`chain`], but no more than the newest `events_max`, and none beyond the one that makes it `bytes_max` bytes.
-fn newest(
+/// The events of the order whose newest one lies at `position`, newest first, as far as they are kept, each given to
+/// `look` until that returns false. Stops where the chain does not lead backwards: an audit sees that a version is
+/// missing.
+pub(crate) fn chain(
     conn: &Connection,
     shard: Shard,
     position: u64,
-    events_max: usize,
-    bytes_max: usize,
-) -> rusqlite::Result<Vec<Event>> {
+    mut look: impl FnMut(Event) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
     let mut statement = conn.prepare_cached(&EVENT_AT)?;
-    let mut events: Vec<Event> = Vec::new();
-    let (mut next, mut bytes) = (position, 0);
-    while next > 0 && events.len() < events_max && bytes < bytes_max {
+    let mut next = position;
+    while next > 0 {
         let Some(found) = statement.query_row([place(shard, next)], event).optional()? else { break };
         if found.prev_position >= next {
             break;
         }
         next = found.prev_position;
-        bytes += found.data.len();
-        events.push(found);
+        if !look(found)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The newest `events_max` events of the order whose newest one lies at `position`, oldest first; none beyond the one
+/// that makes a page full.
+fn newest(conn: &Connection, shard: Shard, position: u64, events_max: usize) -> rusqlite::Result<Vec<Event>> {
+    let (mut events, mut weight) = (Vec::new(), PageWeight::default());
+    if events_max > 0 {
+        chain(conn, shard, position, |event| {
+            weight.add_event(&event);
+            events.push(event);
+            Ok(events.len() < events_max && !weight.is_full())
+        })?;
     }
     events.reverse();
     Ok(events)
+}
+
+/// Events of the order of `tenant`, behind version `after`.
+pub(crate) fn order_events(
+    conn: &Connection,
+    ids: &OrderIds,
+    shard: Shard,
+    (tenant, order_id): (&TenantId, OrderId),
+    (after, limit): (u64, u32),
+) -> rusqlite::Result<Option<EventPage>> {
+    // Before the snapshot begins: what is merged meanwhile leaves the memory and is not in the snapshot.
+    let Some(number) = ids.number(conn, order_id)? else { return Ok(None) };
+    let snapshot = conn.unchecked_transaction()?;
+    match load_number(&snapshot, number)? {
+        Some((order, _)) if order.tenant == *tenant => {
+            page_of_chain(&snapshot, shard, order.last_position, after, limit).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Events behind version `after` of the order whose newest one lies at `position`. The chain leads backwards only, so it is
+/// walked to there first: of each event a few numbers are read, of which no more are kept than the page may have.
+fn page_of_chain(
+    conn: &Connection,
+    shard: Shard,
+    position: u64,
+    after: u64,
+    limit: u32,
+) -> rusqlite::Result<EventPage> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut link = conn.prepare_cached("SELECT version, prev_position FROM journal WHERE place = ?1")?;
+    let (mut oldest, mut next, mut newer) = (VecDeque::new(), position, false);
+    while next > 0 {
+        let read = |row: &Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?));
+        let Some((version, before)) = link.query_row([place(shard, next)], read).optional()? else { break };
+        if version <= after || before >= next {
+            break;
+        }
+        if oldest.len() >= limit {
+            oldest.pop_back();
+            newer = true;
+        }
+        oldest.push_front(next);
+        next = before;
+    }
+    let mut statement = conn.prepare_cached(&EVENT_AT)?;
+    let (mut page, mut weight) = (EventPage::default(), PageWeight::default());
+    for position in &oldest {
+        if weight.is_full() {
+            break;
+        }
+        let found = statement.query_row([place(shard, *position)], event)?;
+        weight.add_event(&found);
+        page.events.push(found);
+    }
+    let more = newer || page.events.len() < oldest.len();
+    page.next = page.events.last().filter(|_| more).map(|event| event.version);
+    Ok(page)
 }
 
 /// An order, whoever owns it, with its work and its newest events, in one snapshot.
@@ -65,7 +132,7 @@ pub(crate) fn dossier(
     let snapshot = conn.unchecked_transaction()?;
     let Some((order, work)) = load_number(&snapshot, number)? else { return Ok(None) };
     let events_max = usize::try_from(events_max).unwrap_or(usize::MAX);
-    let events = newest(&snapshot, order_id.shard(shards), order.last_position, events_max, PAGE_BYTES_MAX)?;
+    let events = newest(&snapshot, order_id.shard(shards), order.last_position, events_max)?;
     Ok(Some(OrderDossier { order, events, work, found: true }))
 }
 
@@ -145,6 +212,7 @@ pub(crate) fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
         sink: row.get(1)?,
         paused: row.get(2)?,
         cursor: Cursor { epoch: row.get(3)?, positions: Vec::new() },
+        replay: None,
         created_at: Timestamp::from_micros(row.get(4)?),
         updated_at: Timestamp::from_micros(row.get(5)?),
     })
@@ -152,11 +220,18 @@ pub(crate) fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
 
 fn with_positions(conn: &Connection, mut row: FollowerRow, shards: u16) -> rusqlite::Result<FollowerRow> {
     row.cursor.positions = vec![0; usize::from(shards)];
-    let mut statement = conn.prepare_cached("SELECT shard, position FROM cursors WHERE follower = ?1")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT shard, position, replay_next, replay_up_to FROM cursors WHERE follower = ?1",
+    )?;
     let mut rows = statement.query([&row.name])?;
+    let none = || Replay { next: vec![0; usize::from(shards)], up_to: vec![0; usize::from(shards)] };
     while let Some(cursor) = rows.next()? {
-        if let Some(position) = row.cursor.positions.get_mut(cursor.get::<_, usize>(0)?) {
-            *position = cursor.get(1)?;
+        let shard: usize = cursor.get(0)?;
+        let Some(position) = row.cursor.positions.get_mut(shard) else { continue };
+        *position = cursor.get(1)?;
+        if let (Some(next), Some(up_to)) = (cursor.get(2)?, cursor.get(3)?) {
+            let replay = row.replay.get_or_insert_with(none);
+            (replay.next[shard], replay.up_to[shard]) = (next, up_to);
         }
     }
     Ok(row)

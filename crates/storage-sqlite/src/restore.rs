@@ -144,11 +144,12 @@ fn begin_anew(
 }
 
 /// Followers go on from where they were when the copy was made, and never behind its end: what was carried since comes
-/// again.
+/// again. What one carried on once more ends: it was asked for of a history that is lost.
 fn anchor(conn: &Connection, install: &Install, epoch: u32) -> rusqlite::Result<usize> {
     for head in read::heads(conn, install.shards)? {
         conn.execute(
-            "UPDATE cursors SET position = min(position, ?2) WHERE shard = ?1",
+            "UPDATE cursors SET position = min(position, ?2), replay_next = NULL, replay_up_to = NULL \
+             WHERE shard = ?1",
             params![head.shard.0, head.position],
         )?;
     }

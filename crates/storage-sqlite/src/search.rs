@@ -8,7 +8,7 @@ use order_core::OrderId;
 use order_core::ids::check_text;
 use order_core::listing::{Search, SearchField, SearchPage, SearchPlace};
 use order_core::order::Order;
-use order_core::query::OrderQuery;
+use order_core::query::{OrderQuery, PageWeight};
 use rusqlite::Connection;
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ pub(crate) fn search(conn: &Connection, terms: &Terms, search: &Search) -> rusql
         search,
         query: &query,
         orders: Vec::new(),
+        weight: PageWeight::default(),
         left: usize::try_from(LOOKUPS_MAX).unwrap_or(usize::MAX),
         last: None,
     };
@@ -44,6 +45,7 @@ struct Page<'s> {
     search: &'s Search,
     query: &'s OrderQuery,
     orders: Vec<Order>,
+    weight: PageWeight,
     /// How many orders may be looked at yet.
     left: usize,
     /// What was looked at last.
@@ -52,7 +54,9 @@ struct Page<'s> {
 
 impl Page<'_> {
     fn is_full(&self) -> bool {
-        self.left == 0 || self.orders.len() >= usize::try_from(self.query.limit).unwrap_or(usize::MAX)
+        self.left == 0
+            || self.weight.is_full()
+            || self.orders.len() >= usize::try_from(self.query.limit).unwrap_or(usize::MAX)
     }
 
     /// Looks at an order that may be found by `value`; whether it is, and is not found earlier, is seen on itself.
@@ -63,7 +67,10 @@ impl Page<'_> {
         let found = order.filter(|order| {
             self.search.found_by(order).is_some_and(|(by, text)| by == field && text == value)
         });
-        self.orders.extend(found);
+        if let Some(order) = found {
+            self.weight.add(&order);
+            self.orders.push(order);
+        }
         self.last = Some(SearchPlace { field, value, number });
     }
 
@@ -151,7 +158,7 @@ fn behind(mut entry: Vec<u8>) -> Vec<u8> {
 }
 
 /// The ids that begin with a text; `None` when none can.
-fn id_range(text: &str) -> Option<(OrderId, OrderId)> {
+pub(crate) fn id_range(text: &str) -> Option<(OrderId, OrderId)> {
     let text = text.to_ascii_lowercase();
     let shape = "00000000-0000-0000-0000-000000000000";
     let fits = |(byte, place): (u8, u8)| if place == b'-' { byte == b'-' } else { byte.is_ascii_hexdigit() };

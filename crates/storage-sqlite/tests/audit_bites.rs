@@ -192,6 +192,10 @@ async fn work_that_does_not_belong_is_found() {
 async fn a_cursor_beyond_the_journal_and_a_wrong_tally_are_found() {
     bites("cursors", "UPDATE cursors SET position = position + 100").await;
     bites("cursors", "UPDATE followers SET epoch = epoch + 1").await;
+    for replay in ["0, replay_up_to = position + 1", "position, replay_up_to = 0", "0, replay_up_to = 0", "0"]
+    {
+        bites("cursors", &format!("UPDATE cursors SET replay_next = {replay}")).await;
+    }
     bites("tallies", "UPDATE tallies SET parked = parked + 1").await;
     bites("tallies", "DELETE FROM tallies").await;
 }
@@ -271,6 +275,8 @@ async fn other_rows_that_do_not_read_are_named() {
     names("follower f", "UPDATE followers SET sink = CAST(x'ff' AS TEXT)").await;
     let cursor = "UPDATE cursors SET position = -1000 WHERE shard = 1";
     names("cursor of f in shard 1", cursor).await;
+    let replay = "UPDATE cursors SET replay_next = -1, replay_up_to = 1 WHERE shard = 1";
+    names("cursor of f in shard 1", replay).await;
     let key = "INSERT INTO api_keys (number, key_id, tenant, name, scopes, hash, created_at, created_by) \
          VALUES (1, x'01', 'default', 'n', 1, zeroblob(32), 0, 'me')";
     names("api_key number 1", &key.replace("1, zeroblob", "'1', zeroblob")).await;

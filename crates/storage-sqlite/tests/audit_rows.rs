@@ -144,7 +144,7 @@ async fn events_and_heads_that_say_what_cannot_be_are_found() {
         ("events", "-", "UPDATE journal SET data_version = 2 WHERE position = 2"),
         ("events", "-", "UPDATE journal SET data_version = 0 WHERE position = 2"),
         ("events", "-", "UPDATE journal SET type = 'order.dreamt' WHERE position = 2"),
-        ("versions", "-", "UPDATE journal SET type = 'order.processed' WHERE type = 'order.parked'"),
+        ("versions", "-", "UPDATE journal SET type = 'order.shipped' WHERE type = 'order.parked'"),
         ("positions", "floor", "UPDATE journal_heads SET floor = 1"),
         ("positions", "floor", "UPDATE journal_heads SET floor = 1000"),
         ("positions", "floor", "DELETE FROM journal_heads"),
@@ -171,8 +171,8 @@ async fn cursors_keys_and_redrives_that_say_what_cannot_be_are_found() {
     let redrive = redrive.as_str();
     for (check, subject, sql) in [
         ("cursors", "f", "DELETE FROM cursors"),
-        ("cursors", "f", "INSERT INTO cursors VALUES ('f', 1, 0)"),
-        ("cursors", "ghost", "INSERT INTO cursors VALUES ('ghost', 0, 0)"),
+        ("cursors", "f", "INSERT INTO cursors (follower, shard, position) VALUES ('f', 1, 0)"),
+        ("cursors", "ghost", "INSERT INTO cursors (follower, shard, position) VALUES ('ghost', 0, 0)"),
         ("cursors", "f", "UPDATE followers SET epoch = 2"),
         (
             "idempotency",

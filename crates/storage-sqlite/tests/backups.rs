@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use order_core::backup::BackupProgress;
+use order_core::command::{Command, FollowerAction, FollowerCommand};
 use order_core::ids::Shard;
+use order_core::journal::Cursor;
 use order_core::ports::Storage;
+use order_core::replay::Replay;
 use order_core::{Fault, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -171,4 +174,30 @@ async fn a_database_that_somebody_reads_is_not_replaced() {
     drop(reader);
     assert_eq!(open(&database, 0).heads().await.unwrap()[0].position, 3);
     assert_eq!(open(&staged, 0).heads().await.unwrap()[0].position, 1, "and lies aside");
+}
+
+/// A follower goes on from where it was; what it carried on once more was asked for of a history that is lost.
+#[tokio::test]
+async fn a_replay_of_a_range_ends_with_its_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(&folder.path().join("a.db"), 0);
+    let ids = SeededIds::new(7);
+    let orders = (0..3).map(|_| accept(intake("x").no_reference(), &*ids, now())).collect();
+    storage.commit(0, orders).await.unwrap();
+    let place = |position| Cursor { epoch: 1, positions: vec![position] };
+    for action in [
+        FollowerAction::Ensure { sink: "file".to_owned(), from_now: true },
+        FollowerAction::ReplayRange { from: place(0), to: place(2) },
+    ] {
+        let command = FollowerCommand { name: "f".to_owned(), now: now(), action };
+        storage.commit(0, Arc::new([Command::Follower(command)])).await.unwrap().replies[0].clone().unwrap();
+    }
+    let before = storage.follower("f").await.unwrap().unwrap();
+    assert_eq!(before.replay, Some(Replay { next: vec![0], up_to: vec![2] }));
+    let copy = folder.path().join("copy.db");
+    storage.back_up(&copy, Arc::new(BackupProgress::default())).await.unwrap();
+    let staged = folder.path().join("staged.db");
+    let told = stage(&copy, &staged, None, now(), &BackupProgress::default()).unwrap();
+    let after = open(&staged, 0).follower("f").await.unwrap().unwrap();
+    assert_eq!((after.cursor, after.replay), (Cursor { epoch: told.epoch, positions: vec![3] }, None));
 }

@@ -66,7 +66,7 @@ async fn live(rig: &Rig, number: usize, order_id: OrderId) {
     rig.changed(order_id, redrive).await;
     let leased = rig.claim_one().await;
     rig.settle(&leased, Outcome::Done).await.expect("the lease is held");
-    let shipped = ChangeKind::Ship { shipped_at: rig.now(), tracking_number: Some(canary.clone()) };
+    let shipped = ChangeKind::Ship { shipped_at: Some(rig.now()), tracking_number: Some(canary.clone()) };
     rig.changed(order_id, shipped).await;
     let withdrawn = ChangeKind::Withdraw {
         reason: format!("{canary} sent it back"),
@@ -86,7 +86,7 @@ async fn what_was_erased_is_nowhere_in_the_files() {
         rig.settle(&leased, Outcome::Retry { at, why }).await.expect("the lease is held");
         let leased = rig.claim_one().await;
         rig.settle(&leased, Outcome::Done).await.expect("the lease is held");
-        let shipped = ChangeKind::Ship { shipped_at: rig.now(), tracking_number: Some(canary(number)) };
+        let shipped = ChangeKind::Ship { shipped_at: Some(rig.now()), tracking_number: Some(canary(number)) };
         rig.changed(order.id, shipped).await;
         assert!(found(&folder).contains(&number), "what this test looks for is there at first");
         rig.changed(order.id, ChangeKind::Erase).await;

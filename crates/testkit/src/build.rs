@@ -154,6 +154,7 @@ pub fn accept(intake: impl Into<Intake>, ids: &dyn Ids, now: Timestamp) -> Comma
     let intake = intake.into();
     let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(ids.uuid_v7(now)));
     let digest = digest(&intake.content);
-    let (event_id, trace) = (EventId(ids.uuid_v7(now)), order_core::trace::current());
-    Command::Accept(Box::new(Accept { order_id, digest, event_id, now, intake, trace }))
+    let event_id = EventId(ids.uuid_v7(now));
+    let (trace, by) = (order_core::trace::current(), order_core::action_log::current_name());
+    Command::Accept(Box::new(Accept { order_id, digest, event_id, now, intake, trace, by }))
 }

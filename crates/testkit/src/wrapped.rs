@@ -17,7 +17,9 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
-use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
+use order_core::query::{
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use std::path::Path;
 use std::sync::Arc;
@@ -140,6 +142,7 @@ fn as_new(accept: &Accept, number: i64) -> Order {
         source: intake.source.clone(),
         reference: intake.reference.clone(),
         content: intake.content.clone(),
+        by: None,
     };
     let place = event::Place { event_id: accept.event_id, position: 1, occurred_at: accept.now };
     Order::accepted(intake.tenant.clone(), accepted, accept.digest, place)
@@ -202,8 +205,14 @@ impl Storage for Wrapped {
         self.inner.count_parked(tenant, filter).await
     }
 
-    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
-        self.inner.order_events(tenant, order_id).await
+    async fn order_events(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<EventPage>, Fault> {
+        self.inner.order_events(tenant, order_id, after, limit).await
     }
 
     async fn dossier(

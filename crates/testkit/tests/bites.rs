@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use order_core::app::App;
 use order_core::audit::audit;
 use order_core::clock::Timestamp;
-use order_core::command::{Change, ChangeKind, Command};
+use order_core::command::{AdvancePart, Change, ChangeKind, Command};
 use order_core::ids::Shard;
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
@@ -131,7 +131,9 @@ fn a_change_across_tenants_is_found() {
 fn a_cursor_that_moves_from_anywhere_is_found() {
     assert!(found(
         |storage, mut command| {
-            if let Command::Advance(advance) = &mut command {
+            if let Command::Advance(advance) = &mut command
+                && advance.part == AdvancePart::Cursor
+            {
                 for (shard, from, _) in &mut advance.moves {
                     *from = storage.cursor(&advance.follower, *shard).unwrap_or(*from);
                 }
@@ -190,7 +192,7 @@ async fn some_orders(storage: &MemoryStorage) -> (Arc<App>, Vec<order_core::Orde
         rig.settle(&leased, outcome).await.expect("the lease is held");
     }
     let shipped_at = rig.now();
-    rig.changed(orders[4].id, ChangeKind::Ship { shipped_at, tracking_number: None }).await;
+    rig.changed(orders[4].id, ChangeKind::Ship { shipped_at: Some(shipped_at), tracking_number: None }).await;
     rig.assert_sound().await;
     let app = App::start(storage.port(), ManualClock::new(), SeededIds::new(3), LanePolicy::default());
     (app, orders)

@@ -1,8 +1,9 @@
 //! Who may call this server: the login that the settings ask for, and the gate of each API.
 
 use crate::config::{Mode, Settings};
+use crate::trust;
 use anyhow::Context;
-use auth::{ApiKeys, Issuer, Jwks, LIFETIME_MAX_OF_JWKS, Login, Secret, Tokens};
+use auth::{ApiKeys, FailedLogins, Issuer, Jwks, LIFETIME_MAX_OF_JWKS, Login, Secret, Tokens};
 use edge::{Caller, Gate, Scope, Scopes};
 use order_core::query::Install;
 use order_core::{App, Pepper, TenantId};
@@ -19,6 +20,7 @@ const JWKS_TIMEOUTS: outbound::Timeouts =
 pub(crate) struct Access {
     mode: Mode,
     login: Login,
+    operators: TenantId,
     settings: Settings,
     pub(crate) pepper: Pepper,
 }
@@ -35,10 +37,21 @@ impl Access {
         let operators = TenantId::new(&settings.auth.operator_tenant).context("auth.operator_tenant")?;
         Ok(Self {
             mode,
-            login: Login::new(keys, tokens).run_by(operators),
+            login: Login::new(keys, tokens).run_by(operators.clone()),
+            operators,
             settings: settings.clone(),
             pepper,
         })
+    }
+
+    /// The tenant that runs the installation.
+    pub(crate) fn operators(&self) -> TenantId {
+        self.operators.clone()
+    }
+
+    /// The credentials that were not good.
+    pub(crate) fn failed_logins(&self) -> Arc<FailedLogins> {
+        self.login.failed()
     }
 
     /// The gate of our own API.
@@ -52,7 +65,7 @@ impl Access {
     /// The gate of a contract.
     pub(crate) fn gate_of(&self, contract: &str) -> Arc<dyn Gate> {
         if self.mode == Mode::Serve && self.settings.public.contains(contract) {
-            return Arc::new(self.login.or(public()));
+            return Arc::new(self.login.or(public(contract)));
         }
         self.gate()
     }
@@ -60,13 +73,15 @@ impl Access {
 
 /// Whoever sits at the machine.
 fn local() -> Caller {
-    Caller { tenant: TenantId::default_tenant(), subject: "local".into(), scopes: Scopes::all() }
+    let (tenant, scopes) = (TenantId::default_tenant(), Scopes::all());
+    Caller { tenant, subject: "local".into(), scopes, tenant_said: true }
 }
 
 /// Whoever comes to a contract that asks for no login.
-fn public() -> Caller {
+fn public(contract: &str) -> Caller {
     let scopes = [Scope::OrdersRead, Scope::OrdersWrite].into_iter().collect();
-    Caller { tenant: TenantId::default_tenant(), subject: "public".into(), scopes }
+    let (tenant, subject) = (TenantId::default_tenant(), format!("contract:{contract}").into());
+    Caller { tenant, subject, scopes, tenant_said: false }
 }
 
 /// What API keys are hashed with.
@@ -94,7 +109,13 @@ fn issuers(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Vec<Issuer>> {
         });
     }
     if let (Some(url), Some(iss), Some(aud)) = (&auth.jwks_url, &auth.jwks_issuer, &auth.jwks_audience) {
-        let client = outbound::DocumentClient::new(url, auth.jwks_reach(), JWKS_BYTES_MAX, JWKS_TIMEOUTS);
+        let client = outbound::DocumentClient::new(
+            url,
+            auth.jwks_reach(),
+            JWKS_BYTES_MAX,
+            &trust::of(settings)?,
+            JWKS_TIMEOUTS,
+        );
         let client = client.context("auth.jwks_url")?;
         let fetch: auth::Fetch = Box::new(move || {
             let client = client.clone();

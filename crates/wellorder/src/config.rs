@@ -30,7 +30,7 @@ pub(crate) use problem::{Problem, Problems};
 pub(crate) use resolve::{Config, Origin, load};
 pub(crate) use settings::{
     FollowerStart, Hidden, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind, RateLimits, Role,
-    Settings, Telemetry, Transport,
+    Settings, Transport,
 };
 pub(crate) use show::{as_json, as_rows};
 pub(crate) use sources::{Environment, Flag, Inputs, Mode};

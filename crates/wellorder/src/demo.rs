@@ -136,7 +136,7 @@ impl Demo {
     async fn ship(&self) {
         let done = self.some_orders(Processing::Done, None).await;
         let now = self.app.clock.now();
-        let ship = ChangeKind::Ship { shipped_at: now, tracking_number: Some("DEMO-1".to_owned()) };
+        let ship = ChangeKind::Ship { shipped_at: Some(now), tracking_number: Some("DEMO-1".to_owned()) };
         for (order_id, kind) in done.iter().zip([ship, ChangeKind::Deliver { delivered_at: now }]) {
             let target = Target {
                 tenant: TenantId::default_tenant(),

@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::server::{self, Start};
 use crate::shutdown::{self, Signals};
 use crate::system::SystemIds;
-use crate::telemetry;
+use crate::{telemetry, trust};
 use anyhow::Context;
 use auth::weakness;
 use order_core::Ids;
@@ -29,6 +29,7 @@ pub(crate) async fn dev(args: &DevArgs, config: Config, out: &mut Output<'_>) ->
     if ephemeral.is_some() {
         out.again.in_folder(&settings.data);
     }
+    trust::of(&settings)?;
     let signals = match &ephemeral {
         Some(Ephemeral(path)) => signals.removing(path.clone()),
         None => signals,

@@ -14,11 +14,12 @@ pub(crate) struct Invocation {
     config: Option<String>,
     data: Option<String>,
     url: Option<String>,
+    ca_file: Option<String>,
 }
 
 impl Default for Invocation {
     fn default() -> Self {
-        Self { program: "wellorder".to_owned(), config: None, data: None, url: None }
+        Self { program: "wellorder".to_owned(), config: None, data: None, url: None, ca_file: None }
     }
 }
 
@@ -50,6 +51,11 @@ impl Invocation {
         Self { config, data: data.map(quoted), url: url.map(quoted), ..self }
     }
 
+    /// With a file of authorities to believe.
+    pub(crate) fn believing(self, ca_file: Option<&str>) -> Self {
+        Self { ca_file: ca_file.map(quoted), ..self }
+    }
+
     /// With another data folder.
     pub(crate) fn in_folder(&mut self, data: &Path) {
         self.data = Some(quoted(&data.to_string_lossy()));
@@ -69,7 +75,9 @@ impl Invocation {
         let url = self.url.as_ref().filter(|_| server);
         let data = self.data.as_ref().filter(|_| folder && url.is_none());
         let config = self.config.as_ref().filter(|_| config);
-        for (flag, value) in [("--url", url), ("--data", data), ("--config", config)] {
+        let ca_file = self.ca_file.as_ref().filter(|_| server);
+        let said = [("--url", url), ("--ca-file", ca_file), ("--data", data), ("--config", config)];
+        for (flag, value) in said {
             if let Some(value) = value {
                 line.push_str(&format!(" {flag} {value}"));
             }

@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod demo;
 mod dev;
+mod failed_logins;
 mod folder;
 mod http_processor;
 mod invocation;
@@ -33,7 +34,7 @@ mod sink_ndjson;
 mod system;
 mod telemetry;
 mod transport;
-
+mod trust;
 mod wire_up;
 
 #[cfg(feature = "fuzzing")]

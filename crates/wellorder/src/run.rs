@@ -27,7 +27,8 @@ pub fn run() -> ExitCode {
     };
     let mut out = Output::terminal(cli.global.json, &environment);
     let (config, data) = (cli.global.config.as_deref(), cli.global.data.as_deref());
-    out.again = out.again.at(config, data, cli.url(), &environment);
+    out.again =
+        out.again.at(config, data, cli.url(), &environment).believing(cli.ca_file().map(String::as_str));
     if let Some(ended) = about_itself(&cli.command, &mut out) {
         return ended.unwrap_or_else(|failure| failure::report(&failure, &mut out)).into();
     }

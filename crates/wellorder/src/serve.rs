@@ -7,7 +7,7 @@ use crate::system::{SystemClock, SystemIds};
 use crate::wire_up;
 use anyhow::Context;
 use axum::Router;
-use edge::{Guard, Mount, Proxies, Rate, RatePolicy};
+use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
@@ -44,9 +44,20 @@ pub(crate) fn waiting_guard(mode: Mode, settings: &Settings) -> Arc<Guard> {
 fn outer_guard(mode: Mode, settings: &Settings) -> Guard {
     let transport = &settings.transport;
     let proxies = Proxies { networks: transport.trusted_proxies.clone(), header: transport.proxy_header };
-    let guard =
-        bare_guard(&settings.limits, mode == Mode::Dev).limiting(rates(&settings.rates)).behind(proxies);
+    let guard = bare_guard(&settings.limits, mode == Mode::Dev)
+        .limiting(rates(&settings.rates))
+        .reading(reads(&settings.limits))
+        .behind(proxies);
     if transport.tls_cert.is_some() { guard.https_only() } else { guard }
+}
+
+fn reads(limits: &Limits) -> ReadPolicy {
+    ReadPolicy {
+        at_once: limits.reads_at_once,
+        lists_at_once: limits.lists_at_once,
+        wait: limits.read_wait,
+        answers_bytes_max: limits.answers_bytes,
+    }
 }
 
 fn rates(rates: &RateLimits) -> RatePolicy {

@@ -4,7 +4,7 @@ use crate::cli::failure::Failure;
 use crate::config::{Config, Mode, Origin, Problems, Role, Settings};
 use crate::folder::DATABASE_FILE;
 use crate::system::SystemClock;
-use crate::{access, transport, wire_up};
+use crate::{access, transport, trust, wire_up};
 use auth::weakness;
 use order_core::Clock;
 use order_core::ports::Storage;
@@ -74,6 +74,9 @@ fn transport(settings: &Settings, problems: &mut Problems) {
             let fix = "name PEM files that this user can read and that belong together";
             problems.add("tls", "tls.cert, tls.key", format!("{error:#}"), fix);
         }
+    }
+    if let Err(Problems(bad)) = trust::of(settings) {
+        problems.0.extend(bad);
     }
     let protected =
         transport.tls_cert.is_some() || !transport.trusted_proxies.is_empty() || transport.plaintext;

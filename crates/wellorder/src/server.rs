@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
-use crate::{banner, boot, lookout, serve, telemetry, transport, wire_up};
+use crate::{banner, boot, failed_logins, lookout, serve, telemetry, transport, wire_up};
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -74,7 +74,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let (stop, mut tasks) = (Stop::new(), JoinSet::new());
     tasks.spawn(lookout::lock_file(Arc::clone(&folder), stop.subscribe()));
     if let Transport::Tls(tls) = &transport {
-        tasks.spawn(transport::reload(Arc::clone(tls), settings.transport.clone(), stop.subscribe())?);
+        tasks.spawn(transport::reload(Arc::clone(tls), &settings, stop.subscribe())?);
     }
     let mut signalled = std::pin::pin!(signals.first());
     let place = Place { mode, settings: &settings, folder: &folder, listener, ops, transport };
@@ -120,10 +120,12 @@ async fn begin(
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Begun> {
     let Place { mode, settings, folder, listener, ops, transport } = place;
-    let (tracer, exporting) = otlp::start(&settings.telemetry)?;
+    let (tracer, exporting) = otlp::start(settings)?;
     let app = wire_up::app(settings, storage, tracer.clone());
     let access = Access::new(mode, settings, &app)?;
     background(settings, &app, metrics, stop, tasks)?;
+    let failed = access.failed_logins();
+    tasks.spawn(failed_logins::keep(Arc::clone(&app), failed, access.operators(), stop.subscribe()));
     if let Err(error) = lookout::newest(&app).await {
         tracing::debug!(%error, "cannot compare the clock with the newest event");
     }

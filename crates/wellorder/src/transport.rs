@@ -1,6 +1,7 @@
 //! What a server is reached over: TLS, a proxy that speaks it, or neither.
 
 use crate::config::{Mode, Settings, Transport as Settled};
+use crate::trust;
 use anyhow::Context;
 use edge::{Tls, Transport};
 use std::path::Path;
@@ -34,15 +35,17 @@ fn files(settled: &Settled) -> anyhow::Result<Option<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Reads certificate and key again at each SIGHUP, until `stop`. Connections that are there keep theirs; what cannot be used
-/// changes nothing.
+/// changes nothing. What new connections are shown lies in the data folder, for commands on it.
 ///
 /// # Errors
 /// The signal cannot be listened to.
 pub(crate) fn reload(
     tls: Arc<Tls>,
-    settled: Settled,
+    settings: &Settings,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let (settled, folder) = (settings.transport.clone(), settings.data.clone());
+    show(&folder, &tls);
     let mut hangups = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
     Ok(async move {
         loop {
@@ -55,7 +58,10 @@ pub(crate) fn reload(
                 Ok(tls.replace(&certificates, &key)?)
             });
             match replaced {
-                Ok(()) => tracing::info!("new connections get the certificate that was read again"),
+                Ok(()) => {
+                    show(&folder, &tls);
+                    tracing::info!("new connections get the certificate that was read again");
+                }
                 Err(error) => {
                     let error = format!("{error:#}");
                     tracing::error!(error, "cannot use the new certificate; the old one stays in use");
@@ -63,4 +69,10 @@ pub(crate) fn reload(
             }
         }
     })
+}
+
+fn show(folder: &Path, tls: &Tls) {
+    if let Err(error) = trust::show(folder, &tls.certificate()) {
+        tracing::warn!(%error, "cannot put the certificate into the data folder: commands on it need --url");
+    }
 }

@@ -1,6 +1,5 @@
 //! From settings to a running whole: storage, use cases, worker, followers.
 
-use crate::access;
 use crate::config::{FollowerStart, NdjsonSink, ProcessorKind, Settings};
 use crate::folder::Folder;
 use crate::http_processor::HttpProcessor;
@@ -8,6 +7,7 @@ use crate::seldom::Seldom;
 use crate::simulate::Simulate;
 use crate::sink_ndjson::{FileSink, StdoutSink};
 use crate::system::{SystemClock, SystemIds};
+use crate::{access, trust};
 use anyhow::Context;
 use order_core::api_key::chance;
 use order_core::breaker::BreakerPolicy;
@@ -119,7 +119,8 @@ fn http_processor(settings: &Settings, app: &App) -> anyhow::Result<HttpProcesso
     let http = &settings.http_processor;
     let url = http.url.as_deref().context("http_processor.url is not set")?;
     let timeouts = outbound::Timeouts { connect: http.connect_timeout, total: http.timeout };
-    let client = outbound::ProcessorClient::new(url, timeouts).context("http_processor.url")?;
+    let client =
+        outbound::ProcessorClient::new(url, &trust::of(settings)?, timeouts).context("http_processor.url")?;
     Ok(HttpProcessor { client, clock: Arc::clone(&app.clock) })
 }
 

@@ -122,7 +122,7 @@ pub(super) fn v1_redrive(data: &[u8]) -> Seen {
         Ok(asked) => asked,
         Err(problem) => return reasons(&problem, data),
     };
-    let narrowed = filter.order_ids.is_some() || filter.source.is_some() || filter.error_contains.is_some();
+    let narrowed = filter.order_ids.is_some() || filter.source.is_some() || filter.asks_what_is_in_it();
     assert!(narrowed || body["filter"]["all"] == true, "nothing said means everything");
     assert!(filter.order_ids.as_ref().is_none_or(|ids| (1..=ORDER_IDS_MAX).contains(&ids.len())));
     assert!(dry_run || (1..=1_000).contains(&reason.len()), "no reason");

@@ -335,6 +335,7 @@ fn order() -> Order {
         source: SourceId::new("api").unwrap(),
         reference: Reference::new("A-1").ok(),
         content: Content::default(),
+        by: None,
     };
     let place = Place {
         event_id: EventId(Uuid::from_u128(2)),

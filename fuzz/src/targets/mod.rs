@@ -3,6 +3,7 @@
 mod bodies;
 mod core;
 mod edge;
+mod login;
 mod requests;
 mod settings;
 
@@ -103,5 +104,10 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "lines", words: edge::LINES, check: edge::lines },
     Target { name: "path", words: edge::PATH, check: edge::path },
     Target { name: "host", words: edge::HOST, check: edge::host },
+    Target { name: "jwt", words: login::JWT, check: login::jwt },
+    Target { name: "jwks", words: login::JWKS, check: login::jwks },
+    Target { name: "api_key", words: login::API_KEY, check: login::api_key },
+    Target { name: "forwarded", words: login::FORWARDED, check: login::forwarded },
+    Target { name: "if_match", words: login::IF_MATCH, check: login::if_match },
     Target { name: "content_type", words: edge::CONTENT_TYPE, check: edge::content_type },
 ];

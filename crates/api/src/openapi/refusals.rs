@@ -2,6 +2,7 @@
 
 use crate::problem::{self as kinds, Kind};
 use edge::Need;
+use http::Method;
 use std::collections::BTreeMap;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
@@ -33,9 +34,9 @@ const BESIDES: [(&str, &[Kind]); 10] = [
 ];
 
 /// Adds to an operation every refusal that it has, by status, and one for what any request may get.
-pub(super) fn add(operation: &mut Operation, need: Need) {
+pub(super) fn add(operation: &mut Operation, method: &Method, need: Need) {
     let mut by_status = BTreeMap::<u16, Vec<Kind>>::new();
-    for kind in of(operation, need) {
+    for kind in of(operation, method, need) {
         by_status.entry(kind.status).or_default().push(kind);
     }
     for (status, kinds) in by_status {
@@ -47,7 +48,7 @@ pub(super) fn add(operation: &mut Operation, need: Need) {
     operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
 }
 
-fn of(operation: &Operation, need: Need) -> Vec<Kind> {
+fn of(operation: &Operation, method: &Method, need: Need) -> Vec<Kind> {
     if need == Need::Nothing {
         // Health and metrics ask for nothing that could be refused.
         return Vec::new();
@@ -64,7 +65,7 @@ fn of(operation: &Operation, need: Need) -> Vec<Kind> {
         .collect();
     let takes = |name: &str| parameters.iter().any(|parameter| parameter.name == name);
     let mut found = vec![kinds::INVALID_PARAMETER, kinds::UNAUTHENTICATED, kinds::FORBIDDEN];
-    found.extend([kinds::RATE_LIMITED, kinds::INTERNAL, kinds::UNAVAILABLE]);
+    found.extend([kinds::RATE_LIMITED, kinds::INTERNAL, kinds::UNAVAILABLE, kinds::REQUEST_TIMEOUT]);
     let in_path = |name: &str| {
         parameters.iter().any(|one| one.name == name && matches!(one.parameter_in, ParameterIn::Path))
     };
@@ -76,6 +77,10 @@ fn of(operation: &Operation, need: Need) -> Vec<Kind> {
     }
     if operation.request_body.is_some() && id != "create_orders" {
         found.push(kinds::VALUE_REFUSED);
+    }
+    // What was written when the storage broke off, nobody knows.
+    if method != Method::GET {
+        found.push(kinds::OUTCOME_UNKNOWN);
     }
     if takes("after") || id == "replay_follower" {
         found.extend([kinds::CURSOR_INVALID, kinds::CURSOR_EXPIRED, kinds::EPOCH_CHANGED]);

@@ -58,10 +58,32 @@ pub struct NewDelivery {
 /// What an erasure did.
 #[derive(ToSchema)]
 pub struct Erasure {
-    /// JSON pointers of what is blank now, in the order and in what is known of it; `*` stands for each line.
+    /// JSON pointers of what was blanked, in the order or in its earlier events; `*` stands for each line.
     pub pointers: Vec<String>,
+    /// What this does not reach: where this installation keeps earlier data of the order, or has carried it to.
+    pub remains: Vec<Remaining>,
     /// The order as it is now.
     pub order: Order,
+}
+
+/// A place that an erasure does not reach.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "where": "follower", "name": "ndjson", "sink": "ndjson",
+    "advice": "Its sink may hold earlier events of this order: blank the same there, or delete them"
+}))]
+pub struct Remaining {
+    /// `follower`: one whose sink may hold earlier events of the order; `redrives`: reasons of redrives that took the order;
+    /// `copies`: copies of the database. There may be more kinds later.
+    pub r#where: String,
+    /// The follower's name.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// The kind of its sink.
+    #[schema(required)]
+    pub sink: Option<String>,
+    /// What to do about it, for people.
+    pub advice: String,
 }
 
 /// Something that may be done with an order now, by whoever asked.

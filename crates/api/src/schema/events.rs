@@ -10,7 +10,7 @@ use utoipa::ToSchema;
     "order_id": "230e0945-205f-8eaa-8fef-55ebf134b616", "number": 17, "source": "api", "reference": "A-1001",
     "customer": "c-42", "currency": "EUR",
     "lines": [{"sku": "tea", "name": "Green tea", "quantity": 2, "unit_price": "9.95", "amount": "19.90"}],
-    "total": "19.90", "attributes": {"gift": true}
+    "total": "19.90", "attributes": {"gift": true}, "by": "key:0123456789abcdef"
 }))]
 pub struct OrderAccepted {
     /// Its id.
@@ -36,6 +36,9 @@ pub struct OrderAccepted {
     /// What the client added; empty once it is erased.
     #[schema(value_type = Object)]
     pub attributes: Map<String, Value>,
+    /// Who brought it: the subject of a token, `key:` and the id of a key, `contract:` and its name where it asks for no
+    /// login, or `local`. `null` where nobody is known; events of earlier versions lack it.
+    pub by: Option<String>,
 }
 
 /// The whole content of an order after a change, and what changed.
@@ -43,7 +46,7 @@ pub struct OrderAccepted {
 #[schema(example = json!({
     "order_id": "230e0945-205f-8eaa-8fef-55ebf134b616", "number": 17, "source": "api", "reference": "A-1001",
     "customer": "c-43", "currency": "EUR", "lines": [], "total": "19.90", "attributes": {},
-    "changed": ["/customer"], "requeued": true
+    "changed": ["/customer"], "requeued": true, "by": "key:0123456789abcdef"
 }))]
 pub struct OrderRevised {
     /// Its id.
@@ -73,6 +76,9 @@ pub struct OrderRevised {
     pub changed: Vec<String>,
     /// Whether the new content is worked on.
     pub requeued: bool,
+    /// Who: the subject of a token, `key:` and the id of a key, `contract:` and its name where it asks for no
+    /// login, or `local`. `null` where nobody is known; events of earlier versions lack it.
+    pub by: Option<String>,
 }
 
 /// The attempt that did it.
@@ -109,7 +115,9 @@ pub struct OrderProcessingFailed {
 
 /// Why an order waits for an operator.
 #[derive(ToSchema)]
-#[schema(example = json!({"attempt": 3, "lapses": 0, "error": "timed out"}))]
+#[schema(example = json!({
+    "attempt": 3, "lapses": 0, "error": "timed out", "started_at": "2026-11-20T10:00:00.234567Z"
+}))]
 pub struct OrderParked {
     /// Attempts used up.
     pub attempt: u32,
@@ -117,6 +125,9 @@ pub struct OrderParked {
     pub lapses: u32,
     /// Why, for people; empty once it is erased.
     pub error: String,
+    /// When the attempt began; `null` when none ended: its leases kept running out. Events of earlier versions lack it.
+    #[schema(format = DateTime)]
+    pub started_at: Option<String>,
 }
 
 /// Who gave a parked order a fresh budget of attempts.
@@ -131,7 +142,9 @@ pub struct OrderRedriven {
 
 /// The goods are on their way.
 #[derive(ToSchema)]
-#[schema(example = json!({"shipped_at": "2026-11-20T12:00:00.000000Z", "tracking_number": "1Z999"}))]
+#[schema(example = json!({
+    "shipped_at": "2026-11-20T12:00:00.000000Z", "tracking_number": "1Z999", "by": "key:0123456789abcdef"
+}))]
 pub struct OrderShipped {
     /// When.
     #[schema(format = DateTime)]
@@ -139,15 +152,21 @@ pub struct OrderShipped {
     /// The carrier's number; `null` too once it is erased.
     #[schema(required)]
     pub tracking_number: Option<String>,
+    /// Who told of it: the subject of a token, `key:` and the id of a key, `contract:` and its name where it asks for no
+    /// login, or `local`. `null` where nobody is known; events of earlier versions lack it.
+    pub by: Option<String>,
 }
 
 /// The goods arrived.
 #[derive(ToSchema)]
-#[schema(example = json!({"delivered_at": "2026-11-21T09:00:00.000000Z"}))]
+#[schema(example = json!({"delivered_at": "2026-11-21T09:00:00.000000Z", "by": "key:0123456789abcdef"}))]
 pub struct OrderDelivered {
     /// When.
     #[schema(format = DateTime)]
     pub delivered_at: String,
+    /// Who told of it: the subject of a token, `key:` and the id of a key, `contract:` and its name where it asks for no
+    /// login, or `local`. `null` where nobody is known; events of earlier versions lack it.
+    pub by: Option<String>,
 }
 
 /// Who withdrew the order.
@@ -164,8 +183,11 @@ pub struct OrderWithdrawn {
 
 /// What was blanked in the order and in its earlier events. Whoever keeps a copy does the same.
 #[derive(ToSchema)]
-#[schema(example = json!({"pointers": ["/customer", "/attributes", "/lines/*/name"]}))]
+#[schema(example = json!({"pointers": ["/customer", "/attributes", "/lines/*/name"], "by": "key:0123456789abcdef"}))]
 pub struct OrderErased {
     /// JSON pointers into the order as `/v1` shows it; `*` stands for every item.
     pub pointers: Vec<String>,
+    /// Who asked for it: the subject of a token, `key:` and the id of a key, `contract:` and its name where it asks for no
+    /// login, or `local`. `null` where nobody is known; events of earlier versions lack it.
+    pub by: Option<String>,
 }

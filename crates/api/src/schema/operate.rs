@@ -57,14 +57,17 @@ pub struct RecordedAction {
     /// What was done. There may be more kinds later.
     #[schema(example = "key.revoked")]
     pub action: String,
-    /// To what: the id of a key, an order or a redrive, the name of a follower or a copy, an epoch.
+    /// To what: the id of a key, an order or a redrive, the name of a follower or a copy, an epoch; of `logins.refused` why,
+    /// or `various`.
     pub subject: String,
     /// More about it, by kind.
     #[schema(value_type = Object)]
     pub details: serde_json::Value,
-    /// Who did it: the subject of a token, `key:` and the id of a key, or `local`.
+    /// Who did it: the subject of a token, `key:` and the id of a key, `contract:` and the name of one that asks for no login,
+    /// or `local`; of `logins.refused` `nobody`.
     pub by: String,
-    /// The other end of the connection.
+    /// Where the request came from: the other end of the connection, or what a trusted proxy says. Of `logins.refused` the
+    /// first address of a network of 64 bits, where it is one of IPv6; `null` for various ones.
     #[schema(required)]
     pub address: Option<String>,
     /// The id of the request.

@@ -60,7 +60,8 @@ pub struct Timeline {
     pub entries: Vec<TimelineEntry>,
     /// Whether earlier entries are left out: the newest 1000 are shown, and fewer when they are large.
     pub truncated: bool,
-    /// Who carries events on, and whether each has carried the order's newest one.
+    /// Who carries events on, and whether each has carried the order's newest one. Empty for tenants that do not run the
+    /// installation.
     pub followers: Vec<TimelineFollower>,
 }
 
@@ -119,8 +120,9 @@ pub struct TimelineEntry {
     pub r#type: String,
     /// What, in one sentence, for people.
     pub summary: String,
-    /// Who: the source of an acceptance, `worker` for what became of an attempt, whoever asked for a redrive or a
-    /// withdrawal; `null` where that is not recorded.
+    /// Who: `worker` for what became of an attempt; else the subject of a token, `key:` and the id of a key, `contract:` and
+    /// its name where it asks for no login, or `local`. Of what earlier versions recorded, the source of an acceptance, and
+    /// `null` where nothing is known.
     #[schema(required)]
     pub by: Option<String>,
     /// The version that led to this: for an attempt the event that asked for the work, for a redrive the parking.
@@ -146,7 +148,7 @@ pub struct EndedAttempt {
     pub number: u32,
     /// How it ended.
     pub outcome: AttemptOutcome,
-    /// When it began; `null` where that is not recorded.
+    /// When it began; `null` where an earlier version did not record it.
     #[schema(required, format = DateTime)]
     pub began_at: Option<String>,
     /// When it ended.

@@ -43,6 +43,10 @@ pub struct LeasedWork {
     /// For what the work does outside: the same over retries, leases that ran out, and redrives.
     #[schema(format = "uuid")]
     pub idempotency_key: String,
+    /// Where in a trace (W3C Trace Context, `traceparent`) the try is: send it along with whatever the work calls. `null`
+    /// when the order is of no trace.
+    #[schema(required, example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+    pub traceparent: Option<String>,
     /// The order as it was when claimed.
     pub order: Order,
 }

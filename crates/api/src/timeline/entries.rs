@@ -57,6 +57,11 @@ fn plain(summary: String) -> Told {
     Told { summary, by: None, caused_by: None, attempt: None }
 }
 
+/// What somebody did, where it is known who.
+fn told_by(by: Option<&str>, summary: String) -> Told {
+    Told { by: by.map(str::to_owned), ..plain(summary) }
+}
+
 /// What happened, in the order of the event's kinds.
 fn tell(event: &Event, body: &EventBody, work: &mut Work) -> Told {
     match body {
@@ -64,14 +69,16 @@ fn tell(event: &Event, body: &EventBody, work: &mut Work) -> Told {
             work.asked(event.version);
             let named = accepted.reference.as_ref().map(|reference| format!(" as {reference}"));
             let summary = format!("Taken in from {}{}", accepted.source, named.unwrap_or_default());
-            Told { by: Some(accepted.source.to_string()), ..plain(summary) }
+            // Earlier events do not say who: what is known is where it came from.
+            let by = accepted.by.as_deref().map_or_else(|| accepted.source.to_string(), str::to_owned);
+            Told { by: Some(by), ..plain(summary) }
         }
-        EventBody::Revised { changed, requeued, .. } => {
+        EventBody::Revised { changed, requeued, by, .. } => {
             let again = if *requeued { "; its work starts anew" } else { "" };
             if *requeued {
                 work.asked(event.version);
             }
-            plain(format!("Revised: {}{again}", some_of(changed)))
+            told_by(by.as_deref(), format!("Revised: {}{again}", some_of(changed)))
         }
         EventBody::Processed { attempt, started_at } => {
             let took = took(*started_at, event.occurred_at);
@@ -87,7 +94,9 @@ fn tell(event: &Event, body: &EventBody, work: &mut Work) -> Told {
                 format!("Attempt {attempt} failed after {took}: {error}; the next is due at {retry_at}");
             work.ended(*attempt, summary, end)
         }
-        EventBody::Parked { attempt, lapses, error } => parked(event, work, *attempt, *lapses, error),
+        EventBody::Parked { attempt, lapses, error, started_at } => {
+            parked(event, work, *attempt, *lapses, error, *started_at)
+        }
         EventBody::Redriven { reason, by } => {
             let caused_by = work.parked;
             work.asked(event.version);
@@ -100,26 +109,38 @@ fn tell(event: &Event, body: &EventBody, work: &mut Work) -> Told {
             }
             Told { by: Some(by.clone()), ..plain(format!("Withdrawn by {by}: {reason}")) }
         }
-        EventBody::Shipped { shipped_at, tracking_number } => {
+        EventBody::Shipped { shipped_at, tracking_number, by } => {
             let number = tracking_number.as_ref().map(|number| format!(", tracking number {number}"));
-            plain(format!("Shipped at {shipped_at}{}", number.unwrap_or_default()))
+            told_by(by.as_deref(), format!("Shipped at {shipped_at}{}", number.unwrap_or_default()))
         }
-        EventBody::Delivered { delivered_at } => plain(format!("Delivered at {delivered_at}")),
-        EventBody::Erased { pointers } => plain(format!("Personal data erased: {}", some_of(pointers))),
+        EventBody::Delivered { delivered_at, by } => {
+            told_by(by.as_deref(), format!("Delivered at {delivered_at}"))
+        }
+        EventBody::Erased { pointers, by } => {
+            told_by(by.as_deref(), format!("Personal data erased: {}", some_of(pointers)))
+        }
         EventBody::Unknown => plain(format!("{}: of a later version of the program", event.kind.as_str())),
     }
 }
 
 /// Parked by the end of an attempt, or by the claim that found that its leases keep running out: that uses up none.
-fn parked(event: &Event, work: &mut Work, attempt: u32, lapses: u32, error: &str) -> Told {
+fn parked(
+    event: &Event,
+    work: &mut Work,
+    attempt: u32,
+    lapses: u32,
+    error: &str,
+    began_at: Option<Timestamp>,
+) -> Told {
     let lapsed = lapses > 0 && work.used.is_none_or(|used| used == attempt);
     work.parked = Some(event.version);
     if lapsed {
         let summary = format!("Parked without an end of attempt {}: {error}", attempt.saturating_add(1));
         return Told { by: Some("worker".to_owned()), caused_by: work.asked_for, ..plain(summary) };
     }
-    // When it began is not recorded.
-    let end = json!({ "number": attempt, "outcome": "parked", "began_at": null,
+    // Earlier events do not say when it began.
+    let began_at = began_at.map(|at| at.to_string());
+    let end = json!({ "number": attempt, "outcome": "parked", "began_at": began_at,
         "ended_at": event.occurred_at.to_string(), "error": error, "retry_at": null });
     work.ended(attempt, format!("Attempt {attempt} was the last, the order is parked: {error}"), end)
 }

@@ -9,7 +9,7 @@ use crate::params::{NoParams, PathId};
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, LoggedOrder};
+use edge::{Caller, LoggedOrder, Standing};
 use http::StatusCode;
 use order_core::event::EventType;
 use order_core::query::{FollowerRow, OrderDossier};
@@ -23,8 +23,8 @@ const ENTRIES_MAX: u32 = 1_000;
 
 /// Show what happened to an order.
 ///
-/// Everything that happened, oldest first, each with what caused it; what goes on now; and which followers have carried
-/// the newest event on.
+/// Everything that happened, oldest first, each with what caused it; what goes on now; and, for the tenant that runs the
+/// installation, which followers have carried the newest event on.
 #[utoipa::path(
     get,
     path = "/v1/orders/{order_id}/timeline",
@@ -38,6 +38,7 @@ const ENTRIES_MAX: u32 = 1_000;
 pub(crate) async fn timeline(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    standing: Standing,
     PathId(order_id): PathId,
     _: NoParams,
 ) -> Result<Response, Failure> {
@@ -45,7 +46,11 @@ pub(crate) async fn timeline(
     let dossier = api.app.storage.dossier(&caller.tenant, order_id, ENTRIES_MAX).await?;
     let dossier = dossier.ok_or(Rejection::OrderUnknown)?;
     // Followers after the order: what they are said to have carried, they have.
-    let followers = api.app.storage.followers().await?;
+    let followers = match standing.is_operator() {
+        true => api.app.storage.followers().await?,
+        // Followers carry the events of all tenants: they are the operators' alone, as in their own list.
+        false => Vec::new(),
+    };
     let install = api.app.storage.install();
     let shard = order_id.shard(install.shards);
     let carriers = followers.iter().map(|row| follower(&api, row, &dossier.order, shard, install.epoch));

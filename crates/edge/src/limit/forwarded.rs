@@ -12,7 +12,7 @@ pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
     /// What is limited as one: an address of IPv4, a network of 64 bits of IPv6, which is what one customer gets.
-    pub(crate) fn network(self) -> IpAddr {
+    pub fn network(self) -> IpAddr {
         match self.0.to_canonical() {
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
             v4 => v4,
@@ -60,7 +60,17 @@ impl FromStr for Network {
     }
 }
 
+/// The shortest prefixes of networks that are somebody's own.
+const V4_PREFIX_MIN: u8 = 8;
+const V6_PREFIX_MIN: u8 = 16;
+
 impl Network {
+    /// Whether it holds more than anybody's own network does, and with it strangers: IPv4 shorter than /8 (10.0.0.0/8 is
+    /// the largest private one, RFC 1918), IPv6 shorter than /16 (the largest blocks that are given out are /16 to /20).
+    pub fn holds_strangers(&self) -> bool {
+        self.prefix < if self.address.is_ipv4() { V4_PREFIX_MIN } else { V6_PREFIX_MIN }
+    }
+
     /// Whether it holds `address`. An address of IPv4 that is written as one of IPv6 is one of IPv4.
     pub fn holds(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -227,6 +237,15 @@ mod tests {
         assert!(holds("10.0.0.0/8", "::ffff:10.0.0.1"), "the same address");
         assert!(holds("0.0.0.0/0", "1.2.3.4") && !holds("0.0.0.0/0", "::1"));
         assert!(holds("::/0", "2001:db8::1") && holds("::1", "::1") && !holds("::1/128", "::2"));
+        let wide = |network: &str| network.parse::<Network>().unwrap().holds_strangers();
+        assert!(
+            wide("0.0.0.0/0")
+                && wide("128.0.0.0/1")
+                && wide("10.0.0.0/7")
+                && wide("::/0")
+                && wide("2000::/3")
+        );
+        assert!(!wide("10.0.0.0/8") && !wide("fd00::/16") && !wide("127.0.0.1") && !wide("::1"));
         assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7/32", "192.0.2.6"));
         assert!(holds("2001:db8::/33", "2001:db8:7fff::1") && !holds("2001:db8::/33", "2001:db8:8000::"));
         for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0/8"] {

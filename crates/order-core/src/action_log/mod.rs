@@ -16,6 +16,7 @@ use crate::command::{ChangeKind, Changed, Command, FollowerAction, Reply};
 use crate::error::Error;
 use crate::ids::{OrderId, TenantId};
 use crate::order::Order;
+use crate::order::state::Fulfilment;
 use crate::query::FollowerRow;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -28,9 +29,10 @@ use uuid::Uuid;
 pub struct Actor {
     /// For which tenant.
     pub tenant: TenantId,
-    /// The subject of a token, `key:ID`, or `local`.
+    /// The subject of a token, `key:ID`, `local`, or `contract:NAME` for whoever calls a contract without a login. What
+    /// takes orders from elsewhere than requests says here which of those it is, as `consumer:NAME`.
     pub by: Arc<str>,
-    /// Where the request came from: the other end of the connection, so a proxy where there is one.
+    /// Where the request came from: the other end of the connection, or what a stated proxy says that it was.
     pub address: Option<IpAddr>,
     /// The id of the request.
     pub request_id: Option<String>,
@@ -43,6 +45,11 @@ tokio::task_local! {
 /// Who the present task acts for, if [`within`] has said so. A task that is spawned begins without.
 pub fn current() -> Option<Arc<Actor>> {
     ACTOR.try_with(Clone::clone).ok().flatten()
+}
+
+/// The name of whoever the present task acts for.
+pub fn current_name() -> Option<Arc<str>> {
+    ACTOR.try_with(|actor| actor.as_ref().map(|actor| Arc::clone(&actor.by))).ok().flatten()
 }
 
 /// Runs `future` for `actor`.
@@ -75,11 +82,13 @@ pub enum ActionKind {
     BackupStarted,
     /// A copy became the database.
     DatabaseRestored,
+    /// Credentials that were not good were refused: how many of an address, for one reason, in a while.
+    LoginsRefused,
 }
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::KeyCreated,
         Self::KeyRotated,
         Self::KeyRevoked,
@@ -91,6 +100,7 @@ impl ActionKind {
         Self::OrderErased,
         Self::BackupStarted,
         Self::DatabaseRestored,
+        Self::LoginsRefused,
     ];
 
     /// Its name in rows and on the wire.
@@ -107,6 +117,7 @@ impl ActionKind {
             Self::OrderErased => "order.erased",
             Self::BackupStarted => "backup.started",
             Self::DatabaseRestored => "database.restored",
+            Self::LoginsRefused => "logins.refused",
         }
     }
 }
@@ -118,7 +129,8 @@ pub struct NewAction {
     pub actor: Arc<Actor>,
     /// What.
     pub kind: ActionKind,
-    /// To what: the id of a key, an order, a redrive; the name of a follower or a backup; an epoch.
+    /// To what: the id of a key, an order, a redrive; the name of a follower or a backup; an epoch; of logins why they were
+    /// refused.
     pub subject: String,
     /// More about it: a JSON object.
     pub details: String,
@@ -205,14 +217,23 @@ impl Command {
                         ActionKind::FollowerReplayed,
                         json!({ "epoch": to.epoch, "positions": to.positions }),
                     ),
+                    FollowerAction::ReplayRange { from, to } => (
+                        ActionKind::FollowerReplayed,
+                        json!({ "epoch": from.epoch, "positions": from.positions, "up_to": to.positions }),
+                    ),
                 };
                 Some((kind, command.name.clone(), details))
             }
             Self::StartRedrive(start) => {
+                // Not what may be of a person: no erasure reaches this.
                 let filter = &start.filter;
                 let details = json!({
                     "orders": filter.order_ids.as_ref().map(Vec::len),
                     "source": filter.source.as_ref().map(crate::SourceId::as_str),
+                    "fulfilment": filter.fulfilment.map(Fulfilment::word),
+                    "withdrawn": filter.withdrawn,
+                    "accepted_from": filter.accepted_from.map(|from| from.to_string()),
+                    "accepted_to": filter.accepted_to.map(|to| to.to_string()),
                 });
                 Some((ActionKind::RedriveStarted, start.redrive_id.to_string(), details))
             }
@@ -313,7 +334,10 @@ pub fn key_state(key: &ApiKey) -> [u8; 32] {
 /// The state of a follower, as a hash.
 pub fn follower_state(row: &FollowerRow) -> [u8; 32] {
     let positions = format!("{:?}", row.cursor.positions);
-    state(&[&row.name, &row.sink, &row.paused.to_string(), &row.cursor.epoch.to_string(), &positions])
+    let replay = row.replay.as_ref().map(|replay| format!("{:?} {:?}", replay.next, replay.up_to));
+    let (paused, epoch) = (row.paused.to_string(), row.cursor.epoch.to_string());
+    let parts = [&*row.name, &row.sink, &paused, &epoch, &positions];
+    state(&parts.into_iter().chain(replay.as_deref()).collect::<Vec<_>>())
 }
 
 /// The state of an order, as a hash: where it stands, nothing of what is in it.
@@ -335,6 +359,11 @@ fn state(parts: &[&str]) -> [u8; 32] {
         hash.update(part.as_bytes());
     }
     hash.finalize().into()
+}
+
+/// Whoever showed credentials that were not good, at `address`; told to `tenant`, which runs the installation.
+pub fn nobody(tenant: TenantId, address: Option<IpAddr>) -> Actor {
+    Actor { tenant, by: "nobody".into(), address, request_id: None }
 }
 
 /// For whoever restores a database, or acts on it otherwise without a server: who sits at the machine.

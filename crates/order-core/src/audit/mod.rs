@@ -107,7 +107,11 @@ async fn followers(app: &App, report: &mut Report) -> Result<(), Error> {
     for follower in followers {
         report.followers += 1;
         if let Err(rejection) = follower.cursor.check(app.storage.install().epoch, &heads) {
-            report.add("cursors", None, follower.name, rejection.to_string());
+            report.add("cursors", None, follower.name.clone(), rejection.to_string());
+        }
+        if follower.replay.is_some_and(|replay| !replay.fits(&follower.cursor)) {
+            let detail = "its replay of a range does not lie before its cursor";
+            report.add("cursors", None, follower.name, detail.to_owned());
         }
     }
     Ok(())

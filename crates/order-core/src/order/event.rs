@@ -1,15 +1,17 @@
 //! What can happen to an order, and what it does to it. Commands and audits change an order through the same function,
 //! [`Order::apply`], so an order always equals the fold of its events.
 
+use super::event_data::Data;
+pub use super::event_data::parse_lines;
 use super::render::{Named, facts, push, push_optional, push_text, push_time};
-use super::{Content, Line, Order};
+use super::{Content, Order};
 use crate::clock::Timestamp;
 use crate::ids::{EventId, OrderId, Reference, SourceId, TenantId};
 use crate::intake;
 use crate::journal::Event;
-use crate::order::money::Money;
 use crate::order::state::{Fulfilment, Processing};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The form of `data` that this version writes.
 pub const DATA_VERSION: u16 = 1;
@@ -83,6 +85,8 @@ pub enum EventBody {
         changed: Vec<String>,
         /// Whether the new content must be processed.
         requeued: bool,
+        /// Who, as far as it is known; so in the others.
+        by: Option<Arc<str>>,
     },
     /// See [`EventType::OrderProcessed`].
     Processed {
@@ -110,6 +114,8 @@ pub enum EventBody {
         lapses: u32,
         /// Why, for people.
         error: String,
+        /// When the attempt began that parked it; `None` when none did, or that is not known.
+        started_at: Option<Timestamp>,
     },
     /// See [`EventType::OrderRedriven`].
     Redriven {
@@ -124,11 +130,15 @@ pub enum EventBody {
         shipped_at: Timestamp,
         /// The carrier's number.
         tracking_number: Option<String>,
+        /// Who told of it.
+        by: Option<Arc<str>>,
     },
     /// See [`EventType::OrderDelivered`].
     Delivered {
         /// When.
         delivered_at: Timestamp,
+        /// Who told of it.
+        by: Option<Arc<str>>,
     },
     /// See [`EventType::OrderWithdrawn`].
     Withdrawn {
@@ -143,6 +153,8 @@ pub enum EventBody {
     Erased {
         /// JSON pointers of what was blanked.
         pointers: Vec<String>,
+        /// Who.
+        by: Option<Arc<str>>,
     },
     /// A type that a later version wrote.
     Unknown,
@@ -161,6 +173,8 @@ pub struct Accepted {
     pub reference: Option<Reference>,
     /// What was bought.
     pub content: Content,
+    /// Who brought it, as far as it is known.
+    pub by: Option<Arc<str>>,
 }
 
 /// Where and when an event is.
@@ -207,13 +221,17 @@ impl EventBody {
         };
         let mut json = String::from("{");
         match self {
-            Self::Accepted(accepted) => json.push_str(&facts(&named, &accepted.content)),
-            Self::Revised { content, changed, requeued } => {
+            Self::Accepted(accepted) => {
+                json.push_str(&facts(&named, &accepted.content));
+                push_by(&mut json, accepted.by.as_deref());
+            }
+            Self::Revised { content, changed, requeued, by } => {
                 json.push_str(&facts(&named, content));
                 push(
                     &mut json,
                     format_args!(",\"changed\":{},\"requeued\":{requeued}", Value::from(changed.clone())),
                 );
+                push_by(&mut json, by.as_deref());
             }
             Self::Processed { attempt, started_at } => {
                 push(&mut json, format_args!("\"attempt\":{attempt},\"started_at\":\"{started_at}\""));
@@ -226,26 +244,31 @@ impl EventBody {
                 push_text(&mut json, error);
                 push(&mut json, format_args!(",\"retry_at\":\"{retry_at}\""));
             }
-            Self::Parked { attempt, lapses, error } => {
+            Self::Parked { attempt, lapses, error, started_at } => {
                 push(&mut json, format_args!("\"attempt\":{attempt},\"lapses\":{lapses},\"error\":"));
                 push_text(&mut json, error);
+                json.push_str(",\"started_at\":");
+                push_time(&mut json, *started_at);
             }
             Self::Redriven { reason, by } => push_who(&mut json, reason, by),
-            Self::Shipped { shipped_at, tracking_number } => {
+            Self::Shipped { shipped_at, tracking_number, by } => {
                 json.push_str("\"shipped_at\":");
                 push_time(&mut json, Some(*shipped_at));
                 json.push_str(",\"tracking_number\":");
                 push_optional(&mut json, tracking_number.as_deref());
+                push_by(&mut json, by.as_deref());
             }
-            Self::Delivered { delivered_at } => {
-                push(&mut json, format_args!("\"delivered_at\":\"{delivered_at}\""))
+            Self::Delivered { delivered_at, by } => {
+                push(&mut json, format_args!("\"delivered_at\":\"{delivered_at}\""));
+                push_by(&mut json, by.as_deref());
             }
             Self::Withdrawn { reason, by, requeued } => {
                 push_who(&mut json, reason, by);
                 push(&mut json, format_args!(",\"requeued\":{requeued}"));
             }
-            Self::Erased { pointers } => {
-                push(&mut json, format_args!("\"pointers\":{}", Value::from(pointers.clone())))
+            Self::Erased { pointers, by } => {
+                push(&mut json, format_args!("\"pointers\":{}", Value::from(pointers.clone())));
+                push_by(&mut json, by.as_deref());
             }
             Self::Unknown => {}
         }
@@ -266,6 +289,7 @@ impl EventBody {
                 content: Box::new(data.content()?),
                 changed: data.texts("changed")?,
                 requeued: data.flag("requeued"),
+                by: data.by()?,
             },
             EventType::OrderProcessed => {
                 Self::Processed { attempt: data.count("attempt")?, started_at: data.time("started_at")? }
@@ -280,19 +304,23 @@ impl EventBody {
                 attempt: data.count("attempt")?,
                 lapses: data.count("lapses")?,
                 error: data.text("error")?,
+                started_at: data.gained("started_at", Data::time)?,
             },
             EventType::OrderRedriven => Self::Redriven { reason: data.text("reason")?, by: data.text("by")? },
             EventType::OrderShipped => Self::Shipped {
                 shipped_at: data.time("shipped_at")?,
                 tracking_number: data.optional("tracking_number")?,
+                by: data.by()?,
             },
-            EventType::OrderDelivered => Self::Delivered { delivered_at: data.time("delivered_at")? },
+            EventType::OrderDelivered => {
+                Self::Delivered { delivered_at: data.time("delivered_at")?, by: data.by()? }
+            }
             EventType::OrderWithdrawn => Self::Withdrawn {
                 reason: data.text("reason")?,
                 by: data.text("by")?,
                 requeued: data.flag("requeued"),
             },
-            EventType::OrderErased => Self::Erased { pointers: data.texts("pointers")? },
+            EventType::OrderErased => Self::Erased { pointers: data.texts("pointers")?, by: data.by()? },
             EventType::Unknown(_) => Self::Unknown,
         })
     }
@@ -303,6 +331,11 @@ fn push_who(json: &mut String, reason: &str, by: &str) {
     push_text(json, reason);
     json.push_str(",\"by\":");
     push_text(json, by);
+}
+
+fn push_by(json: &mut String, by: Option<&str>) {
+    json.push_str(",\"by\":");
+    push_optional(json, by);
 }
 
 impl Order {
@@ -369,14 +402,14 @@ impl Order {
                 self.processing = Processing::Queued;
                 self.attempt = 0;
             }
-            EventBody::Shipped { shipped_at, tracking_number } => {
+            EventBody::Shipped { shipped_at, tracking_number, .. } => {
                 self.shipped_at = Some(*shipped_at);
                 if tracking_number.is_some() {
                     self.tracking_number.clone_from(tracking_number);
                 }
                 self.fulfilment = self.fulfilment.max(Fulfilment::Shipped);
             }
-            EventBody::Delivered { delivered_at } => {
+            EventBody::Delivered { delivered_at, .. } => {
                 self.delivered_at = Some(*delivered_at);
                 self.fulfilment = Fulfilment::Delivered;
             }
@@ -403,7 +436,7 @@ impl Order {
     /// Blanks the personal fields; ids, digest and amounts stay.
     fn blank(&mut self) {
         blank_content(&mut self.content);
-        self.last_error = self.last_error.take().map(|_| String::new());
+        self.last_error = None;
         self.tracking_number = None;
     }
 
@@ -433,7 +466,7 @@ impl Order {
     }
 }
 
-/// The JSON pointers that an erasure blanks, in the order as `/v1` shows it.
+/// The JSON pointers that an erasure blanks where they are set, in the order as `/v1` shows it.
 pub const ERASED_POINTERS: [&str; 5] =
     ["/customer", "/attributes", "/lines/*/name", "/last_error", "/tracking_number"];
 
@@ -465,95 +498,4 @@ pub fn blanked(event: &Event, order: &Order) -> Result<String, FoldError> {
         EventBody::Unknown => {}
     }
     Ok(body.to_json(order))
-}
-
-/// Reads members of `data` with errors that name them.
-struct Data<'a>(&'a Map<String, Value>);
-
-impl Data<'_> {
-    fn get(&self, key: &str) -> Result<&Value, FoldError> {
-        self.0.get(key).ok_or_else(|| FoldError(format!("data lacks {key}")))
-    }
-
-    fn text(&self, key: &str) -> Result<String, FoldError> {
-        self.optional(key)?.ok_or_else(|| FoldError(format!("{key} is no text")))
-    }
-
-    fn optional(&self, key: &str) -> Result<Option<String>, FoldError> {
-        match self.get(key)? {
-            Value::Null => Ok(None),
-            Value::String(text) => Ok(Some(text.clone())),
-            _ => Err(FoldError(format!("{key} is no text"))),
-        }
-    }
-
-    fn count(&self, key: &str) -> Result<u32, FoldError> {
-        let value = self.get(key)?.as_u64().and_then(|value| u32::try_from(value).ok());
-        value.ok_or_else(|| FoldError(format!("{key} is no count")))
-    }
-
-    fn flag(&self, key: &str) -> bool {
-        self.0.get(key).and_then(Value::as_bool).unwrap_or(false)
-    }
-
-    fn time(&self, key: &str) -> Result<Timestamp, FoldError> {
-        Timestamp::parse(&self.text(key)?).map_err(|error| FoldError(format!("{key}: {error}")))
-    }
-
-    fn texts(&self, key: &str) -> Result<Vec<String>, FoldError> {
-        let list = self.get(key)?.as_array().ok_or_else(|| FoldError(format!("{key} is no list")))?;
-        Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-    }
-
-    fn content(&self) -> Result<Content, FoldError> {
-        let attributes = self.get("attributes")?.as_object().cloned();
-        Ok(Content {
-            customer: self.optional("customer")?,
-            currency: self.optional("currency")?,
-            lines: parse_lines(self.get("lines")?)?,
-            total: parse_money(&self.text("total")?)?,
-            attributes: attributes.ok_or_else(|| FoldError("attributes is no object".to_owned()))?,
-        })
-    }
-
-    fn accepted(&self, order_id: OrderId) -> Result<Accepted, FoldError> {
-        if self.text("order_id")? != order_id.to_string() {
-            return Err(FoldError("data names another order".to_owned()));
-        }
-        let text_error = |error| FoldError(format!("{error}"));
-        let reference = self.optional("reference")?;
-        Ok(Accepted {
-            order_id,
-            number: self
-                .get("number")?
-                .as_i64()
-                .ok_or_else(|| FoldError("number is no integer".to_owned()))?,
-            source: SourceId::new(&self.text("source")?).map_err(text_error)?,
-            reference: reference.map(|text| Reference::new(&text)).transpose().map_err(text_error)?,
-            content: self.content()?,
-        })
-    }
-}
-
-fn parse_money(text: &str) -> Result<Money, FoldError> {
-    Money::parse(text).map_err(|error| FoldError(error.to_string()))
-}
-
-/// Reads the lines of an order from their JSON.
-///
-/// # Errors
-/// When it is not an array of lines.
-pub fn parse_lines(json: &Value) -> Result<Vec<Line>, FoldError> {
-    let list = json.as_array().ok_or_else(|| FoldError("lines is no array".to_owned()))?;
-    list.iter()
-        .map(|line| {
-            let line = Data(line.as_object().ok_or_else(|| FoldError("a line is no object".to_owned()))?);
-            Ok(Line {
-                sku: line.text("sku")?,
-                name: line.optional("name")?,
-                quantity: line.count("quantity")?,
-                unit_price: parse_money(&line.text("unit_price")?)?,
-            })
-        })
-        .collect()
 }

@@ -1,6 +1,8 @@
 //! The order: what was bought, by whom, and how far it has come.
 
+pub mod erasure;
 pub mod event;
+mod event_data;
 pub mod money;
 pub mod render;
 pub mod state;

@@ -90,7 +90,7 @@ pub enum Ruling {
 /// The table: is `change` legal for an order in this state? `processing` is the stored one (never `running`).
 ///
 /// Facts of fulfilment may come in any order and never go back: a delivery makes an unshipped order delivered at
-/// once, and a shipment that comes late only fills in when it was ([`Order::ruling`] knows whether that is known).
+/// once, and a shipment that comes late, or again, only fills in what is missing ([`Order::ruling`] knows what is known).
 pub fn ruling(change: ChangeName, processing: Processing, fulfilment: Fulfilment, withdrawn: bool) -> Ruling {
     use ChangeName as C;
     use Fulfilment as F;
@@ -102,10 +102,11 @@ pub fn ruling(change: ChangeName, processing: Processing, fulfilment: Fulfilment
         (C::Withdraw, true, _, _) => Ruling::Already,
         (C::Ship, false, F::Unshipped | F::Delivered, _) => Ruling::Change,
         (C::Ship, false, F::Shipped, _) => Ruling::Already,
-        (C::Ship, true, _, _) => Ruling::Refused,
+        (C::Ship, true, F::Shipped, _) | (C::Deliver, true, F::Delivered, _) => Ruling::Already,
+        (C::Ship, true, F::Unshipped | F::Delivered, _) => Ruling::Refused,
         (C::Deliver, false, F::Unshipped | F::Shipped, _) => Ruling::Change,
         (C::Deliver, false, F::Delivered, _) => Ruling::Already,
-        (C::Deliver, true, _, _) => Ruling::Refused,
+        (C::Deliver, true, F::Unshipped | F::Shipped, _) => Ruling::Refused,
         (C::Redrive, _, _, P::Parked) => Ruling::Change,
         (C::Redrive, _, _, P::Queued | P::Running | P::Done) => Ruling::Refused,
         (C::Erase, _, _, _) => Ruling::Change,
@@ -116,8 +117,11 @@ impl Order {
     /// What the table says of a change of this order now.
     pub fn ruling(&self, change: ChangeName) -> Ruling {
         match (change, ruling(change, self.processing, self.fulfilment, self.withdrawn)) {
-            // A shipment that is told of after the delivery only fills in when it was, once.
-            (ChangeName::Ship, Ruling::Change) if self.shipped_at.is_some() => Ruling::Already,
+            // A shipment is told of once; a tracking number may come later.
+            (ChangeName::Ship, _) if self.shipped_at.is_some() => {
+                let fills_in = self.tracking_number.is_none() && !self.withdrawn;
+                if fills_in { Ruling::Change } else { Ruling::Already }
+            }
             (_, ruling) => ruling,
         }
     }
@@ -150,14 +154,14 @@ mod tests {
         ship     no  shipped    = = =
         ship     no  delivered  C C C
         ship     yes unshipped  - - -
-        ship     yes shipped    - - -
+        ship     yes shipped    = = =
         ship     yes delivered  - - -
         deliver  no  unshipped  C C C
         deliver  no  shipped    C C C
         deliver  no  delivered  = = =
         deliver  yes unshipped  - - -
         deliver  yes shipped    - - -
-        deliver  yes delivered  - - -
+        deliver  yes delivered  = = =
         redrive  no  unshipped  - - C
         redrive  no  shipped    - - C
         redrive  no  delivered  - - C

@@ -7,7 +7,7 @@
 
 mod tracer;
 
-pub use tracer::{Attribute, Recorded, SPANS_WAIT_MAX, Span, SpanName, Tracer, Value};
+pub use tracer::{Attribute, Begun, Recorded, SPANS_WAIT_MAX, Span, SpanName, Tracer, Value};
 
 use std::fmt;
 

@@ -29,6 +29,8 @@ pub enum SpanName {
     StorageCommit,
     /// One try of the processor, settlement included.
     Process,
+    /// A worker outside says that it still works.
+    Heartbeat,
     /// An event on its way to a sink, in the delivery that it was part of.
     Deliver,
 }
@@ -123,6 +125,17 @@ pub struct Recorded {
     pub failed: bool,
 }
 
+/// A span that began elsewhere, and is to end here: in another request, perhaps of another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// Its place, as [`Tracer::place`] said.
+    pub context: TraceContext,
+    /// The span that it is part of; `None` at the root of its trace.
+    pub parent: Option<[u8; 8]>,
+    /// When it began.
+    pub began_at: Timestamp,
+}
+
 /// Makes spans, or none when it is off. Clones share everything.
 #[derive(Clone, Default)]
 pub struct Tracer(Option<Arc<Inner>>);
@@ -165,27 +178,44 @@ impl Tracer {
 
     /// Begins a span below `parent`, or at the root of a new trace.
     pub fn begin(&self, name: SpanName, parent: Option<TraceContext>) -> Span {
-        let Some(inner) = &self.0 else { return Span { context: parent, recording: None } };
-        let context = match parent {
+        let Some((inner, context)) = self.0.as_ref().zip(self.place(parent)) else {
+            return Span { context: parent, recording: None };
+        };
+        let parent = parent.map(|parent| parent.span_id);
+        self.resume(name, &Begun { context, parent, began_at: inner.clock.now() })
+    }
+
+    /// Where a span below `parent`, or at the root of a new trace, will have been when it ends ([`Tracer::resume`]).
+    pub fn place(&self, parent: Option<TraceContext>) -> Option<TraceContext> {
+        let Some(inner) = &self.0 else { return parent };
+        Some(match parent {
             Some(parent) if !parent.is_sampled() => parent,
             Some(parent) => TraceContext { span_id: inner.span_id(), ..parent },
             None => inner.root(),
-        };
-        if !context.is_sampled() {
+        })
+    }
+
+    /// Takes a span up that began elsewhere.
+    pub fn resume(&self, name: SpanName, begun: &Begun) -> Span {
+        let Begun { context, parent, began_at } = *begun;
+        let Some(inner) = self.0.as_ref().filter(|_| context.is_sampled()) else {
             return Span { context: Some(context), recording: None };
-        }
+        };
+        // Where no spans were made when it began, its place is that of its parent.
+        let own = parent != Some(context.span_id);
         let record = Recorded {
-            context,
-            parent: parent.map(|parent| parent.span_id),
+            context: if own { context } else { TraceContext { span_id: inner.span_id(), ..context } },
+            parent,
             name,
-            began_at: inner.clock.now(),
+            began_at,
             ended_at: Timestamp::from_micros(0),
             attributes: Vec::new(),
             links: Vec::new(),
             failed: false,
         };
+        let context = Some(record.context);
         let recording = Recording { tracer: Arc::clone(inner), record };
-        Span { context: Some(context), recording: Some(Box::new(recording)) }
+        Span { context, recording: Some(Box::new(recording)) }
     }
 
     /// A place in a trace that came from a stranger, with our own word on whether the trace is recorded: by chance alone,
@@ -266,6 +296,11 @@ impl Span {
         {
             recording.record.links.push(other);
         }
+    }
+
+    /// It did not end: whoever asked will ask again.
+    pub fn forget(&mut self) {
+        self.recording = None;
     }
 
     /// Says that what it is about failed.

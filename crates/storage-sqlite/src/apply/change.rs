@@ -10,9 +10,13 @@ use crate::terms::entry::{self, Field};
 use order_core::Fault;
 use order_core::command::{Change, ChangeKind, Changed, Reply};
 use order_core::decide;
-use order_core::order::{Order, event};
+use order_core::journal::Event;
+use order_core::order::Order;
+use order_core::order::erasure::Erasure;
+use order_core::order::event::EventBody;
 use rusqlite::params;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Batch<'_> {
     pub(super) fn change(&mut self, change: &Change) -> Applied {
@@ -22,51 +26,57 @@ impl Batch<'_> {
 
     /// As [`Batch::change`], for an order that was loaded already.
     pub(super) fn change_loaded(&mut self, mut order: Order, change: &Change) -> Applied<Changed> {
-        let Some(decision) = decide::change(&order, change)? else {
+        let Some(mut decision) = decide::change(&order, change)? else {
             return Ok(Changed { order: Box::new(order), changed: false });
         };
-        if let Some(body) = &decision.body {
-            if change.kind == ChangeKind::Erase {
-                // First, while the history still tells of them.
-                self.erase_customer(&order)?;
-                self.blank_history(&order)?;
-                scrub::owe(self.conn).map_err(fault)?;
+        if change.kind == ChangeKind::Erase {
+            // First, while the history still tells of them.
+            decision.body = self.erase(&order, change.by.clone())?;
+            if decision.body.is_none() {
+                return Ok(Changed { order: Box::new(order), changed: false });
             }
+            scrub::owe(self.conn).map_err(fault)?;
+        }
+        if let Some(body) = &decision.body {
             self.happen(&mut order, body, change.event_id, change.now)?;
         }
         self.work_effect(&mut order, decision.work, change.now)?;
         Ok(Changed { order: Box::new(order), changed: true })
     }
 
-    /// Takes the order out of what is found by the customers that it has had.
-    fn erase_customer(&mut self, order: &Order) -> Applied<()> {
-        let events = read::chain(self.conn, self.shard(order.id), order.last_position).map_err(fault)?;
-        let customer = |event: &order_core::journal::Event| {
-            let data: serde_json::Value = serde_json::from_str(&event.data).ok()?;
-            data["customer"].as_str().map(str::to_owned)
-        };
-        let mut customers: BTreeSet<String> = events.iter().filter_map(customer).collect();
-        customers.extend(order.content.customer.clone());
+    /// Blanks the personal fields of the events that the order has so far, the one thing that may change in a journal, and
+    /// takes it out of what is found by the customers that it has had. One event at a time: a history may be long.
+    fn erase(&mut self, order: &Order, by: Option<Arc<str>>) -> Applied<Option<EventBody>> {
+        let mut erasure = Erasure::of(order);
+        let mut customers: BTreeSet<String> = order.content.customer.iter().cloned().collect();
+        let mut unreadable = None;
+        let conn = self.conn;
+        read::chain(conn, self.shard(order.id), order.last_position, |event| {
+            match erasure.see(&event, order) {
+                Ok(Some(data)) => {
+                    customers.extend(customer(&event));
+                    conn.prepare_cached("UPDATE journal SET data = ?2 WHERE place = ?1")?
+                        .execute(params![place(event.shard, event.position), data])?;
+                }
+                Ok(None) => {}
+                Err(error) => unreadable = Some(error),
+            }
+            Ok(unreadable.is_none() && !Erasure::ends_at(&event))
+        })
+        .map_err(fault)?;
+        if let Some(error) = unreadable {
+            return Err(Fault::internal(error).into());
+        }
         for customer in customers {
             let entry = entry::entry(&order.tenant, Field::Customer, &customer, order.number).into();
             terms::erase(self.conn, &entry, order.number).map_err(fault)?;
             self.erased.insert(entry);
         }
-        Ok(())
+        Ok(erasure.body(by))
     }
+}
 
-    /// Blanks the personal fields of the events that the order has so far: the one thing that may change in a journal.
-    fn blank_history(&self, order: &Order) -> Applied<()> {
-        let events = read::chain(self.conn, self.shard(order.id), order.last_position).map_err(fault)?;
-        for event in events {
-            let data = event::blanked(&event, order).map_err(Fault::internal)?;
-            self.conn
-                .prepare_cached("UPDATE journal SET data = ?2 WHERE place = ?1")
-                .and_then(|mut statement| {
-                    statement.execute(params![place(event.shard, event.position), data])
-                })
-                .map_err(fault)?;
-        }
-        Ok(())
-    }
+fn customer(event: &Event) -> Option<String> {
+    let data: serde_json::Value = serde_json::from_str(&event.data).ok()?;
+    data["customer"].as_str().map(str::to_owned)
 }

@@ -2,10 +2,11 @@
 
 use super::{Applied, Batch};
 use crate::error::fault;
-use crate::read;
 use crate::rows::{blob, uuid};
+use crate::{parked, read};
 use order_core::command::{Change, ChangeKind, Reply, StartRedrive, StepRedrive};
 use order_core::ids::{EventId, OrderId};
+use order_core::order::state::Fulfilment;
 use order_core::query::SCAN_MAX;
 use order_core::redrive::{Redrive, RedriveFilter};
 use order_core::{Error, Rejection, Timestamp};
@@ -66,22 +67,14 @@ impl Batch<'_> {
             let to = (from + limit).min(order_ids.len());
             return Ok((order_ids[from..to].to_vec(), i64::try_from(to).unwrap_or(i64::MAX)));
         }
-        let mut statement = self.conn.prepare_cached(
-            "SELECT number, order_id, (?4 IS NULL OR source = ?4) \
-             AND (?5 IS NULL OR instr(last_error, ?5) > 0) FROM orders INDEXED BY orders_parked \
-             WHERE processing = 'parked' AND tenant = ?3 AND number BETWEEN ?1 AND ?2 ORDER BY number LIMIT ?6",
-        )?;
-        let filter = &redrive.filter;
-        let source = filter.source.as_ref().map(order_core::SourceId::as_str);
-        let parameters = params![
-            redrive.next,
-            redrive.up_to,
-            redrive.tenant.as_str(),
-            source,
-            filter.error_contains,
-            SCAN_MAX
+        let mut statement = self.conn.prepare_cached(parked::SCAN)?;
+        let own = [
+            redrive.tenant.as_str().to_owned().into(),
+            redrive.next.into(),
+            redrive.up_to.into(),
+            SCAN_MAX.into(),
         ];
-        let mut rows = statement.query(parameters)?;
+        let mut rows = statement.query(parked::parameters(own, &redrive.filter))?;
         let (mut order_ids, mut next) = (Vec::new(), redrive.next);
         let mut scanned = 0;
         while let Some(row) = rows.next()? {
@@ -107,11 +100,12 @@ impl Batch<'_> {
         let kind = ChangeKind::Redrive { reason: redrive.reason.clone(), by: redrive.by.clone() };
         let tenant = redrive.tenant.clone();
         let source = redrive.filter.source.clone();
-        if redrive.filter.order_ids.is_some() && !self.has_error(redrive, order_id)? {
+        if redrive.filter.order_ids.is_some() && !self.meets(redrive, order_id)? {
             return self.note(redrive, order_id, "not_parked");
         }
-        let trace = self.trace;
-        let change = Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace };
+        let (trace, by) = (self.trace, None);
+        let change =
+            Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace, by };
         let result = match self.change(&change) {
             Ok(_) => "redriven",
             Err(Error::Rejection(Rejection::OrderUnknown)) => "unknown",
@@ -121,16 +115,18 @@ impl Batch<'_> {
         self.note(redrive, order_id, result)
     }
 
-    /// Whether the last error of an order that was named is the one that is asked for. Another tenant's or source's order
-    /// is none of the asker's business: the change itself then says that there is no such order.
-    fn has_error(&self, redrive: &Redrive, order_id: OrderId) -> Applied<bool> {
-        let Some(wanted) = &redrive.filter.error_contains else { return Ok(true) };
+    /// Whether an order that was named is as the filter asks. Another tenant's or source's order is none of the asker's
+    /// business: the change itself then says that there is no such order.
+    fn meets(&self, redrive: &Redrive, order_id: OrderId) -> Applied<bool> {
+        if !redrive.filter.asks_what_is_in_it() {
+            return Ok(true);
+        }
         let found = self.find(order_id).map_err(fault)?;
         let seen = found.map(|(order, _)| order).filter(|order| {
             order.tenant == redrive.tenant
                 && redrive.filter.source.as_ref().is_none_or(|source| *source == order.source)
         });
-        Ok(seen.is_none_or(|order| order.last_error.unwrap_or_default().contains(wanted.as_str())))
+        Ok(seen.is_none_or(|order| redrive.filter.matches(&order)))
     }
 
     fn note(&self, redrive: &mut Redrive, order_id: OrderId, result: &str) -> Applied<()> {
@@ -170,8 +166,18 @@ impl Batch<'_> {
 fn filter_text(filter: &RedriveFilter) -> String {
     let order_ids =
         filter.order_ids.as_ref().map(|ids| ids.iter().map(OrderId::to_string).collect::<Vec<_>>());
-    let source = filter.source.as_ref().map(order_core::SourceId::as_str);
-    json!({ "order_ids": order_ids, "source": source, "error_contains": filter.error_contains }).to_string()
+    json!({
+        "order_ids": order_ids,
+        "text": filter.text,
+        "source": filter.source.as_ref().map(order_core::SourceId::as_str),
+        "fulfilment": filter.fulfilment.map(Fulfilment::word),
+        "withdrawn": filter.withdrawn,
+        "customer": filter.customer,
+        "accepted_from": filter.accepted_from.map(Timestamp::micros),
+        "accepted_to": filter.accepted_to.map(Timestamp::micros),
+        "error_contains": filter.error_contains,
+    })
+    .to_string()
 }
 
 /// Reads a filter back; `None` when it is not one.
@@ -190,6 +196,21 @@ pub(crate) fn parse_filter(text: &str) -> Option<RedriveFilter> {
         Some(source) => Some(order_core::SourceId::new(source).ok()?),
         None => None,
     };
-    let error_contains = json["error_contains"].as_str().map(str::to_owned);
-    Some(RedriveFilter { order_ids, source, error_contains })
+    let fulfilment = match json["fulfilment"].as_str() {
+        Some(word) => Some(Fulfilment::from_word(word)?),
+        None => None,
+    };
+    let text = |name: &str| json[name].as_str().map(str::to_owned);
+    let moment = |name: &str| json[name].as_i64().map(Timestamp::from_micros);
+    Some(RedriveFilter {
+        order_ids,
+        text: text("text"),
+        source,
+        fulfilment,
+        withdrawn: json["withdrawn"].as_bool(),
+        customer: text("customer"),
+        accepted_from: moment("accepted_from"),
+        accepted_to: moment("accepted_to"),
+        error_contains: text("error_contains"),
+    })
 }

@@ -9,6 +9,7 @@ use order_core::decide::{self, ClaimDecision, WorkEffect};
 use order_core::ids::{EventId, LeaseToken, TenantId};
 use order_core::lease::{LEASED_FOR_MAX, Leased, PUT_OFF_FOR_MAX};
 use order_core::order::{LeaseView, Order};
+use order_core::query::PageWeight;
 use rusqlite::{OptionalExtension, params};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ impl Batch<'_> {
         let mut claimed = Claimed::default();
         // What is parked or set aside must not keep the rest from being found, so it is looked until there are enough, or
         // as many were not to be had as there are event ids.
-        let mut refused = 0;
+        let (mut refused, mut weight) = (0, PageWeight::default());
         loop {
             let wanted = claim.tokens.len().saturating_sub(claimed.leased.len());
             let limit = wanted.min(claim.event_ids.len().saturating_sub(refused));
@@ -28,13 +29,21 @@ impl Batch<'_> {
             let seen = limit + 1 + claimed.leased.len();
             let due = self.due(claim.tenant.as_ref(), seen).map_err(fault)?;
             let is_due = |(_, due_at): &&(i64, i64)| *due_at <= claim.now.micros();
-            let taken = due.iter().take(limit).take_while(is_due).count();
-            for (number, _) in &due[..taken] {
+            let mut taken = 0;
+            for (number, _) in due.iter().take(limit).take_while(is_due) {
                 let (token, event_id) = (claim.tokens[claimed.leased.len()], claim.event_ids[refused]);
-                refused += usize::from(!self.claim_one(claim, *number, token, event_id, &mut claimed)?);
+                let leased = self.claim_one(claim, *number, token, event_id, &mut claimed)?;
+                taken += 1;
+                refused += usize::from(!leased);
+                if let Some(newest) = claimed.leased.last().filter(|_| leased) {
+                    weight.add(&newest.order);
+                    if weight.is_full() {
+                        break;
+                    }
+                }
             }
             let enough = claimed.leased.len() >= claim.tokens.len() || refused >= claim.event_ids.len();
-            if taken < limit || enough {
+            if taken < limit || enough || weight.is_full() {
                 let leased = |number| claimed.leased.iter().any(|leased| leased.order.number == number);
                 let next = due[taken..].iter().find(|(number, _)| !leased(*number));
                 claimed.next_due = next.map(|(_, due_at)| Timestamp::from_micros(*due_at));

@@ -177,9 +177,13 @@ pub(super) fn follower(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<F
 }
 
 pub(super) fn cursor(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
-    let read = || -> rusqlite::Result<(String, i64, u64)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+    let read = || -> rusqlite::Result<_> {
+        let _: u64 = row.get(2)?;
+        let replay: (Option<u64>, Option<u64>) = (row.get(3)?, row.get(4)?);
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, replay))
+    };
     let name = |_| ("cursor", format!("of {} in shard {}", shown(row, 0), shown(row, 1)));
-    let (follower, shard, _) = match lenient(row, read(), name)? {
+    let (follower, shard, (next, up_to)) = match lenient(row, read(), name)? {
         Ok(read) => read,
         Err(unreadable) => return Ok(vec![unreadable.into()]),
     };
@@ -188,7 +192,11 @@ pub(super) fn cursor(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Fin
         let detail = format!("has a cursor in shard {shard}, which does not exist");
         findings.push(in_shard("cursors", shard, follower.clone(), detail));
     }
-    if !row.get::<_, bool>(3)? {
+    if next.is_some() != up_to.is_some() {
+        let detail = "has one end of a replay, and not the other";
+        findings.push(in_shard("cursors", shard, follower.clone(), detail));
+    }
+    if !row.get::<_, bool>(5)? {
         findings.push(in_shard("cursors", shard, follower, "has a cursor, and is no follower"));
     }
     Ok(findings)

@@ -9,7 +9,7 @@ pub(crate) use strays::strays;
 
 use crate::damage::{self, first, is_damage};
 use crate::ids::OrderIds;
-use crate::read::{EVENT_AT, PAGE_BYTES_MAX};
+use crate::read::EVENT_AT;
 use crate::rows::{self, ORDER_COLUMNS, event, is_of_row, last_place, place, position, trace, uuid};
 use crate::terms::Terms;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Named, Page, Unreadable, WorkFact};
@@ -18,6 +18,7 @@ use order_core::ids::{LeaseToken, OrderId, Shard};
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
 use order_core::order::Order;
+use order_core::query::PAGE_BYTES_MAX;
 use order_core::query::{OrderDossier, Tally};
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use std::sync::LazyLock;

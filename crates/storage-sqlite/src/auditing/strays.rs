@@ -160,7 +160,8 @@ const TABLES: &[Table] = &[
     },
     Table {
         name: "cursors",
-        sql: "SELECT follower, shard, position, EXISTS (SELECT 1 FROM followers WHERE name = follower) FROM cursors \
+        sql: "SELECT follower, shard, position, replay_next, replay_up_to, \
+              EXISTS (SELECT 1 FROM followers WHERE name = follower) FROM cursors \
               WHERE (follower, shard) > (?1, ?2) ORDER BY follower, shard LIMIT ?3",
         begin: || vec![Key::text(), Key::integer()],
         page: PAGE,

@@ -3,7 +3,7 @@
 use super::Rig;
 use super::rig::LEASE;
 use crate::build::intake;
-use order_core::command::{Advance, Command};
+use order_core::command::{Advance, AdvancePart, Command};
 use order_core::lease::Outcome;
 use order_core::query::Backlog;
 use order_core::redrive::RedriveFilter;
@@ -24,19 +24,31 @@ pub async fn the_backlog_tells_what_is_due_leased_and_parked(rig: Rig) {
     }
     let due = |open, due, leased, parked| Backlog { open, due, leased, parked, ..Backlog::default() };
     assert_eq!(backlog(&rig).await, Backlog { due_since: Some(began), ..due(4, 4, 0, 0) });
+
+    rig.clock.advance(Duration::from_secs(1));
     rig.park("no").await;
+    let parked_since = Some(rig.now());
     let later = rig.clock.advance(Duration::from_secs(60)).plus(Duration::from_secs(60));
     let held = rig.claim_one().await;
     rig.settle(&held, Outcome::Retry { at: later, why: "no".to_owned() }).await.expect("it is held");
     rig.claim_one().await;
-    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(began), ..due(3, 1, 1, 1) });
+    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(began), parked_since, ..due(3, 1, 1, 1) });
     rig.claim_one().await;
-    assert_eq!(backlog(&rig).await, due(3, 0, 2, 1));
+    assert_eq!(backlog(&rig).await, Backlog { parked_since, ..due(3, 0, 2, 1) });
     let lapsed = rig.now().plus(LEASE);
     rig.clock.set(lapsed);
-    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(lapsed), ..due(3, 2, 0, 1) });
+    assert_eq!(backlog(&rig).await, Backlog { due_since: Some(lapsed), parked_since, ..due(3, 2, 0, 1) });
+    let asked = rig.now();
     rig.start_redrive(&TenantId::default_tenant(), RedriveFilter::default()).await;
-    assert_eq!(backlog(&rig).await.redrives, 1);
+    rig.clock.advance(Duration::from_secs(1));
+    let job = rig.start_redrive(&TenantId::default_tenant(), RedriveFilter::default()).await;
+    let read = backlog(&rig).await;
+    assert_eq!((read.redrives, read.redrives_since), (2, Some(asked)));
+    assert_eq!((read.parked, read.parked_since), (1, parked_since), "no step was taken yet");
+    rig.app.finish_redrive(job.redrive_id).await.expect("it goes on");
+    let read = backlog(&rig).await;
+    assert_eq!((read.parked, read.parked_since), (0, None));
+    assert_eq!((read.redrives, read.redrives_since), (1, Some(asked)));
 }
 
 /// A follower is as far behind as the oldest event that it has yet to carry on, whatever its shard.
@@ -60,7 +72,8 @@ pub async fn the_backlog_tells_how_far_behind_followers_are(rig: Rig) {
         let moves = vec![(shard, *position, *position + 1)];
         *position += 1;
         let epoch = rig.storage().install().epoch;
-        let advance = Advance { follower: "f".to_owned(), epoch, moves, now: rig.now() };
+        let advance =
+            Advance { follower: "f".to_owned(), part: AdvancePart::Cursor, epoch, moves, now: rig.now() };
         rig.submit(Command::Advance(advance)).await.expect("it moves");
     }
     assert_eq!(backlog(&rig).await.followers[0].1, None);

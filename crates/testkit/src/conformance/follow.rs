@@ -4,7 +4,7 @@ use super::Rig;
 use crate::build::intake;
 use crate::sinks::RecordingSink;
 use order_core::clock::Timestamp;
-use order_core::command::{Advance, ChangeKind, Command, FollowerAction, FollowerCommand};
+use order_core::command::{Advance, AdvancePart, ChangeKind, Command, FollowerAction, FollowerCommand};
 use order_core::error::Rejection;
 use order_core::follow::{Follower, FollowerPolicy, Progress};
 use order_core::ids::Shard;
@@ -52,6 +52,7 @@ pub async fn a_follower_is_made_once_and_begins_where_it_is_told(rig: Rig) {
         sink: "recording".to_owned(),
         paused: false,
         cursor: Cursor::beginning(epoch, shards),
+        replay: None,
         created_at: rig.now(),
         updated_at: rig.now(),
     };
@@ -84,7 +85,13 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
     let (a, b) = (busy[0], busy[1]);
     let epoch = rig.storage().install().epoch;
     let advance = |epoch, moves: Vec<(Shard, u64, u64)>| {
-        rig.submit(Command::Advance(Advance { follower: "f".to_owned(), epoch, moves, now: rig.now() }))
+        rig.submit(Command::Advance(Advance {
+            follower: "f".to_owned(),
+            part: AdvancePart::Cursor,
+            epoch,
+            moves,
+            now: rig.now(),
+        }))
     };
     let at = |row: &FollowerRow, shard: Shard| row.cursor.positions[usize::from(shard.0)];
     let before = row(&rig, "f").await;
@@ -107,7 +114,13 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
         Err(Rejection::CursorInvalid),
         "a second runner is late"
     );
-    let other = Advance { follower: "other".to_owned(), epoch, moves: Vec::new(), now: rig.now() };
+    let other = Advance {
+        follower: "other".to_owned(),
+        part: AdvancePart::Cursor,
+        epoch,
+        moves: Vec::new(),
+        now: rig.now(),
+    };
     assert_eq!(rig.submit(Command::Advance(other)).await, Err(Rejection::FollowerUnknown));
     let rig = rig.reopen().await;
     assert_eq!(row(&rig, "f").await, moved, "a cursor outlives its process");
@@ -216,7 +229,7 @@ pub async fn a_late_advance_does_not_undo_a_replay(rig: Rig) {
     let busy = busy.expect("40 orders fill some shard");
     act(&rig, "f", FollowerAction::Replay(Cursor::beginning(epoch, shards))).await.expect("a replay");
     let moves = vec![(busy.shard, busy.position, busy.position + 1)];
-    let late = Advance { follower: "f".to_owned(), epoch, moves, now: rig.now() };
+    let late = Advance { follower: "f".to_owned(), part: AdvancePart::Cursor, epoch, moves, now: rig.now() };
     assert_eq!(rig.submit(Command::Advance(late)).await, Err(Rejection::CursorInvalid));
     assert_eq!(row(&rig, "f").await.cursor, Cursor::beginning(epoch, shards), "the replay stands");
 }
@@ -229,7 +242,7 @@ pub async fn every_version_of_every_order_arrives_in_order(rig: Rig) {
     for index in 0..30_u32 {
         let order = rig.new_order(intake(&format!("o-{index}"))).await;
         let shipped_at = Timestamp::from_micros(i64::from(index));
-        rig.changed(order.id, ChangeKind::Ship { shipped_at, tracking_number: None }).await;
+        rig.changed(order.id, ChangeKind::Ship { shipped_at: Some(shipped_at), tracking_number: None }).await;
         if index % 4 == 0 {
             follower.step().await.expect("a step");
         }
@@ -242,4 +255,131 @@ pub async fn every_version_of_every_order_arrives_in_order(rig: Rig) {
         versions.values().all(|versions| versions[..] == [1, 2, 3]),
         "1, 2, 3 of every order: {versions:?}"
     );
+}
+
+/// Where a follower is in the middle of every shard.
+fn half(end: &Cursor) -> Cursor {
+    Cursor { positions: end.positions.iter().map(|position| position / 2).collect(), ..end.clone() }
+}
+
+fn range(from: &Cursor, to: &Cursor) -> FollowerAction {
+    FollowerAction::ReplayRange { from: from.clone(), to: to.clone() }
+}
+
+/// A range comes once more, and then what is new; the cursor stays where it is meanwhile, also over a restart and a pause.
+pub async fn a_range_is_carried_on_once_more(rig: Rig) {
+    write(&rig, 0..60).await;
+    act(&rig, "f", ensure(false)).await.expect("made");
+    let sink = RecordingSink::new();
+    run_to_the_end(&runner(&rig, &sink, 100)).await;
+    let end = row(&rig, "f").await.cursor;
+    let (from, to) = (half(&half(&end)), half(&end));
+    let size: u64 = to.positions.iter().zip(&from.positions).map(|(to, from)| to - from).sum();
+    assert!(size > 4, "60 orders fill the shards");
+    write(&rig, 60..70).await;
+    rig.clock.advance(Duration::from_secs(1));
+    act(&rig, "f", range(&from, &to)).await.expect("a replay");
+    let asked = row(&rig, "f").await;
+    assert_eq!((&asked.cursor, asked.updated_at), (&end, rig.now()), "the cursor stays where it is");
+    let replay = asked.replay.clone().expect("there is something to carry on once more");
+    assert_eq!((&replay.next, &replay.up_to), (&from.positions, &to.positions));
+    runner(&rig, &sink, 2).step().await.expect("a step");
+    act(&rig, "f", FollowerAction::Pause).await.expect("paused");
+    let rig = rig.reopen().await;
+    let paused = row(&rig, "f").await;
+    let heads = rig.storage().heads().await.expect("heads");
+    assert_eq!(paused.cursor, end, "the cursor stays where it is");
+    assert_eq!(paused.replay.expect("it outlives the process").left(&heads), size - 2);
+    act(&rig, "f", FollowerAction::Resume).await.expect("resumed");
+    run_to_the_end(&runner(&rig, &sink, 3)).await;
+    let events = sink.events();
+    let size = usize::try_from(size).expect("a number");
+    assert_eq!(events.len(), 60 + size + 10, "the range twice, all else once");
+    let again = &events[60..60 + size];
+    assert!(
+        again.iter().all(|event| to.has_passed(event) && !from.has_passed(event)),
+        "the range, and first"
+    );
+    let done = row(&rig, "f").await;
+    assert_eq!((done.replay, done.cursor), (None, Cursor::at_heads(end.epoch, &heads)), "then it goes on");
+    rig.assert_sound().await;
+}
+
+/// What a follower has not carried on yet is not carried on twice, and what does not exist is refused.
+pub async fn a_range_holds_what_was_carried_on(rig: Rig) {
+    write(&rig, 0..40).await;
+    act(&rig, "f", ensure(false)).await.expect("made");
+    let sink = RecordingSink::new();
+    runner(&rig, &sink, 10).step().await.expect("a step");
+    let here = row(&rig, "f").await.cursor;
+    let (epoch, shards) = (here.epoch, rig.storage().install().shards);
+    let heads = Cursor::at_heads(epoch, &rig.storage().heads().await.expect("heads"));
+    act(&rig, "f", range(&Cursor::beginning(epoch, shards), &heads)).await.expect("a replay");
+    let replay = row(&rig, "f").await.replay.expect("ten were carried on");
+    assert_eq!(replay.up_to, here.positions, "the rest comes anyway");
+    run_to_the_end(&runner(&rig, &sink, 7)).await;
+    assert_eq!(sink.events().len(), 10 + 40);
+    act(&rig, "f", range(&heads, &heads)).await.expect("an empty range");
+    assert_eq!(row(&rig, "f").await.replay, None, "nothing lies between");
+    act(&rig, "f", range(&half(&heads), &heads)).await.expect("a replay");
+    let before = row(&rig, "f").await;
+    let mut ahead = heads.clone();
+    ahead.positions[0] += 1;
+    let refusals = [
+        (heads.clone(), ahead, Rejection::CursorInvalid, "ahead of the journal"),
+        (
+            Cursor::beginning(epoch - 1, shards),
+            heads.clone(),
+            Rejection::EpochChanged,
+            "an epoch that is over",
+        ),
+        (heads.clone(), Cursor::beginning(epoch, shards + 1), Rejection::CursorInvalid, "other shards"),
+    ];
+    for (from, to, rejection, why) in refusals {
+        assert_eq!(act(&rig, "f", range(&from, &to)).await, Err(rejection), "{why}");
+    }
+    assert_eq!(row(&rig, "f").await, before, "a refused replay changes nothing");
+    assert_eq!(act(&rig, "other", range(&heads, &heads)).await, Err(Rejection::FollowerUnknown));
+    act(&rig, "f", range(&heads, &heads)).await.expect("an empty range");
+    assert_eq!(row(&rig, "f").await.replay, None, "another range takes its place, an empty one too");
+    act(&rig, "f", range(&half(&heads), &heads)).await.expect("a replay");
+    act(&rig, "f", FollowerAction::Replay(heads.clone())).await.expect("a replay");
+    assert_eq!(
+        row(&rig, "f").await.replay,
+        None,
+        "a follower that is set to another place begins anew there"
+    );
+    rig.assert_sound().await;
+}
+
+/// Each of the two moves from where it is, to its end at most, and leaves the other alone.
+pub async fn a_replay_of_a_range_moves_beside_the_cursor(rig: Rig) {
+    write(&rig, 0..40).await;
+    act(&rig, "f", ensure(true)).await.expect("made");
+    let end = row(&rig, "f").await.cursor;
+    let busy = rig.storage().heads().await.expect("heads").into_iter().find(|head| head.position > 1);
+    let busy = busy.expect("40 orders fill some shard");
+    let advance = |part, from: u64, to: u64| {
+        let (moves, now) = (vec![(busy.shard, from, to)], rig.now());
+        rig.submit(Command::Advance(Advance { follower: "f".to_owned(), part, epoch: end.epoch, moves, now }))
+    };
+    let (last, beginning) = (busy.position, Cursor::beginning(end.epoch, rig.storage().install().shards));
+    assert_eq!(advance(AdvancePart::Replay, 0, 1).await, Err(Rejection::CursorInvalid), "there is none");
+    act(&rig, "f", range(&beginning, &end)).await.expect("a replay");
+    assert_eq!(advance(AdvancePart::Replay, 1, 2).await, Err(Rejection::CursorInvalid), "it is at 0");
+    assert_eq!(advance(AdvancePart::Replay, 0, last + 1).await, Err(Rejection::CursorInvalid), "its end");
+    assert_eq!(advance(AdvancePart::Cursor, 0, 1).await, Err(Rejection::CursorInvalid), "the cursor's place");
+    write(&rig, 40..140).await;
+    let heads = rig.storage().heads().await.expect("heads");
+    assert!(heads[usize::from(busy.shard.0)].position > last, "100 orders reach every shard");
+    rig.clock.advance(Duration::from_secs(1));
+    advance(AdvancePart::Replay, 0, 1).await.expect("it is at 0");
+    advance(AdvancePart::Cursor, last, last + 1).await.expect("the cursor is there");
+    let shard = usize::from(busy.shard.0);
+    let moved = row(&rig, "f").await;
+    let replay = moved.replay.expect("it is not over");
+    assert_eq!((replay.next[shard], replay.next.iter().sum::<u64>()), (1, 1), "no other shard moved");
+    assert_eq!((replay.up_to, moved.cursor.positions[shard]), (end.positions.clone(), last + 1));
+    assert_eq!(moved.updated_at, rig.now());
+    rig.assert_sound().await;
 }

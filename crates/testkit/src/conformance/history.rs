@@ -45,9 +45,10 @@ impl History {
         let kind = match pick(rig, 12) {
             0..=3 => ChangeKind::Revise { content, requeue },
             4 => ChangeKind::Withdraw { reason, by, requeue },
-            5 | 6 => {
-                ChangeKind::Ship { shipped_at: rig.now(), tracking_number: requeue.then(|| "T".to_owned()) }
-            }
+            5 | 6 => ChangeKind::Ship {
+                shipped_at: Some(rig.now()),
+                tracking_number: requeue.then(|| "T".to_owned()),
+            },
             7 => ChangeKind::Deliver { delivered_at: rig.now() },
             8..=10 => ChangeKind::Redrive { reason, by },
             _ => ChangeKind::Erase,

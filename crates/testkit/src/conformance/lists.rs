@@ -262,7 +262,7 @@ pub async fn who_reads_on_misses_no_change(rig: Rig) {
         match round % 4 {
             0 => drop(rig.change(other.id, revised(&other, Some(&name))).await),
             1 => {
-                let ship = ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None };
+                let ship = ChangeKind::Ship { shipped_at: Some(rig.now()), tracking_number: None };
                 drop(rig.change(other.id, ship).await);
             }
             _ => {
@@ -312,7 +312,7 @@ pub async fn readers_beside_writers_miss_no_change(rig: Rig) {
 pub async fn what_changed_is_filtered_as_it_is_now(rig: Rig) {
     let (one, two) = (rig.new_order(intake("one")).await, rig.new_order(intake("two")).await);
     rig.clock.tick();
-    rig.changed(one.id, ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None }).await;
+    rig.changed(one.id, ChangeKind::Ship { shipped_at: Some(rig.now()), tracking_number: None }).await;
     let since = async |query: &OrderQuery, since| listing::changes(&rig.app, query, since).await;
     let shipped = OrderQuery { fulfilment: Some(Fulfilment::Shipped), ..all(&rig, 10) };
     let page = since(&shipped, Since::Beginning).await.expect("a page");

@@ -8,6 +8,7 @@ pub mod follow;
 pub mod history;
 pub mod journal;
 pub mod keys;
+pub mod large;
 pub mod lists;
 pub mod pull;
 pub mod reads;
@@ -125,6 +126,13 @@ macro_rules! conformance {
                 readers_beside_writers_miss_no_change,
                 what_changed_is_filtered_as_it_is_now,
             }
+            large {
+                pages_of_large_orders_end_when_they_are_full,
+                a_claim_of_large_orders_leases_fewer_and_the_rest_stays_due,
+                the_events_of_an_order_come_in_pages,
+                an_erasure_names_what_it_blanked_and_is_told_once,
+                a_tracking_number_may_be_told_later,
+            }
             scope {
                 a_search_by_id_walks_along_ones_own_ids_alone,
                 a_list_is_as_long_as_ones_own_orders,
@@ -145,6 +153,9 @@ macro_rules! conformance {
                 a_paused_follower_stays_where_it_is,
                 a_replay_goes_on_from_another_place,
                 a_late_advance_does_not_undo_a_replay,
+                a_range_is_carried_on_once_more,
+                a_range_holds_what_was_carried_on,
+                a_replay_of_a_range_moves_beside_the_cursor,
                 every_version_of_every_order_arrives_in_order,
             }
             redrives {
@@ -152,6 +163,7 @@ macro_rules! conformance {
                 a_job_of_named_orders_answers_for_each,
                 filters_narrow_jobs_and_counts,
                 named_orders_are_narrowed_by_the_other_conditions,
+                what_a_list_shows_is_what_a_job_takes,
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
             }
@@ -197,6 +209,7 @@ mod tests {
             include_str!("history.rs"),
             include_str!("journal.rs"),
             include_str!("keys.rs"),
+            include_str!("large.rs"),
             include_str!("lists.rs"),
             include_str!("pull.rs"),
             include_str!("reads.rs"),

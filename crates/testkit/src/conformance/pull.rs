@@ -36,7 +36,7 @@ fn ids_of(claimed: &Claimed) -> Vec<OrderId> {
 }
 
 fn held(leased: &Leased) -> Held {
-    Held { order_id: leased.order.id, token: leased.token, attempt: leased.attempt }
+    Held { order_id: leased.order.id, token: leased.token, attempt: leased.attempt, begun: None }
 }
 
 fn failed(retry_after: Option<u64>) -> Processed {

@@ -72,7 +72,7 @@ async fn a_bit_of_everything(rig: &Rig) -> Vec<Order> {
             // Nobody else may find its work in the next round.
             drop(rig.claim(1).await);
         } else if index % 5 == 2 {
-            change(ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None })
+            change(ChangeKind::Ship { shipped_at: Some(rig.now()), tracking_number: None })
                 .await
                 .expect("a shipment");
         } else if index % 5 == 3 {
@@ -193,9 +193,9 @@ pub async fn tenants_are_apart_in_every_read_and_change(rig: Rig) {
             None,
             "{viewer} sees a foreign order"
         );
-        assert!(storage.order_events(viewer, own.id).await.expect("a read").is_some());
+        assert!(storage.order_events(viewer, own.id, 0, 1).await.expect("a read").is_some());
         assert_eq!(
-            storage.order_events(viewer, other.id).await.expect("a read"),
+            storage.order_events(viewer, other.id, 0, 1).await.expect("a read"),
             None,
             "{viewer} sees foreign events"
         );

@@ -2,12 +2,16 @@
 
 use super::Rig;
 use crate::build::{intake, source, tenant};
+use order_core::clock::Timestamp;
+use order_core::command::ChangeKind;
 use order_core::error::Rejection;
 use order_core::event::EventType;
 use order_core::ids::{OrderId, RedriveId, TenantId};
+use order_core::listing::Search;
 use order_core::order::Order;
+use order_core::query::OrderQuery;
 use order_core::redrive::{Redrive, RedriveFilter, RedriveItem};
-use order_core::state::Processing;
+use order_core::state::{Fulfilment, Processing};
 use std::time::Duration;
 
 async fn park_many(rig: &Rig, names: std::ops::Range<u32>, why: &str) -> Vec<Order> {
@@ -130,9 +134,9 @@ pub async fn filters_narrow_jobs_and_counts(rig: Rig) {
         (None, Some("no such error"), 0),
     ];
     let filter = |from: Option<&str>, text: Option<&str>| RedriveFilter {
-        order_ids: None,
         source: from.map(source),
         error_contains: text.map(str::to_owned),
+        ..RedriveFilter::default()
     };
     for (from, text, expected) in filters {
         let count = rig.storage().count_parked(&default(), &filter(from, text)).await.expect("a count");
@@ -159,6 +163,7 @@ pub async fn named_orders_are_narrowed_by_the_other_conditions(rig: Rig) {
         order_ids: Some(vec![shop.id, other.id, api.id]),
         source: Some(source("api")),
         error_contains: Some("timeout".to_owned()),
+        ..RedriveFilter::default()
     };
     let count = rig.storage().count_parked(&default(), &filter).await.expect("a count");
     assert_eq!(count.count, 1, "one order meets all three conditions");
@@ -180,6 +185,7 @@ pub async fn a_foreign_order_is_unknown_whatever_its_error_says(rig: Rig) {
             order_ids: Some(vec![nobody, theirs.id, shop.id]),
             source: Some(source("api")),
             error_contains: text.map(str::to_owned),
+            ..RedriveFilter::default()
         };
         let job = rig.start_redrive(&default(), filter).await;
         finish(&rig, job.redrive_id, 10).await;
@@ -198,6 +204,12 @@ pub async fn unknown_jobs_are_refused(rig: Rig) {
     let filter = RedriveFilter {
         order_ids: Some(vec![OrderId(uuid::Uuid::from_u128(9))]),
         source: Some(source("é 'shop'")),
+        text: Some("' OR 1=1 --".to_owned()),
+        fulfilment: Some(Fulfilment::Delivered),
+        withdrawn: Some(false),
+        customer: Some("é \"c\"".to_owned()),
+        accepted_from: Some(Timestamp::from_micros(-1)),
+        accepted_to: Some(Timestamp::from_micros(i64::MAX)),
         error_contains: Some("\"%_\\".to_owned()),
     };
     let job = rig.start_redrive(&tenant("acme"), filter.clone()).await;
@@ -209,4 +221,128 @@ pub async fn unknown_jobs_are_refused(rig: Rig) {
         None,
         "a foreign job"
     );
+}
+
+/// Parked orders of several kinds, each a minute after the one before, by number.
+async fn many_kinds(rig: &Rig) -> Vec<Order> {
+    let kinds = [
+        ("A-1", Some("c-1")),
+        ("A-2", Some("c-2")),
+        ("b-3", None),
+        ("A-4", Some("A-1")),
+        ("c-15", Some("c-1")),
+    ];
+    let mut orders = Vec::new();
+    for (index, (reference, customer)) in kinds.into_iter().enumerate() {
+        rig.clock.advance(Duration::from_secs(60));
+        let order = rig.parked(intake(reference).customer(customer), "down").await;
+        match index {
+            1 => {
+                let shipped_at = rig.now();
+                rig.changed(order.id, ChangeKind::Ship { shipped_at: Some(shipped_at), tracking_number: None }).await;
+            }
+            2 => {
+                let (reason, by) = ("no more".to_owned(), "op".to_owned());
+                rig.changed(order.id, ChangeKind::Withdraw { reason, by, requeue: true }).await;
+                rig.park("down").await;
+            }
+            _ => {}
+        }
+        orders.push(rig.order(order.id).await);
+    }
+    orders
+}
+
+/// Filters, and which of [`many_kinds`] each is about.
+fn kinds_of_filters(orders: &[Order]) -> Vec<(RedriveFilter, Vec<usize>)> {
+    let with = |change: &dyn Fn(&mut RedriveFilter)| {
+        let mut filter = RedriveFilter::default();
+        change(&mut filter);
+        filter
+    };
+    let text = |text: &str| with(&|filter| filter.text = Some(text.to_owned()));
+    let customer = |customer: &str| with(&|filter| filter.customer = Some(customer.to_owned()));
+    let between = |from: Option<usize>, to: Option<usize>| {
+        let at = |index: Option<usize>| index.map(|index| orders[index].accepted_at);
+        with(&|filter| (filter.accepted_from, filter.accepted_to) = (at(from), at(to)))
+    };
+    let id = orders[3].id.to_string();
+    vec![
+        (customer("c-1"), vec![0, 4]),
+        (customer("c"), vec![]),
+        (text("A-"), vec![0, 1, 3]),
+        (text("A-1"), vec![0, 3]),
+        (text("c-1"), vec![0, 4]),
+        (text("a-1"), vec![]),
+        (text("%"), vec![]),
+        (text(&id), vec![3]),
+        (text(&id[..30].to_ascii_uppercase()), vec![3]),
+        (with(&|filter| filter.fulfilment = Some(Fulfilment::Shipped)), vec![1]),
+        (with(&|filter| filter.fulfilment = Some(Fulfilment::Unshipped)), vec![0, 2, 3, 4]),
+        (with(&|filter| filter.withdrawn = Some(true)), vec![2]),
+        (with(&|filter| filter.withdrawn = Some(false)), vec![0, 1, 3, 4]),
+        (between(Some(1), Some(3)), vec![1, 2]),
+        (between(Some(4), None), vec![4]),
+        (between(None, Some(0)), vec![]),
+        (
+            RedriveFilter { text: Some("A-".to_owned()), withdrawn: Some(false), ..between(Some(1), None) },
+            vec![1, 3],
+        ),
+    ]
+}
+
+/// The orders that a list shows under the conditions of a filter, by number.
+async fn listed(rig: &Rig, filter: &RedriveFilter) -> Vec<OrderId> {
+    let query = OrderQuery {
+        source: filter.source.clone(),
+        processing: Some(Processing::Parked),
+        fulfilment: filter.fulfilment,
+        withdrawn: filter.withdrawn,
+        customer: filter.customer.clone(),
+        accepted_from: filter.accepted_from,
+        accepted_to: filter.accepted_to,
+        error_contains: filter.error_contains.clone(),
+        ..OrderQuery::all(default(), 200, rig.now())
+    };
+    let mut orders = match &filter.text {
+        Some(text) => {
+            let search = Search { query, text: text.clone(), after: None };
+            rig.storage().search(&search).await.expect("a page").orders
+        }
+        None => rig.storage().orders(&query).await.expect("a page").orders,
+    };
+    orders.sort_by_key(|order| order.number);
+    orders.into_iter().map(|order| order.id).collect()
+}
+
+/// What a list of what is parked shows under some conditions is what a count counts and a job takes under the same; named
+/// orders are narrowed by them too.
+pub async fn what_a_list_shows_is_what_a_job_takes(rig: Rig) {
+    let orders = many_kinds(&rig).await;
+    let mine: Vec<OrderId> = orders.iter().map(|order| order.id).collect();
+    rig.parked(intake("A-1").tenant("acme").customer(Some("c-1")), "down").await;
+    let mut round = 0;
+    for (filter, about) in kinds_of_filters(&orders) {
+        let ids: Vec<OrderId> = about.iter().map(|index| mine[*index]).collect();
+        assert_eq!(listed(&rig, &filter).await, ids, "{filter:?}");
+        let named = RedriveFilter { order_ids: Some(mine.clone()), ..filter.clone() };
+        for filter in [&filter, &named] {
+            let count = rig.storage().count_parked(&default(), filter).await.expect("a count");
+            assert_eq!((count.count, count.more), (ids.len() as u64, false), "{filter:?}");
+        }
+        round += 1;
+        let filter = if round % 2 == 0 { filter } else { named };
+        let job = rig.start_redrive(&default(), filter.clone()).await;
+        let done = finish(&rig, job.redrive_id, 1 + round % 3).await;
+        assert_eq!(done.redriven, ids.len() as u64, "{filter:?}");
+        let results = items(&rig, job.redrive_id).await;
+        let taken = results.iter().filter(|item| item.result == "redriven");
+        assert_eq!(taken.map(|item| item.order_id).collect::<Vec<_>>(), ids, "{filter:?}");
+        let refused = filter.order_ids.as_ref().map_or(0, |named| named.len() - ids.len());
+        assert_eq!(results.iter().filter(|item| item.result == "not_parked").count(), refused, "{filter:?}");
+        for _ in &ids {
+            rig.park("down").await;
+        }
+    }
+    rig.assert_sound().await;
 }

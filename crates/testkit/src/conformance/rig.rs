@@ -3,6 +3,7 @@
 use crate::build;
 use crate::clock::{ManualClock, SeededIds};
 use async_trait::async_trait;
+use order_core::action_log;
 use order_core::app::App;
 use order_core::audit::{self, Report};
 use order_core::clock::{Clock, Timestamp};
@@ -206,8 +207,21 @@ impl Rig {
 
     /// The events of an order of the tenant `default`.
     pub async fn events(&self, order_id: OrderId) -> Vec<Event> {
-        let events = self.storage().order_events(&TenantId::default_tenant(), order_id).await;
-        events.expect("events can be read").expect("the order must be there")
+        self.events_of(&TenantId::default_tenant(), order_id).await.expect("the order must be there")
+    }
+
+    /// The events of an order as `tenant` sees them, page by page.
+    pub async fn events_of(&self, tenant: &TenantId, order_id: OrderId) -> Option<Vec<Event>> {
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(0, |last| last.version);
+            let page = self.storage().order_events(tenant, order_id, after, 100).await;
+            let page = page.expect("events can be read")?;
+            events.extend(page.events);
+            if page.next.is_none() {
+                return Some(events);
+            }
+        }
     }
 
     /// Changes an order of the tenant `default`.
@@ -238,6 +252,7 @@ impl Rig {
             now: self.now(),
             kind,
             trace: trace::current(),
+            by: action_log::current_name(),
         }
     }
 

@@ -17,7 +17,7 @@ fn place(number: u8) -> Option<TraceContext> {
 }
 
 async fn newest(rig: &Rig, order: &Order) -> Event {
-    let events = rig.storage().order_events(&order.tenant, order.id).await.expect("events can be read");
+    let events = rig.events_of(&order.tenant, order.id).await;
     events.and_then(|mut events| events.pop()).expect("an order has events")
 }
 

@@ -279,7 +279,7 @@ pub async fn a_change_that_does_not_requeue_leaves_the_lease(rig: Rig) {
     let order = rig.new_order(intake("A-1")).await;
     let leased = rig.claim_one().await;
     rig.clock.tick();
-    let shipped = ChangeKind::Ship { shipped_at: rig.now(), tracking_number: None };
+    let shipped = ChangeKind::Ship { shipped_at: Some(rig.now()), tracking_number: None };
     for kind in [shipped, ChangeKind::Deliver { delivered_at: rig.now() }] {
         let changed = rig.changed(order.id, kind).await;
         assert_eq!(changed.lease.map(|lease| lease.token), Some(leased.token), "the lease stays");

@@ -3,8 +3,8 @@
 use super::state::{KeyRow, State, WorkRow};
 use order_core::clock::Timestamp;
 use order_core::command::{
-    Accept, Advance, Change, Changed, Claim, Claimed, Command, FollowerAction, FollowerCommand, Heartbeat,
-    Reply, Settle,
+    Accept, Advance, AdvancePart, Change, ChangeKind, Changed, Claim, Claimed, Command, FollowerAction,
+    FollowerCommand, Heartbeat, Reply, Settle,
 };
 use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
 use order_core::error::Rejection;
@@ -16,6 +16,8 @@ use order_core::lease::{Leased, Work};
 use order_core::order::Order;
 use order_core::ports::Committed;
 use order_core::query::FollowerRow;
+use order_core::query::PageWeight;
+use order_core::replay::Replay;
 
 impl State {
     pub(super) fn apply_all(&mut self, batch: &[Command]) -> Committed {
@@ -82,6 +84,7 @@ impl State {
             source: accept.intake.source.clone(),
             reference: accept.intake.reference.clone(),
             content: accept.intake.content.clone(),
+            by: accept.by.clone(),
         };
         let body = EventBody::Accepted(Box::new(accepted.clone()));
         let place = self.place(accept.order_id, accept.event_id, accept.now);
@@ -93,7 +96,11 @@ impl State {
 
     pub(super) fn change(&mut self, change: &Change) -> Result<Changed, Rejection> {
         let order = self.order(change.order_id).ok_or(Rejection::OrderUnknown)?;
-        let decision = decide::change(&order, change)?;
+        let mut decision = decide::change(&order, change)?;
+        if change.kind == ChangeKind::Erase {
+            let erased = self.erase(&order, change.by.clone()).map(Some);
+            decision = decision.zip(erased).map(|(decision, body)| Decision { body, ..decision });
+        }
         let changed = decision.is_some();
         if let Some(decision) = decision {
             self.carry_out(change.order_id, decision, change.event_id, change.now);
@@ -149,9 +156,12 @@ impl State {
             }
         }
         due.sort_unstable();
-        let mut claimed = Claimed::default();
+        let (mut claimed, mut weight) = (Claimed::default(), PageWeight::default());
         let (mut tokens, mut event_ids) = (claim.tokens.iter().peekable(), claim.event_ids.iter().peekable());
         for (_, _, order_id) in due {
+            if weight.is_full() {
+                break;
+            }
             let (Some(token), Some(event_id)) = (tokens.peek(), event_ids.peek()) else { break };
             let work = self.work[&order_id].work.clone();
             claimed.lapsed += u32::from(work.token.is_some());
@@ -166,6 +176,7 @@ impl State {
                 ClaimDecision::Lease { lapses, attempt, until } => {
                     let leased = self.lease(order_id, **token, claim.now, (lapses, attempt, until));
                     tokens.next();
+                    weight.add(&leased.order);
                     claimed.leased.push(leased);
                 }
             }
@@ -219,17 +230,26 @@ impl State {
 
     fn advance(&mut self, advance: &Advance) -> Result<(), Rejection> {
         let row = self.followers.get_mut(&advance.follower).ok_or(Rejection::FollowerUnknown)?;
-        let mut cursor = row.cursor.clone();
-        for (shard, from, to) in &advance.moves {
-            match cursor.positions.get_mut(usize::from(shard.0)) {
-                Some(position) if position == from && to > from => *position = *to,
-                _ => return Err(Rejection::CursorInvalid),
-            }
-        }
-        if cursor.epoch != advance.epoch {
+        if row.cursor.epoch != advance.epoch {
             return Err(Rejection::CursorInvalid);
         }
-        (row.cursor, row.updated_at) = (cursor, advance.now);
+        match advance.part {
+            AdvancePart::Cursor => {
+                let mut cursor = row.cursor.clone();
+                for (shard, from, to) in &advance.moves {
+                    match cursor.positions.get_mut(usize::from(shard.0)) {
+                        Some(position) if position == from && to > from => *position = *to,
+                        _ => return Err(Rejection::CursorInvalid),
+                    }
+                }
+                row.cursor = cursor;
+            }
+            AdvancePart::Replay => {
+                let replay = row.replay.as_ref().ok_or(Rejection::CursorInvalid)?;
+                row.replay = replay.advanced(&advance.moves)?;
+            }
+        }
+        row.updated_at = advance.now;
         Ok(())
     }
 
@@ -245,6 +265,7 @@ impl State {
                 } else {
                     Cursor::beginning(epoch, self.shards)
                 },
+                replay: None,
                 created_at: command.now,
                 updated_at: command.now,
             });
@@ -257,7 +278,12 @@ impl State {
             FollowerAction::Resume => row.paused = false,
             FollowerAction::Replay(cursor) => {
                 cursor.check(epoch, &heads)?;
-                row.cursor = cursor.clone();
+                (row.cursor, row.replay) = (cursor.clone(), None);
+            }
+            FollowerAction::ReplayRange { from, to } => {
+                from.check(epoch, &heads)?;
+                to.check(epoch, &heads)?;
+                row.replay = Replay::between(from, to, &row.cursor);
             }
         }
         row.updated_at = command.now;

@@ -5,7 +5,8 @@ use order_core::clock::Timestamp;
 use order_core::ids::Shard;
 use order_core::journal::Cursor;
 use order_core::listing::{ChangesPage, Search, SearchPage, SearchPlace};
-use order_core::query::{OrderQuery, SCAN_MAX};
+use order_core::order::Order;
+use order_core::query::{OrderQuery, PageWeight, SCAN_MAX};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -25,8 +26,15 @@ impl State {
             let seen = (after.field, after.value.clone(), Reverse(after.number));
             found.retain(|(key, _)| *key > seen);
         }
-        let more = found.len() > limit;
-        found.truncate(limit);
+        let mut weight = PageWeight::default();
+        let fits = |(_, order): &&(_, Order)| {
+            let fits = !weight.is_full();
+            weight.add(order);
+            fits
+        };
+        let fit = found.iter().take(limit).take_while(fits).count();
+        let more = found.len() > fit;
+        found.truncate(fit);
         let next = found.last().filter(|_| more).map(|((field, value, Reverse(number)), _)| SearchPlace {
             field: *field,
             value: value.clone(),
@@ -39,13 +47,13 @@ impl State {
         let query = OrderQuery { before: None, ..query.clone() };
         let limit = usize::try_from(query.limit).expect("a page fits");
         let mut page = ChangesPage { orders: Vec::new(), next: after.clone(), up_to_date: true };
-        let (mut seen, mut scanned) = (BTreeSet::new(), 0);
+        let (mut seen, mut scanned, mut weight) = (BTreeSet::new(), 0, PageWeight::default());
         for ((shard, position), event) in &self.journal {
             let read = &mut page.next.positions[usize::from(shard.0)];
             if *position <= *read {
                 continue;
             }
-            if page.orders.len() == limit || scanned == SCAN_MAX {
+            if page.orders.len() == limit || weight.is_full() || scanned == SCAN_MAX {
                 page.up_to_date = false;
                 return page;
             }
@@ -53,6 +61,7 @@ impl State {
             *read = *position;
             let order = self.order(event.order_id).expect("an event has an order");
             if query.matches(&order) && seen.insert(order.id) {
+                weight.add(&order);
                 page.orders.push(order);
             }
         }

@@ -18,7 +18,8 @@ use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, DUE_COUNT_MAX, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, SCAN_MAX, Space, Tally,
+    Backlog, DUE_COUNT_MAX, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, PageWeight,
+    SCAN_MAX, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
@@ -76,10 +77,27 @@ impl Storage for MemoryStorage {
         Ok(self.reading()?.count_parked(tenant, filter))
     }
 
-    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
+    async fn order_events(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<EventPage>, Fault> {
         let state = self.reading()?;
         let order = state.orders.get(&order_id).filter(|order| order.tenant == *tenant);
-        Ok(order.map(|order| state.events_of(order.id)))
+        Ok(order.map(|order| {
+            let (mut page, mut weight) = (EventPage::default(), PageWeight::default());
+            for event in state.events_of(order.id).into_iter().filter(|event| event.version > after) {
+                if page.events.len() == rows(limit) || weight.is_full() {
+                    page.next = page.events.last().map(|last| last.version);
+                    break;
+                }
+                weight.add_event(&event);
+                page.events.push(event);
+            }
+            page
+        }))
     }
 
     async fn dossier(
@@ -141,6 +159,8 @@ impl Storage for MemoryStorage {
         let state = self.reading()?;
         let work = || state.work.values().map(|row| &row.work);
         let due = || work().filter(|work| work.due_at <= now);
+        let parked = || state.orders.values().filter(|o| o.processing == Processing::Parked);
+        let redrives = || state.redrives.values().filter(|job| !job.finished);
         let behind = |cursor: &Cursor| {
             let oldest = cursor.positions.iter().enumerate().filter_map(|(shard, position)| {
                 let shard = Shard(u16::try_from(shard).expect("a shard"));
@@ -155,8 +175,10 @@ impl Storage for MemoryStorage {
             due: count(due().count()).min(DUE_COUNT_MAX),
             due_since: due().map(|work| work.due_at).min(),
             leased: count(work().filter(|work| work.token.is_some() && work.due_at > now).count()),
-            parked: count(state.orders.values().filter(|o| o.processing == Processing::Parked).count()),
-            redrives: count(state.redrives.values().filter(|job| !job.finished).count()),
+            parked: count(parked().count()),
+            parked_since: parked().map(|order| order.updated_at).min(),
+            redrives: count(redrives().count()),
+            redrives_since: redrives().map(|job| job.created_at).min(),
             followers: state.followers.values().map(|row| (row.name.clone(), behind(&row.cursor))).collect(),
             log_pages: None,
         })
@@ -299,7 +321,7 @@ impl State {
     }
 
     fn page(&self, query: &OrderQuery) -> OrderPage {
-        let mut page = OrderPage::default();
+        let (mut page, mut weight) = (OrderPage::default(), PageWeight::default());
         let mut scanned = 0;
         let newest_first = self.numbers.range(..query.before.unwrap_or(i64::MAX)).rev();
         let mut last = None;
@@ -308,13 +330,14 @@ impl State {
             if order.tenant != query.tenant {
                 continue;
             }
-            if page.orders.len() == rows(query.limit) || scanned == SCAN_MAX {
+            if page.orders.len() == rows(query.limit) || weight.is_full() || scanned == SCAN_MAX {
                 page.next = last;
                 break;
             }
             scanned += 1;
             last = Some(*number);
             if query.matches(&order) {
+                weight.add(&order);
                 page.orders.push(order);
             }
         }

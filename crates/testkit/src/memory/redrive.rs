@@ -7,7 +7,6 @@ use order_core::error::Rejection;
 use order_core::ids::{EventId, OrderId, TenantId};
 use order_core::order::Order;
 use order_core::redrive::{BoundedCount, COUNT_MAX, Redrive, RedriveFilter, RedriveItem};
-use order_core::state::Processing;
 use std::collections::BTreeSet;
 
 impl State {
@@ -54,7 +53,7 @@ impl State {
             let order = self.orders.get(order_id).filter(|order| visible(order, &job.tenant, &job.filter));
             let result = match order {
                 None => "unknown",
-                Some(order) if !redrivable(order, &job.filter) => "not_parked",
+                Some(order) if !job.filter.matches(order) => "not_parked",
                 Some(_) => "redriven",
             };
             self.item(job, *order_id, result, *event_id, step.now);
@@ -68,7 +67,7 @@ impl State {
         if job.next <= job.up_to {
             let left = self.numbers.range(job.next..=job.up_to).map(|(_, order_id)| &self.orders[order_id]);
             let matching = left
-                .filter(|order| visible(order, &job.tenant, &job.filter) && redrivable(order, &job.filter))
+                .filter(|order| order.tenant == job.tenant && job.filter.matches(order))
                 .map(|order| (order.number, order.id));
             let taken: Vec<(i64, OrderId)> = matching.take(step.event_ids.len()).collect();
             for ((number, order_id), event_id) in taken.iter().zip(&step.event_ids) {
@@ -94,9 +93,9 @@ impl State {
         if result == "redriven" {
             let kind = ChangeKind::Redrive { reason: job.reason.clone(), by: job.by.clone() };
             let (tenant, source) = (job.tenant.clone(), job.filter.source.clone());
-            let trace = self.trace;
+            let (trace, by) = (self.trace, None);
             let change =
-                Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace };
+                Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace, by };
             self.change(&change).expect("a parked order can be redriven");
             job.redriven += 1;
         } else {
@@ -110,8 +109,8 @@ impl State {
     pub(super) fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> BoundedCount {
         let named: Option<BTreeSet<&OrderId>> = filter.order_ids.as_ref().map(|ids| ids.iter().collect());
         let matching = self.orders.values().filter(|order| {
-            visible(order, tenant, filter)
-                && redrivable(order, filter)
+            order.tenant == *tenant
+                && filter.matches(order)
                 && named.as_ref().is_none_or(|named| named.contains(&order.id))
         });
         let count = matching.count() as u64;
@@ -121,10 +120,4 @@ impl State {
 
 fn visible(order: &Order, tenant: &TenantId, filter: &RedriveFilter) -> bool {
     order.tenant == *tenant && filter.source.as_ref().is_none_or(|source| *source == order.source)
-}
-
-fn redrivable(order: &Order, filter: &RedriveFilter) -> bool {
-    let error = order.last_error.as_deref().unwrap_or_default();
-    order.processing == Processing::Parked
-        && filter.error_contains.as_ref().is_none_or(|text| error.contains(text))
 }

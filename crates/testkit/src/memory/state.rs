@@ -3,16 +3,18 @@
 use order_core::action_log::Action;
 use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
-use order_core::event::{EventBody, Place, blanked};
+use order_core::event::{EventBody, Place};
 use order_core::ids::{EventId, OrderId, RedriveId, Shard, TenantId};
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
+use order_core::order::erasure::Erasure;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{LeaseView, Order};
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
 use order_core::trace::TraceContext;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Everything that a database holds. Orders lie here without their lease.
@@ -120,9 +122,6 @@ impl State {
             occurred_at: place.occurred_at,
             trace: self.trace,
         };
-        if matches!(body, EventBody::Erased { .. }) {
-            self.blank_events(&order);
-        }
         self.journal.insert((shard, place.position), event);
         self.numbers.insert(order.number, order.id);
         self.orders.insert(order.id, Order { lease: None, ..order });
@@ -138,10 +137,17 @@ impl State {
         self.append(order, body, place, prev_position);
     }
 
-    fn blank_events(&mut self, order: &Order) {
+    /// Blanks the events of an order that is to be erased; returns what happens to it, if anything.
+    pub(super) fn erase(&mut self, order: &Order, by: Option<Arc<str>>) -> Option<EventBody> {
+        let mut erasure = Erasure::of(order);
         for event in self.journal.values_mut().filter(|event| event.order_id == order.id) {
-            event.data = blanked(event, order).expect("an event that this version wrote can be read");
+            if let Some(left) =
+                erasure.see(event, order).expect("an event that this version wrote can be read")
+            {
+                event.data = left;
+            }
         }
+        erasure.body(by)
     }
 
     /// The events of one order, oldest first.

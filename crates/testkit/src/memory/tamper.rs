@@ -76,7 +76,7 @@ impl MemoryStorage {
         self.state().orders.get(&order_id).map(|order| order.tenant.clone())
     }
 
-    /// How far a follower is in a shard.
+    /// How far a follower's cursor is in a shard.
     pub fn cursor(&self, follower: &str, shard: Shard) -> Option<u64> {
         self.state().followers.get(follower)?.cursor.positions.get(usize::from(shard.0)).copied()
     }

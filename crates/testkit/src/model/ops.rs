@@ -19,10 +19,16 @@ pub enum Op {
     Settle { lease: Index, mixed: Option<Index>, end: End },
     /// An operator acts on a follower.
     Follower { name: u8, action: Action },
-    /// A follower's runner moves the cursor of some shards, perhaps from where it no longer is.
-    Advance { name: u8, shards: u16, by: u8, stale: bool },
+    /// A follower's runner moves the cursor, or the replay, of some shards, perhaps from where it no longer is.
+    Advance { name: u8, replay: bool, shards: u16, by: u8, stale: bool },
     /// An operator asks for a redrive job.
-    StartRedrive { tenant: u8, orders: Option<Vec<Index>>, error: Option<u8>, source: Option<u8> },
+    StartRedrive {
+        tenant: u8,
+        orders: Option<Vec<Index>>,
+        error: Option<u8>,
+        source: Option<u8>,
+        shipped: bool,
+    },
     /// A job goes on.
     StepRedrive { job: Index, count: u8 },
     /// Old keys go.
@@ -58,13 +64,22 @@ pub enum End {
 /// What an operator does with a follower.
 #[derive(Debug, Clone)]
 pub enum Action {
-    Ensure { from_now: bool },
+    Ensure {
+        from_now: bool,
+    },
     Pause,
     Resume,
     ReplayBeginning,
     ReplayHeads,
     ReplayAhead,
-    ReplayOtherEpoch { later: bool },
+    ReplayOtherEpoch {
+        later: bool,
+    },
+    /// What lies between two parts, in percent, of each shard; perhaps beyond its end.
+    ReplayRange {
+        from: u8,
+        to: u8,
+    },
 }
 
 /// A sequence of at most `length` things.
@@ -99,11 +114,19 @@ fn op() -> impl Strategy<Value = Op> {
             });
     let settle = (any::<Index>(), prop::option::weighted(0.1, any::<Index>()), end())
         .prop_map(|(lease, mixed, end)| Op::Settle { lease, mixed, end });
-    let advance = (0..2_u8, any::<u16>(), 0..3_u8, prop::bool::weighted(0.2))
-        .prop_map(|(name, shards, by, stale)| Op::Advance { name, shards, by, stale });
+    let advance = (0..2_u8, any::<bool>(), any::<u16>(), 0..3_u8, prop::bool::weighted(0.2))
+        .prop_map(|(name, replay, shards, by, stale)| Op::Advance { name, replay, shards, by, stale });
     let orders = prop::option::of(prop::collection::vec(any::<Index>(), 0..4));
-    let start = (0..2_u8, orders, prop::option::weighted(0.3, 0..2_u8), prop::option::weighted(0.2, 0..2_u8))
-        .prop_map(|(tenant, orders, error, source)| Op::StartRedrive { tenant, orders, error, source });
+    let (error, source) = (prop::option::weighted(0.3, 0..2_u8), prop::option::weighted(0.2, 0..2_u8));
+    let start = (0..2_u8, orders, error, source, prop::bool::weighted(0.1)).prop_map(
+        |(tenant, orders, error, source, shipped)| Op::StartRedrive {
+            tenant,
+            orders,
+            error,
+            source,
+            shipped,
+        },
+    );
     prop_oneof![
         20 => accept,
         14 => change,
@@ -112,7 +135,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => prop::collection::vec(any::<Index>(), 0..4).prop_map(|leases| Op::Heartbeat { leases }),
         18 => settle,
         3 => (0..2_u8, action()).prop_map(|(name, action)| Op::Follower { name, action }),
-        3 => advance,
+        5 => advance,
         2 => start,
         4 => (any::<Index>(), 1..4_u8).prop_map(|(job, count)| Op::StepRedrive { job, count }),
         1 => (0..60_000_u32, 0..3_u8).prop_map(|(age_ms, limit)| Op::Sweep { age_ms, limit }),
@@ -151,6 +174,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::ReplayHeads),
         1 => Just(Action::ReplayAhead),
         1 => any::<bool>().prop_map(|later| Action::ReplayOtherEpoch { later }),
+        3 => (0..110_u8, 0..110_u8).prop_map(|(from, to)| Action::ReplayRange { from, to }),
     ]
 }
 
@@ -184,11 +208,13 @@ mod tests {
                     Op::Change { foreign: true, .. } => "foreign change",
                     Op::Change { version: Some(_), kind: Kind::Erase, .. } => "erasure of a version",
                     Op::Advance { stale: true, .. } => "late advance",
+                    Op::Advance { replay: true, .. } => "advance of a replay",
+                    Op::Follower { action: Action::ReplayRange { .. }, .. } => "replay of a range",
                     _ => continue,
                 };
                 *seen.entry(combination.to_owned()).or_default() += 1;
             }
         }
-        assert_eq!(seen.len(), 13 + 8, "{seen:#?}");
+        assert_eq!(seen.len(), 13 + 10, "{seen:#?}");
     }
 }

@@ -10,18 +10,19 @@ use order_core::app::App;
 use order_core::audit;
 use order_core::clock::Clock;
 use order_core::command::{
-    Advance, Change, ChangeKind, Claim, Command, FollowerAction, FollowerCommand, Heartbeat, Reply, Settle,
-    StartRedrive, StepRedrive,
+    Advance, AdvancePart, Change, ChangeKind, Claim, Command, FollowerAction, FollowerCommand, Heartbeat,
+    Reply, Settle, StartRedrive, StepRedrive,
 };
 use order_core::error::Rejection;
 use order_core::ids::{EventId, Ids, LeaseToken, OrderId, RedriveId, Shard, TenantId};
 use order_core::intake::{Accepted, Intake};
-use order_core::journal::Cursor;
+use order_core::journal::{Cursor, Head};
 use order_core::lane::LanePolicy;
 use order_core::lease::Outcome;
 use order_core::order::Content;
 use order_core::ports::Storage;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::state::Fulfilment;
 use order_core::trace::{self, TraceContext};
 use proptest::sample::Index;
 use std::sync::Arc;
@@ -155,6 +156,7 @@ impl Run {
                     now,
                     kind: self.kind(kind),
                     trace,
+                    by: Some("a model".into()),
                 }))
             }
             Op::Claim { tenant, count, lapses_max } => {
@@ -175,14 +177,18 @@ impl Run {
                 let action = self.action(action).await;
                 Command::Follower(FollowerCommand { name: format!("f-{name}"), now, action })
             }
-            Op::Advance { name, shards, by, stale } => self.advance(*name, *shards, *by, *stale).await?,
-            Op::StartRedrive { tenant, orders, error, source: from } => {
+            Op::Advance { name, replay, shards, by, stale } => {
+                self.advance(*name, *replay, *shards, *by, *stale).await?
+            }
+            Op::StartRedrive { tenant, orders, error, source: from, shipped } => {
                 let redrive_id = RedriveId(self.ids.uuid_v7(now));
                 self.jobs.push((owner(*tenant), redrive_id));
                 let filter = RedriveFilter {
                     order_ids: orders.as_ref().map(|indexes| self.named(indexes)),
                     source: from.map(|number| source(origin(number))),
                     error_contains: error.map(why),
+                    fulfilment: shipped.then_some(Fulfilment::Shipped),
+                    ..RedriveFilter::default()
                 };
                 let (tenant, reason, by) = (owner(*tenant), "mended".to_owned(), "op".to_owned());
                 Command::StartRedrive(Box::new(StartRedrive { redrive_id, tenant, filter, reason, by, now }))
@@ -244,7 +250,9 @@ impl Run {
                 ChangeKind::Withdraw { reason: "r".to_owned(), by: "b".to_owned(), requeue: *requeue }
             }
             Kind::Ship { number } => {
-                ChangeKind::Ship { shipped_at: now, tracking_number: number.then(|| "T-1".to_owned()) }
+                // Told with a number, it may be what is missing of a shipment that is known.
+                let shipped_at = (!number).then_some(now);
+                ChangeKind::Ship { shipped_at, tracking_number: number.then(|| "T-1".to_owned()) }
             }
             Kind::Deliver => ChangeKind::Deliver { delivered_at: now },
             Kind::Redrive => ChangeKind::Redrive { reason: "r".to_owned(), by: "b".to_owned() },
@@ -283,21 +291,36 @@ impl Run {
                 there.epoch = if *later { there.epoch + 1 } else { there.epoch.saturating_sub(1) };
                 there
             }
+            Action::ReplayRange { from, to } => {
+                let place = |percent: &u8| {
+                    let part = |head: &Head| head.position * u64::from(*percent) / 100;
+                    Cursor { epoch: install.epoch, positions: heads.iter().map(part).collect() }
+                };
+                return FollowerAction::ReplayRange { from: place(from), to: place(to) };
+            }
         })
     }
 
-    async fn advance(&self, name: u8, shards: u16, by: u8, stale: bool) -> Option<Command> {
+    async fn advance(&self, name: u8, replay: bool, shards: u16, by: u8, stale: bool) -> Option<Command> {
         let follower = format!("f-{name}");
         let row = self.model.follower(&follower).await.expect("the model has followers")?;
         let heads = self.model.heads().await.expect("the model has heads");
+        let ends: Vec<u64> = heads.iter().map(|head| head.position).collect();
+        let (part, positions, ends) = match &row.replay {
+            Some(again) if replay => (AdvancePart::Replay, &again.next, &again.up_to),
+            // Of what is not there, nothing can move.
+            None if replay => (AdvancePart::Replay, &row.cursor.positions, &ends),
+            _ => (AdvancePart::Cursor, &row.cursor.positions, &ends),
+        };
         let mut moves = Vec::new();
-        for (head, position) in heads.iter().zip(&row.cursor.positions) {
-            if shards & (1 << (head.shard.0 % 16)) != 0 && head.position > *position {
+        for ((shard, position), end) in (0..).map(Shard).zip(positions).zip(ends) {
+            if shards & (1 << (shard.0 % 16)) != 0 && end > position {
                 let from = position + u64::from(stale);
-                moves.push((head.shard, from, head.position.min(from + u64::from(by))));
+                moves.push((shard, from, *end.min(&(from + u64::from(by)))));
             }
         }
-        Some(Command::Advance(Advance { follower, epoch: row.cursor.epoch, moves, now: self.clock.now() }))
+        let (epoch, now) = (row.cursor.epoch, self.clock.now());
+        Some(Command::Advance(Advance { follower, part, epoch, moves, now }))
     }
 
     async fn commit(&mut self) -> Result<(), Difference> {

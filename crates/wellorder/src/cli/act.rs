@@ -51,7 +51,16 @@ pub(super) async fn erase(
         out.json(&reply.body)?;
     } else {
         let pointers: Vec<&str> = list(&erased, "pointers").iter().filter_map(Value::as_str).collect();
-        out.line(&format!("order {} erased: {}", escape(&id), escape(&pointers.join(" "))))?;
+        let what = match reply.headers.contains_key("idempotent-replayed") {
+            true => "nothing was left to erase".to_owned(),
+            false if pointers.is_empty() => "nothing personal was there".to_owned(),
+            false => pointers.join(" "),
+        };
+        out.line(&format!("order {} erased: {}", escape(&id), escape(&what)))?;
+        for place in list(&erased, "remains") {
+            let named = [text(place, "where"), text(place, "name")].join(" ");
+            out.line(&format!("remains: {}: {}", escape(named.trim_end()), escape(&text(place, "advice"))))?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -147,14 +156,25 @@ mod tests {
 
     #[tokio::test]
     async fn an_erasure_is_asked_for_twice() {
-        let erased = || reply(200, &json!({ "pointers": ["/customer", "/attributes"] }));
+        let erased = || {
+            reply(
+                200,
+                &json!({ "pointers": ["/customer", "/attributes"], "remains": [
+            { "where": "follower", "name": "nd\u{1b}json", "sink": "ndjson", "advice": "blank it there" },
+            { "where": "copies", "name": null, "sink": null, "advice": "delete them" },
+        ] }),
+            )
+        };
         let args = |yes| EraseArgs { order: named(), yes };
         let fake = Fake::new([order("shipped")]);
         let result = said(false, async |out| erase(fake.api(), &args(false), out).await).await;
         assert_eq!(result.exit, Exit::Usage, "nobody can be asked");
         let fake = Fake::new([order("shipped"), erased()]);
         let result = said(false, async |out| erase(fake.api(), &args(true), out).await).await;
-        assert_eq!(result.out, format!("order {ID} erased: /customer /attributes\n"));
+        let lines: Vec<&str> = result.out.lines().collect();
+        let erased_line = format!("order {ID} erased: /customer /attributes");
+        let remains = ["remains: follower nd\\u{1b}json: blank it there", "remains: copies: delete them"];
+        assert_eq!(lines, [erased_line.as_str(), remains[0], remains[1]]);
         for (answer, asked, exit) in
             [("y\n", 2, Exit::Ok), ("no\n", 1, Exit::Refused), ("", 1, Exit::Refused)]
         {

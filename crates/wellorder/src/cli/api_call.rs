@@ -12,7 +12,7 @@ use futures_util::{
     stream::{BoxStream, unfold},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, header};
-use outbound::{ApiClient, BuildError, NoAnswer, Timeouts};
+use outbound::{ApiClient, BuildError, NoAnswer, Timeouts, Trust, Untrusted};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -29,6 +29,18 @@ pub(crate) struct Unreachable {
     /// Who was asked.
     pub(crate) server: String,
     pub(crate) why: String,
+    /// What is wrong with its certificate, if that is why.
+    pub(crate) untrusted: Option<Untrusted>,
+}
+
+impl Unreachable {
+    pub(crate) fn because(server: &str, why: impl Into<String>) -> Self {
+        Self { server: server.to_owned(), why: why.into(), untrusted: None }
+    }
+
+    fn of(server: String, NoAnswer { why, untrusted }: NoAnswer) -> Self {
+        Self { server, why, untrusted }
+    }
 }
 
 /// An answer, whatever its status.
@@ -152,12 +164,13 @@ pub(crate) struct HttpCall {
 }
 
 impl HttpCall {
-    /// `url` as `--url` or the lock file names it; `key` is what to log in with, if anything.
+    /// `url` as `--url` or the lock file names it; `key` is what to log in with, if anything; `trust` whose certificates are
+    /// believed.
     ///
     /// # Errors
     /// It is no `http` or `https` URL.
-    pub(crate) fn new(url: &str, key: &Hidden) -> Result<Self, Failure> {
-        let client = ApiClient::new(url, Timeouts::default()).map_err(|error| match error {
+    pub(crate) fn new(url: &str, key: &Hidden, trust: &Trust) -> Result<Self, Failure> {
+        let client = ApiClient::new(url, trust, Timeouts::default()).map_err(|error| match error {
             BuildError::Address => Failure::here(
                 Exit::Usage,
                 "that is no URL of a server",
@@ -182,15 +195,14 @@ impl ApiCall for HttpCall {
         let Call { method, path_and_query, body, headers } = call;
         match self.client.call(method, path_and_query, body, &self.with_login(headers)).await {
             Ok(answer) => Ok(ApiReply { status: answer.status, headers: answer.headers, body: answer.body }),
-            Err(no_answer) => Err(Unreachable { server: self.server.clone(), why: no_answer.why }),
+            Err(no_answer) => Err(Unreachable::of(self.server.clone(), no_answer)),
         }
     }
 
     async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable> {
         let Call { method, path_and_query, headers, .. } = call;
         let server = self.server.clone();
-        let unreachable =
-            move |no_answer: NoAnswer| Unreachable { server: server.clone(), why: no_answer.why };
+        let unreachable = move |no_answer| Unreachable::of(server.clone(), no_answer);
         let opened = self.client.open(method, path_and_query, body, &self.with_login(headers)).await;
         let stream = opened.map_err(&unreachable)?;
         let (status, headers) = (stream.status, stream.headers.clone());
@@ -231,7 +243,7 @@ impl InProcess {
 }
 
 fn broken(why: &dyn std::error::Error) -> Unreachable {
-    Unreachable { server: "the data folder".to_owned(), why: why.to_string() }
+    Unreachable::because("the data folder", why.to_string())
 }
 
 #[async_trait]
@@ -329,11 +341,18 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_unreachable_and_names_no_password() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let api = HttpCall::new(&format!("http://me:secret@127.0.0.1:{port}"), &Hidden::default()).unwrap();
+        let api = HttpCall::new(
+            &format!("http://me:secret@127.0.0.1:{port}"),
+            &Hidden::default(),
+            &Trust::default(),
+        )
+        .unwrap();
         let Unreachable { server, .. } = api.call(Method::GET, "/readyz", None, &[]).await.unwrap_err();
         assert_eq!(server, format!("127.0.0.1:{port}"));
         assert_eq!(
-            HttpCall::new("nonsense", &Hidden::default()).err().map(|failure| failure.exit()),
+            HttpCall::new("nonsense", &Hidden::default(), &Trust::default())
+                .err()
+                .map(|failure| failure.exit()),
             Some(Exit::Usage)
         );
     }

@@ -11,6 +11,8 @@ pub(crate) use self::orders::{
     CreateArgs, DeliverArgs, EraseArgs, ExportArgs, GetArgs, ImportArgs, Line, ListArgs, OrdersCommand,
     ParkedArgs, Processing, RedriveArgs, ShipArgs, Until, WatchArgs, WithdrawArgs,
 };
+#[cfg(test)]
+pub(crate) use self::orders::{Fulfilment, ParkedFilter};
 use super::{audit::AuditArgs, backup::BackupArgs};
 use crate::{
     config::{Flag, Mode},
@@ -33,6 +35,9 @@ pub(crate) struct Cli {
     /// API key or token to log in with; others on this machine may see it: the variable WELLORDER_KEY is better
     #[arg(long = "key", id = "server_key", value_name = "KEY")]
     key: Option<String>,
+    /// Authorities to believe besides the public ones (PEM); may stand behind the commands that ask a server too
+    #[arg(long = "ca-file", id = "server_ca_file", value_name = "FILE")]
+    ca_file: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -169,6 +174,9 @@ pub(crate) struct ServerArgs {
     /// API key or token to log in with; others on this machine may see it: the variable WELLORDER_KEY is better
     #[arg(long, global = true, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// Authorities to believe besides the public ones (PEM): those of the server's certificate
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -348,13 +356,16 @@ pub(crate) enum FollowersCommand {
         /// Its name
         name: String,
     },
-    /// Set it to another place; what lies behind that is sent again
+    /// Set it to another place, and what lies behind that is sent again; with --to, send a range once more and go on
     Replay {
         /// Its name
         name: String,
-        /// beginning, now, or a cursor
+        /// beginning, now, a date-time such as 2026-11-20T10:00:00Z, or a cursor
         #[arg(long, value_name = "PLACE")]
         from: String,
+        /// The end of the range, likewise; what came before that moment is sent once more
+        #[arg(long, value_name = "PLACE")]
+        to: Option<String>,
     },
 }
 
@@ -377,14 +388,19 @@ impl Cli {
     /// # Errors
     /// A server is named to a command that asks none.
     pub(crate) fn check(self) -> Result<Self, clap::Error> {
-        let flag = self.url.is_some().then_some("--url").or(self.key.is_some().then_some("--key"));
-        match flag {
+        let flags = [("--url", &self.url), ("--key", &self.key), ("--ca-file", &self.ca_file)];
+        match flags.iter().find_map(|(flag, value)| value.is_some().then_some(flag)) {
             Some(flag) if self.server().is_none() => {
                 let what = format!("{flag} is for the commands that ask a server: this one does not");
                 Err(Self::command().error(ErrorKind::ArgumentConflict, what))
             }
             _ => Ok(self),
         }
+    }
+
+    /// The file of authorities that is named, before the command or behind it.
+    pub(crate) fn ca_file(&self) -> Option<&String> {
+        self.server().and_then(|server| server.ca_file.as_ref()).or(self.ca_file.as_ref())
     }
 
     /// The flags that are settings.
@@ -396,6 +412,7 @@ impl Cli {
         add("data", "--data", self.global.data.as_ref());
         if let Some(server) = self.server() {
             add("client.key", "--key", server.key.as_ref().or(self.key.as_ref()));
+            add("tls.ca_file", "--ca-file", self.ca_file());
         }
         let (contract, listen, ops, roles) = match &self.command {
             Command::Dev(dev) => (&dev.contract, &dev.listen, &dev.ops, dev.role.join(",")),

@@ -46,6 +46,10 @@ pub(super) async fn backup(
     if let Some(to) = args.to.as_deref().filter(|to| to.exists() && !to.is_dir()) {
         return Err(is_there(to));
     }
+    if let Some(to) = args.to.as_deref().filter(|to| names_folder(to) && !to.is_dir()) {
+        let what = format!("there is no folder {}", shown(to));
+        return Err(Failure::here(Exit::Usage, what, "make it first, or name a file without `/` at its end"));
+    }
     let (_, mut job) = api.post("/v1/backups", None).await?;
     let address = format!("/v1/backups/{}", encode(&text(&job, "name")));
     while text(&job, "state") == "running" {
@@ -64,6 +68,11 @@ pub(super) async fn backup(
         None => Some(placed(&data.join(BACKUPS_FOLDER).join(text(&job, "name")), args.to.as_deref())?),
     };
     show(job, path.as_deref(), out)
+}
+
+/// Whether it can only be meant for a folder.
+fn names_folder(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 fn progress(job: &Value) -> String {
@@ -178,7 +187,7 @@ mod tests {
     }
 
     fn args(url: Option<&str>, to: Option<PathBuf>) -> BackupArgs {
-        BackupArgs { server: ServerArgs { url: url.map(str::to_owned), key: None }, to }
+        BackupArgs { server: ServerArgs { url: url.map(str::to_owned), key: None, ca_file: None }, to }
     }
 
     #[tokio::test]
@@ -198,6 +207,13 @@ mod tests {
         })
         .await;
         assert_eq!(again.exit, Exit::Refused, "never over another file");
+        let none = super::BackupArgs { to: Some(data.path().join("none/")), ..args };
+        let none = said(false, async |out| {
+            backup(Fake::new([]).api(), &none, data.path(), Duration::ZERO, out).await
+        })
+        .await;
+        assert_eq!(none.exit, Exit::Usage, "{}", none.err);
+        assert!(none.err.contains("there is no folder"), "{}", none.err);
     }
 
     #[tokio::test]

@@ -6,10 +6,10 @@ use axum::Router;
 use super::{
     api_call::{ApiCall, HttpCall, InProcess},
     failure::{Exit, Failure},
-    lock::{self, Lock},
+    lock::{self, Holder, Lock},
     shown,
 };
-use crate::config::Settings;
+use crate::{config::Settings, trust};
 
 /// Whether a command needs a data folder that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +32,10 @@ where
     F: AsyncFn(&Settings) -> Result<Router, Failure>,
 {
     if let Some(url) = url {
-        return Ok(Box::new(HttpCall::new(url, &settings.client_key)?));
+        return Ok(Box::new(HttpCall::new(url, &settings.client_key, &trust::of(settings)?)?));
     }
     match look(settings)? {
-        Lock::Held(Some(holder)) => Ok(Box::new(HttpCall::new(&holder.url(), &settings.client_key)?)),
+        Lock::Held(Some(holder)) => Ok(Box::new(of_folder(&holder, settings)?)),
         Lock::Held(None) => Err(starting(settings)),
         Lock::NoFolder if folder == Folder::MustBe => {
             let what = format!("there is no data folder {}", shown(&settings.data));
@@ -56,11 +56,21 @@ where
 pub(super) fn server(settings: &Settings, url: Option<&str>) -> Result<Box<dyn ApiCall>, Failure> {
     let url = match (url, look(settings)?) {
         (Some(url), _) => url.to_owned(),
-        (None, Lock::Held(Some(holder))) => holder.url(),
+        (None, Lock::Held(Some(holder))) => return Ok(Box::new(of_folder(&holder, settings)?)),
         (None, Lock::Held(None)) => return Err(starting(settings)),
         (None, Lock::NoFolder | Lock::Free) => format!("http://{}", settings.listen),
     };
-    Ok(Box::new(HttpCall::new(&url, &settings.client_key)?))
+    Ok(Box::new(HttpCall::new(&url, &settings.client_key, &trust::of(settings)?)?))
+}
+
+/// The server on the data folder, by its address. For that a certificate is seldom made: the one to believe lies in the
+/// folder, which says where the server is.
+fn of_folder(holder: &Holder, settings: &Settings) -> Result<HttpCall, Failure> {
+    let trust = match trust::of_server_on(&settings.data) {
+        Some(trust) => trust,
+        None => trust::of(settings)?,
+    };
+    HttpCall::new(&holder.url(), &settings.client_key, &trust)
 }
 
 fn look(settings: &Settings) -> Result<Lock, Failure> {

@@ -25,6 +25,7 @@ use crate::{
     folder::DATABASE_FILE,
     lookout::DRIFT_MIN,
     output::{Output, Style, escape},
+    trust,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ async fn examine(
         checks.extend(address.map(|address| port(name, address, holder.as_ref())));
     }
     if let Some(holder) = &holder {
-        checks.push(readiness(holder).await);
+        checks.push(readiness(holder, &settings.data).await);
     }
     checks
 }
@@ -298,9 +299,10 @@ fn port(name: &'static str, address: SocketAddr, holder: Option<&Holder>) -> Che
     }
 }
 
-async fn readiness(holder: &Holder) -> Check {
+async fn readiness(holder: &Holder, folder: &Path) -> Check {
     const NAME: &str = "readiness";
-    let api = match HttpCall::new(&holder.url(), &Hidden::default()) {
+    let trust = trust::of_server_on(folder).unwrap_or_default();
+    let api = match HttpCall::new(&holder.url(), &Hidden::default(), &trust) {
         Ok(api) => api,
         Err(_) => {
             return fail(NAME, "the lock names no address", "stop the server and start it again");

@@ -121,10 +121,7 @@ async fn follow_on(
                 Some(Ok(chunk)) => chunk,
                 Some(Err(broken)) => break broken,
                 None => {
-                    break Unreachable {
-                        server: "the server".to_owned(),
-                        why: "it ended the stream".to_owned(),
-                    };
+                    break Unreachable::because("the server", "it ended the stream");
                 }
             };
             for frame in reader.take(&chunk) {

@@ -30,7 +30,7 @@ pub(super) async fn export(
     pause: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let mut file = args.file.as_deref().map(create).transpose()?;
+    let mut file = args.file.as_deref().map(|path| create(path, args.force)).transpose()?;
     let mut since = args.updated_since.clone();
     let (mut written, mut told, mut patience) = (0_u64, HashMap::new(), Patience::new(pause));
     loop {
@@ -86,7 +86,13 @@ fn is_news(told: &mut HashMap<Uuid, u64>, order: &Value) -> bool {
     told.insert(id, version).is_none_or(|before| before < version)
 }
 
-fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
+/// A file that is there may be the only export of its time. A pipe or a device loses nothing.
+fn create(path: &Path, force: bool) -> Result<BufWriter<File>, Failure> {
+    let loses = !force && std::fs::metadata(path).is_ok_and(|found| found.is_file());
+    if loses {
+        let what = format!("{} is there already", shown(path));
+        return Err(Failure::here(Exit::Refused, what, "name a new file, or write over it with --force"));
+    }
     File::create(path).map(BufWriter::new).map_err(|error| unwritable(path, &error))
 }
 
@@ -152,6 +158,15 @@ mod tests {
         let result = said(false, async |out| export(fake.api(), &args, Duration::ZERO, out).await).await;
         assert_eq!((result.out.as_str(), result.exit), ("", Exit::Ok));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"total\":\"1\"}\n");
+        let result =
+            said(false, async |out| export(Fake::new([]).api(), &args, Duration::ZERO, out).await).await;
+        assert_eq!(result.exit, Exit::Refused, "never over another file: {}", result.err);
+        assert!(result.err.contains("--force"), "{}", result.err);
+        let fake = Fake::new([page(&["2"], "a", true)]);
+        let args = ExportArgs { force: true, ..args };
+        let result = said(false, async |out| export(fake.api(), &args, Duration::ZERO, out).await).await;
+        assert_eq!(result.exit, Exit::Ok);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"total\":\"2\"}\n");
         let args = ExportArgs { file: Some(folder.path().to_owned()), ..ExportArgs::default() };
         let result = said(false, async |out| export(Fake::new([]).api(), &args, Duration::ZERO, out).await);
         assert_eq!(result.await.exit, Exit::Fault);

@@ -2,6 +2,7 @@
 
 use std::{io, process::ExitCode};
 
+use outbound::Untrusted;
 use serde_json::{Value, json};
 
 use super::{
@@ -120,9 +121,23 @@ impl From<Problems> for Failure {
 }
 
 impl From<Unreachable> for Failure {
-    fn from(Unreachable { server, why }: Unreachable) -> Self {
-        let fix = "is it running? name another with --url";
-        Self::here(Exit::Unreachable, format!("{server} does not answer: {why}"), fix)
+    fn from(Unreachable { server, why, untrusted }: Unreachable) -> Self {
+        let (what, fix) = match untrusted {
+            None => (format!("{server} does not answer: {why}"), "is it running? name another with --url"),
+            Some(Untrusted::Issuer) => (
+                format!("{server} shows a certificate of an authority that is not believed here: {why}"),
+                "name the authority's certificate with --ca-file, or as tls.ca_file in the settings",
+            ),
+            Some(Untrusted::Name) => (
+                format!("{server} shows a certificate for another name: {why}"),
+                "name the server with --url as its certificate does",
+            ),
+            Some(Untrusted::Other) => (
+                format!("{server} shows a certificate that is not good: {why}"),
+                "have it renewed, or name another server with --url",
+            ),
+        };
+        Self::here(Exit::Unreachable, what, fix)
     }
 }
 

@@ -94,7 +94,7 @@ impl ApiCall for Fake {
         }
         let body = (!whole.is_empty()).then(|| Bytes::from(whole));
         let ApiReply { status, headers, body } = self.send(Call { body, ..call }).await?;
-        let unreachable = || Unreachable { server: "fake".to_owned(), why: "gone".to_owned() };
+        let unreachable = || Unreachable::because("fake", "gone");
         if status == 0 {
             return Err(unreachable());
         }

@@ -22,8 +22,11 @@ pub(super) async fn run(
         FollowersCommand::Get { name } => api.get(&at(name, "")).await?,
         FollowersCommand::Pause { name } => api.post(&at(name, "/pause"), None).await?,
         FollowersCommand::Resume { name } => api.post(&at(name, "/resume"), None).await?,
-        FollowersCommand::Replay { name, from } => {
+        FollowersCommand::Replay { name, from, to: None } => {
             api.post(&at(name, "/replay"), Some(&json!({ "from": from }))).await?
+        }
+        FollowersCommand::Replay { name, from, to } => {
+            api.post(&at(name, "/replay"), Some(&json!({ "from": from, "to": to }))).await?
         }
     };
     if out.json {
@@ -35,18 +38,32 @@ pub(super) async fn run(
         FollowersCommand::Get { .. } => show(&value, out)?,
         FollowersCommand::Pause { name } => out.line(&format!("{} is paused", escape(name)))?,
         FollowersCommand::Resume { name } => out.line(&format!("{} carries on", escape(name)))?,
-        FollowersCommand::Replay { name, from } => {
-            let (name, from) = (escape(name), escape(from));
+        FollowersCommand::Replay { name, from, to } => {
+            let name = escape(name);
+            let goes_on = match (to, again(&value)) {
+                (None, _) => format!("goes on from {}", escape(from)),
+                (Some(_), Some(left)) => format!("carries {left} on once more"),
+                (Some(_), None) => {
+                    out.line(&format!("{name} has carried nothing on of that: nothing to do"))?;
+                    return Ok(Exit::Ok);
+                }
+            };
             if text(&value, "state") == "paused" {
-                out.line(&format!("{name} stays paused, and goes on from {from} when it is resumed"))?;
+                out.line(&format!("{name} stays paused, and {goes_on} when it is resumed"))?;
                 let next = out.again.command(&format!("followers resume {name}"));
                 out.note(&format!("next: {next}"));
             } else {
-                out.line(&format!("{name} goes on from {from}"))?;
+                out.line(&format!("{name} {goes_on}"))?;
             }
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What a follower is to carry on once more, if there is something.
+fn again(follower: &Value) -> Option<String> {
+    let left = text(follower.get("replay").filter(|replay| !replay.is_null())?, "left");
+    Some(format!("{left} {}", if left == "1" { "event" } else { "events" }))
 }
 
 fn state(follower: &Value) -> Cell {
@@ -82,6 +99,7 @@ fn show(follower: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("state", state(follower)),
         ("behind", field("lag")),
         ("last error", Cell::new(Style::Bad, &text(follower, "last_error"))),
+        ("once more", Cell::new(Style::Busy, &again(follower).unwrap_or_default())),
         ("cursor", field("cursor")),
     ])?;
     let row = |shard: &Value| ["shard", "position", "head"].map(|name| Cell::from(text(shard, name))).into();
@@ -101,7 +119,7 @@ mod tests {
     fn follower() -> Value {
         json!({
             "name": "ndjson", "sink": "file", "state": "failing", "lag": 12, "cursor": "c-1",
-            "last_error": "disk full", "shards": [{"shard": 0, "position": 3, "head": 15}],
+            "replay": null, "last_error": "disk full", "shards": [{"shard": 0, "position": 3, "head": 15}],
         })
     }
 
@@ -146,7 +164,9 @@ mod tests {
         let said = [
             run_one(&fake, FollowersCommand::Pause { name: name() }).await.out,
             run_one(&fake, FollowersCommand::Resume { name: name() }).await.out,
-            run_one(&fake, FollowersCommand::Replay { name: name(), from: "beginning".to_owned() }).await.out,
+            run_one(&fake, FollowersCommand::Replay { name: name(), from: "beginning".to_owned(), to: None })
+                .await
+                .out,
         ];
         assert_eq!(said.concat(), "ndjson is paused\nndjson carries on\nndjson goes on from beginning\n");
         let at = "POST /v1/followers/ndjson";
@@ -159,10 +179,38 @@ mod tests {
         let mut paused = follower();
         paused["state"] = "paused".into();
         let fake = Fake::new([reply(200, &paused)]);
-        let command = FollowersCommand::Replay { name: "ndjson".to_owned(), from: "now".to_owned() };
+        let command =
+            FollowersCommand::Replay { name: "ndjson".to_owned(), from: "now".to_owned(), to: None };
         let said = run_one(&fake, command).await;
         assert_eq!(said.out, "ndjson stays paused, and goes on from now when it is resumed\n");
         assert_eq!(said.err, "next: wellorder followers resume ndjson\n");
+    }
+
+    #[tokio::test]
+    async fn a_range_is_carried_on_once_more() {
+        let with = |left: u32| {
+            let mut follower = follower();
+            follower["replay"] = json!({ "from": "c-0", "to": "c-1", "left": left });
+            reply(200, &follower)
+        };
+        let fake = Fake::new([with(10), with(1), reply(200, &follower()), with(10)]);
+        let replay = || FollowersCommand::Replay {
+            name: "ndjson".to_owned(),
+            from: "beginning".to_owned(),
+            to: Some("2026-11-20T10:00:00Z".to_owned()),
+        };
+        let said = [
+            run_one(&fake, replay()).await.out,
+            run_one(&fake, replay()).await.out,
+            run_one(&fake, replay()).await.out,
+        ];
+        let expected = "ndjson carries 10 events on once more\nndjson carries 1 event on once more\n\
+                        ndjson has carried nothing on of that: nothing to do\n";
+        assert_eq!(said.concat(), expected);
+        let body = r#"{"from":"beginning","to":"2026-11-20T10:00:00Z"}"#;
+        assert_eq!(fake.asked()[0], format!("POST /v1/followers/ndjson/replay {body}"));
+        let shown = run_one(&fake, FollowersCommand::Get { name: "ndjson".to_owned() }).await;
+        assert!(shown.out.contains("once more   10 events\n"), "{}", shown.out);
     }
 
     #[tokio::test]

@@ -18,12 +18,9 @@ pub(super) async fn parked(
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     let limit = args.limit.map(|limit| limit.to_string());
-    let query = [
-        ("source", args.source.as_deref()),
-        ("error_contains", args.error_contains.as_deref()),
-        ("limit", limit.as_deref()),
-        ("after", args.cursor.as_deref()),
-    ];
+    let page = [("limit", limit.as_deref()), ("after", args.cursor.as_deref())];
+    let source = [("source", args.source.as_deref())];
+    let query = [&source[..], &args.filter.texts(), &page].concat();
     let (reply, page) = api.get(&with_query("/v1/parked", &query)).await?;
     if out.json {
         out.json(&reply.body)?;
@@ -64,6 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::args::ParkedFilter;
     use crate::cli::fake::{Fake, json as reply, said};
 
     #[tokio::test]
@@ -73,19 +71,23 @@ mod tests {
             "updated_at": "2026-11-20T10:00:09.000000Z", "last_error": "out of\nstock",
         });
         let fake = Fake::new([reply(200, &json!({ "orders": [order], "next": "c" }))]);
-        let args = ParkedArgs {
-            source: Some("api".to_owned()),
+        let filter = ParkedFilter {
             error_contains: Some("out of".to_owned()),
-            limit: Some(1),
-            cursor: None,
+            withdrawn: Some(false),
+            ..ParkedFilter::default()
         };
+        let source = Some("api".to_owned());
+        let args = ParkedArgs { source, filter, limit: Some(1), cursor: None };
         let said = said(false, async |out| parked(fake.api(), &args, out).await).await;
         insta::assert_snapshot!(said.out, @r"
         ORDER  SOURCE  REFERENCE  TOTAL  TRIES  SINCE                 LAST ERROR
         0192   api     A-1        5 EUR  3      2026-11-20T10:00:09Z  out of\nstock
         ");
         assert_eq!(said.err, "more: --cursor c\n");
-        assert_eq!(fake.asked(), ["GET /v1/parked?source=api&error_contains=out%20of&limit=1"]);
+        assert_eq!(
+            fake.asked(),
+            ["GET /v1/parked?source=api&error_contains=out%20of&withdrawn=false&limit=1"]
+        );
     }
 
     #[tokio::test]

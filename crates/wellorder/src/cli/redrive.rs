@@ -83,8 +83,13 @@ async fn filter(api: &dyn ApiCall, args: &RedriveArgs) -> Result<Value, Failure>
     if args.all {
         filter.insert("all".to_owned(), true.into());
     }
-    for (name, value) in [("source", &args.source), ("error_contains", &args.error_contains)] {
-        filter.extend(value.clone().map(|value| (name.to_owned(), value.into())));
+    let source = [("source", args.source.as_deref())];
+    for (name, value) in source.into_iter().chain(args.filter.texts()) {
+        filter.extend(value.map(|value| (name.to_owned(), value.into())));
+    }
+    // The one that is no text on this wire.
+    if let Some(withdrawn) = args.filter.withdrawn {
+        filter.insert("withdrawn".to_owned(), withdrawn.into());
     }
     Ok(filter.into())
 }
@@ -166,6 +171,7 @@ async fn show_refused(api: &dyn ApiCall, address: &str, out: &mut Output<'_>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::{Fulfilment, ParkedFilter};
     use crate::cli::fake::{Fake, Said, json as reply, problem, said};
 
     const ID: &str = "01920000-0000-7000-8000-000000000001";
@@ -245,13 +251,24 @@ mod tests {
         let careful = RedriveArgs {
             all: false,
             source: Some("shop".to_owned()),
-            error_contains: Some("stock".to_owned()),
+            filter: ParkedFilter {
+                error_contains: Some("stock".to_owned()),
+                search: Some("A-".to_owned()),
+                customer: Some("c-42".to_owned()),
+                fulfilment: Some(Fulfilment::Shipped),
+                withdrawn: Some(false),
+                accepted_from: Some("2026-11-20T00:00:00Z".to_owned()),
+                accepted_to: Some("2026-11-21T00:00:00Z".to_owned()),
+            },
             yes: false,
             ..args(&[])
         };
         let nobody = Fake::new([counted(1000)]);
         assert_eq!(run(&nobody, &careful, false).await.exit, Exit::Usage);
-        let filter = r#""filter":{"source":"shop","error_contains":"stock"}"#;
+        let filter = concat!(
+            r#""filter":{"source":"shop","error_contains":"stock","q":"A-","customer":"c-42","fulfilment":"shipped","#,
+            r#""withdrawn":false,"accepted_from":"2026-11-20T00:00:00Z","accepted_to":"2026-11-21T00:00:00Z"}"#
+        );
         assert_eq!(nobody.asked(), [format!("POST /v1/redrives {{{filter},\"dry_run\":true}}")]);
         for (answer, exit, asked) in [("y\n", Exit::Ok, 2), ("\n", Exit::Refused, 1)] {
             let fake =

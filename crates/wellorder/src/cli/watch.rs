@@ -17,6 +17,9 @@ use crate::output::{Output, escape};
 /// How often the order is looked at.
 pub(super) const POLL: Duration = Duration::from_millis(500);
 
+/// Events that are asked for at once.
+const PAGE: u32 = 100;
+
 /// Prints the events of an order, those to come too, until enough happened.
 pub(super) async fn watch(
     api: &dyn ApiCall,
@@ -26,16 +29,22 @@ pub(super) async fn watch(
 ) -> Result<Exit, Failure> {
     let (_, mut order) = fetch(api, &args.order).await?;
     let path = format!("/v1/orders/{}", encode(&text(&order, "order_id")));
-    let mut seen = 0;
+    // Where the newest page begins, how much of it was seen, and how much in all.
+    let (mut after, mut seen, mut all) = (String::new(), 0, 0_u64);
     loop {
-        let (_, page) = api.get(&format!("{path}/events")).await?;
+        let (_, page) = api.get(&format!("{path}/events?limit={PAGE}{after}")).await?;
         let events = list(&page, "events");
         for event in events.get(seen..).unwrap_or_default() {
             print(event, out)?;
+            all += 1;
         }
         seen = events.len();
+        if let Some(next) = string(&page, "next") {
+            (after, seen) = (format!("&after={}", encode(next)), 0);
+            continue;
+        }
         // An order that was read before its events may have gone on since.
-        let current = order.get("version").and_then(Value::as_u64) == u64::try_from(seen).ok();
+        let current = order.get("version").and_then(Value::as_u64) == Some(all);
         if current && let Some(exit) = ended(&order, args.until) {
             if !out.json {
                 out.note(&format!("order {}: {}", escape(&text(&order, "order_id")), state(&order, out)));
@@ -88,6 +97,24 @@ mod tests {
     fn events(words: &[&str]) -> ApiReply {
         let event = |word: &&str| json!({ "order_id": "0192", "version": 1, "type": word });
         reply(200, &json!({ "events": words.iter().map(event).collect::<Vec<_>>() }))
+    }
+
+    #[tokio::test]
+    async fn a_long_history_is_followed_page_by_page() {
+        let first =
+            json!({ "events": [{ "type": "order.accepted" }, { "type": "order.revised" }], "next": "c1" });
+        let fake = Fake::new([
+            order(3, "queued", "unshipped"),
+            reply(200, &first),
+            events(&["order.revised"]),
+            order(4, "done", "unshipped"),
+            events(&["order.revised", "order.processed"]),
+        ]);
+        let said = run(&fake, Until::Worked).await;
+        assert_eq!(said.out.lines().count(), 4, "{}", said.out);
+        assert!(said.out.lines().last().is_some_and(|line| line.contains("order.processed")), "{}", said.out);
+        assert_eq!(said.exit, Exit::Ok);
+        assert_eq!(fake.asked().len(), 5);
     }
 
     async fn run(fake: &Fake, until: Until) -> Said {

@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) auth: Auth,
     /// Contracts that ask for no login.
     pub(crate) public: BTreeSet<&'static str>,
+    /// Certificates of authorities that are believed besides the public ones, by everything that calls out.
+    pub(crate) ca_file: Option<PathBuf>,
     /// What client commands log in with.
     pub(crate) client_key: Hidden,
     /// Logs.
@@ -86,6 +88,7 @@ impl Settings {
             ops: None,
             auth: Auth::default(),
             public: BTreeSet::new(),
+            ca_file: None,
             client_key: Hidden::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
@@ -375,6 +378,10 @@ pub(crate) struct Limits {
     pub(crate) body_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) stall_timeout: Duration,
+    pub(crate) answers_bytes: usize,
+    pub(crate) reads_at_once: usize,
+    pub(crate) lists_at_once: usize,
+    pub(crate) read_wait: Duration,
     pub(crate) connections_max: usize,
     pub(crate) json_depth: usize,
     pub(crate) json_items: usize,

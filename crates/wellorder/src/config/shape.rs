@@ -108,8 +108,15 @@ impl Shape {
             },
             Self::Networks { set } => {
                 let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
-                let networks = texts.map(str::parse).collect::<Result<_, _>>();
-                set(settings, networks.map_err(|_| bad("names no network"))?);
+                let networks = texts.map(str::parse).collect::<Result<Vec<edge::Network>, _>>();
+                let networks = networks.map_err(|_| bad("names no network"))?;
+                // Whoever is in one of them is believed: with everybody in it, nobody is told from anybody.
+                if networks.iter().any(edge::Network::holds_strangers) {
+                    let fix =
+                        "name the proxies themselves, or their network: /8 or longer, /16 or longer in IPv6";
+                    return Err(Bad { what: "holds addresses of strangers", fix: fix.to_owned() });
+                }
+                set(settings, networks);
             }
             Self::MaybeUrl { set } if text.is_empty() => set(settings, None),
             Self::MaybeUrl { set } => match url_host(text) {

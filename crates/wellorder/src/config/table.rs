@@ -72,7 +72,7 @@ const LEVEL_VALUES: [LogLevel; 5] =
 pub(super) const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const KIB: u64 = 1024;
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 /// A tebibyte, in MiB.
 const TIB_MIB: u64 = 1024 * 1024;
 

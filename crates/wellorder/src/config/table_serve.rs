@@ -6,7 +6,7 @@ use super::{
     sources::{Inputs, Mode},
     table::{
         Default::{Follows, Is},
-        HOUR_MS, Setting, number, small,
+        HOUR_MS, MIB, Setting, number, small,
     },
 };
 use edge::ProxyHeader;
@@ -45,6 +45,30 @@ pub(super) const SERVE: &[Setting] = &[
         "longest that a write may have waited when its turn comes; else it is refused with 503",
     ),
     Setting::new(
+        "limits.answers_mib",
+        Is("64"),
+        Count { min: 1, max: 65_536, set: |s: &mut Settings, v| s.limits.answers_bytes = small(v * MIB) },
+        "answers that clients have not taken, half of it for one tenant; beyond it reads are refused with 503",
+    ),
+    Setting::new(
+        "limits.reads_at_once",
+        Is("16"),
+        Count { min: 2, max: 10_000, set: |s, v| s.limits.reads_at_once = small(v) },
+        "reads at once; more wait",
+    ),
+    Setting::new(
+        "limits.lists_at_once",
+        Is("3"),
+        Count { min: 1, max: 10_000, set: |s, v| s.limits.lists_at_once = small(v) },
+        "lists among them; always fewer than limits.reads_at_once, so that orders are found beside them",
+    ),
+    Setting::new(
+        "limits.read_wait_ms",
+        Is("1000"),
+        Millis { min: 1, max: HOUR_MS, set: |s, v| s.limits.read_wait = v },
+        "longest that a read waits for its turn; else it is refused with 503",
+    ),
+    Setting::new(
         "tls.cert",
         Is(""),
         MaybePath { set: |s: &mut Settings, v| s.transport.tls_cert = v },
@@ -55,6 +79,12 @@ pub(super) const SERVE: &[Setting] = &[
         Is(""),
         MaybePath { set: |s, v| s.transport.tls_key = v },
         "their private key (PEM); read again on SIGHUP",
+    ),
+    Setting::new(
+        "tls.ca_file",
+        Is(""),
+        MaybePath { set: |s, v| s.ca_file = v },
+        "authorities that are believed besides the public ones when calling over TLS (PEM)",
     ),
     Setting::new(
         "serve.trusted_proxies",

@@ -157,6 +157,10 @@ fn the_default_limits() {
     limits.connections_max = 10000
     limits.json_depth = 32
     limits.json_items = 20000
+    limits.answers_mib = 64
+    limits.reads_at_once = 16
+    limits.lists_at_once = 3
+    limits.read_wait_ms = 1000
     ");
 }
 
@@ -171,6 +175,7 @@ fn the_defaults_of_serve() {
     ops = 127.0.0.1:9090
     tls.cert = 
     tls.key = 
+    tls.ca_file = 
     serve.trusted_proxies = 
     serve.proxy_header = x-forwarded-for
     serve.plaintext = false
@@ -199,6 +204,11 @@ fn proxies_are_networks() {
     let proxies = |text: &str| load(&toml(&format!("[serve]\ntrusted_proxies = {text}")));
     let read = proxies("[\"10.0.0.0/8\", \"::1\"]").unwrap().settings.transport.trusted_proxies;
     assert_eq!(read, ["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
+    for everybody in ["0.0.0.0/0", "::/0", "10.0.0.0/8, 0.0.0.0/1", "2000::/3"] {
+        let problems = proxies(&format!("{everybody:?}")).unwrap_err().to_string();
+        assert!(problems.contains("serve.trusted_proxies holds addresses of strangers"), "{problems}");
+        assert!(problems.contains("/8 or longer"), "{problems}");
+    }
     assert!(proxies("\"\"").unwrap().settings.transport.trusted_proxies.is_empty());
     for bad in ["\"example.com\"", "\"10.0.0.0/33\"", "\"10.0.0.0/8 ::1\""] {
         assert!(proxies(bad).err().unwrap().to_string().contains("names no network"), "{bad}");
@@ -226,6 +236,7 @@ fn every_setting_fills_its_field() {
             "http_processor.url" => "http://h/",
             // Each needs the other; `certificate_and_key_go_together` has them.
             "tls.cert" | "tls.key" => continue,
+            "tls.ca_file" => "ca.pem",
             "serve.trusted_proxies" => "10.0.0.0/8",
             "serve.proxy_header" => "forwarded",
             "serve.plaintext" => "true",

@@ -93,6 +93,7 @@ fn name(recorded: &Recorded) -> String {
         SpanName::LaneCommit => "lane commit".to_owned(),
         SpanName::StorageCommit => "storage commit".to_owned(),
         SpanName::Process => "process".to_owned(),
+        SpanName::Heartbeat => "heartbeat".to_owned(),
         SpanName::Deliver => "deliver".to_owned(),
     }
 }
@@ -100,7 +101,7 @@ fn name(recorded: &Recorded) -> String {
 fn kind(name: SpanName) -> SpanKind {
     match name {
         SpanName::Request => SpanKind::Server,
-        SpanName::LaneCommit | SpanName::StorageCommit => SpanKind::Internal,
+        SpanName::LaneCommit | SpanName::StorageCommit | SpanName::Heartbeat => SpanKind::Internal,
         SpanName::Process => SpanKind::Consumer,
         SpanName::Deliver => SpanKind::Producer,
     }

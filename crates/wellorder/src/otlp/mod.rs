@@ -5,8 +5,9 @@
 
 mod encode;
 
-use crate::config::Telemetry;
+use crate::config::Settings;
 use crate::system::{SystemClock, SystemIds};
+use crate::trust;
 use anyhow::Context;
 use encode::Resource;
 use metrics::Counter;
@@ -50,10 +51,12 @@ impl Exporting {
 ///
 /// # Errors
 /// When the collector's address or headers cannot be used.
-pub(crate) fn start(telemetry: &Telemetry) -> anyhow::Result<(Tracer, Option<Exporting>)> {
+pub(crate) fn start(settings: &Settings) -> anyhow::Result<(Tracer, Option<Exporting>)> {
+    let telemetry = &settings.telemetry;
     let Some(endpoint) = &telemetry.otlp_endpoint else { return Ok((Tracer::off(), None)) };
     let headers = collector_headers(&telemetry.otlp_headers).context("telemetry.otlp_headers")?;
-    let client = CollectorClient::new(endpoint, headers, TIMEOUTS).context("telemetry.otlp_endpoint")?;
+    let client = CollectorClient::new(endpoint, headers, &trust::of(settings)?, TIMEOUTS);
+    let client = client.context("telemetry.otlp_endpoint")?;
     let (clock, ids) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
     let (tracer, spans) = Tracer::on(clock, ids, telemetry.sample_ratio);
     let (finish, finishing) = watch::channel(false);

@@ -115,6 +115,7 @@ async fn a_restored_folder_begins_a_new_epoch_and_goes_on() {
     server.until_order(&lost, "done").await;
     server.carried().await;
     let (_, late) = server.feed(100).await;
+    let list = server.json("/v1/orders?limit=1").await["next"].as_str().unwrap().to_owned();
     let changes =
         server.json("/v1/orders?updated_since=beginning").await["next"].as_str().unwrap().to_owned();
     let in_use = home.run(&["restore", &copy_of(&home), "--replace"]);
@@ -137,6 +138,7 @@ async fn a_restored_folder_begins_a_new_epoch_and_goes_on() {
         (format!("/v1/events?after={early}"), &[][..]),
         ("/v1/events".to_owned(), &stream[..]),
         (format!("/v1/orders?updated_since={changes}"), &[][..]),
+        (format!("/v1/orders?limit=1&after={list}"), &[][..]),
     ] {
         let reply = server.send("GET", &path, headers, b"").await;
         let problem = reply.json();

@@ -59,6 +59,49 @@ async fn is_offline_documentation(server: &Server, path: &str, json_path: &str, 
     assert!(!document["paths"].as_object().unwrap().is_empty());
 }
 
+/// From the description to a guide, and from guide to guide, without another host and without a credential.
+async fn guides_are_linked(server: &Server, folder: &str, json_path: &str) {
+    let document = server.json(json_path).await;
+    let description = document["info"]["description"].as_str().unwrap();
+    let described = document["externalDocs"]["url"].as_str().unwrap();
+    assert!(description.contains(&format!("]({described})")), "{description}");
+    assert_eq!(server.get(described).await.status, 200, "{described}");
+    for link in description.split("](/").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        assert_eq!(browse(server, &format!("/{link}")).await.1.status, 200, "{link}");
+    }
+    for said in ["Idempotency-Key", "Retry-After", "outcome-unknown", "keys create", "`next`", "problem+json"]
+    {
+        assert!(description.contains(said), "{said}: {description}");
+    }
+    let mut seen = vec![format!("{folder}/")];
+    let mut at = 0;
+    while let Some(place) = seen.get(at).cloned() {
+        at += 1;
+        let page = server.get(&place).await;
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, Some("text/html; charset=utf-8")),
+            "{place}"
+        );
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("http"), "{policy}");
+        assert!(!page.text().contains("<script") && !page.text().contains("<!-- "), "{place}");
+        for link in references(page.text()) {
+            let link = link.split('#').next().unwrap();
+            let found = resolve(&place, link);
+            if !link.is_empty() && !link.starts_with('.') && !seen.contains(&found) {
+                seen.push(found);
+            }
+        }
+    }
+    assert_eq!(seen.len(), 11, "{seen:?}");
+    let markdown = server.get(&format!("{folder}/integrate.md")).await;
+    assert_eq!(markdown.header("content-type"), Some("text/markdown; charset=utf-8"));
+    assert_eq!(markdown.text(), include_str!("../../../../docs/guides/integrate.md"));
+    assert_eq!(server.get(&format!("{folder}/none")).await.status, 404);
+    assert_eq!(server.get(folder).await.status, 200, "without a slash");
+}
+
 #[tokio::test]
 async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
     let server = Server::builder().api_alone().start().await;
@@ -66,6 +109,8 @@ async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
     is_offline_documentation(&server, "/v1/docs", "/v1/openapi.json", "/").await;
     is_offline_documentation(&server, "/oscarps/docs", "/oscarps/docs/json", "/oscarps").await;
     is_offline_documentation(&server, "/parspec/docs", "/parspec/docs/json", "/parspec").await;
+    guides_are_linked(&server, "/docs/guides", "/openapi.json").await;
+    guides_are_linked(&server, "/v1/docs/guides", "/v1/openapi.json").await;
     let index = server.get("/").await;
     assert_eq!(index.status, 200);
     assert!(index.header("content-type").unwrap().starts_with("text/html"));
@@ -86,6 +131,7 @@ async fn a_contract_at_the_root_has_its_own_there_and_ours_stays() {
         let paths = server.json("/docs/json").await["paths"].clone();
         assert!(paths.get("/orders").is_some_and(|path| path.get("post").is_some()), "{name}: {paths}");
         let ours = server.json("/openapi.json").await;
+        guides_are_linked(&server, "/v1/docs/guides", "/v1/openapi.json").await;
         assert!(ours["paths"].get("/v1/orders").is_some(), "no contract takes this path: {name}");
     }
 }

@@ -98,6 +98,44 @@ async fn a_replay_sends_again_from_where_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_range_is_sent_once_more_and_nothing_else() {
+    let (server, _) = with_done(5).await;
+    let first = server.carried().await;
+    let cursor = server.json("/v1/followers/ndjson").await["cursor"].clone();
+    let page = server.json("/v1/events?limit=3").await;
+    let behind = format!("/v1/events?limit=4&after={}", page["next"].as_str().unwrap());
+    let page = (page["next"].clone(), server.json(&behind).await);
+    let range = json!({ "from": page.0, "to": page.1["next"] }).to_string();
+    let asked = server.post("/v1/followers/ndjson/replay", &range).await;
+    assert_eq!((asked.status, &asked.json()["cursor"]), (200, &cursor), "the cursor does not move back");
+    let through = |follower: &Value| follower["replay"].is_null();
+    server.until("/v1/followers/ndjson", through).await;
+    let twice = server.carried().await;
+    let middle = page.1["events"].as_array().unwrap();
+    assert_eq!((twice.len(), middle.len()), (first.len() + 4, 4));
+    let sorted = |mut ids: Vec<String>| {
+        ids.sort();
+        ids
+    };
+    let texts = |events: &[Value]| sorted(ids(events).into_iter().map(str::to_owned).collect());
+    assert_eq!(texts(&twice[10..]), texts(middle), "those between, with the same content");
+    assert!(twice[10..].iter().all(|event| first.contains(event)));
+    assert_eq!(server.json("/v1/followers/ndjson").await["cursor"], cursor);
+    // Moments name ranges too; a pause holds them back, a restart does not lose them.
+    server.post("/v1/followers/ndjson/pause", "{}").await;
+    let all = r#"{"from":"2020-01-01T00:00:00Z","to":"2999-01-01T00:00:00Z"}"#;
+    let asked = server.post("/v1/followers/ndjson/replay", all).await;
+    assert_eq!(json!([asked.json()["state"], asked.json()["replay"]["left"]]), json!(["paused", 10]));
+    let server = server.restart().await;
+    let kept = server.json("/v1/followers/ndjson").await;
+    assert_eq!(json!([kept["state"], kept["replay"]["left"]]), json!(["paused", 10]));
+    server.post("/v1/followers/ndjson/resume", "{}").await;
+    server.until("/v1/followers/ndjson", through).await;
+    assert_eq!(server.carried().await.len(), 24);
+    server.home().audited();
+}
+
+#[tokio::test]
 async fn the_command_line_steers_it_too() {
     let (server, _) = with_done(1).await;
     server.carried().await;
@@ -116,6 +154,14 @@ async fn the_command_line_steers_it_too() {
     let replayed = home.run(&["followers", "replay", "ndjson", "--from", "beginning"]);
     assert_eq!(replayed.code(), 0, "{replayed:?}");
     assert_eq!(server.carried().await.len(), 4);
+    let range = home.run(&["followers", "replay", "ndjson", "--from", "beginning", "--to", "now"]);
+    assert_eq!((range.code(), range.stdout.as_str()), (0, "ndjson carries 2 events on once more\n"));
+    server.until("/v1/followers/ndjson", |follower| follower["replay"].is_null()).await;
+    assert_eq!(server.carried().await.len(), 6);
+    let none = home.run(&["followers", "replay", "ndjson", "--from", "now", "--to", "now", "--json"]);
+    assert_eq!((none.code(), &none.json()["replay"]), (0, &Value::Null));
+    let turned = home.run(&["followers", "replay", "ndjson", "--from", "now", "--to", "beginning"]);
+    assert_eq!(turned.code(), 4, "{turned:?}");
     assert_eq!(home.run(&["followers", "get", "nobody"]).code(), 3);
     assert_eq!(home.run(&["followers", "pause", "nobody"]).code(), 3);
 }

@@ -179,6 +179,41 @@ async fn after_sending_events_come_again_once_and_unchanged() {
 }
 
 #[tokio::test]
+async fn a_range_that_is_carried_on_once_more_goes_on_after_a_kill() {
+    for (point, sent_again) in [("follower.after_send", 2), ("follower.after_cursor", 0)] {
+        let home = Home::new();
+        let server = home.server().start().await;
+        for number in 0..6 {
+            let order = server.accept(&json!({ "reference": format!("r-{number}"), "total": 1 })).await;
+            server.until_order(&order, "done").await;
+        }
+        let first = server.carried().await;
+        server.post("/v1/followers/ndjson/pause", "{}").await;
+        let end = server.json("/v1/events?limit=8").await["next"].clone();
+        let range = json!({ "from": "beginning", "to": end }).to_string();
+        assert_eq!(server.post("/v1/followers/ndjson/replay", &range).await.json()["replay"]["left"], 8);
+        server.terminate().await;
+        // Two at a time: killed in the middle.
+        let slow = || home.server().env("WELLORDER_FOLLOWER_BATCH_SIZE", "2");
+        let server = doomed(slow(), point, 3).start().await;
+        post_in_peril(&mut server.connect().await, "/v1/followers/ndjson/resume", &[], "{}").await;
+        assert!(server.ended().await.was_killed(), "{point}");
+        assert_eq!(home.ndjson().len(), first.len() + 6, "{point}");
+        home.audited();
+        let server = slow().start().await;
+        let through = |follower: &Value| follower["replay"].is_null();
+        let follower = server.until("/v1/followers/ndjson", through).await;
+        assert_eq!(follower["lag"], 0, "{point}: the cursor never moved back");
+        let lines = server.carried().await;
+        assert_eq!(lines.len(), first.len() + 8 + sent_again, "{point}: it went on where it was");
+        let again: Vec<Value> = lines[first.len()..].to_vec();
+        assert_eq!(counted(&again).len(), 8, "{point}: the range, all of it and nothing else");
+        counted(&lines);
+        home.audited();
+    }
+}
+
+#[tokio::test]
 async fn after_the_cursor_has_moved_nothing_comes_again() {
     for passage in [1, 3] {
         let (left, lines) = killed_in_the_follower("follower.after_cursor", passage).await;

@@ -9,6 +9,7 @@
 
 mod action_log;
 mod audit;
+mod authorities;
 mod backups;
 mod bad_input;
 mod bad_requests;
@@ -41,6 +42,7 @@ mod parspec;
 mod printed;
 mod processor;
 mod pull;
+mod reads;
 mod redrives;
 mod roles;
 mod serve;
@@ -50,6 +52,7 @@ mod tls;
 mod traces;
 mod v1;
 mod waits;
+mod who;
 
 use serde_json::Value;
 

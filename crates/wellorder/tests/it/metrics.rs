@@ -89,6 +89,8 @@ async fn shown() -> Page {
     let value = |line: &str| assert!(reply.text().lines().any(|at| at == line), "{line}: {}", reply.text());
     value("wellorder_work_parked 1");
     value("wellorder_work_due 0");
+    value("wellorder_redrives_open_age_seconds 0");
+    assert!(!reply.text().contains("wellorder_work_parked_age_seconds 0\n"), "one waits: {}", reply.text());
     value(r#"wellorder_follower_lag_seconds{follower="ndjson"} 0"#);
     value(r#"wellorder_duplicates_differing_total{contract="oscarps"} 1"#);
     value("wellorder_spans_dropped_total 0");
@@ -262,5 +264,7 @@ async fn the_backlog_and_its_age_are_seen() {
     assert_eq!(counts.map(|count| count.to_string()), ["3", "3", "0"]);
     assert!(value("wellorder_work_due_age_seconds") > 0.0);
     assert!(value("wellorder_storage_log_pages") > 0.0);
+    let none = ["wellorder_work_parked_age_seconds", "wellorder_redrives_open_age_seconds"].map(value);
+    assert_eq!(none.map(|age| age.to_string()), ["0", "0"], "there from the start");
     assert!(value("wellorder_lane_wait_seconds_count") >= 3.0);
 }

@@ -39,6 +39,18 @@ async fn parked_orders_are_listed_counted_and_redriven_over_http() {
     assert_eq!(count(json!({ "order_ids": [orders[0]["order_id"]] })).await, 1);
     assert_eq!(count(json!({ "error_contains": "simulated" })).await, 3);
     assert_eq!(count(json!({ "source": "parspec" })).await, 0);
+    assert_eq!(count(json!({ "q": "a" })).await, 1);
+    assert_eq!(count(json!({ "customer": "c-42" })).await, 0);
+    assert_eq!(count(json!({ "accepted_from": orders[1]["accepted_at"], "withdrawn": false })).await, 2);
+    assert_eq!(count(json!({ "fulfilment": "shipped" })).await, 0);
+    let wrong = json!({ "filter": { "fulfilment": "lost", "accepted_to": "soon" }, "dry_run": true });
+    let wrong = server.post("/v1/redrives", &wrong.to_string()).await;
+    let pointers: Vec<Value> =
+        wrong.json()["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
+    assert_eq!(
+        (wrong.status, pointers),
+        (422, vec![json!("/filter/fulfilment"), json!("/filter/accepted_to")])
+    );
     assert_eq!(
         server.json("/v1/parked").await["orders"].as_array().unwrap().len(),
         3,
@@ -71,6 +83,20 @@ async fn the_command_line_redrives_on_a_running_server() {
     let home = server.home();
     let dry = home.run(&["orders", "redrive", "--all", "--reason", "x", "--dry-run"]);
     assert_eq!((dry.code(), dry.stdout.as_str()), (0, "2 parked orders would be redriven\n"));
+    let since = orders[1]["accepted_at"].as_str().unwrap();
+    for (filter, many) in [
+        (&["--search", "a"][..], "1 parked order would"),
+        (&["--accepted-from", since, "--withdrawn", "false"], "1 parked order would"),
+        (&["--fulfilment", "shipped"], "0 parked orders would"),
+        (&["--customer", "c-42"], "0 parked orders would"),
+        (&["--accepted-to", "2999-01-01T00:00:00Z"], "2 parked orders would"),
+    ] {
+        let dry = home.run(&[&["orders", "redrive", "--dry-run"], filter].concat());
+        assert!(dry.code() == 0 && dry.stdout.starts_with(many), "{filter:?}: {dry:?}");
+        let listed = home.run(&[&["parked", "--json"], filter].concat());
+        let listed = listed.json()["orders"].as_array().unwrap().len().to_string();
+        assert!(many.starts_with(&listed), "{filter:?}: {listed}");
+    }
     let one = home.run(&["orders", "redrive", orders[0]["order_id"].as_str().unwrap(), "--reason", "x"]);
     assert_eq!((one.code(), one.stdout.as_str()), (0, "1 redriven\n"), "{one:?}");
     let all = home.run(&["orders", "redrive", "--all", "--reason", "stock is back", "--yes", "--json"]);

@@ -14,17 +14,22 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// An authority that certifies this machine.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// Writes a fresh certificate and its key.
-    fn certify(&self, folder: &Path) {
+    pub(crate) fn certify(&self, folder: &Path) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -42,7 +47,7 @@ impl Authority {
     }
 }
 
-fn over_tls(home: &Arc<Home>) -> Builder {
+pub(crate) fn over_tls(home: &Arc<Home>) -> Builder {
     let path = |name: &str| home.path().join(name).display().to_string();
     serving(home).env("WELLORDER_TLS_CERT", &path("cert.pem")).env("WELLORDER_TLS_KEY", &path("key.pem"))
 }

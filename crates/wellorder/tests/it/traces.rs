@@ -1,10 +1,10 @@
 //! Traces: from a request over its commit and its tries to every sink, and to a collector.
 
 use crate::harness::collector::{Collector, hex, text};
-use crate::harness::{Answer, Builder, Receiver, Server, eventually};
+use crate::harness::{Answer, Builder, Home, Receiver, Server, eventually};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 
@@ -299,4 +299,66 @@ async fn a_redrive_is_of_the_trace_of_whoever_asked_for_it() {
     let calls = receiver.until_calls(2).await;
     assert!(!calls[0].header("traceparent").contains(TRACE), "{calls:#?}");
     assert!(calls[1].header("traceparent").contains(TRACE), "{calls:#?}");
+}
+
+/// Work for workers outside: their try is of the order's trace, whichever trace they ask in themselves.
+#[tokio::test]
+async fn a_try_of_a_worker_outside_is_of_the_orders_trace() {
+    let collector = Collector::start().await;
+    let home = Home::new();
+    let start = || traced(home.server(), &collector).env("WELLORDER_PROCESSOR", "pull").start();
+    let server = start().await;
+    let order = post(&server, Some(&sampled())).await;
+    let theirs = "00-11111111111111111111111111111111-2222222222222222-01";
+    let headers = [("content-type", "application/json"), ("traceparent", theirs)];
+    let claimed = server.send("POST", "/v1/work/claim", &headers, b"{}").await.json();
+    let work = &claimed["work"][0];
+    let place = work["traceparent"].as_str().unwrap_or_else(|| panic!("{claimed}")).to_owned();
+    assert!(place.contains(TRACE) && !place.contains(PARENT), "{place}");
+    // What was claimed is ended under its token after a restart too.
+    server.terminate().await;
+    let server = start().await;
+    let beat = json!({ "token": work["token"] }).to_string();
+    assert_eq!(server.send("POST", "/v1/work/heartbeat", &headers, beat.as_bytes()).await.status, 200);
+    let end = json!({ "token": work["token"], "outcome": "done" }).to_string();
+    assert_eq!(server.send("POST", "/v1/work/finish", &headers, end.as_bytes()).await.status, 200);
+    let spans = collector.until("both deliveries", whole).await;
+    server.terminate().await;
+    let spans = [spans, collector.spans()].into_iter().max_by_key(Vec::len).unwrap();
+    let request = named(&spans, "POST /v1/orders")[0];
+    let process = below(&spans, "process", &request.span_id);
+    assert_eq!(format!("00-{TRACE}-{}-01", hex(&process.span_id)), place, "what the claim said");
+    for (key, value) in [("attempt", "1"), ("outcome", "done"), ("processor", "pull")] {
+        let said = text(&process.attributes, &format!("wellorder.{key}"));
+        assert_eq!(said.as_deref(), Some(value), "{process:#?}");
+    }
+    assert_eq!(text(&process.attributes, "wellorder.order_id").as_deref(), order["order_id"].as_str());
+    let asks = named(&spans, "POST /v1/work/finish")[0];
+    assert_eq!(hex(&asks.trace_id), theirs[3..35], "the worker's own trace is its own");
+    let linked: Vec<_> = process.links.iter().map(|link| &link.span_id).collect();
+    assert_eq!(linked, [&asks.span_id], "and linked");
+    let claim = named(&spans, "POST /v1/work/claim")[0];
+    assert!(process.start_time_unix_nano >= claim.start_time_unix_nano, "from the claim");
+    assert!(process.end_time_unix_nano >= asks.start_time_unix_nano, "to the end");
+    let settle = below(&spans, "lane commit", &process.span_id);
+    below(&spans, "storage commit", &settle.span_id);
+    let delivered = below(&spans, "deliver", &process.span_id);
+    assert_eq!(text(&delivered.attributes, "wellorder.event_type").as_deref(), Some("order.processed"));
+    below(&spans, "heartbeat", &process.span_id);
+}
+
+#[tokio::test]
+async fn a_worker_outside_gets_a_trace_as_it_came_where_there_is_no_collector() {
+    let server = Server::builder().env("WELLORDER_PROCESSOR", "pull").start().await;
+    post(&server, Some(&sampled())).await;
+    server.accept(&json!({ "total": 1 })).await;
+    let headers = [("content-type", "application/json")];
+    let claimed = server.send("POST", "/v1/work/claim", &headers, b"{}").await.json();
+    let places: Vec<&Value> =
+        claimed["work"].as_array().unwrap().iter().map(|work| &work["traceparent"]).collect();
+    assert_eq!(places, [&json!(sampled()), &Value::Null]);
+    for work in claimed["work"].as_array().unwrap() {
+        let end = json!({ "token": work["token"], "outcome": "done" }).to_string();
+        assert_eq!(server.send("POST", "/v1/work/finish", &headers, end.as_bytes()).await.status, 200);
+    }
 }

@@ -163,14 +163,76 @@ impl Processing {
     }
 }
 
+/// The arguments of [`ParkedFilter`].
+const FILTERS: [&str; 7] =
+    ["error_contains", "search", "customer", "fulfilment", "withdrawn", "accepted_from", "accepted_to"];
+
+/// Which of the orders that are parked, their source aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct ParkedFilter {
+    /// Only orders whose last error contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) error_contains: Option<String>,
+    /// Only orders whose id, reference or customer begins with this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    /// Only orders of this customer
+    #[arg(long)]
+    pub(crate) customer: Option<String>,
+    /// Only orders in this state
+    #[arg(long)]
+    pub(crate) fulfilment: Option<Fulfilment>,
+    /// Only withdrawn, or only not withdrawn, ones
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) withdrawn: Option<bool>,
+    /// Only orders accepted at this moment or later, such as 2026-11-20T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) accepted_from: Option<String>,
+    /// Only orders accepted before this moment
+    #[arg(long, value_name = "TIME")]
+    pub(crate) accepted_to: Option<String>,
+}
+
+impl ParkedFilter {
+    /// By the names on the wire.
+    pub(crate) fn texts(&self) -> [(&'static str, Option<&str>); 7] {
+        [
+            ("error_contains", self.error_contains.as_deref()),
+            ("q", self.search.as_deref()),
+            ("customer", self.customer.as_deref()),
+            ("fulfilment", self.fulfilment.map(Fulfilment::word)),
+            ("withdrawn", self.withdrawn.map(|withdrawn| if withdrawn { "true" } else { "false" })),
+            ("accepted_from", self.accepted_from.as_deref()),
+            ("accepted_to", self.accepted_to.as_deref()),
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fulfilment {
+    Unshipped,
+    Shipped,
+    Delivered,
+}
+
+impl Fulfilment {
+    /// The word on the wire.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Unshipped => "unshipped",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
 #[derive(Debug, Default, Args)]
 pub(crate) struct ParkedArgs {
     /// Only orders of this source
     #[arg(long)]
     pub(crate) source: Option<String>,
-    /// Only orders whose last error contains this
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) error_contains: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: ParkedFilter,
     /// Orders on a page, 1 to 200
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
@@ -205,8 +267,14 @@ pub(crate) struct ShipArgs {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) tracking_number: Option<String>,
     /// When, such as 2026-11-20T10:00:00Z [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) at: Option<String>,
+}
+
+/// A time as it is sent: checked here, so that a slip of the finger asks no server.
+fn moment(text: &str) -> Result<String, String> {
+    let known = order_core::Timestamp::parse(text);
+    known.map(|_| text.to_owned()).map_err(|_| "no time such as 2026-11-20T10:00:00Z".to_owned())
 }
 
 #[derive(Debug, Default, Args)]
@@ -214,7 +282,7 @@ pub(crate) struct DeliverArgs {
     #[command(flatten)]
     pub(crate) order: GetArgs,
     /// When, such as 2026-11-20T10:00:00Z [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) at: Option<String>,
 }
 
@@ -237,10 +305,10 @@ pub(crate) struct EraseArgs {
 }
 
 #[derive(Debug, Default, Args)]
-#[command(group = ArgGroup::new("which").args(["ids", "all", "source", "error_contains"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("which").args(["ids", "all", "source"]).args(FILTERS).required(true).multiple(true))]
 pub(crate) struct RedriveArgs {
     /// Ids or references of parked orders
-    #[arg(value_name = "ID|REFERENCE", conflicts_with_all = ["all", "error_contains"])]
+    #[arg(value_name = "ID|REFERENCE", conflicts_with = "all", conflicts_with_all = FILTERS)]
     pub(crate) ids: Vec<String>,
     /// All parked orders
     #[arg(long, visible_alias = "parked")]
@@ -248,9 +316,8 @@ pub(crate) struct RedriveArgs {
     /// Parked orders of this source; with references, where those came from [default: api]
     #[arg(long)]
     pub(crate) source: Option<String>,
-    /// Parked orders whose last error contains this
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) error_contains: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: ParkedFilter,
     /// Why; it is kept in the order's history
     #[arg(long, required_unless_present = "dry_run")]
     pub(crate) reason: Option<String>,
@@ -274,9 +341,12 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct ExportArgs {
-    /// File to write [default: standard output]
+    /// File to write, which must not be there yet [default: standard output]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long, requires = "file")]
+    pub(crate) force: bool,
     /// Only what changed since: a date-time, or where an export before ended
     #[arg(long, value_name = "TIME|CURSOR", default_value = "beginning")]
     pub(crate) updated_since: String,

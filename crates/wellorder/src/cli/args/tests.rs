@@ -102,6 +102,10 @@ fn nonsense_is_a_usage_error() {
         "wellorder orders create order.json --total 1",
         "wellorder orders create --total 1 --attributes [1]",
         "wellorder orders get",
+        "wellorder orders deliver A-1 --at nonsense",
+        "wellorder orders ship A-1 --at tomorrow",
+        "wellorder orders export --force",
+        "wellorder --ca-file f audit",
         "wellorder orders list --processing lost",
         "wellorder orders list --limit many",
         "wellorder orders redrive --reason x",
@@ -145,13 +149,18 @@ fn flags_become_settings() {
 #[test]
 fn a_server_is_named_before_or_behind_the_command() {
     for line in [
-        "wellorder --url u --key k orders list",
-        "wellorder orders list --url u --key k",
-        "wellorder orders --url u --key k list",
+        "wellorder --url u --key k --ca-file f orders list",
+        "wellorder orders list --url u --key k --ca-file f",
+        "wellorder orders --url u --key k --ca-file f list",
     ] {
         let cli = parse(line).unwrap();
-        let key = cli.flags().into_iter().find(|flag| flag.path == "client.key").map(|flag| flag.value);
-        assert_eq!((cli.url(), key.as_deref()), (Some("u"), Some("k")), "{line}");
+        let said = |path: &str| cli.flags().into_iter().find(|flag| flag.path == path).map(|flag| flag.value);
+        let (key, ca_file) = (said("client.key"), said("tls.ca_file"));
+        assert_eq!(
+            (cli.url(), key.as_deref(), ca_file.as_deref()),
+            (Some("u"), Some("k"), Some("f")),
+            "{line}"
+        );
     }
     assert_eq!(parse("wellorder --url u orders --url v list").unwrap().url(), Some("v"));
 }

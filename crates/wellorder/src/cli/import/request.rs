@@ -214,6 +214,5 @@ impl Answers {
 
 /// The answers do not belong to the lines: nothing that follows can be trusted, what was sent is sent again.
 fn out_of_step() -> Ended {
-    let why = "its answers are out of step with the lines".to_owned();
-    Ended::Broken(Unreachable { server: "the server".to_owned(), why }.into())
+    Ended::Broken(Unreachable::because("the server", "its answers are out of step with the lines").into())
 }
