@@ -282,7 +282,10 @@ CREATE TABLE term_tail (
     news      boolean[] NOT NULL,
     refs      text[]    COLLATE "C" NOT NULL,
     customers text[]    COLLATE "C" NOT NULL
-);
+)
+-- Rows come and go, and a look-up reads all of them.
+WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
+    toast.autovacuum_vacuum_threshold = 5000, toast.autovacuum_vacuum_scale_factor = 0);
 
 CREATE TABLE term_runs (
     run    bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
