@@ -122,7 +122,7 @@ impl Bench {
             let other = (node + 1) % NODES;
             let event_id = || EventId(app.ids.uuid_v7(now));
             if index % 2 == 0 {
-                let kind = ChangeKind::Ship { shipped_at: now, tracking_number: None };
+                let kind = ChangeKind::Ship { shipped_at: Some(now), tracking_number: None };
                 let (tenant, order_id) = (leased.order.tenant.clone(), leased.order.id);
                 let change = Change {
                     tenant,
@@ -133,6 +133,7 @@ impl Bench {
                     now,
                     kind,
                     trace: None,
+                    by: None,
                 };
                 commands.push((other, Command::Change(Box::new(change))));
             }

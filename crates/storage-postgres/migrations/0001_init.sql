@@ -160,10 +160,13 @@ CREATE TABLE followers (
     updated_at timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
+-- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none.
 CREATE TABLE cursors (
-    follower text     COLLATE "C" NOT NULL,
-    shard    smallint NOT NULL,
-    position bigint   NOT NULL,
+    follower     text     COLLATE "C" NOT NULL,
+    shard        smallint NOT NULL,
+    position     bigint   NOT NULL,
+    replay_next  bigint,
+    replay_up_to bigint,
     PRIMARY KEY (follower, shard)
 ) WITH (fillfactor = 50);
 

@@ -8,7 +8,7 @@ use crate::records;
 use crate::rows::{Moment, big, maybe_time, number};
 use order_core::clock::Timestamp;
 use order_core::journal::Cursor;
-use order_core::query::{Backlog, DUE_COUNT_MAX};
+use order_core::query::{Backlog, DUE_COUNT_MAX, REDRIVES_LOOKED_AT};
 
 /// Tallies that are added up; beyond so many, the rest is left out.
 const TALLIES_MAX: i64 = 200_000;
@@ -19,7 +19,10 @@ const COUNTS: &str = "SELECT \
      (SELECT due_at FROM work ORDER BY due_at LIMIT 1), \
      (SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > $1), \
      (SELECT coalesce(sum(parked), 0)::bigint FROM (SELECT parked FROM tallies LIMIT $3) t), \
-     (SELECT count(*) FROM redrives WHERE NOT finished)";
+     (SELECT count(*) FROM redrives WHERE NOT finished), \
+     (SELECT min(o.updated_at) FROM (SELECT shard, order_id FROM standings WHERE standing = 'parked' LIMIT $2) s \
+       JOIN orders o ON o.shard = s.shard AND o.order_id = s.order_id), \
+     (SELECT min(r.created_at) FROM (SELECT created_at FROM redrives WHERE NOT finished ORDER BY redrive_id LIMIT $4) r)";
 
 /// Everything, in one snapshot.
 pub(crate) async fn backlog(readers: &Readers, shards: u16, now: Timestamp) -> Tried<Backlog> {
@@ -29,7 +32,9 @@ pub(crate) async fn backlog(readers: &Readers, shards: u16, now: Timestamp) -> T
 }
 
 async fn read(conn: &Conn, shards: u16, now: Timestamp) -> Tried<Backlog> {
-    let counts = conn.query_one(COUNTS, &[&Moment(now), &big(DUE_COUNT_MAX), &TALLIES_MAX]).await?;
+    let counts = conn
+        .query_one(COUNTS, &[&Moment(now), &big(DUE_COUNT_MAX), &TALLIES_MAX, &big(REDRIVES_LOOKED_AT)])
+        .await?;
     let mut followers = Vec::new();
     for row in records::followers(conn, None, shards).await? {
         followers.push((row.name, behind_since(conn, &row.cursor).await?));
@@ -41,6 +46,8 @@ async fn read(conn: &Conn, shards: u16, now: Timestamp) -> Tried<Backlog> {
         leased: number::<_, i64>(&counts, 3)?,
         parked: number::<_, i64>(&counts, 4)?,
         redrives: number::<_, i64>(&counts, 5)?,
+        parked_since: maybe_time(&counts, 6)?,
+        redrives_since: maybe_time(&counts, 7)?,
         followers,
         log_pages: None,
     })

@@ -12,7 +12,7 @@ use order_core::ids::{OrderId, Shard};
 use order_core::journal::{Cursor, Head};
 use order_core::listing::ChangesPage;
 use order_core::order::Order;
-use order_core::query::{OrderQuery, SCAN_MAX};
+use order_core::query::{OrderQuery, PageWeight, SCAN_MAX};
 use std::collections::{HashMap, HashSet};
 
 /// Events that are read at once, for each order that a page has room for.
@@ -53,6 +53,7 @@ async fn read(conn: &Conn, shards: u16, query: &OrderQuery, after: &Cursor) -> T
         query: &query,
         seen: HashSet::new(),
         orders: Vec::new(),
+        weight: PageWeight::default(),
         scans_left: SCAN_MAX,
         lookups_left: usize::try_from(LOOKUPS_MAX).unwrap_or(usize::MAX),
     };
@@ -70,6 +71,7 @@ struct Page<'q> {
     limit: usize,
     seen: HashSet<OrderId>,
     orders: Vec<Order>,
+    weight: PageWeight,
     scans_left: u32,
     lookups_left: usize,
 }
@@ -79,7 +81,7 @@ type Named = (u64, Option<OrderId>);
 
 impl Page<'_> {
     fn is_full(&self) -> bool {
-        self.orders.len() >= self.limit || self.lookups_left == 0
+        self.orders.len() >= self.limit || self.weight.is_full() || self.lookups_left == 0
     }
 
     /// Reads a shard on from `after`; returns how far it came.
@@ -97,7 +99,10 @@ impl Page<'_> {
                 at = *position;
                 if let Some(order_id) = order_id.filter(|order_id| self.seen.insert(*order_id)) {
                     self.lookups_left -= 1;
-                    self.orders.extend(orders.remove(&order_id).filter(|order| self.query.matches(order)));
+                    if let Some(order) = orders.remove(&order_id).filter(|order| self.query.matches(order)) {
+                        self.weight.add(&order);
+                        self.orders.push(order);
+                    }
                 }
             }
             if u32::try_from(events.len()).unwrap_or(u32::MAX) < most {

@@ -52,7 +52,9 @@ use order_core::lane::Wakes;
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
-use order_core::query::{Backlog, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally};
+use order_core::query::{
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::Readers;
 use std::path::Path;
@@ -177,8 +179,15 @@ impl Storage for PostgresStorage {
         Ok(list::count_parked(&self.guarded.of(tenant), self.install.shards, tenant, filter).await?)
     }
 
-    async fn order_events(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Vec<Event>>, Fault> {
-        Ok(read::order_events(&self.guarded.of(tenant), self.install.shards, tenant, order_id).await?)
+    async fn order_events(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<EventPage>, Fault> {
+        let (readers, of) = (self.guarded.of(tenant), (tenant, order_id));
+        Ok(read::order_events(&readers, self.install.shards, of, after, limit).await?)
     }
 
     async fn dossier(

@@ -17,9 +17,8 @@ use crate::rows::{self, Moment, moment, number};
 use crate::span;
 use order_core::Fault;
 use order_core::ids::check_text;
-use order_core::order::Order;
 use order_core::order::state::{Fulfilment, Processing};
-use order_core::query::{OrderPage, OrderQuery, SCAN_MAX};
+use order_core::query::{OrderPage, OrderQuery, PageWeight, SCAN_MAX};
 use tokio_postgres::Row;
 use window::{MANY_ENDS, MANY_ROWS, Window};
 
@@ -100,8 +99,8 @@ async fn along(
 ) -> Tried<OrderPage> {
     let scan = i64::from(window.scan);
     let found = rows_of(conn, query, window.rows, before, (lowest, scan), &window.text).await?;
-    let read = read(&found)?;
-    if found.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX) {
+    let (read, full) = read(&found)?;
+    if full || found.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX) {
         return Ok(read);
     }
     let end =
@@ -127,8 +126,8 @@ async fn over_sources(
     let end: Option<i64> = end.try_get(0)?;
     let from = end.unwrap_or(lowest);
     let found = rows_of(conn, query, MANY_ROWS, before, (from, i64::MAX), &sources).await?;
-    let read = read(&found)?;
-    let full = found.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let (read, full) = read(&found)?;
+    let full = full || found.len() >= usize::try_from(query.limit).unwrap_or(usize::MAX);
     Ok(if full { read } else { OrderPage { next: end, ..read } })
 }
 
@@ -164,12 +163,21 @@ async fn rows_of(
     .await
 }
 
-/// The orders of rows, and where the next page begins if there is one.
-fn read(found: &[Row]) -> Tried<OrderPage> {
-    let next = found.last().map(|row| row.try_get(0)).transpose()?;
-    let orders: Tried<Vec<Option<Order>>> =
-        found.iter().map(|row| readable(row, rows::order(row).map(|(order, _)| order))).collect();
-    Ok(OrderPage { orders: orders?.into_iter().flatten().collect(), next })
+/// The orders of rows, as far as a page holds them, and where the next page begins if there is one; whether it holds no
+/// more.
+fn read(found: &[Row]) -> Tried<(OrderPage, bool)> {
+    let (mut page, mut weight) = (OrderPage::default(), PageWeight::default());
+    for row in found {
+        page.next = Some(row.try_get(0)?);
+        if let Some((order, _)) = readable(row, rows::order(row))? {
+            weight.add(&order);
+            page.orders.push(order);
+        }
+        if weight.is_full() {
+            break;
+        }
+    }
+    Ok((page, weight.is_full()))
 }
 
 /// What was read, unless its row does not read: that must not hide its neighbours. Its number is in the first column.

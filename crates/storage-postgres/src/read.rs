@@ -1,6 +1,5 @@
 //! Reads of one order, of the journal, of followers and of redrives.
 
-use crate::chain;
 use crate::connect::Conn;
 use crate::error::{Tried, Trouble};
 use crate::readers::{Reader, Readers};
@@ -12,7 +11,7 @@ use order_core::journal::{Event, Head, Mark};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::order::event::EventType;
-use order_core::query::{FollowerRow, OrderDossier, Tally};
+use order_core::query::{EventPage, FollowerRow, OrderDossier, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
 use tokio_postgres::Row;
 
@@ -83,17 +82,45 @@ pub(crate) async fn next_due(readers: &Readers, tenant: &TenantId) -> Tried<Opti
     row.map(|row| rows::time(&row, 0)).transpose()
 }
 
-/// The events of an order, oldest first.
+/// The places of the events of an order behind version `$3`, the oldest `$4` of them. The chain leads backwards only.
+const PLACES: &str = "WITH RECURSIVE chain AS ( \
+       SELECT e.position, e.version, e.prev_position FROM journal e WHERE e.shard = $1 AND e.position = $2 \
+     UNION ALL \
+       SELECT e.position, e.version, e.prev_position \
+       FROM chain c JOIN journal e ON e.shard = $1 AND e.position = c.prev_position \
+       WHERE c.prev_position > 0 AND c.prev_position < c.position AND c.version > $3) \
+     SELECT position FROM chain WHERE version > $3 ORDER BY position LIMIT $4";
+
+const AT_PLACES: &str = concat!(
+    select_events!(
+        "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position) - octet_length(j.data) AS bytes_before \
+           FROM journal j WHERE j.shard = $1 AND j.position = ANY ($2::bigint[])) j "
+    ),
+    "WHERE j.bytes_before < $3 ORDER BY j.position"
+);
+
+/// A page of the events of an order behind version `after`, oldest first.
 pub(crate) async fn order_events(
     readers: &Readers,
     shards: u16,
-    tenant: &TenantId,
-    order_id: OrderId,
-) -> Tried<Option<Vec<Event>>> {
+    (tenant, order_id): (&TenantId, OrderId),
+    after: u64,
+    limit: u32,
+) -> Tried<Option<EventPage>> {
     let conn = readers.snapshot().await?;
     let read = async {
         let Some((order, _)) = load(&conn, shards, tenant, order_id).await? else { return Ok(None) };
-        chain::read(&conn, order_id.shard(shards), order.last_position).await.map(Some)
+        let shard = small(order_id.shard(shards));
+        // One more tells whether there are more.
+        let most = i64::from(limit).saturating_add(1);
+        let places = conn.query(PLACES, &[&shard, &big(order.last_position), &big(after), &most]).await?;
+        let places: Vec<i64> = places.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let shown = &places[..places.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
+        let rows = conn.query(AT_PLACES, &[&shard, &shown, &PAGE_BYTES_MAX]).await?;
+        let events: Vec<Event> = rows.iter().map(rows::event).collect::<Tried<_>>()?;
+        let more = events.len() < places.len();
+        let next = events.last().filter(|_| more).map(|event| event.version);
+        Ok(Some(EventPage { events, next }))
     }
     .await;
     ended(conn, read).await

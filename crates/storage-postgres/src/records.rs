@@ -3,13 +3,16 @@
 use crate::connect::Conn;
 use crate::error::Tried;
 use crate::rows::{bytes32, maybe_bytes32, maybe_time, number, text, time, unreadable};
+use order_core::Timestamp;
 use order_core::action_log::Action;
 use order_core::action_log::chain::Link;
 use order_core::api_key::{ApiKey, ApiKeyId, KeyHash, Previous};
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId};
 use order_core::journal::{Cursor, Head};
+use order_core::order::state::Fulfilment;
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::replay::Replay;
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -97,8 +100,18 @@ pub(crate) fn redrive(row: &Row) -> Tried<Redrive> {
 pub(crate) fn filter_text(filter: &RedriveFilter) -> String {
     let order_ids =
         filter.order_ids.as_ref().map(|ids| ids.iter().map(OrderId::to_string).collect::<Vec<_>>());
-    let source = filter.source.as_ref().map(SourceId::as_str);
-    json!({ "order_ids": order_ids, "source": source, "error_contains": filter.error_contains }).to_string()
+    json!({
+        "order_ids": order_ids,
+        "text": filter.text,
+        "source": filter.source.as_ref().map(SourceId::as_str),
+        "fulfilment": filter.fulfilment.map(Fulfilment::word),
+        "withdrawn": filter.withdrawn,
+        "customer": filter.customer,
+        "accepted_from": filter.accepted_from.map(Timestamp::micros),
+        "accepted_to": filter.accepted_to.map(Timestamp::micros),
+        "error_contains": filter.error_contains,
+    })
+    .to_string()
 }
 
 /// Reads a filter back; `None` when it is not one.
@@ -106,18 +119,34 @@ pub(crate) fn parse_filter(text: &str) -> Option<RedriveFilter> {
     let json: Value = serde_json::from_str(text).ok()?;
     let order_ids = match &json["order_ids"] {
         Value::Null => None,
-        Value::Array(ids) => {
-            let id = |id: &Value| Uuid::parse_str(id.as_str()?).ok().map(OrderId);
-            Some(ids.iter().map(id).collect::<Option<Vec<_>>>()?)
-        }
+        Value::Array(ids) => Some(
+            ids.iter()
+                .map(|id| Uuid::parse_str(id.as_str()?).ok().map(OrderId))
+                .collect::<Option<Vec<_>>>()?,
+        ),
         _ => return None,
     };
     let source = match json["source"].as_str() {
         Some(source) => Some(SourceId::new(source).ok()?),
         None => None,
     };
-    let error_contains = json["error_contains"].as_str().map(str::to_owned);
-    Some(RedriveFilter { order_ids, source, error_contains })
+    let fulfilment = match json["fulfilment"].as_str() {
+        Some(word) => Some(Fulfilment::from_word(word)?),
+        None => None,
+    };
+    let text = |name: &str| json[name].as_str().map(str::to_owned);
+    let moment = |name: &str| json[name].as_i64().map(Timestamp::from_micros);
+    Some(RedriveFilter {
+        order_ids,
+        text: text("text"),
+        source,
+        fulfilment,
+        withdrawn: json["withdrawn"].as_bool(),
+        customer: text("customer"),
+        accepted_from: moment("accepted_from"),
+        accepted_to: moment("accepted_to"),
+        error_contains: text("error_contains"),
+    })
 }
 
 /// A row of the action log.
@@ -157,7 +186,9 @@ pub(crate) async fn followers(conn: &Conn, name: Option<&str>, shards: u16) -> T
         .query(
             "SELECT f.name, f.sink, f.paused, f.epoch, f.created_at, f.updated_at, \
              array(SELECT c.shard FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
-             array(SELECT c.position FROM cursors c WHERE c.follower = f.name ORDER BY c.shard) \
+             array(SELECT c.position FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
+             array(SELECT c.replay_next FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
+             array(SELECT c.replay_up_to FROM cursors c WHERE c.follower = f.name ORDER BY c.shard) \
              FROM followers f WHERE $1::text IS NULL OR f.name = $1 ORDER BY f.name",
             &[&name],
         )
@@ -166,18 +197,26 @@ pub(crate) async fn followers(conn: &Conn, name: Option<&str>, shards: u16) -> T
 }
 
 fn follower(row: &Row, shards: u16) -> Tried<FollowerRow> {
-    let mut positions = vec![0; usize::from(shards)];
+    let none = || vec![0; usize::from(shards)];
+    let (mut positions, mut replay) = (none(), None);
     let (of, at): (Vec<i16>, Vec<i64>) = (row.try_get(6)?, row.try_get(7)?);
-    for (shard, position) in of.into_iter().zip(at) {
-        let place = usize::try_from(shard).ok().and_then(|shard| positions.get_mut(shard));
-        *place.ok_or_else(|| unreadable("shard", shard))? =
-            u64::try_from(position).map_err(|error| unreadable("position", error))?;
+    let (next, up_to): (Vec<Option<i64>>, Vec<Option<i64>>) = (row.try_get(8)?, row.try_get(9)?);
+    let place = |position: i64| u64::try_from(position).map_err(|error| unreadable("position", error));
+    for (((shard, position), next), up_to) in of.into_iter().zip(at).zip(next).zip(up_to) {
+        let index = usize::try_from(shard).ok().filter(|index| *index < positions.len());
+        let index = index.ok_or_else(|| unreadable("shard", shard))?;
+        positions[index] = place(position)?;
+        if let (Some(next), Some(up_to)) = (next, up_to) {
+            let replay = replay.get_or_insert_with(|| Replay { next: none(), up_to: none() });
+            (replay.next[index], replay.up_to[index]) = (place(next)?, place(up_to)?);
+        }
     }
     Ok(FollowerRow {
         name: row.try_get(0)?,
         sink: row.try_get(1)?,
         paused: row.try_get(2)?,
         cursor: Cursor { epoch: number::<_, i32>(row, 3)?, positions },
+        replay,
         created_at: time(row, 4)?,
         updated_at: time(row, 5)?,
     })

@@ -9,7 +9,7 @@ use crate::terms::{self, Entry, Range};
 use order_core::ids::{TEXT_BYTES_MAX, check_text};
 use order_core::listing::{Search, SearchField, SearchPage, SearchPlace};
 use order_core::order::Order;
-use order_core::query::OrderQuery;
+use order_core::query::{OrderQuery, PageWeight};
 
 /// A page of a search, in one snapshot.
 pub(crate) async fn search(readers: &Readers, shards: u16, search: &Search) -> Tried<SearchPage> {
@@ -22,7 +22,15 @@ async fn page(conn: &Conn, shards: u16, search: &Search) -> Tried<SearchPage> {
     let query = OrderQuery { before: None, ..search.query.clone() };
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let left = usize::try_from(LOOKUPS_MAX).unwrap_or(usize::MAX);
-    let mut page = Page { search, query: &query, limit, orders: Vec::new(), left, last: None };
+    let mut page = Page {
+        search,
+        query: &query,
+        limit,
+        orders: Vec::new(),
+        weight: PageWeight::default(),
+        left,
+        last: None,
+    };
     let begin = search.after.as_ref().map_or(SearchField::Id, |after| after.field);
     for field in [SearchField::Id, SearchField::Reference, SearchField::Customer] {
         if field < begin {
@@ -41,6 +49,7 @@ struct Page<'s> {
     query: &'s OrderQuery,
     limit: usize,
     orders: Vec<Order>,
+    weight: PageWeight,
     /// How many orders may be looked at yet.
     left: usize,
     /// What was looked at last.
@@ -49,7 +58,7 @@ struct Page<'s> {
 
 impl Page<'_> {
     fn is_full(&self) -> bool {
-        self.left == 0 || self.orders.len() >= self.limit
+        self.left == 0 || self.weight.is_full() || self.orders.len() >= self.limit
     }
 
     /// Looks at the orders that may be found by a field; returns whether there are no more.
@@ -96,9 +105,13 @@ impl Page<'_> {
     fn look(&mut self, field: SearchField, entry: &Entry, order: Option<Order>) {
         self.left -= 1;
         let order = order.filter(|order| self.query.matches(order));
-        self.orders.extend(order.filter(|order| {
+        let found = order.filter(|order| {
             self.search.found_by(order).is_some_and(|(by, text)| by == field && text == entry.text)
-        }));
+        });
+        if let Some(order) = found {
+            self.weight.add(&order);
+            self.orders.push(order);
+        }
         self.last = Some(SearchPlace { field, value: entry.text.clone(), number: entry.number });
     }
 }

@@ -154,7 +154,7 @@ async fn work(app: Arc<App>, other: Arc<App>, leased: Vec<Leased>) -> usize {
     for (index, leased) in leased.into_iter().enumerate() {
         let event_id = || EventId(app.ids.uuid_v7(now));
         let order_id = leased.order.id;
-        let kind = ChangeKind::Ship { shipped_at: now, tracking_number: None };
+        let kind = ChangeKind::Ship { shipped_at: Some(now), tracking_number: None };
         let (tenant, trace) = (leased.order.tenant.clone(), None);
         let change = Change {
             tenant,
@@ -165,6 +165,7 @@ async fn work(app: Arc<App>, other: Arc<App>, leased: Vec<Leased>) -> usize {
             now,
             kind,
             trace,
+            by: None,
         };
         commands.push((Arc::clone(&other), Command::Change(Box::new(change))));
         let (token, outcome) = (leased.token, Outcome::Done);

@@ -142,8 +142,8 @@ impl Rig {
     async fn events(&self, reference: &str) -> usize {
         let direct = open(&options(&self.url)).await;
         let order_id = id_of(&intake(reference).build());
-        let events = direct.order_events(&TenantId::default_tenant(), order_id).await.unwrap();
-        events.map_or(0, |events| events.len())
+        let events = direct.order_events(&TenantId::default_tenant(), order_id, 0, 100).await.unwrap();
+        events.map_or(0, |page| page.events.len())
     }
 }
 

@@ -75,6 +75,7 @@ impl Batch<'_> {
             source: intake.source.clone(),
             reference: intake.reference.clone(),
             content: intake.content.clone(),
+            by: accept.by.clone(),
         };
         let order = Order::accepted(intake.tenant.clone(), body.clone(), accept.digest, place);
         self.append(&order, &EventBody::Accepted(Box::new(body)), place, 0)?;

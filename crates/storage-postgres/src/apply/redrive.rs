@@ -2,7 +2,7 @@
 
 use super::{Applied, Batch, Stop};
 use crate::records::{self, filter_text, select_redrives};
-use crate::rows::{Moment, big};
+use crate::rows::{self, Moment, ORDER_WIDTH, big, select_orders};
 use order_core::command::{Change, ChangeKind, Reply, StartRedrive, StepRedrive};
 use order_core::ids::{EventId, OrderId, RedriveId};
 use order_core::query::SCAN_MAX;
@@ -15,10 +15,16 @@ const NEWEST: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM
 const START: &str = "INSERT INTO redrives (redrive_id, tenant, filter, reason, by, finished, redriven, refused, \
      created_at, updated_at, next, up_to) VALUES ($1, $2, $3, $4, $5, false, 0, 0, $6, $6, 0, $7)";
 
-const PARKED: &str = "SELECT s.number, s.order_id, ($4::text IS NULL OR o.source = $4) \
-     AND ($5::text IS NULL OR strpos(o.last_error, $5) > 0) FROM standings s \
+/// Parked orders, and behind their own columns the number and the id under which they are kept as such.
+const PARKED: &str = select_orders!(
+    ", s.number, s.order_id FROM (SELECT number, shard, order_id FROM standings WHERE tenant = $3 \
+     AND standing = 'parked' AND number BETWEEN $1 AND $2 ORDER BY number LIMIT $4) s \
      JOIN orders o ON o.shard = s.shard AND o.order_id = s.order_id \
-     WHERE s.tenant = $3 AND s.standing = 'parked' AND s.number BETWEEN $1 AND $2 ORDER BY s.number LIMIT $6";
+     LEFT JOIN work w ON w.shard = o.shard AND w.number = o.number ORDER BY s.number"
+);
+
+/// Orders that are looked at together.
+const PAGE: u32 = 200;
 
 const ADD_ITEM: &str =
     "INSERT INTO redrive_items (redrive_id, item, order_id, result) VALUES ($1, $2, $3, $4)";
@@ -80,29 +86,28 @@ impl Batch<'_> {
             return Ok((order_ids[from..to].to_vec(), i64::try_from(to).unwrap_or(i64::MAX)));
         }
         self.flush().await?;
-        let filter = &redrive.filter;
-        let source = filter.source.as_ref().map(order_core::SourceId::as_str);
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] = [
-            &redrive.next,
-            &redrive.up_to,
-            &redrive.tenant.as_str(),
-            &source,
-            &filter.error_contains,
-            &i64::from(SCAN_MAX),
-        ];
-        let rows = self.conn.query(PARKED, &values).await?;
-        let (mut order_ids, mut next) = (Vec::new(), redrive.next);
-        for row in &rows {
-            next = row.try_get::<_, i64>(0)? + 1;
-            if row.try_get::<_, Option<bool>>(2)?.unwrap_or(false) {
-                order_ids.push(OrderId(row.try_get(1)?));
-                if order_ids.len() == limit {
-                    return Ok((order_ids, next));
+        let (mut order_ids, mut next, mut scanned) = (Vec::new(), redrive.next, 0);
+        while scanned < SCAN_MAX {
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+                [&next, &redrive.up_to, &redrive.tenant.as_str(), &i64::from(PAGE)];
+            let rows = self.conn.query(PARKED, &values).await?;
+            for row in &rows {
+                next = row.try_get::<_, i64>(ORDER_WIDTH)? + 1;
+                // One that does not read is what an audit names.
+                let found = rows::order(row).is_ok_and(|(order, _)| redrive.filter.matches(&order));
+                if found {
+                    order_ids.push(OrderId(row.try_get(ORDER_WIDTH + 1)?));
+                    if order_ids.len() == limit {
+                        return Ok((order_ids, next));
+                    }
                 }
             }
+            if rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
+                return Ok((order_ids, redrive.up_to + 1));
+            }
+            scanned += PAGE;
         }
-        let all = rows.len() < usize::try_from(SCAN_MAX).unwrap_or(usize::MAX);
-        Ok((order_ids, if all { redrive.up_to + 1 } else { next }))
+        Ok((order_ids, next))
     }
 
     async fn redrive_one(
@@ -115,11 +120,12 @@ impl Batch<'_> {
         let kind = ChangeKind::Redrive { reason: redrive.reason.clone(), by: redrive.by.clone() };
         let tenant = redrive.tenant.clone();
         let source = redrive.filter.source.clone();
-        if redrive.filter.order_ids.is_some() && !self.has_error(redrive, order_id).await? {
+        if redrive.filter.order_ids.is_some() && !self.meets(redrive, order_id).await? {
             return self.note(redrive, order_id, "not_parked").await;
         }
-        let trace = self.trace;
-        let change = Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace };
+        let (trace, by) = (self.trace, None);
+        let change =
+            Change { tenant, source, order_id, expected_version: None, event_id, now, kind, trace, by };
         let result = match self.change(&change).await {
             Ok(_) => "redriven",
             Err(Stop::Rejection(Rejection::OrderUnknown)) => "unknown",
@@ -129,18 +135,17 @@ impl Batch<'_> {
         self.note(redrive, order_id, result).await
     }
 
-    /// Whether the last error of an order that was named is the one that is asked for. Another tenant's or source's order
-    /// is none of the asker's business: the change itself then says that there is no such order.
-    async fn has_error(&mut self, redrive: &Redrive, order_id: OrderId) -> Applied<bool> {
-        let Some(wanted) = &redrive.filter.error_contains else { return Ok(true) };
+    /// Whether an order that was named is as the filter asks. Another tenant's or source's order is none of the asker's
+    /// business: the change itself then says that there is no such order.
+    async fn meets(&mut self, redrive: &Redrive, order_id: OrderId) -> Applied<bool> {
+        if !redrive.filter.asks_what_is_in_it() {
+            return Ok(true);
+        }
         let seen = self.find(order_id).await?.map(|held| &held.order).filter(|order| {
             order.tenant == redrive.tenant
                 && redrive.filter.source.as_ref().is_none_or(|source| *source == order.source)
         });
-        let has = |order: &order_core::Order| {
-            order.last_error.as_ref().is_some_and(|error| error.contains(wanted.as_str()))
-        };
-        Ok(seen.is_none_or(has))
+        Ok(seen.is_none_or(|order| redrive.filter.matches(order)))
     }
 
     async fn note(&self, redrive: &mut Redrive, order_id: OrderId, result: &str) -> Applied<()> {

@@ -15,6 +15,7 @@ use order_core::decide::{self, ClaimDecision, WorkEffect};
 use order_core::ids::{EventId, LeaseToken, OrderId};
 use order_core::lease::{Leased, Work};
 use order_core::order::Order;
+use order_core::query::PageWeight;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -61,7 +62,7 @@ impl Batch<'_> {
         let mut claimed = Claimed::default();
         // What is parked or set aside must not keep the rest from being found, so it is looked until there are enough, or
         // as many were not to be had as there are event ids.
-        let mut refused = 0;
+        let (mut refused, mut weight) = (0, PageWeight::default());
         loop {
             self.flush().await?;
             let wanted = claim.tokens.len().saturating_sub(claimed.leased.len());
@@ -69,22 +70,31 @@ impl Batch<'_> {
             let seen = limit + 1 + claimed.leased.len();
             let (due, next) = self.due(claim, limit, seen).await?;
             let mut found = self.claimable(&due).await?;
+            let mut seen_to = 0;
             for Due { number, order_id } in &due {
                 let (token, event_id) = (claim.tokens[claimed.leased.len()], claim.event_ids[refused]);
                 let work = found.remove(order_id).unwrap_or_else(|| Err("has no order".to_owned()));
                 let leased =
                     self.claim_one(claim, (*number, *order_id), work, (token, event_id), &mut claimed);
-                refused += usize::from(!leased.await?);
+                let leased = leased.await?;
+                (seen_to, refused) = (seen_to + 1, refused + usize::from(!leased));
+                if let Some(newest) = claimed.leased.last().filter(|_| leased) {
+                    weight.add(&newest.order);
+                    if weight.is_full() {
+                        break;
+                    }
+                }
             }
             let enough = claimed.leased.len() >= claim.tokens.len() || refused >= claim.event_ids.len();
-            if due.len() < limit || enough {
+            if due.len() < limit || enough || weight.is_full() {
                 let taken: BTreeSet<i64> = due
                     .iter()
+                    .take(seen_to)
                     .map(|due| due.number)
                     .chain(claimed.leased.iter().map(|leased| leased.order.number))
                     .collect();
                 // What is due and could not be had is somebody else's at this moment.
-                let all_had = due.len() < limit;
+                let all_had = due.len() < limit && seen_to == due.len();
                 let next = next
                     .into_iter()
                     .find(|(number, due_at)| !taken.contains(number) && (!all_had || *due_at > claim.now));

@@ -5,7 +5,7 @@ use crate::connect::Conn;
 use crate::error::Tried;
 use crate::terms::{self, Range};
 use order_core::listing::SearchField;
-use order_core::query::{OrderPage, OrderQuery};
+use order_core::query::{OrderPage, OrderQuery, PageWeight};
 
 /// A page of the orders that have, or had, this customer: of numbers below `before`, from `lowest` on.
 pub(super) async fn orders(
@@ -16,7 +16,7 @@ pub(super) async fn orders(
     (lowest, before): (i64, i64),
 ) -> Tried<OrderPage> {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let (mut page, mut last) = (OrderPage::default(), before);
+    let (mut page, mut last, mut weight) = (OrderPage::default(), before, PageWeight::default());
     // No text lies between this one and the same with a character more.
     let below = [customer, "\u{1}"].concat();
     let mut left = i64::from(LOOKUPS_MAX);
@@ -35,13 +35,16 @@ pub(super) async fn orders(
             if entry.number < lowest {
                 return Ok(page);
             }
-            if page.orders.len() >= limit {
+            if page.orders.len() >= limit || weight.is_full() {
                 page.next = Some(last);
                 return Ok(page);
             }
             last = entry.number;
             let order = orders.remove(&entry.order_id);
-            page.orders.extend(order.filter(|order| query.matches(order)));
+            if let Some(order) = order.filter(|order| query.matches(order)) {
+                weight.add(&order);
+                page.orders.push(order);
+            }
         }
         let read = i64::try_from(entries.len()).unwrap_or(i64::MAX);
         if read < count {
