@@ -20,8 +20,11 @@ const COUNTS: &str = "SELECT \
      (SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > $1), \
      (SELECT coalesce(sum(parked), 0)::bigint FROM (SELECT parked FROM tallies LIMIT $3) t), \
      (SELECT count(*) FROM redrives WHERE NOT finished), \
-     (SELECT min(o.updated_at) FROM (SELECT shard, order_id FROM standings WHERE standing = 'parked' LIMIT $2) s \
-       JOIN orders o ON o.shard = s.shard AND o.order_id = s.order_id), \
+     (SELECT min(o.updated_at) FROM (SELECT s.shard, s.order_id \
+         FROM (SELECT DISTINCT tenant FROM tallies WHERE parked > 0) t CROSS JOIN LATERAL ( \
+           SELECT shard, order_id FROM standings WHERE tenant = t.tenant AND standing = 'parked' \
+           ORDER BY number LIMIT $2) s LIMIT $2) s CROSS JOIN LATERAL ( \
+         SELECT o.updated_at FROM orders o WHERE o.shard = s.shard AND o.order_id = s.order_id LIMIT 1) o), \
      (SELECT min(r.created_at) FROM (SELECT created_at FROM redrives WHERE NOT finished ORDER BY redrive_id LIMIT $4) r)";
 
 /// Everything, in one snapshot.
