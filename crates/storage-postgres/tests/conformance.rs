@@ -1,5 +1,5 @@
 //! PostgreSQL passes the suite of every storage.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 
