@@ -1,5 +1,5 @@
 //! The audit finds what is wrong: each kind of damage is done to the database itself, and must be named.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 

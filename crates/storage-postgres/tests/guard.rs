@@ -1,5 +1,5 @@
 //! Reads for a tenant see the rows of that tenant alone, whatever a statement says.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 

@@ -1,5 +1,5 @@
 //! Installing and migrating, alone and beside others.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod fixture;
 

@@ -1,5 +1,5 @@
 //! Two nodes on one database: whatever both do at once, it is done once, and nobody waits for ever.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod fixture;
 

@@ -1,5 +1,5 @@
 //! Connections that break, before and after a COMMIT: what was acknowledged is there, once; what is there was acknowledged.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 

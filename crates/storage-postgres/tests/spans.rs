@@ -1,5 +1,5 @@
 //! What is kept of the times of blocks of events leads to what looking at every event gives, though clocks are set.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 

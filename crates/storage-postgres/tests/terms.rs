@@ -1,5 +1,5 @@
 //! Texts lead to orders before they are packed, while they are and afterwards; and what is erased leads nowhere.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 
