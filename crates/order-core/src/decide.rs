@@ -117,7 +117,7 @@ fn decided(order: &Order, change: &Change) -> Option<Decision> {
             (EventBody::Withdrawn { reason: reason.clone(), by: by.clone(), requeued: *requeue }, work)
         }
         ChangeKind::Ship { shipped_at, tracking_number } => {
-            (shipped(order, change.now, *shipped_at, tracking_number.as_ref(), by)?, WorkEffect::Keep)
+            (shipped(order, *shipped_at, tracking_number.as_ref(), change.now, by)?, WorkEffect::Keep)
         }
         ChangeKind::Deliver { delivered_at } => {
             (EventBody::Delivered { delivered_at: *delivered_at, by }, WorkEffect::Keep)
@@ -142,9 +142,9 @@ fn decided(order: &Order, change: &Change) -> Option<Decision> {
 /// An order is shipped once. Told again, that only fills in a tracking number that is not known yet.
 fn shipped(
     order: &Order,
-    now: Timestamp,
     shipped_at: Option<Timestamp>,
     tracking_number: Option<&String>,
+    now: Timestamp,
     by: Option<Arc<str>>,
 ) -> Option<EventBody> {
     let Some(known) = order.shipped_at else {

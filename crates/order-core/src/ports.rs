@@ -41,10 +41,10 @@ pub struct Committed {
 ///   because its leases kept running out, uses up one of the tokens too.
 /// * A heartbeat revives a lease that ran out, as long as nobody has claimed the work since.
 /// * A cursor only moves forward by an advance, also while its follower is paused; a replay keeps the pause.
-/// * A replay of a range leaves the cursor where it is ([`crate::replay::Replay`] says what is kept of it, beside the cursor,
-///   and when it is over); an advance moves one of the two.
 /// * A page of orders, and what one claim leases, ends with the order that makes it full ([`crate::query::PageWeight`]):
 ///   fewer than `limit`, but one at least. The next page goes on behind it; what is left of a claim stays due.
+/// * A replay of a range leaves the cursor where it is ([`crate::replay::Replay`] says what is kept of it, beside the cursor,
+///   and when it is over); an advance moves one of the two.
 /// * Of orders that a redrive names, another tenant's or source's is `unknown`, one that does not meet the rest of its filter
 ///   `not_parked`.
 #[async_trait]

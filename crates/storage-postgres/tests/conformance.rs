@@ -1,5 +1,4 @@
 //! PostgreSQL passes the suite of every storage.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 

@@ -1,5 +1,4 @@
 //! PostgreSQL agrees with the model, whatever happens in whatever order. `WELLORDER_MODEL_CASES` says how many sequences.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod fixture;
 

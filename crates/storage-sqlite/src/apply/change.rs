@@ -13,10 +13,8 @@ use order_core::decide;
 use order_core::journal::Event;
 use order_core::order::Order;
 use order_core::order::erasure::Erasure;
-use order_core::order::event::EventBody;
 use rusqlite::params;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 impl Batch<'_> {
     pub(super) fn change(&mut self, change: &Change) -> Applied {
@@ -31,7 +29,7 @@ impl Batch<'_> {
         };
         if change.kind == ChangeKind::Erase {
             // First, while the history still tells of them.
-            decision.body = self.erase(&order, change.by.clone())?;
+            decision.body = self.erase(&order)?.body(change.by.clone());
             if decision.body.is_none() {
                 return Ok(Changed { order: Box::new(order), changed: false });
             }
@@ -46,7 +44,7 @@ impl Batch<'_> {
 
     /// Blanks the personal fields of the events that the order has so far, the one thing that may change in a journal, and
     /// takes it out of what is found by the customers that it has had. One event at a time: a history may be long.
-    fn erase(&mut self, order: &Order, by: Option<Arc<str>>) -> Applied<Option<EventBody>> {
+    fn erase(&mut self, order: &Order) -> Applied<Erasure> {
         let mut erasure = Erasure::of(order);
         let mut customers: BTreeSet<String> = order.content.customer.iter().cloned().collect();
         let mut unreadable = None;
@@ -72,7 +70,7 @@ impl Batch<'_> {
             terms::erase(self.conn, &entry, order.number).map_err(fault)?;
             self.erased.insert(entry);
         }
-        Ok(erasure.body(by))
+        Ok(erasure)
     }
 }
 

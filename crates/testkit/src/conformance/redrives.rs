@@ -239,7 +239,11 @@ async fn many_kinds(rig: &Rig) -> Vec<Order> {
         match index {
             1 => {
                 let shipped_at = rig.now();
-                rig.changed(order.id, ChangeKind::Ship { shipped_at: Some(shipped_at), tracking_number: None }).await;
+                rig.changed(
+                    order.id,
+                    ChangeKind::Ship { shipped_at: Some(shipped_at), tracking_number: None },
+                )
+                .await;
             }
             2 => {
                 let (reason, by) = ("no more".to_owned(), "op".to_owned());

@@ -98,7 +98,7 @@ impl State {
         let order = self.order(change.order_id).ok_or(Rejection::OrderUnknown)?;
         let mut decision = decide::change(&order, change)?;
         if change.kind == ChangeKind::Erase {
-            let erased = self.erase(&order, change.by.clone()).map(Some);
+            let erased = self.erase(&order).body(change.by.clone()).map(Some);
             decision = decision.zip(erased).map(|(decision, body)| Decision { body, ..decision });
         }
         let changed = decision.is_some();

@@ -14,7 +14,6 @@ use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
 use order_core::trace::TraceContext;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// Everything that a database holds. Orders lie here without their lease.
@@ -138,7 +137,7 @@ impl State {
     }
 
     /// Blanks the events of an order that is to be erased; returns what happens to it, if anything.
-    pub(super) fn erase(&mut self, order: &Order, by: Option<Arc<str>>) -> Option<EventBody> {
+    pub(super) fn erase(&mut self, order: &Order) -> Erasure {
         let mut erasure = Erasure::of(order);
         for event in self.journal.values_mut().filter(|event| event.order_id == order.id) {
             if let Some(left) =
@@ -147,7 +146,7 @@ impl State {
                 event.data = left;
             }
         }
-        erasure.body(by)
+        erasure
     }
 
     /// The events of one order, oldest first.

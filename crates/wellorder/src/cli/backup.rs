@@ -207,7 +207,7 @@ mod tests {
         })
         .await;
         assert_eq!(again.exit, Exit::Refused, "never over another file");
-        let none = super::BackupArgs { to: Some(data.path().join("none/")), ..args };
+        let none = BackupArgs { to: Some(data.path().join("none/")), ..args };
         let none = said(false, async |out| {
             backup(Fake::new([]).api(), &none, data.path(), Duration::ZERO, out).await
         })

@@ -42,80 +42,80 @@ async fn a_sound_folder_is_sound_at_rest_and_beside_a_server() {
     drop(server);
 }
 
+/// Damage, and the check that must find it.
+const TAMPERING: &[(&str, &str)] = &[
+    ("fold", "UPDATE orders SET total = '2' WHERE reference = 'done'"),
+    ("fold", "UPDATE orders SET processing = 'done' WHERE reference = 'parked'"),
+    ("fold", "UPDATE orders SET customer = 'somebody' WHERE reference = 'done'"),
+    ("positions", "DELETE FROM journal WHERE rowid = (SELECT min(rowid) FROM journal)"),
+    ("versions", "UPDATE journal SET version = 7 WHERE type = 'order.processed'"),
+    ("events", "DELETE FROM orders WHERE reference = 'done'"),
+    ("work", "DELETE FROM work"),
+    (
+        "work",
+        "INSERT INTO work SELECT number, order_id, tenant, 0, 0, 0, NULL, NULL, NULL FROM orders WHERE reference = 'done'",
+    ),
+    ("cursors", "UPDATE cursors SET position = position + 1000"),
+    ("cursors", "UPDATE cursors SET replay_next = 0, replay_up_to = position + 1"),
+    ("cursors", "UPDATE cursors SET replay_next = 0"),
+    ("tallies", "UPDATE tallies SET orders = orders + 1"),
+    ("unreadable", "UPDATE orders SET customer = CAST(x'ff' AS TEXT) WHERE reference = 'done'"),
+    ("unreadable", "UPDATE orders SET order_id = x'01' WHERE reference = 'done'"),
+    ("unreadable", "UPDATE followers SET epoch = -1"),
+    ("ids", "INSERT OR REPLACE INTO meta VALUES ('ids_merged', 1000)"),
+    ("idempotency", "INSERT INTO idempotency VALUES ('default', 'r', 'k', zeroblob(16), zeroblob(32), 0)"),
+    ("redrives", "INSERT INTO redrive_items VALUES (zeroblob(16), 1, zeroblob(16), 'unknown')"),
+    (
+        "redrives",
+        "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 3, 0, 0, 0, 9, 8)",
+    ),
+    (
+        "redrives",
+        "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 0, 0, 0, 0, 3, 8)",
+    ),
+    ("work", "UPDATE work SET tenant = 'other'"),
+    ("work", "UPDATE work SET attempt = 2"),
+    ("work", "UPDATE work SET lapses = 5000"),
+    ("work", "UPDATE work SET token = zeroblob(16)"),
+    ("work", "UPDATE work SET claimed_at = 1"),
+    ("work", "UPDATE work SET token = zeroblob(16), claimed_at = 1"),
+    ("work", "UPDATE work SET due_at = due_at + 200000000000"),
+    ("unreadable", "UPDATE work SET token = x'00'"),
+    ("positions", "UPDATE journal_heads SET floor = 1000"),
+    (
+        "positions",
+        "UPDATE journal_heads SET floor = position FROM journal WHERE journal.shard = journal_heads.shard",
+    ),
+    ("positions", "DELETE FROM journal_heads"),
+    ("positions", "INSERT INTO journal_heads VALUES (99, 0)"),
+    ("epochs", "UPDATE journal SET epoch = 2"),
+    ("epochs", "UPDATE journal SET epoch = 0"),
+    ("events", "UPDATE journal SET data_version = 9"),
+    ("events", "UPDATE journal SET type = 'order.dreamt' WHERE type = 'order.processed'"),
+    ("cursors", "DELETE FROM cursors"),
+    ("cursors", "INSERT INTO cursors SELECT follower, 99, 0, NULL, NULL FROM cursors LIMIT 1"),
+    ("cursors", "INSERT INTO cursors (follower, shard, position) VALUES ('ghost', 0, 0)"),
+    ("cursors", "UPDATE followers SET epoch = 2"),
+    (
+        "idempotency",
+        "INSERT INTO idempotency SELECT tenant, 'v1.orders', 'k', order_id, zeroblob(32), 0 FROM orders LIMIT 1",
+    ),
+    ("tallies", "INSERT INTO tallies VALUES ('default', 'ghost', 0, 0, 0, 0, 0)"),
+    ("ids", "DELETE FROM order_ids WHERE number = 1"),
+    ("ids", "UPDATE order_ids SET number = 2 WHERE number = 1"),
+    ("ids", "INSERT INTO order_ids VALUES (zeroblob(16), 1)"),
+    ("blocks", "INSERT INTO order_blocks VALUES (0, 0, 0)"),
+    ("blocks", "INSERT INTO journal_blocks VALUES (0, 0, 0)"),
+    (
+        "actions",
+        "INSERT OR REPLACE INTO meta VALUES ('action_end', CAST(x'0000000000000007' || zeroblob(32) AS BLOB))",
+    ),
+];
+
 #[tokio::test]
 async fn every_kind_of_tampering_is_found_and_named() {
     let home = at_rest().await;
-    for (check, sql) in [
-        ("fold", "UPDATE orders SET total = '2' WHERE reference = 'done'"),
-        ("fold", "UPDATE orders SET processing = 'done' WHERE reference = 'parked'"),
-        ("fold", "UPDATE orders SET customer = 'somebody' WHERE reference = 'done'"),
-        ("positions", "DELETE FROM journal WHERE rowid = (SELECT min(rowid) FROM journal)"),
-        ("versions", "UPDATE journal SET version = 7 WHERE type = 'order.processed'"),
-        ("events", "DELETE FROM orders WHERE reference = 'done'"),
-        ("work", "DELETE FROM work"),
-        (
-            "work",
-            "INSERT INTO work SELECT number, order_id, tenant, 0, 0, 0, NULL, NULL, NULL FROM orders WHERE reference = 'done'",
-        ),
-        ("cursors", "UPDATE cursors SET position = position + 1000"),
-        ("cursors", "UPDATE cursors SET replay_next = 0, replay_up_to = position + 1"),
-        ("cursors", "UPDATE cursors SET replay_next = 0"),
-        ("tallies", "UPDATE tallies SET orders = orders + 1"),
-        ("unreadable", "UPDATE orders SET customer = CAST(x'ff' AS TEXT) WHERE reference = 'done'"),
-        ("unreadable", "UPDATE orders SET order_id = x'01' WHERE reference = 'done'"),
-        ("unreadable", "UPDATE followers SET epoch = -1"),
-        ("ids", "INSERT OR REPLACE INTO meta VALUES ('ids_merged', 1000)"),
-        (
-            "idempotency",
-            "INSERT INTO idempotency VALUES ('default', 'r', 'k', zeroblob(16), zeroblob(32), 0)",
-        ),
-        ("redrives", "INSERT INTO redrive_items VALUES (zeroblob(16), 1, zeroblob(16), 'unknown')"),
-        (
-            "redrives",
-            "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 3, 0, 0, 0, 9, 8)",
-        ),
-        (
-            "redrives",
-            "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 0, 0, 0, 0, 3, 8)",
-        ),
-        ("work", "UPDATE work SET tenant = 'other'"),
-        ("work", "UPDATE work SET attempt = 2"),
-        ("work", "UPDATE work SET lapses = 5000"),
-        ("work", "UPDATE work SET token = zeroblob(16)"),
-        ("work", "UPDATE work SET claimed_at = 1"),
-        ("work", "UPDATE work SET token = zeroblob(16), claimed_at = 1"),
-        ("work", "UPDATE work SET due_at = due_at + 200000000000"),
-        ("unreadable", "UPDATE work SET token = x'00'"),
-        ("positions", "UPDATE journal_heads SET floor = 1000"),
-        (
-            "positions",
-            "UPDATE journal_heads SET floor = position FROM journal WHERE journal.shard = journal_heads.shard",
-        ),
-        ("positions", "DELETE FROM journal_heads"),
-        ("positions", "INSERT INTO journal_heads VALUES (99, 0)"),
-        ("epochs", "UPDATE journal SET epoch = 2"),
-        ("epochs", "UPDATE journal SET epoch = 0"),
-        ("events", "UPDATE journal SET data_version = 9"),
-        ("events", "UPDATE journal SET type = 'order.dreamt' WHERE type = 'order.processed'"),
-        ("cursors", "DELETE FROM cursors"),
-        ("cursors", "INSERT INTO cursors SELECT follower, 99, 0, NULL, NULL FROM cursors LIMIT 1"),
-        ("cursors", "INSERT INTO cursors (follower, shard, position) VALUES ('ghost', 0, 0)"),
-        ("cursors", "UPDATE followers SET epoch = 2"),
-        (
-            "idempotency",
-            "INSERT INTO idempotency SELECT tenant, 'v1.orders', 'k', order_id, zeroblob(32), 0 FROM orders LIMIT 1",
-        ),
-        ("tallies", "INSERT INTO tallies VALUES ('default', 'ghost', 0, 0, 0, 0, 0)"),
-        ("ids", "DELETE FROM order_ids WHERE number = 1"),
-        ("ids", "UPDATE order_ids SET number = 2 WHERE number = 1"),
-        ("ids", "INSERT INTO order_ids VALUES (zeroblob(16), 1)"),
-        ("blocks", "INSERT INTO order_blocks VALUES (0, 0, 0)"),
-        ("blocks", "INSERT INTO journal_blocks VALUES (0, 0, 0)"),
-        (
-            "actions",
-            "INSERT OR REPLACE INTO meta VALUES ('action_end', CAST(x'0000000000000007' || zeroblob(32) AS BLOB))",
-        ),
-    ] {
+    for (check, sql) in TAMPERING {
         let copy = Home::new();
         std::fs::create_dir(copy.data()).unwrap();
         std::fs::copy(home.database(), copy.database()).unwrap();
@@ -126,7 +126,7 @@ async fn every_kind_of_tampering_is_found_and_named() {
         let report = ended.json();
         assert_eq!(report["ok"], false);
         let findings = report["findings"].as_array().unwrap();
-        assert!(findings.iter().any(|finding| finding["check"] == check), "{sql}: {report}");
+        assert!(findings.iter().any(|finding| finding["check"] == *check), "{sql}: {report}");
         assert_eq!(report["found"].as_u64().unwrap(), findings.len() as u64);
         assert!(
             findings.iter().all(|finding| finding["detail"].is_string() && finding["subject"].is_string())
