@@ -73,7 +73,10 @@ async fn a_shipment_is_told_once_and_its_tracking_number_may_come_later() {
     let read = rig.get(&format!("/v1/orders/{}", shown["order_id"].as_str().unwrap())).await.json();
     assert_eq!(read, shown, "whoever reads it later sees the same");
     let data = last_event(&rig, &order).await["data"].clone();
-    assert_eq!(data, json!({"shipped_at": "2026-11-20T16:30:00.000000Z", "tracking_number": "T-1"}));
+    assert_eq!(
+        data,
+        json!({"shipped_at": "2026-11-20T16:30:00.000000Z", "tracking_number": "T-1", "by": "local"})
+    );
     for same in [
         &body,
         &json!({}),
@@ -103,7 +106,7 @@ async fn a_shipment_is_told_once_and_its_tracking_number_may_come_later() {
     assert_eq!((&event["type"], &event["version"]), (&json!("order.shipped"), &json!(3)));
     assert_eq!(
         event["data"],
-        json!({"shipped_at": shipped["data"]["shipped_at"], "tracking_number": "late"}),
+        json!({"shipped_at": shipped["data"]["shipped_at"], "tracking_number": "late", "by": "local"}),
         "it was shipped when it was"
     );
     let said = tell(&rig, &bare, "shipments", &json!({"tracking_number": "late"})).await;

@@ -70,6 +70,10 @@ pub(crate) fn names_one_host(headers: &HeaderMap) -> bool {
 /// The port of `authority` as it is written, empty if there is none; `None` if it is no `host [":" port]`.
 fn port_of(authority: &Authority) -> Option<&str> {
     let host = authority.host();
+    // A comma may be in a name (RFC 3986 §3.2.2), and never is: two fields were made one.
+    if host.contains(',') {
+        return None;
+    }
     // The type takes user information, and anything behind the colon.
     let rest = authority.as_str().strip_prefix(host).filter(|_| !host.is_empty())?;
     let port = if rest.is_empty() { rest } else { rest.strip_prefix(':')? };

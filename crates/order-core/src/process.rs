@@ -273,7 +273,10 @@ impl Worker {
             let outcome =
                 outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
             match self.app.settle(leased.order.id, leased.token, outcome.clone(), now).await {
-                Ok(_) => return self.count(&outcome, span),
+                Ok(_) => {
+                    say(leased, &outcome);
+                    return self.count(&outcome, span);
+                }
                 Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
                     return self.lost(leased.order.id, span);
                 }
@@ -305,6 +308,17 @@ impl Worker {
 
     fn held(&self) -> MutexGuard<'_, HashMap<LeaseToken, (OrderId, Arc<Notify>)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One line for each try that ended. Errors are not in it: they may hold personal data, and the order has them.
+fn say(leased: &Leased, outcome: &Outcome) {
+    let (order_id, attempt) = (leased.order.id, leased.attempt);
+    match outcome {
+        Outcome::Done => tracing::debug!(%order_id, attempt, "processed"),
+        Outcome::Retry { at, .. } => tracing::info!(%order_id, attempt, %at, "failed; to be tried again"),
+        Outcome::Park { .. } => tracing::warn!(%order_id, attempt, "parked: somebody should look at it"),
+        Outcome::Release { .. } => tracing::debug!(%order_id, attempt, "given back"),
     }
 }
 

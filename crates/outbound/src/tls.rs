@@ -116,7 +116,8 @@ pub(crate) fn untrusted(error: &(dyn std::error::Error + 'static)) -> Option<Unt
         let found = carried.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
         if let Some(rustls::Error::InvalidCertificate(why)) = found {
             return Some(match why {
-                CertificateError::UnknownIssuer => Untrusted::Issuer,
+                // A namesake of an authority that is believed has another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Untrusted::Issuer,
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     Untrusted::Name
                 }

@@ -198,8 +198,22 @@ pub(crate) fn orders(
     Ok(page)
 }
 
+/// Whether look-ups lead to an order. It may have changed since it was read, and what led to it then is gone: then the
+/// order as it is now is looked up, until it did not change meanwhile.
 fn found(conn: &Connection, ids: &OrderIds, terms: &Terms, order: &Order) -> rusqlite::Result<bool> {
-    Ok(ids.number(conn, order.id)? == Some(order.number) && terms.lead_to(conn, order)?)
+    let mut now = order.clone();
+    loop {
+        if ids.number(conn, now.id)? == Some(now.number) && terms.lead_to(conn, &now)? {
+            return Ok(true);
+        }
+        let version = now.version;
+        let mut statement = conn.prepare_cached(&ORDERS)?;
+        let mut rows = statement.query(params![now.number - 1, 1])?;
+        match rows.next()?.map(rows::order) {
+            Some(Ok((read, _))) if read.number == now.number && read.version != version => now = read,
+            _ => return Ok(false),
+        }
+    }
 }
 
 /// The next row; where the file is damaged, none, and `broken` says why.

@@ -200,10 +200,8 @@ impl Run {
             }
             Op::Sweep { age_ms, limit } => {
                 let before = now.micros() - i64::from(*age_ms) * 1_000;
-                Command::Sweep {
-                    before: order_core::Timestamp::from_micros(before),
-                    limit: u32::from(*limit),
-                }
+                let before = order_core::Timestamp::from_micros(before);
+                Command::Sweep { before, limit: u32::from(*limit) }
             }
             Op::Probe => Command::Probe,
             Op::Pass { .. } | Op::Reopen => return None,

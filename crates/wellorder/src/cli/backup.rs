@@ -213,7 +213,6 @@ mod tests {
         })
         .await;
         assert_eq!(none.exit, Exit::Usage, "{}", none.err);
-        assert!(none.err.contains("there is no folder"), "{}", none.err);
     }
 
     #[tokio::test]

@@ -47,7 +47,8 @@ pub(super) async fn tail(
         after = read(api, after, left, out).await?;
     }
     if let Some(after) = after {
-        out.note(&format!("more: --after {}", escape(&after)));
+        let instead = if args.newest.is_some() { " instead of --number" } else { "" };
+        out.note(&format!("more: --after {}{instead}", escape(&after)));
     }
     Ok(Exit::Ok)
 }

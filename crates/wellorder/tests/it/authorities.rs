@@ -110,7 +110,8 @@ async fn the_command_line_believes_an_authority_that_is_named_and_says_so_when_n
         let refused = list(more, &url, &variables);
         assert_eq!(refused.code(), 5, "{refused:?}");
         let said = text(&refused);
-        assert!(said.contains("not believed here") && said.contains("UnknownIssuer"), "{said}");
+        assert!(said.contains("not believed here"), "{said}");
+        assert!(!more.is_empty() || said.contains("UnknownIssuer"), "{said}");
         assert!(said.contains("--ca-file") && !said.contains("is it running"), "{said}");
     }
     for more in [&["--ca-file", "ca.pem"] as &[&str], &["--ca-file", &at(&home, "ca.pem")]] {

@@ -52,8 +52,7 @@ async fn who_brought_revised_shipped_delivered_and_erased_an_order_is_told() {
     assert_eq!(told(&server, &key, &id).await, expected);
     assert_eq!(carried(&server, &key, &id).await, expected, "an erasure leaves who it was");
     let lines = ask(&server, "POST", "/v1/orders/bulk", Some(&key), Some("{\"total\":\"1\"}\n")).await;
-    let id =
-        lines.json()["order"]["order_id"].as_str().unwrap_or_else(|| panic!("{}", lines.text())).to_owned();
+    let id = lines.json()["order_id"].as_str().unwrap_or_else(|| panic!("{}", lines.text())).to_owned();
     assert_eq!(carried(&server, &key, &id).await, all_by(&["accepted"], &by_key));
     server.terminate().await;
     home.audited();
