@@ -1,0 +1,392 @@
+-- One order is one row of `orders`, its history the rows of `journal` that name it, its open work at most one row of
+-- `work`. All of them change in one transaction, and whoever changes them holds the head of their shard.
+--
+-- Every table that belongs to an order has its shard, and `journal` has a part for each; parts of `orders` and `work`
+-- would cost a third of intake (see the decision records). Texts compare byte by byte. What changes while an order is
+-- worked on is in no index of `orders`: so that touches none.
+
+CREATE TABLE install (
+    one             boolean PRIMARY KEY DEFAULT true CHECK (one),
+    installation_id uuid    NOT NULL,
+    shards          integer NOT NULL,
+    epoch           integer NOT NULL,
+    cursor_key      bytea   NOT NULL,
+    key_pepper      bytea   NOT NULL
+);
+
+-- Rows to lock: whoever adds to a register holds its row, so that two nodes give no number twice. `actions` keeps the
+-- end of the chain through the action log, apart from its rows.
+CREATE TABLE latches (
+    name  text  COLLATE "C" PRIMARY KEY,
+    value bytea
+);
+
+INSERT INTO latches (name) VALUES ('actions'), ('api_keys'), ('followers');
+
+-- Below its floor nothing of a shard is kept. A head is locked by whoever writes its shard, and never updated for that.
+CREATE TABLE journal_heads (
+    shard smallint PRIMARY KEY,
+    floor bigint   NOT NULL DEFAULT 0
+);
+
+CREATE SEQUENCE order_numbers AS bigint;
+
+CREATE TABLE orders (
+    shard           smallint    NOT NULL,
+    order_id        uuid        NOT NULL,
+    number          bigint      NOT NULL,
+    tenant          text        COLLATE "C" NOT NULL,
+    source          text        COLLATE "C" NOT NULL,
+    reference       text        COLLATE "C",
+    digest          bytea       NOT NULL,
+    customer        text        COLLATE "C",
+    currency        text        COLLATE "C",
+    lines           text        NOT NULL,
+    total           numeric     NOT NULL,
+    attributes      text        NOT NULL,
+    version         bigint      NOT NULL,
+    processing      text        COLLATE "C" NOT NULL CHECK (processing IN ('queued', 'done', 'parked')),
+    fulfilment      text        COLLATE "C" NOT NULL CHECK (fulfilment IN ('unshipped', 'shipped', 'delivered')),
+    withdrawn       boolean     NOT NULL,
+    attempt         integer     NOT NULL,
+    last_error      text,
+    accepted_at     timestamptz NOT NULL,
+    updated_at      timestamptz NOT NULL,
+    started_at      timestamptz,
+    processed_at    timestamptz,
+    shipped_at      timestamptz,
+    tracking_number text,
+    delivered_at    timestamptz,
+    cause           uuid        NOT NULL,
+    last_position   bigint      NOT NULL,
+    PRIMARY KEY (shard, order_id)
+)
+-- Room on each page, so that the row of an order that is worked on stays where its indexes say.
+WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+-- Lists, newest first: of one source, and over the sources of a tenant, which are in `tallies`.
+CREATE INDEX orders_by_source ON orders (tenant, source, number);
+-- For whoever reads all orders of everybody: numbers rise as rows are added.
+CREATE INDEX orders_by_number ON orders USING brin (number) WITH (pages_per_range = 32);
+
+-- Orders that stand apart from the many: what needs an operator, and what came further than most. An order enters none
+-- of these when it is taken in, and an index of `orders` over its state would cost every one.
+CREATE TABLE standings (
+    tenant   text     COLLATE "C" NOT NULL,
+    standing text     COLLATE "C" NOT NULL CHECK (standing IN ('parked', 'withdrawn', 'shipped', 'delivered')),
+    number   bigint   NOT NULL,
+    shard    smallint NOT NULL,
+    order_id uuid     NOT NULL,
+    PRIMARY KEY (tenant, standing, number)
+);
+
+-- Append-only. `prev_position` chains the events of one order: its history is read by walking back from
+-- `orders.last_position`. `trace` is the place in a trace that the event happened at: 25 bytes.
+CREATE TABLE journal (
+    shard         smallint    NOT NULL,
+    position      bigint      NOT NULL,
+    event_id      uuid        NOT NULL,
+    tenant        text        COLLATE "C" NOT NULL,
+    source        text        COLLATE "C" NOT NULL,
+    order_id      uuid        NOT NULL,
+    version       bigint      NOT NULL,
+    prev_position bigint      NOT NULL,
+    epoch         integer     NOT NULL,
+    type          text        COLLATE "C" NOT NULL,
+    data_version  smallint    NOT NULL,
+    data          text        NOT NULL,
+    occurred_at   timestamptz NOT NULL,
+    trace         bytea,
+    PRIMARY KEY (shard, position)
+) PARTITION BY LIST (shard);
+
+-- Open work; `number` is the order's. A lease is a due time: `due_at` is its end while `token` is set. `trace` is the
+-- place in a trace that the work was made at.
+CREATE TABLE work (
+    number     bigint      NOT NULL,
+    shard      smallint    NOT NULL,
+    order_id   uuid        NOT NULL,
+    tenant     text        COLLATE "C" NOT NULL,
+    due_at     timestamptz NOT NULL,
+    attempt    integer     NOT NULL,
+    lapses     integer     NOT NULL,
+    token      uuid,
+    claimed_at timestamptz,
+    trace      bytea,
+    PRIMARY KEY (number, shard)
+)
+-- Rows come and go: what is dead must not lie long before what is due.
+WITH (fillfactor = 70, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05,
+    autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX work_due ON work (due_at, number);
+CREATE INDEX work_due_of_tenant ON work (tenant, due_at, number);
+-- As small as what is in work now: counts and lists what is running.
+CREATE INDEX work_leased ON work (tenant, number) WHERE token IS NOT NULL;
+
+CREATE TABLE idempotency (
+    tenant     text        COLLATE "C" NOT NULL,
+    route      text        COLLATE "C" NOT NULL,
+    key        text        COLLATE "C" NOT NULL,
+    shard      smallint    NOT NULL,
+    order_id   uuid        NOT NULL,
+    digest     bytea       NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, route, key)
+);
+
+CREATE INDEX idempotency_by_age ON idempotency (created_at);
+
+-- Kept in the commit that changes an order, by shard so that commits on different shards do not wait for each other; a
+-- count is their sum.
+CREATE TABLE tallies (
+    tenant            text     COLLATE "C" NOT NULL,
+    source            text     COLLATE "C" NOT NULL,
+    shard             smallint NOT NULL,
+    orders            bigint   NOT NULL,
+    queued            bigint   NOT NULL,
+    processed         bigint   NOT NULL,
+    parked            bigint   NOT NULL,
+    processing_micros numeric  NOT NULL,
+    PRIMARY KEY (tenant, source, shard)
+) WITH (fillfactor = 50);
+
+CREATE TABLE followers (
+    name       text        COLLATE "C" PRIMARY KEY,
+    sink       text        NOT NULL,
+    paused     boolean     NOT NULL,
+    epoch      integer     NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+-- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none.
+CREATE TABLE cursors (
+    follower     text     COLLATE "C" NOT NULL,
+    shard        smallint NOT NULL,
+    position     bigint   NOT NULL,
+    replay_next  bigint,
+    replay_up_to bigint,
+    PRIMARY KEY (follower, shard)
+) WITH (fillfactor = 50);
+
+CREATE TABLE redrives (
+    redrive_id uuid        PRIMARY KEY,
+    tenant     text        COLLATE "C" NOT NULL,
+    filter     text        NOT NULL,
+    reason     text        NOT NULL,
+    by         text        NOT NULL,
+    finished   boolean     NOT NULL,
+    redriven   bigint      NOT NULL,
+    refused    bigint      NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    next       bigint      NOT NULL,
+    up_to      bigint      NOT NULL
+);
+
+CREATE INDEX redrives_open ON redrives (redrive_id) WHERE NOT finished;
+
+CREATE TABLE redrive_items (
+    redrive_id uuid   NOT NULL,
+    item       bigint NOT NULL,
+    order_id   uuid   NOT NULL,
+    result     text   NOT NULL,
+    PRIMARY KEY (redrive_id, item)
+);
+
+-- Of a key's secret only its HMAC is here. Keys that ended stay, so that what they did can be told.
+CREATE TABLE api_keys (
+    number         bigint      PRIMARY KEY,
+    key_id         bytea       NOT NULL UNIQUE,
+    tenant         text        COLLATE "C" NOT NULL,
+    name           text        NOT NULL,
+    scopes         text        NOT NULL,
+    hash           bytea       NOT NULL,
+    previous_hash  bytea,
+    previous_until timestamptz,
+    created_at     timestamptz NOT NULL,
+    created_by     text        NOT NULL,
+    expires_at     timestamptz,
+    rotated_at     timestamptz,
+    last_used_at   timestamptz,
+    revoked_at     timestamptz
+);
+
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant, number);
+
+-- What people and keys did. Each row carries the hash of the one before.
+CREATE TABLE actions (
+    number       bigint      PRIMARY KEY,
+    epoch        integer     NOT NULL,
+    tenant       text        COLLATE "C" NOT NULL,
+    by           text        NOT NULL,
+    address      text,
+    request_id   text,
+    kind         text        NOT NULL,
+    subject      text        NOT NULL,
+    details      text        NOT NULL,
+    state_before bytea,
+    state_after  bytea,
+    at           timestamptz NOT NULL,
+    previous     bytea       NOT NULL,
+    hash         bytea       NOT NULL
+);
+
+CREATE INDEX actions_by_tenant ON actions (tenant, number);
+
+-- Nothing of ours changes what was written; this keeps a mistake of ours from it, and an accident.
+CREATE FUNCTION actions_are_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the action log is only added to';
+END
+$$;
+
+CREATE TRIGGER actions_are_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON actions
+    FOR EACH STATEMENT EXECUTE FUNCTION actions_are_kept();
+
+-- The parts of each shard, made once, at install.
+CREATE FUNCTION make_shards(count integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR part IN 0 .. count - 1 LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF journal FOR VALUES IN (%s)', 'journal_' || part, part);
+        INSERT INTO journal_heads (shard) VALUES (part);
+    END LOOP;
+END
+$$;
+
+-- From when to when the events of a block of 1,024 positions of a shard are; written by the commit that fills it. `latest`
+-- is that of all events up to its end; the rest is of the orders that were accepted in it, if any were.
+CREATE TABLE spans (
+    shard         smallint    NOT NULL,
+    block         bigint      NOT NULL,
+    latest        timestamptz NOT NULL,
+    accepted_from timestamptz,
+    accepted_to   timestamptz,
+    lowest        bigint,
+    highest       bigint,
+    PRIMARY KEY (shard, block)
+);
+
+-- From texts (field 0 the id, 1 the reference, 2 the customer) to orders, without indexes of `orders` over them: their keys
+-- lie at random, and three of them cost intake nearly as much as all the rest that it writes. Instead each commit adds one
+-- row with the texts of all its orders. Behind the commits these rows are packed into runs: sorted entries, many to a row,
+-- which are written once, and again when runs are merged. A look-up asks each run, and what is not packed yet.
+--
+-- An entry may be of an earlier revision, so whoever finds an order by one looks whether it still holds.
+CREATE TABLE term_tail (
+    part      bigint    GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- How many of its orders are new; the others were revised.
+    orders    integer   NOT NULL,
+    tenants   text[]    COLLATE "C" NOT NULL,
+    order_ids uuid[]    NOT NULL,
+    numbers   bigint[]  NOT NULL,
+    -- Whether they are new: an id is entered once.
+    news      boolean[] NOT NULL,
+    refs      text[]    COLLATE "C" NOT NULL,
+    customers text[]    COLLATE "C" NOT NULL
+)
+-- Rows come and go, and a look-up reads all of them.
+WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0,
+    toast.autovacuum_vacuum_threshold = 5000, toast.autovacuum_vacuum_scale_factor = 0);
+
+CREATE TABLE term_runs (
+    run    bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- How many orders came new with it.
+    orders integer NOT NULL
+);
+
+-- `rank` is the number, negated: of the same text the newest order comes first.
+CREATE TABLE term_blocks (
+    run       bigint   NOT NULL,
+    tenant    text     COLLATE "C" NOT NULL,
+    field     smallint NOT NULL,
+    last      text     COLLATE "C" NOT NULL,
+    last_rank bigint   NOT NULL,
+    texts     text[]   COLLATE "C" NOT NULL,
+    ranks     bigint[] NOT NULL,
+    order_ids uuid[]   NOT NULL,
+    PRIMARY KEY (run, tenant, field, last, last_rank)
+) WITH (toast_tuple_target = 8160);
+
+-- To compress them costs more than it saves.
+ALTER TABLE term_tail ALTER tenants SET STORAGE EXTERNAL, ALTER order_ids SET STORAGE EXTERNAL,
+    ALTER numbers SET STORAGE EXTERNAL, ALTER news SET STORAGE EXTERNAL, ALTER refs SET STORAGE EXTERNAL,
+    ALTER customers SET STORAGE EXTERNAL;
+ALTER TABLE term_blocks ALTER texts SET STORAGE EXTERNAL, ALTER ranks SET STORAGE EXTERNAL,
+    ALTER order_ids SET STORAGE EXTERNAL;
+
+-- Held by whoever packs, merges or erases terms.
+INSERT INTO latches (name) VALUES ('terms');
+
+-- Takes the customers that an order ever had from its entries. Whoever calls it holds the latch.
+CREATE FUNCTION forget_terms(of_tenant text, of_order uuid, of_number bigint, of_customers text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    hit record;
+BEGIN
+    UPDATE term_tail t SET customers = (
+        SELECT array_agg(CASE WHEN e.order_id <> of_order THEN e.customer END ORDER BY e.nth)
+        FROM unnest(t.order_ids, t.customers) WITH ORDINALITY AS e (order_id, customer, nth))
+        WHERE of_order = ANY (t.order_ids);
+    FOR hit IN
+        SELECT b.* FROM unnest(of_customers) AS c (text) CROSS JOIN term_runs r CROSS JOIN LATERAL (
+            SELECT b.* FROM term_blocks b WHERE b.run = r.run AND b.tenant = of_tenant AND b.field = 2
+            AND (b.last, b.last_rank) >= (c.text, -of_number) ORDER BY b.last, b.last_rank LIMIT 1) b
+        WHERE of_order = ANY (b.order_ids)
+    LOOP
+        DELETE FROM term_blocks WHERE run = hit.run AND tenant = hit.tenant AND field = hit.field
+            AND last = hit.last AND last_rank = hit.last_rank;
+        -- Not found: another of its texts lay in the same block, and all of them are gone.
+        IF FOUND THEN
+            INSERT INTO term_blocks SELECT hit.run, hit.tenant, hit.field, n.texts[cardinality(n.texts)],
+                n.ranks[cardinality(n.ranks)], n.texts, n.ranks, n.order_ids FROM (
+                SELECT array_agg(e.text ORDER BY e.nth) AS texts, array_agg(e.rank ORDER BY e.nth) AS ranks,
+                    array_agg(e.order_id ORDER BY e.nth) AS order_ids
+                FROM unnest(hit.texts, hit.ranks, hit.order_ids) WITH ORDINALITY AS e (text, rank, order_id, nth)
+                WHERE e.order_id <> of_order) n WHERE n.texts IS NOT NULL;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Requests read as a role that sees the rows of one tenant, the one that `wellorder.tenant` names. Whoever migrates makes the
+-- role if that is allowed; else an administrator does (CREATE ROLE wellorder_read NOLOGIN, and GRANT it to the login of
+-- wellorder), and the next start finds it. Answers whether the guard is up.
+CREATE FUNCTION guard_reads() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    owned text;
+BEGIN
+    BEGIN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'wellorder_read') THEN
+            CREATE ROLE wellorder_read NOLOGIN;
+            -- Whoever makes a role may not always act as it.
+            GRANT wellorder_read TO CURRENT_USER;
+        END IF;
+        IF NOT pg_has_role(current_user, 'wellorder_read', 'MEMBER') THEN
+            GRANT wellorder_read TO CURRENT_USER;
+        END IF;
+    EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'wellorder_read') THEN
+            RETURN false;
+        END IF;
+    END;
+    IF NOT pg_has_role(current_user, 'wellorder_read', 'MEMBER') THEN
+        RETURN false;
+    END IF;
+    IF EXISTS (SELECT FROM pg_policies WHERE policyname = 'of_one_tenant' AND schemaname = current_schema) THEN
+        RETURN true;
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
+    FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'tallies', 'redrives', 'api_keys',
+                                 'actions', 'term_blocks'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
+        EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '
+                       'USING (tenant = current_setting(''wellorder.tenant'', true))', owned);
+        EXECUTE format('GRANT SELECT ON %I TO wellorder_read', owned);
+    END LOOP;
+    -- Of all tenants, or of none. Whatever these lead to is a row of the above.
+    GRANT SELECT ON journal_heads, order_numbers, spans, term_runs, term_tail TO wellorder_read;
+    RETURN true;
+END
+$$;

@@ -1,0 +1,195 @@
+//! What an audit finds in the tables besides orders, journal, work and tallies: rows that do not read, and rows that name
+//! an order where there is none.
+
+use super::blocks;
+use super::kept::{self, Seen};
+use crate::connect::Values;
+use crate::error::Tried;
+use crate::readers::Readers;
+use crate::records::{select_api_keys, select_redrives};
+use bytes::BytesMut;
+use order_core::audit::Finding;
+use std::error::Error;
+use std::fmt;
+use tokio_postgres::Row;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
+
+/// Rows that one read takes.
+const PAGE: i64 = 500;
+
+/// Part of a key.
+#[derive(Debug, Clone)]
+enum Key {
+    Text(String),
+    Uuid(Uuid),
+    Big(i64),
+    Small(i16),
+}
+
+impl Key {
+    fn of(row: &Row, index: usize) -> Tried<Self> {
+        let kind = row.columns().get(index).map_or(Type::UNKNOWN, |column| column.type_().clone());
+        Ok(match kind {
+            Type::UUID => Self::Uuid(row.try_get(index)?),
+            Type::INT8 => Self::Big(row.try_get(index)?),
+            Type::INT2 => Self::Small(row.try_get(index)?),
+            _ => Self::Text(row.try_get(index)?),
+        })
+    }
+
+    const fn text() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Uuid(uuid) => uuid.fmt(f),
+            Self::Big(number) => number.fmt(f),
+            Self::Small(number) => number.fmt(f),
+        }
+    }
+}
+
+impl ToSql for Key {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Text(text) => text.to_sql(kind, out),
+            Self::Uuid(uuid) => uuid.to_sql(kind, out),
+            Self::Big(number) => number.to_sql(kind, out),
+            Self::Small(number) => number.to_sql(kind, out),
+        }
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <String as ToSql>::accepts(kind) || [Type::UUID, Type::INT8, Type::INT2].contains(kind)
+    }
+
+    to_sql_checked!();
+}
+
+/// A table and what is wrong with one of its rows, if anything is. The first columns are its key, behind which
+/// `sql` reads.
+struct Table {
+    sql: &'static str,
+    begin: &'static [Key],
+    check: fn(&Row, shards: u16) -> Tried<Seen>,
+}
+
+/// Before every uuid but one, which is no id of anything.
+const NIL: Key = Key::Uuid(Uuid::nil());
+
+const TABLES: &[Table] = &[
+    Table {
+        sql: "SELECT i.tenant, i.route, i.key, i.order_id, i.digest, o.digest \
+              FROM (SELECT * FROM idempotency WHERE (tenant, route, key) > ($1, $2, $3) \
+                ORDER BY tenant, route, key LIMIT $4) i \
+              LEFT JOIN LATERAL (SELECT o.digest FROM orders o WHERE o.shard = i.shard \
+                AND o.order_id = i.order_id AND o.tenant = i.tenant LIMIT 1) o ON true ORDER BY 1, 2, 3",
+        begin: &[Key::text(), Key::text(), Key::text()],
+        check: kept::idempotency,
+    },
+    Table {
+        sql: select_redrives!("WHERE redrive_id > $1 ORDER BY redrive_id LIMIT $2"),
+        begin: &[NIL],
+        check: kept::redrive,
+    },
+    Table {
+        sql: "SELECT i.redrive_id, i.item, i.order_id, i.result, o.found IS NOT NULL, r.tenant, r.reason, r.by \
+              FROM (SELECT * FROM redrive_items WHERE (redrive_id, item) > ($1, $2) \
+                ORDER BY redrive_id, item LIMIT $3) i LEFT JOIN redrives r ON r.redrive_id = i.redrive_id \
+              LEFT JOIN LATERAL (SELECT true AS found FROM orders o \
+                WHERE o.tenant = r.tenant AND o.order_id = i.order_id \
+                AND o.shard = ((get_byte(uuid_send(i.order_id), 14) * 256 + get_byte(uuid_send(i.order_id), 15)) \
+                  % (SELECT shards FROM install))::smallint LIMIT 1) o ON true ORDER BY 1, 2",
+        begin: &[NIL, Key::Big(i64::MIN)],
+        check: kept::redrive_item,
+    },
+    Table {
+        sql: select_api_keys!("WHERE number > $1 ORDER BY number LIMIT $2"),
+        begin: &[Key::Big(i64::MIN)],
+        check: kept::api_key,
+    },
+    Table {
+        sql: "SELECT f.name, f.epoch, f.created_at, f.updated_at, \
+              array(SELECT c.shard FROM cursors c WHERE c.follower = f.name) \
+              FROM followers f WHERE f.name > $1 ORDER BY f.name LIMIT $2",
+        begin: &[Key::text()],
+        check: kept::follower,
+    },
+    Table {
+        sql: "SELECT c.follower, c.shard, c.position, f.name IS NOT NULL FROM cursors c \
+              LEFT JOIN followers f ON f.name = c.follower \
+              WHERE (c.follower, c.shard) > ($1, $2) ORDER BY c.follower, c.shard LIMIT $3",
+        begin: &[Key::text(), Key::Small(i16::MIN)],
+        check: kept::cursor,
+    },
+    Table {
+        sql: "SELECT s.tenant, s.standing, s.number, s.order_id, o.found IS NOT NULL \
+              FROM (SELECT * FROM standings WHERE (tenant, standing, number) > ($1, $2, $3) \
+                ORDER BY tenant, standing, number LIMIT $4) s \
+              LEFT JOIN LATERAL (SELECT true AS found FROM orders o \
+                WHERE o.shard = s.shard AND o.order_id = s.order_id AND o.tenant = s.tenant \
+                AND o.number = s.number AND s.standing IN (o.fulfilment, o.processing, \
+                  CASE WHEN o.withdrawn THEN 'withdrawn' END) LIMIT 1) o ON true ORDER BY 1, 2, 3",
+        begin: &[Key::text(), Key::text(), Key::Big(i64::MIN)],
+        check: kept::standing,
+    },
+];
+
+/// At most `max` findings, in many short reads.
+pub(crate) async fn strays(readers: &Readers, shards: u16, max: usize) -> Tried<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for table in TABLES {
+        let mut after = Some(table.begin.to_vec());
+        while let Some(begin) = after.take()
+            && findings.len() < max
+        {
+            let (found, last) = table.page(readers, shards, &begin).await?;
+            findings.extend(found);
+            after = last;
+        }
+    }
+    findings.extend(blocks::terms(readers).await?);
+    findings.extend(blocks::spans(readers, shards).await?);
+    findings.truncate(max);
+    Ok(findings)
+}
+
+impl Table {
+    /// The findings of a page, and the key of its last row, if it is not the last page.
+    async fn page(
+        &self,
+        readers: &Readers,
+        shards: u16,
+        after: &[Key],
+    ) -> Tried<(Vec<Finding>, Option<Vec<Key>>)> {
+        let conn = readers.get().await?;
+        let mut values: Vec<&(dyn ToSql + Sync)> = after.iter().map(|key| key as _).collect();
+        values.push(&PAGE);
+        let values: Values<'_> = &values;
+        let rows = conn.query(self.sql, values).await?;
+        let mut findings = Vec::new();
+        for row in &rows {
+            match (self.check)(row, shards)? {
+                Seen::Wrong(wrong) => findings.extend(wrong),
+                Seen::Suspect(suspect) => findings.extend(suspect.look(&conn, shards).await?),
+            }
+        }
+        let last = rows.last().map(|row| (0..after.len()).map(|index| Key::of(row, index)).collect());
+        Ok((findings, last.transpose()?))
+    }
+}
+
+pub(super) fn finding(check: &'static str, subject: String, detail: impl Into<String>) -> Finding {
+    Finding { check, shard: None, subject, detail: detail.into() }
+}
+
+/// The first columns of a row, for people.
+pub(super) fn shown(row: &Row, columns: usize) -> String {
+    let shown = |index| Key::of(row, index).map_or_else(|_| "?".to_owned(), |key| key.to_string());
+    (0..columns).map(shown).collect::<Vec<_>>().join(" ")
+}

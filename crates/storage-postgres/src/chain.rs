@@ -1,0 +1,23 @@
+//! The history of one order, along the chain that its events make.
+
+use crate::connect::Conn;
+use crate::error::Tried;
+use crate::rows::{self, big, select_events, small};
+use order_core::ids::Shard;
+use order_core::journal::Event;
+
+/// The events of an order from its newest, at `last_position`, back to the first: oldest first.
+pub(crate) async fn read(conn: &Conn, shard: Shard, last_position: u64) -> Tried<Vec<Event>> {
+    let rows = conn
+        .query(
+            concat!(
+                "WITH RECURSIVE chain AS (SELECT * FROM journal WHERE shard = $1 AND position = $2 \
+                 UNION ALL SELECT e.* FROM chain c JOIN journal e ON e.shard = $1 AND e.position = c.prev_position \
+                 AND c.prev_position < c.position WHERE c.prev_position > 0) ",
+                select_events!("FROM chain j ORDER BY j.position")
+            ),
+            &[&small(shard), &big(last_position)],
+        )
+        .await?;
+    rows.iter().map(rows::event).collect()
+}

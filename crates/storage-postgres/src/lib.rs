@@ -1,0 +1,318 @@
+//! Storage on PostgreSQL: a few lanes that commit batches, a pool of connections that read, any number of nodes on one
+//! database.
+//!
+//! A commit is two trips to the server. The first locks the heads of the shards that the batch touches and reads what it is
+//! about; then the core decides in memory, as it does for every storage; the second writes many rows with each statement,
+//! and commits. Nothing that another node can change is kept in memory from one batch to the next.
+
+mod actions;
+mod api_keys;
+mod apply;
+mod auditing;
+mod backlog;
+mod chain;
+mod changes;
+mod clock;
+mod connect;
+mod error;
+mod list;
+mod meta;
+mod migrate;
+mod pipeline;
+mod read;
+mod readers;
+mod records;
+mod rows;
+mod search;
+mod span;
+mod terms;
+mod wake;
+mod writer;
+
+pub use clock::DatabaseClock;
+pub use meta::Seed;
+pub use migrate::{MIGRATIONS, Migrated, Migration};
+pub use wake::SharedWakes;
+
+use async_trait::async_trait;
+use connect::{Purpose, Target};
+use error::unavailable;
+use order_core::Fault;
+use order_core::action_log::Action;
+use order_core::action_log::chain::Link;
+use order_core::api_key::{ApiKey, ApiKeyId};
+use order_core::audit::Finding;
+use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
+use order_core::backup::{BackupMade, BackupProgress};
+use order_core::clock::{Clock, Timestamp};
+use order_core::command::Command;
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::lane::Wakes;
+use order_core::listing::{ChangesPage, Search, SearchPage};
+use order_core::order::Order;
+use order_core::ports::{Committed, Storage};
+use order_core::query::{
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+};
+use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use readers::Readers;
+use std::path::Path;
+use std::sync::Arc;
+use terms::Packer;
+use wake::News;
+use writer::Writers;
+
+/// How to open a database.
+#[derive(Clone)]
+pub struct Options {
+    /// `postgres://USER:PASSWORD@HOST:PORT/NAME`.
+    pub url: String,
+    /// How many lanes commit at once.
+    pub lanes: usize,
+    /// How many connections read, at most; and as many again read for tenants.
+    pub readers: usize,
+}
+
+/// A database.
+pub struct PostgresStorage {
+    install: Arc<Install>,
+    clock: Arc<DatabaseClock>,
+    readers: Readers,
+    /// For what is read for a tenant.
+    guarded: Readers,
+    writers: Writers,
+    packer: Packer,
+    news: Arc<News>,
+    target: Target,
+}
+
+impl PostgresStorage {
+    /// Opens a database: installs it when it is empty, and brings its schema up to date. Other nodes may do so at the same
+    /// moment.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or used, the database belongs to a newer version, or has another number of shards.
+    pub async fn open(options: &Options, seed: &Seed) -> Result<(Self, Migrated), Fault> {
+        let target = Target::parse(&options.url)?;
+        let clock = DatabaseClock::new(target.clone());
+        clock.measured().await?;
+        let conn = target.connect(Purpose::Migrate).await?;
+        migrate::check_durability(&conn).await?;
+        let migrated = migrate::migrate(&conn, seed, clock.now()).await?;
+        let install = meta::load(&conn).await?;
+        let install = Arc::new(install.ok_or_else(|| Fault::internal("the install did not last"))?);
+        meta::check_shards(&install, seed.shards)?;
+        let readers = Readers::new(target.clone(), options.readers);
+        let guarded = if meta::guard_reads(&conn).await? {
+            Readers::guarded(target.clone(), options.readers)
+        } else {
+            tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");
+            readers.clone()
+        };
+        let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
+        let packer = Packer::start(target.clone());
+        let (clock, news) = (Arc::new(clock), Arc::default());
+        Ok((Self { install, clock, readers, guarded, writers, packer, news, target }, migrated))
+    }
+
+    /// Tells other nodes when work became due or the journal grew, and wakes `wakes` when they do so: for as long as the
+    /// answer is kept. To be called once.
+    pub fn share_wakes(&self, wakes: Wakes) -> SharedWakes {
+        SharedWakes::start(self.target.clone(), Arc::clone(&self.news), wakes)
+    }
+
+    /// The time of the database's server.
+    pub fn clock(&self) -> Arc<DatabaseClock> {
+        Arc::clone(&self.clock)
+    }
+}
+
+#[async_trait]
+impl Storage for PostgresStorage {
+    fn install(&self) -> &Install {
+        &self.install
+    }
+
+    fn lanes(&self) -> usize {
+        self.writers.lanes()
+    }
+
+    async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {
+        let committed = self.writers.commit(lane, &batch).await?;
+        if committed.journal_grew {
+            self.packer.wake();
+        }
+        self.news.note(&committed);
+        Ok(committed)
+    }
+
+    async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault> {
+        Ok(read::order(&self.guarded.of(tenant), self.install.shards, tenant, order_id).await?)
+    }
+
+    async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
+        Ok(read::order_by_number(&self.guarded.of(tenant), tenant, number).await?)
+    }
+
+    async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {
+        Ok(list::orders(&self.guarded.of(&query.tenant), self.install.shards, query).await?)
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, Fault> {
+        Ok(search::search(&self.guarded.of(&search.query.tenant), self.install.shards, search).await?)
+    }
+
+    async fn changes(&self, query: &OrderQuery, after: &Cursor) -> Result<ChangesPage, Fault> {
+        Ok(changes::changes(&self.guarded.of(&query.tenant), self.install.shards, query, after).await?)
+    }
+
+    async fn place_of(&self, moment: Timestamp) -> Result<Cursor, Fault> {
+        Ok(changes::place_of(&self.readers, self.install.shards, self.install.epoch, moment).await?)
+    }
+
+    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
+        Ok(read::next_due(&self.guarded.of(tenant), tenant).await?)
+    }
+
+    async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {
+        Ok(list::count_parked(&self.guarded.of(tenant), self.install.shards, tenant, filter).await?)
+    }
+
+    async fn order_events(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<EventPage>, Fault> {
+        let (readers, of) = (self.guarded.of(tenant), (tenant, order_id));
+        Ok(read::order_events(&readers, self.install.shards, of, after, limit).await?)
+    }
+
+    async fn dossier(
+        &self,
+        tenant: &TenantId,
+        order_id: OrderId,
+        events_max: u32,
+    ) -> Result<Option<OrderDossier>, Fault> {
+        Ok(read::dossier(&self.guarded.of(tenant), self.install.shards, tenant, order_id, events_max).await?)
+    }
+
+    async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
+        Ok(read::journal(&self.readers, shard, after, limit).await?)
+    }
+
+    async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {
+        Ok(read::marks(&self.readers, shard, after, limit).await?)
+    }
+
+    async fn heads(&self) -> Result<Vec<Head>, Fault> {
+        Ok(read::heads(&self.readers, self.install.shards).await?)
+    }
+
+    async fn followers(&self) -> Result<Vec<FollowerRow>, Fault> {
+        Ok(read::followers(&self.readers, self.install.shards).await?)
+    }
+
+    async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
+        Ok(read::follower(&self.readers, self.install.shards, name).await?)
+    }
+
+    async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {
+        Ok(read::tally(&self.guarded.of(tenant), tenant, source, now).await?)
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, Fault> {
+        Ok(backlog::backlog(&self.readers, self.install.shards, now).await?)
+    }
+
+    async fn tallies(&self, sources: &[SourceId], now: Timestamp) -> Result<Vec<Tally>, Fault> {
+        Ok(read::tallies(&self.readers, sources, now).await?)
+    }
+
+    async fn redrive(&self, tenant: &TenantId, redrive_id: RedriveId) -> Result<Option<Redrive>, Fault> {
+        Ok(read::redrive(&self.guarded.of(tenant), tenant, redrive_id).await?)
+    }
+
+    async fn redrive_items(
+        &self,
+        redrive_id: RedriveId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<RedriveItem>, Fault> {
+        Ok(read::redrive_items(&self.readers, redrive_id, after, limit).await?)
+    }
+
+    async fn open_redrives(&self) -> Result<Vec<RedriveId>, Fault> {
+        Ok(read::open_redrives(&self.readers).await?)
+    }
+
+    async fn api_key(&self, key_id: ApiKeyId) -> Result<Option<ApiKey>, Fault> {
+        Ok(api_keys::by_id(&self.readers, key_id).await?)
+    }
+
+    async fn api_keys(
+        &self,
+        tenant: &TenantId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<ApiKey>, Fault> {
+        Ok(api_keys::of_tenant(&self.guarded.of(tenant), tenant, before, limit).await?)
+    }
+
+    async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
+        Ok(api_keys::live(&self.readers, now).await?)
+    }
+
+    async fn actions(
+        &self,
+        tenant: &TenantId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Action>, Fault> {
+        Ok(actions::of_tenant(&self.guarded.of(tenant), tenant, before, limit).await?)
+    }
+
+    async fn action_rows(&self, after: u64, limit: u32) -> Result<Vec<Action>, Fault> {
+        Ok(actions::behind(&self.readers, after, limit).await?)
+    }
+
+    async fn action_end(&self) -> Result<Link, Fault> {
+        Ok(actions::end(&self.readers, self.install.installation_id).await?)
+    }
+
+    async fn back_up(&self, _path: &Path, _progress: Arc<BackupProgress>) -> Result<BackupMade, Fault> {
+        Err(unavailable("a PostgreSQL database is copied with its own tools: pg_basebackup or pg_dump"))
+    }
+
+    async fn audit_beginning(&self) -> Result<Beginning, Fault> {
+        Ok(auditing::beginning(&self.readers, self.install.shards).await?)
+    }
+
+    async fn audit_orders(&self, after: i64, limit: u32) -> Result<Page<AuditedOrder, i64>, Fault> {
+        Ok(auditing::orders(&self.readers, self.install.shards, after, limit).await?)
+    }
+
+    async fn audit_journal(
+        &self,
+        shard: Shard,
+        after: u64,
+        limit: u32,
+    ) -> Result<Page<JournalFact, u64>, Fault> {
+        Ok(auditing::journal(&self.readers, shard, after, limit).await?)
+    }
+
+    async fn audit_work(&self, after: i64, limit: u32) -> Result<Page<WorkFact, i64>, Fault> {
+        Ok(auditing::work(&self.readers, after, limit).await?)
+    }
+
+    async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
+        Ok(auditing::strays(&self.readers, self.install.shards, max).await?)
+    }
+
+    async fn space(&self) -> Option<Space> {
+        // Its room is the server's own affair.
+        None
+    }
+}

@@ -1,0 +1,335 @@
+//! Reads of one order, of the journal, of followers and of redrives.
+
+use crate::connect::Conn;
+use crate::error::{Tried, Trouble};
+use crate::readers::{Reader, Readers};
+use crate::records::{self, select_redrives};
+use crate::rows::{self, Moment, big, number, select_events, select_orders, small};
+use order_core::clock::Timestamp;
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use order_core::journal::{Event, Head, Mark};
+use order_core::lease::Work;
+use order_core::order::Order;
+use order_core::order::event::EventType;
+use order_core::query::{EventPage, FollowerRow, OrderDossier, Tally};
+use order_core::redrive::{Redrive, RedriveItem};
+use tokio_postgres::Row;
+
+/// Bytes of events after which a read of the journal ends.
+pub(crate) const PAGE_BYTES_MAX: i64 = 4 << 20;
+
+const BY_ID: &str = select_orders!(
+    "FROM orders o LEFT JOIN work w ON w.shard = o.shard AND w.number = o.number \
+     WHERE o.shard = $1 AND o.order_id = $2 AND o.tenant = $3"
+);
+
+/// Behind the order comes its shard. A tenant has as many sources as it has tallies: `sources!` of list.rs.
+const BY_NUMBER: &str = select_orders!(
+    "FROM tallies t CROSS JOIN LATERAL (SELECT * FROM orders o \
+       WHERE o.tenant = t.tenant AND o.source = t.source AND o.number = $2) o \
+     LEFT JOIN work w ON w.shard = o.shard AND w.number = o.number WHERE t.tenant = $1 LIMIT 1"
+);
+
+/// Ends a snapshot with what was read in it.
+pub(crate) async fn ended<T>(reader: Reader, read: Tried<T>) -> Tried<T> {
+    match read {
+        // The connection is gone, or what it is worth is in doubt: it is not kept.
+        Err(Trouble::Lost(why)) => Err(Trouble::Lost(why)),
+        read => reader.end().await.and(read),
+    }
+}
+
+/// One order of a tenant, with its work.
+pub(crate) async fn load(
+    conn: &Conn,
+    shards: u16,
+    tenant: &TenantId,
+    order_id: OrderId,
+) -> Tried<Option<(Order, Option<Work>)>> {
+    let shard = small(order_id.shard(shards));
+    let row = conn.query_opt(BY_ID, &[&shard, &order_id.0, &tenant.as_str()]).await?;
+    row.as_ref().map(rows::order).transpose()
+}
+
+/// One order.
+pub(crate) async fn order(
+    readers: &Readers,
+    shards: u16,
+    tenant: &TenantId,
+    order_id: OrderId,
+) -> Tried<Option<Order>> {
+    let conn = readers.get().await?;
+    Ok(load(&conn, shards, tenant, order_id).await?.map(|(order, _)| order))
+}
+
+/// One order by its number.
+pub(crate) async fn order_by_number(
+    readers: &Readers,
+    tenant: &TenantId,
+    number: i64,
+) -> Tried<Option<Order>> {
+    let conn = readers.get().await?;
+    let row = conn.query_opt(BY_NUMBER, &[&tenant.as_str(), &number]).await?;
+    Ok(row.as_ref().map(rows::order).transpose()?.map(|(order, _)| order))
+}
+
+/// When the next work of a tenant is due.
+pub(crate) async fn next_due(readers: &Readers, tenant: &TenantId) -> Tried<Option<Timestamp>> {
+    let conn = readers.get().await?;
+    let row = conn
+        .query_opt("SELECT due_at FROM work WHERE tenant = $1 ORDER BY due_at LIMIT 1", &[&tenant.as_str()])
+        .await?;
+    row.map(|row| rows::time(&row, 0)).transpose()
+}
+
+/// The places of the events of an order behind version `$3`, the oldest `$4` of them. The chain leads backwards only.
+const PLACES: &str = "WITH RECURSIVE chain AS ( \
+       SELECT e.position, e.version, e.prev_position FROM journal e WHERE e.shard = $1 AND e.position = $2 \
+     UNION ALL \
+       SELECT e.position, e.version, e.prev_position \
+       FROM chain c JOIN journal e ON e.shard = $1 AND e.position = c.prev_position \
+       WHERE c.prev_position > 0 AND c.prev_position < c.position AND c.version > $3) \
+     SELECT position FROM chain WHERE version > $3 ORDER BY position LIMIT $4";
+
+const AT_PLACES: &str = concat!(
+    select_events!(
+        "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position) - octet_length(j.data) AS bytes_before \
+           FROM journal j WHERE j.shard = $1 AND j.position = ANY ($2::bigint[])) j "
+    ),
+    "WHERE j.bytes_before < $3 ORDER BY j.position"
+);
+
+/// A page of the events of an order behind version `after`, oldest first.
+pub(crate) async fn order_events(
+    readers: &Readers,
+    shards: u16,
+    (tenant, order_id): (&TenantId, OrderId),
+    after: u64,
+    limit: u32,
+) -> Tried<Option<EventPage>> {
+    let conn = readers.snapshot().await?;
+    let read = async {
+        let Some((order, _)) = load(&conn, shards, tenant, order_id).await? else { return Ok(None) };
+        let shard = small(order_id.shard(shards));
+        // One more tells whether there are more.
+        let most = i64::from(limit).saturating_add(1);
+        let places = conn.query(PLACES, &[&shard, &big(order.last_position), &big(after), &most]).await?;
+        let places: Vec<i64> = places.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let shown = &places[..places.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
+        let rows = conn.query(AT_PLACES, &[&shard, &shown, &PAGE_BYTES_MAX]).await?;
+        let events: Vec<Event> = rows.iter().map(rows::event).collect::<Tried<_>>()?;
+        let more = events.len() < places.len();
+        let next = events.last().filter(|_| more).map(|event| event.version);
+        Ok(Some(EventPage { events, next }))
+    }
+    .await;
+    ended(conn, read).await
+}
+
+/// An order with its work and its newest events, in one snapshot.
+pub(crate) async fn dossier(
+    readers: &Readers,
+    shards: u16,
+    tenant: &TenantId,
+    order_id: OrderId,
+    events_max: u32,
+) -> Tried<Option<OrderDossier>> {
+    let conn = readers.snapshot().await?;
+    let read = async {
+        let Some((order, work)) = load(&conn, shards, tenant, order_id).await? else { return Ok(None) };
+        let events = newest(&conn, order_id.shard(shards), order.last_position, events_max).await?;
+        Ok(Some(OrderDossier { order, events, work, found: true }))
+    }
+    .await;
+    ended(conn, read).await
+}
+
+/// The newest events of an order, at most `events_max`, and none beyond the one that makes them too large: oldest first.
+async fn newest(conn: &Conn, shard: Shard, last_position: u64, events_max: u32) -> Tried<Vec<Event>> {
+    if events_max == 0 {
+        return Ok(Vec::new());
+    }
+    let rows = conn
+        .query(
+            concat!(
+                "WITH RECURSIVE chain AS ( \
+                   SELECT e.*, 1::bigint AS nth, octet_length(e.data)::bigint AS bytes FROM journal e \
+                   WHERE e.shard = $1 AND e.position = $2 \
+                 UNION ALL \
+                   SELECT e.*, c.nth + 1, c.bytes + octet_length(e.data) \
+                   FROM chain c JOIN journal e ON e.shard = $1 AND e.position = c.prev_position \
+                   WHERE c.prev_position > 0 AND c.prev_position < c.position AND c.nth < $3 AND c.bytes < $4) ",
+                select_events!("FROM chain j ORDER BY j.position")
+            ),
+            &[&small(shard), &big(last_position), &i64::from(events_max), &PAGE_BYTES_MAX],
+        )
+        .await?;
+    rows.iter().map(rows::event).collect()
+}
+
+/// Events of one shard behind `after`, at most `limit` of them and about [`PAGE_BYTES_MAX`].
+pub(crate) async fn journal(readers: &Readers, shard: Shard, after: u64, limit: u32) -> Tried<Vec<Event>> {
+    let conn = readers.get().await?;
+    let rows = conn
+        .query(
+            concat!(
+                select_events!(
+                    "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position) - octet_length(j.data) \
+                       AS bytes_before FROM (SELECT * FROM journal WHERE shard = $1 AND position > $2 \
+                         ORDER BY position LIMIT $3) j) j "
+                ),
+                "WHERE j.bytes_before < $4 ORDER BY j.position"
+            ),
+            &[&small(shard), &big(after), &i64::from(limit), &PAGE_BYTES_MAX],
+        )
+        .await?;
+    rows.iter().map(rows::event).collect()
+}
+
+/// The same, without what the events hold.
+pub(crate) async fn marks(readers: &Readers, shard: Shard, after: u64, limit: u32) -> Tried<Vec<Mark>> {
+    let conn = readers.get().await?;
+    let rows = conn
+        .query(
+            "SELECT position, order_id, type FROM journal WHERE shard = $1 AND position > $2 \
+             ORDER BY position LIMIT $3",
+            &[&small(shard), &big(after), &i64::from(limit)],
+        )
+        .await?;
+    let mark = |row: &Row| {
+        let kind: &str = row.try_get(2)?;
+        Ok(Mark {
+            position: number::<_, i64>(row, 0)?,
+            order_id: OrderId(row.try_get(1)?),
+            kind: EventType::from_word(kind),
+        })
+    };
+    rows.iter().map(mark).collect()
+}
+
+/// The head of every shard.
+pub(crate) async fn heads(readers: &Readers, shards: u16) -> Tried<Vec<Head>> {
+    heads_of(&*readers.get().await?, shards).await
+}
+
+/// As [`heads`], as a connection sees them.
+pub(crate) async fn heads_of(conn: &Conn, shards: u16) -> Tried<Vec<Head>> {
+    let rows = conn.query(HEADS, &[&i32::from(shards)]).await?;
+    let head = |row: &Row| {
+        let floor = number::<_, i64>(row, 1)?;
+        let newest: Option<i64> = row.try_get(2)?;
+        let position = newest.map(|_| number::<_, i64>(row, 2)).transpose()?;
+        Ok(Head { shard: Shard(number::<_, i32>(row, 0)?), floor, position: position.unwrap_or(floor) })
+    };
+    rows.iter().map(head).collect()
+}
+
+/// Shard, floor and newest position, if there is one, of `$1` shards.
+pub(crate) const HEADS: &str = "SELECT s.shard, coalesce(h.floor, 0), \
+     (SELECT j.position FROM journal j WHERE j.shard = s.shard::smallint ORDER BY j.position DESC LIMIT 1) \
+     FROM generate_series(0, $1::integer - 1) AS s (shard) LEFT JOIN journal_heads h ON h.shard = s.shard \
+     ORDER BY s.shard";
+
+/// All followers, by name.
+pub(crate) async fn followers(readers: &Readers, shards: u16) -> Tried<Vec<FollowerRow>> {
+    records::followers(&*readers.get().await?, None, shards).await
+}
+
+/// One follower.
+pub(crate) async fn follower(readers: &Readers, shards: u16, name: &str) -> Tried<Option<FollowerRow>> {
+    Ok(records::followers(&*readers.get().await?, Some(name), shards).await?.pop())
+}
+
+/// Leased work comes first, of which there is little: it is fetched before the orders are looked at, each by its key.
+const TALLY: &str = "SELECT coalesce(sum(orders), 0)::bigint, coalesce(sum(queued), 0)::bigint, \
+     coalesce(sum(processed), 0)::bigint, coalesce(sum(parked), 0)::bigint, \
+     coalesce(sum(processing_micros), 0)::bigint, \
+     (WITH leased AS MATERIALIZED (SELECT shard, order_id FROM work \
+        WHERE token IS NOT NULL AND tenant = $1 AND due_at > $3) \
+      SELECT count(*) FROM leased l CROSS JOIN LATERAL (SELECT FROM orders o \
+        WHERE o.shard = l.shard AND o.order_id = l.order_id AND o.source = $2 LIMIT 1) o) \
+     FROM tallies WHERE tenant = $1 AND source = $2";
+
+/// As [`TALLY`], of all tenants, one for each source.
+const TALLIES: &str = "WITH leased AS MATERIALIZED (SELECT shard, order_id FROM work \
+       WHERE token IS NOT NULL AND due_at > $2), \
+     running AS MATERIALIZED (SELECT o.source, count(*) FROM leased l CROSS JOIN LATERAL ( \
+       SELECT o.source FROM orders o WHERE o.shard = l.shard AND o.order_id = l.order_id LIMIT 1) o \
+       GROUP BY o.source) \
+     SELECT coalesce(sum(t.orders), 0)::bigint, coalesce(sum(t.queued), 0)::bigint, \
+     coalesce(sum(t.processed), 0)::bigint, coalesce(sum(t.parked), 0)::bigint, \
+     coalesce(sum(t.processing_micros), 0)::bigint, \
+     coalesce((SELECT r.count FROM running r WHERE r.source = s.source), 0) \
+     FROM unnest($1::text[]) WITH ORDINALITY AS s (source, nth) LEFT JOIN tallies t ON t.source = s.source \
+     GROUP BY s.source, s.nth ORDER BY s.nth";
+
+/// Counts of one tenant's orders of one source; one statement, so one snapshot.
+pub(crate) async fn tally(
+    readers: &Readers,
+    tenant: &TenantId,
+    source: &SourceId,
+    now: Timestamp,
+) -> Tried<Tally> {
+    let conn = readers.get().await?;
+    let row = conn.query_one(TALLY, &[&tenant.as_str(), &source.as_str(), &Moment(now)]).await?;
+    tally_row(&row, 0).and_then(|tally| Ok(Tally { running: number::<_, i64>(&row, 5)?, ..tally }))
+}
+
+/// What is kept, from `orders, queued, processed, parked, processing_micros` beginning with column `at`.
+pub(crate) fn tally_row(row: &Row, at: usize) -> Tried<Tally> {
+    Ok(Tally {
+        orders: number::<_, i64>(row, at)?,
+        queued: number::<_, i64>(row, at + 1)?,
+        running: 0,
+        processed: number::<_, i64>(row, at + 2)?,
+        parked: number::<_, i64>(row, at + 3)?,
+        processing_micros: number::<_, i64>(row, at + 4)?,
+    })
+}
+
+/// Counts of all tenants' orders, source by source.
+pub(crate) async fn tallies(readers: &Readers, sources: &[SourceId], now: Timestamp) -> Tried<Vec<Tally>> {
+    let conn = readers.get().await?;
+    let sources: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
+    let rows = conn.query(TALLIES, &[&sources, &Moment(now)]).await?;
+    let tally = |row: &Row| Ok(Tally { running: number::<_, i64>(row, 5)?, ..tally_row(row, 0)? });
+    rows.iter().map(tally).collect()
+}
+
+/// One redrive job of a tenant.
+pub(crate) async fn redrive(
+    readers: &Readers,
+    tenant: &TenantId,
+    redrive_id: RedriveId,
+) -> Tried<Option<Redrive>> {
+    let conn = readers.get().await?;
+    let sql = select_redrives!("WHERE redrive_id = $1 AND tenant = $2");
+    let row = conn.query_opt(sql, &[&redrive_id.0, &tenant.as_str()]).await?;
+    row.as_ref().map(records::redrive).transpose()
+}
+
+/// Results of a redrive job behind result number `after`.
+pub(crate) async fn redrive_items(
+    readers: &Readers,
+    redrive_id: RedriveId,
+    after: u64,
+    limit: u32,
+) -> Tried<Vec<RedriveItem>> {
+    let conn = readers.get().await?;
+    let rows = conn
+        .query(
+            "SELECT order_id, result FROM redrive_items WHERE redrive_id = $1 AND item > $2 ORDER BY item LIMIT $3",
+            &[&redrive_id.0, &big(after), &i64::from(limit)],
+        )
+        .await?;
+    let item = |row: &Row| Ok(RedriveItem { order_id: OrderId(row.try_get(0)?), result: row.try_get(1)? });
+    rows.iter().map(item).collect()
+}
+
+/// Redrive jobs that are not finished.
+pub(crate) async fn open_redrives(readers: &Readers) -> Tried<Vec<RedriveId>> {
+    let conn = readers.get().await?;
+    let rows =
+        conn.query("SELECT redrive_id FROM redrives WHERE NOT finished ORDER BY redrive_id", &[]).await?;
+    rows.iter().map(|row| Ok(RedriveId(row.try_get(0)?))).collect()
+}

@@ -1,0 +1,246 @@
+//! Rows of what there is little of, as the core's types: followers, redrives, API keys, the action log.
+
+use crate::connect::Conn;
+use crate::error::Tried;
+use crate::rows::{bytes32, maybe_bytes32, maybe_time, number, text, time, unreadable};
+use order_core::Timestamp;
+use order_core::action_log::Action;
+use order_core::action_log::chain::Link;
+use order_core::api_key::{ApiKey, ApiKeyId, KeyHash, Previous};
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId};
+use order_core::journal::{Cursor, Head};
+use order_core::order::state::Fulfilment;
+use order_core::query::FollowerRow;
+use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::replay::Replay;
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+/// The columns that [`api_key`] reads, with what comes after.
+macro_rules! select_api_keys {
+    ($tail:literal) => {
+        concat!(
+            "SELECT number, key_id, tenant, name, scopes, hash, previous_hash, previous_until, created_at, \
+             created_by, expires_at, rotated_at, last_used_at, revoked_at FROM api_keys ",
+            $tail
+        )
+    };
+}
+pub(crate) use select_api_keys;
+
+/// The columns that [`redrive`] reads, with what comes after.
+macro_rules! select_redrives {
+    ($tail:literal) => {
+        concat!(
+            "SELECT redrive_id, tenant, filter, reason, by, finished, redriven, refused, created_at, updated_at, next, \
+             up_to FROM redrives ",
+            $tail
+        )
+    };
+}
+pub(crate) use select_redrives;
+
+/// The columns that [`action`] reads, with what comes after.
+macro_rules! select_actions {
+    ($tail:literal) => {
+        concat!(
+            "SELECT number, epoch, tenant, by, address, request_id, kind, subject, details, state_before, \
+             state_after, at, previous, hash FROM actions ",
+            $tail
+        )
+    };
+}
+pub(crate) use select_actions;
+
+/// An API key.
+pub(crate) fn api_key(row: &Row) -> Tried<ApiKey> {
+    let previous = match (maybe_bytes32(row, 6)?, maybe_time(row, 7)?) {
+        (Some(hash), Some(until)) => Some(Previous { hash: KeyHash(hash), until }),
+        _ => None,
+    };
+    let key_id: &[u8] = row.try_get(1)?;
+    Ok(ApiKey {
+        number: row.try_get(0)?,
+        key_id: ApiKeyId(key_id.try_into().map_err(|_| unreadable("key_id", "of another length"))?),
+        tenant: text(row, 2)?,
+        name: row.try_get(3)?,
+        scopes: row.try_get(4)?,
+        hash: KeyHash(bytes32(row, 5)?),
+        previous,
+        created_at: time(row, 8)?,
+        created_by: row.try_get(9)?,
+        expires_at: maybe_time(row, 10)?,
+        rotated_at: maybe_time(row, 11)?,
+        last_used_at: maybe_time(row, 12)?,
+        revoked_at: maybe_time(row, 13)?,
+    })
+}
+
+/// A redrive job.
+pub(crate) fn redrive(row: &Row) -> Tried<Redrive> {
+    let filter: &str = row.try_get(2)?;
+    Ok(Redrive {
+        redrive_id: RedriveId(row.try_get(0)?),
+        tenant: text(row, 1)?,
+        filter: parse_filter(filter).ok_or_else(|| unreadable("filter", filter))?,
+        reason: row.try_get(3)?,
+        by: row.try_get(4)?,
+        finished: row.try_get(5)?,
+        redriven: number::<_, i64>(row, 6)?,
+        refused: number::<_, i64>(row, 7)?,
+        created_at: time(row, 8)?,
+        updated_at: time(row, 9)?,
+        next: row.try_get(10)?,
+        up_to: row.try_get(11)?,
+    })
+}
+
+/// A filter as it is kept.
+pub(crate) fn filter_text(filter: &RedriveFilter) -> String {
+    let order_ids =
+        filter.order_ids.as_ref().map(|ids| ids.iter().map(OrderId::to_string).collect::<Vec<_>>());
+    json!({
+        "order_ids": order_ids,
+        "text": filter.text,
+        "source": filter.source.as_ref().map(SourceId::as_str),
+        "fulfilment": filter.fulfilment.map(Fulfilment::word),
+        "withdrawn": filter.withdrawn,
+        "customer": filter.customer,
+        "accepted_from": filter.accepted_from.map(Timestamp::micros),
+        "accepted_to": filter.accepted_to.map(Timestamp::micros),
+        "error_contains": filter.error_contains,
+    })
+    .to_string()
+}
+
+/// Reads a filter back; `None` when it is not one.
+pub(crate) fn parse_filter(text: &str) -> Option<RedriveFilter> {
+    let json: Value = serde_json::from_str(text).ok()?;
+    let order_ids = match &json["order_ids"] {
+        Value::Null => None,
+        Value::Array(ids) => Some(
+            ids.iter()
+                .map(|id| Uuid::parse_str(id.as_str()?).ok().map(OrderId))
+                .collect::<Option<Vec<_>>>()?,
+        ),
+        _ => return None,
+    };
+    let source = match json["source"].as_str() {
+        Some(source) => Some(SourceId::new(source).ok()?),
+        None => None,
+    };
+    let fulfilment = match json["fulfilment"].as_str() {
+        Some(word) => Some(Fulfilment::from_word(word)?),
+        None => None,
+    };
+    let text = |name: &str| json[name].as_str().map(str::to_owned);
+    let moment = |name: &str| json[name].as_i64().map(Timestamp::from_micros);
+    Some(RedriveFilter {
+        order_ids,
+        text: text("text"),
+        source,
+        fulfilment,
+        withdrawn: json["withdrawn"].as_bool(),
+        customer: text("customer"),
+        accepted_from: moment("accepted_from"),
+        accepted_to: moment("accepted_to"),
+        error_contains: text("error_contains"),
+    })
+}
+
+/// A row of the action log.
+pub(crate) fn action(row: &Row) -> Tried<Action> {
+    Ok(Action {
+        number: number::<_, i64>(row, 0)?,
+        epoch: number::<_, i32>(row, 1)?,
+        tenant: text(row, 2)?,
+        by: row.try_get(3)?,
+        address: row.try_get(4)?,
+        request_id: row.try_get(5)?,
+        kind: row.try_get(6)?,
+        subject: row.try_get(7)?,
+        details: row.try_get(8)?,
+        before: maybe_bytes32(row, 9)?,
+        after: maybe_bytes32(row, 10)?,
+        at: time(row, 11)?,
+        previous: bytes32(row, 12)?,
+        hash: bytes32(row, 13)?,
+    })
+}
+
+/// The end of the chain through the action log, as it is kept apart from the rows.
+pub(crate) async fn action_end(conn: &Conn, installation_id: Uuid) -> Tried<Link> {
+    let row = conn.query_one("SELECT value FROM latches WHERE name = 'actions'", &[]).await?;
+    match row.try_get::<_, Option<&[u8]>>(0)? {
+        None => Ok(Link::first(installation_id)),
+        Some(bytes) => {
+            Link::from_bytes(bytes).ok_or_else(|| unreadable("the end of the action log", "no link"))
+        }
+    }
+}
+
+/// Followers with their cursors: the one of that name, or all of them, by name.
+pub(crate) async fn followers(conn: &Conn, name: Option<&str>, shards: u16) -> Tried<Vec<FollowerRow>> {
+    let rows = conn
+        .query(
+            "SELECT f.name, f.sink, f.paused, f.epoch, f.created_at, f.updated_at, \
+             array(SELECT c.shard FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
+             array(SELECT c.position FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
+             array(SELECT c.replay_next FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
+             array(SELECT c.replay_up_to FROM cursors c WHERE c.follower = f.name ORDER BY c.shard) \
+             FROM followers f WHERE $1::text IS NULL OR f.name = $1 ORDER BY f.name",
+            &[&name],
+        )
+        .await?;
+    rows.iter().map(|row| follower(row, shards)).collect()
+}
+
+fn follower(row: &Row, shards: u16) -> Tried<FollowerRow> {
+    let none = || vec![0; usize::from(shards)];
+    let (mut positions, mut replay) = (none(), None);
+    let (of, at): (Vec<i16>, Vec<i64>) = (row.try_get(6)?, row.try_get(7)?);
+    let (next, up_to): (Vec<Option<i64>>, Vec<Option<i64>>) = (row.try_get(8)?, row.try_get(9)?);
+    let place = |position: i64| u64::try_from(position).map_err(|error| unreadable("position", error));
+    for (((shard, position), next), up_to) in of.into_iter().zip(at).zip(next).zip(up_to) {
+        let index = usize::try_from(shard).ok().filter(|index| *index < positions.len());
+        let index = index.ok_or_else(|| unreadable("shard", shard))?;
+        positions[index] = place(position)?;
+        if let (Some(next), Some(up_to)) = (next, up_to) {
+            let replay = replay.get_or_insert_with(|| Replay { next: none(), up_to: none() });
+            (replay.next[index], replay.up_to[index]) = (place(next)?, place(up_to)?);
+        }
+    }
+    Ok(FollowerRow {
+        name: row.try_get(0)?,
+        sink: row.try_get(1)?,
+        paused: row.try_get(2)?,
+        cursor: Cursor { epoch: number::<_, i32>(row, 3)?, positions },
+        replay,
+        created_at: time(row, 4)?,
+        updated_at: time(row, 5)?,
+    })
+}
+
+/// The head of every shard, by shard, in one moment.
+pub(crate) async fn heads(conn: &Conn) -> Tried<Vec<Head>> {
+    let rows = conn
+        .query(
+            "SELECT h.shard, h.floor, (SELECT j.position FROM journal j WHERE j.shard = h.shard \
+             ORDER BY j.position DESC LIMIT 1) FROM journal_heads h ORDER BY h.shard",
+            &[],
+        )
+        .await?;
+    let head = |row: &Row| -> Tried<Head> {
+        let floor = number::<_, i64>(row, 1)?;
+        let newest: Option<i64> = row.try_get(2)?;
+        let newest =
+            newest.map(|newest| u64::try_from(newest).map_err(|error| unreadable("position", error)));
+        Ok(Head {
+            shard: Shard(number::<_, i16>(row, 0)?),
+            floor,
+            position: newest.transpose()?.unwrap_or(floor),
+        })
+    };
+    rows.iter().map(head).collect()
+}
