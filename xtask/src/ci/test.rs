@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::services;
 use crate::shell::{cargo, installed};
 
 /// What to test.
@@ -44,11 +45,15 @@ const NEEDED: &[(&[&str], &str)] = &[
 
 /// Runs all tests.
 pub(crate) fn run(args: &Args) -> Result<Ran> {
-    let missing: Vec<_> = NEEDED
+    let mut missing: Vec<_> = NEEDED
         .iter()
         .filter(|(names, _)| !names.iter().any(|name| installed(name)))
         .map(|(_, fix)| *fix)
         .collect();
+    // Debian keeps its programs out of the path.
+    if !services::has_postgres() {
+        missing.push("the server of PostgreSQL is missing: apt-get install postgresql");
+    }
     if !missing.is_empty() {
         anyhow::bail!("this machine lacks something:\n  {}", missing.join("\n  "));
     }

@@ -131,6 +131,11 @@ impl Service {
     }
 }
 
+/// Whether the programs of PostgreSQL's server are on this machine.
+pub(crate) fn has_postgres() -> bool {
+    postgres::programs().is_some()
+}
+
 /// Does what the command line says.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let chosen = if args.names.is_empty() { &ALL[..] } else { &args.names[..] };

@@ -72,7 +72,7 @@ fn postmaster(data: &Path) -> Result<u32> {
 }
 
 /// The folder of the programs of the newest version, outside of the `PATH` on Debian.
-fn programs() -> Option<PathBuf> {
+pub(super) fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir(DEBIAN).into_iter().flatten().flatten();
     let newest = versions
         .filter_map(|entry| {
