@@ -4,6 +4,8 @@
 mod kept;
 mod spans;
 mod strays;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use strays::strays;
 
