@@ -357,6 +357,8 @@ CREATE FUNCTION guard_reads() RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     owned text;
 BEGIN
+    -- One node at a time, as with migrations: two that grant the same thing at once fail.
+    PERFORM pg_advisory_xact_lock(8603401876143236197);
     BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'wellorder_read') THEN
             CREATE ROLE wellorder_read NOLOGIN;
@@ -366,7 +368,8 @@ BEGIN
         IF NOT pg_has_role(current_user, 'wellorder_read', 'MEMBER') THEN
             GRANT wellorder_read TO CURRENT_USER;
         END IF;
-    EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation THEN
+    -- Roles are the server's, locks a database's: a node of another database may have been first.
+    EXCEPTION WHEN insufficient_privilege OR duplicate_object OR unique_violation OR internal_error THEN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'wellorder_read') THEN
             RETURN false;
         END IF;
