@@ -41,7 +41,6 @@ struct Count {
 impl Answers {
     /// None yet.
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        metrics::gauge!("wellorder_answers_bytes").set(0.0);
         Arc::new(Self { bytes_max, held: Mutex::default() })
     }
 
@@ -115,14 +114,17 @@ fn tell(held: &Held) {
 /// Bytes that are counted as long as any part of them is there: also after the body is gone, in the buffers of the HTTP
 /// library.
 fn owned(bytes: Bytes, count: Arc<Count>) -> Bytes {
-    struct Owned(Bytes, Arc<Count>);
+    struct Owned {
+        bytes: Bytes,
+        /// Held, for its end is what is waited for.
+        _count: Arc<Count>,
+    }
     impl AsRef<[u8]> for Owned {
         fn as_ref(&self) -> &[u8] {
-            debug_assert!(Arc::strong_count(&self.1) > 0);
-            &self.0
+            &self.bytes
         }
     }
-    Bytes::from_owner(Owned(bytes, count))
+    Bytes::from_owner(Owned { bytes, _count: count })
 }
 
 /// A body that is counted, in pieces.

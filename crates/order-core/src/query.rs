@@ -179,14 +179,52 @@ impl Tally {
             Processing::Queued | Processing::Running => self.queued += 1,
             Processing::Parked => self.parked += 1,
             Processing::Done => {
-                if let (Some(started), Some(processed)) = (order.started_at, order.processed_at) {
+                if let Some(micros) = processing_micros(order) {
                     self.processed += 1;
-                    let span = u64::try_from(processed.since(started).as_micros()).unwrap_or(u64::MAX);
-                    self.processing_micros = self.processing_micros.saturating_add(span);
+                    self.processing_micros = self.processing_micros.saturating_add(micros.unsigned_abs());
                 }
             }
         }
     }
+}
+
+/// What a batch adds to the counts of a tenant's orders of one source; less than nothing where orders left a state.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TallyChange {
+    /// To all of them.
+    pub orders: i64,
+    /// To [`Tally::queued`].
+    pub queued: i64,
+    /// To [`Tally::processed`].
+    pub processed: i64,
+    /// To [`Tally::parked`].
+    pub parked: i64,
+    /// To [`Tally::processing_micros`].
+    pub processing_micros: i64,
+}
+
+impl TallyChange {
+    /// Counts an order in (`sign` 1) or out (-1), as its row says that it is.
+    pub fn add(&mut self, order: &Order, sign: i64) {
+        self.orders += sign;
+        match order.processing {
+            Processing::Queued | Processing::Running => self.queued += sign,
+            Processing::Parked => self.parked += sign,
+            Processing::Done => {
+                if let Some(micros) = processing_micros(order) {
+                    self.processed += sign;
+                    self.processing_micros =
+                        self.processing_micros.saturating_add(micros.saturating_mul(sign));
+                }
+            }
+        }
+    }
+}
+
+/// From the start of the attempt that did it to its end; `None` when the order does not say.
+fn processing_micros(order: &Order) -> Option<i64> {
+    let span = order.processed_at?.since(order.started_at?);
+    Some(i64::try_from(span.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// A follower as it is stored.

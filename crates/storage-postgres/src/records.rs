@@ -3,17 +3,14 @@
 use crate::connect::Conn;
 use crate::error::Tried;
 use crate::rows::{bytes32, maybe_bytes32, maybe_time, number, text, time, unreadable};
-use order_core::Timestamp;
 use order_core::action_log::Action;
 use order_core::action_log::chain::Link;
 use order_core::api_key::{ApiKey, ApiKeyId, KeyHash, Previous};
-use order_core::ids::{OrderId, RedriveId, Shard, SourceId};
+use order_core::ids::{RedriveId, Shard};
 use order_core::journal::{Cursor, Head};
-use order_core::order::state::Fulfilment;
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveFilter};
 use order_core::replay::Replay;
-use serde_json::{Value, json};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -83,7 +80,7 @@ pub(crate) fn redrive(row: &Row) -> Tried<Redrive> {
     Ok(Redrive {
         redrive_id: RedriveId(row.try_get(0)?),
         tenant: text(row, 1)?,
-        filter: parse_filter(filter).ok_or_else(|| unreadable("filter", filter))?,
+        filter: RedriveFilter::from_text(filter).ok_or_else(|| unreadable("filter", filter))?,
         reason: row.try_get(3)?,
         by: row.try_get(4)?,
         finished: row.try_get(5)?,
@@ -93,59 +90,6 @@ pub(crate) fn redrive(row: &Row) -> Tried<Redrive> {
         updated_at: time(row, 9)?,
         next: row.try_get(10)?,
         up_to: row.try_get(11)?,
-    })
-}
-
-/// A filter as it is kept.
-pub(crate) fn filter_text(filter: &RedriveFilter) -> String {
-    let order_ids =
-        filter.order_ids.as_ref().map(|ids| ids.iter().map(OrderId::to_string).collect::<Vec<_>>());
-    json!({
-        "order_ids": order_ids,
-        "text": filter.text,
-        "source": filter.source.as_ref().map(SourceId::as_str),
-        "fulfilment": filter.fulfilment.map(Fulfilment::word),
-        "withdrawn": filter.withdrawn,
-        "customer": filter.customer,
-        "accepted_from": filter.accepted_from.map(Timestamp::micros),
-        "accepted_to": filter.accepted_to.map(Timestamp::micros),
-        "error_contains": filter.error_contains,
-    })
-    .to_string()
-}
-
-/// Reads a filter back; `None` when it is not one.
-pub(crate) fn parse_filter(text: &str) -> Option<RedriveFilter> {
-    let json: Value = serde_json::from_str(text).ok()?;
-    let order_ids = match &json["order_ids"] {
-        Value::Null => None,
-        Value::Array(ids) => Some(
-            ids.iter()
-                .map(|id| Uuid::parse_str(id.as_str()?).ok().map(OrderId))
-                .collect::<Option<Vec<_>>>()?,
-        ),
-        _ => return None,
-    };
-    let source = match json["source"].as_str() {
-        Some(source) => Some(SourceId::new(source).ok()?),
-        None => None,
-    };
-    let fulfilment = match json["fulfilment"].as_str() {
-        Some(word) => Some(Fulfilment::from_word(word)?),
-        None => None,
-    };
-    let text = |name: &str| json[name].as_str().map(str::to_owned);
-    let moment = |name: &str| json[name].as_i64().map(Timestamp::from_micros);
-    Some(RedriveFilter {
-        order_ids,
-        text: text("text"),
-        source,
-        fulfilment,
-        withdrawn: json["withdrawn"].as_bool(),
-        customer: text("customer"),
-        accepted_from: moment("accepted_from"),
-        accepted_to: moment("accepted_to"),
-        error_contains: text("error_contains"),
     })
 }
 

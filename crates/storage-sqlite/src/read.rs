@@ -1,6 +1,6 @@
 //! Reads of one order, of the journal and of followers; shared by the writer and the readers.
 
-use crate::apply::{load_number, parse_filter};
+use crate::apply::load_number;
 use crate::ids::OrderIds;
 use crate::rows::{EVENT_COLUMNS, blob, collect, event, last_place, place, position, uuid};
 use order_core::clock::Timestamp;
@@ -8,7 +8,7 @@ use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::order::event::EventType;
 use order_core::query::{EventPage, FollowerRow, OrderDossier, PAGE_BYTES_MAX, PageWeight, Tally};
-use order_core::redrive::{Redrive, RedriveItem};
+use order_core::redrive::{Redrive, RedriveFilter, RedriveItem};
 use order_core::replay::Replay;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use std::collections::VecDeque;
@@ -313,7 +313,7 @@ pub(crate) fn redrive(conn: &Connection, redrive_id: RedriveId) -> rusqlite::Res
         Ok(Redrive {
             redrive_id,
             tenant: TenantId::new(&tenant).map_err(|error| unreadable(0, &error.to_string()))?,
-            filter: parse_filter(&filter).ok_or_else(|| unreadable(1, "no filter"))?,
+            filter: RedriveFilter::from_text(&filter).ok_or_else(|| unreadable(1, "no filter"))?,
             reason: row.get(2)?,
             by: row.get(3)?,
             finished: row.get(4)?,

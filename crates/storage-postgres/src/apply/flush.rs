@@ -1,7 +1,7 @@
 //! Writing what a batch has in hands: many rows to a statement.
 
 use super::held::{Held, STANDINGS, stands};
-use super::{Applied, Batch, NewEvent, TallyChange};
+use super::{Applied, Batch, NewEvent};
 use crate::pipeline::{Pipeline, Value};
 use crate::rows::{Moment, big, moment, small, trace_bytes};
 use crate::span;
@@ -9,6 +9,7 @@ use order_core::ids::{Shard, check_text};
 use order_core::lease::Work;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{Order, render};
+use order_core::query::TallyChange;
 use std::collections::BTreeSet;
 use tokio_postgres::types::ToSql;
 

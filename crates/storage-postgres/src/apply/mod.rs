@@ -31,9 +31,8 @@ use order_core::ids::{EventId, OrderId, Shard};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::order::event::{EventBody, Place};
-use order_core::order::state::Processing;
 use order_core::ports::Committed;
-use order_core::query::Install;
+use order_core::query::{Install, TallyChange};
 use order_core::trace::TraceContext;
 use order_core::{Fault, Rejection};
 use plan::Plan;
@@ -120,32 +119,6 @@ pub(crate) struct Written {
     pub(crate) shard: Shard,
     pub(crate) position: u64,
     pub(crate) event_id: EventId,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-struct TallyChange {
-    orders: i64,
-    queued: i64,
-    processed: i64,
-    parked: i64,
-    processing_micros: i64,
-}
-
-impl TallyChange {
-    fn add(&mut self, order: &Order, sign: i64) {
-        self.orders += sign;
-        match order.processing {
-            Processing::Queued | Processing::Running => self.queued += sign,
-            Processing::Parked => self.parked += sign,
-            Processing::Done => {
-                if let (Some(started), Some(processed)) = (order.started_at, order.processed_at) {
-                    self.processed += sign;
-                    let span = i64::try_from(processed.since(started).as_micros()).unwrap_or(i64::MAX);
-                    self.processing_micros = self.processing_micros.saturating_add(sign * span);
-                }
-            }
-        }
-    }
 }
 
 /// A transaction that wants nothing but its last trip, which ends with the COMMIT.

@@ -1,7 +1,7 @@
 //! Redrive jobs: each step redrives some orders and records its progress in the same transaction.
 
 use super::{Applied, Batch, Stop};
-use crate::records::{self, filter_text, select_redrives};
+use crate::records::{self, select_redrives};
 use crate::rows::{self, Moment, ORDER_WIDTH, big, select_orders};
 use order_core::command::{Change, ChangeKind, Reply, StartRedrive, StepRedrive};
 use order_core::ids::{EventId, OrderId, RedriveId};
@@ -44,7 +44,7 @@ impl Batch<'_> {
                 &[
                     &start.redrive_id.0,
                     &start.tenant.as_str(),
-                    &filter_text(&start.filter),
+                    &start.filter.to_text(),
                     &start.reason,
                     &start.by,
                     &Moment(start.now),

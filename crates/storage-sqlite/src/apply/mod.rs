@@ -8,7 +8,6 @@ mod follow;
 mod redrive;
 mod work;
 
-pub(crate) use redrive::parse_filter;
 pub(crate) use work::{expire_leases, live_leases};
 
 use crate::error::fault;
@@ -25,10 +24,9 @@ use order_core::fault_point;
 use order_core::ids::{EventId, OrderId, Shard};
 use order_core::lease::Work;
 use order_core::order::event::{DATA_VERSION, EventBody, Place};
-use order_core::order::state::Processing;
 use order_core::order::{Order, render};
 use order_core::ports::Committed;
-use order_core::query::Install;
+use order_core::query::{Install, TallyChange};
 use order_core::trace::TraceContext;
 use order_core::{Error, Fault, Rejection};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -66,32 +64,6 @@ pub(crate) struct Batch<'c> {
     recorded: Vec<(ActionKind, Link)>,
     journal_grew: bool,
     work_due: bool,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-struct TallyChange {
-    orders: i64,
-    queued: i64,
-    processed: i64,
-    parked: i64,
-    processing_micros: i64,
-}
-
-impl TallyChange {
-    fn add(&mut self, order: &Order, sign: i64) {
-        self.orders += sign;
-        match order.processing {
-            Processing::Queued | Processing::Running => self.queued += sign,
-            Processing::Parked => self.parked += sign,
-            Processing::Done => {
-                if let (Some(started), Some(processed)) = (order.started_at, order.processed_at) {
-                    self.processed += sign;
-                    let span = i64::try_from(processed.since(started).as_micros()).unwrap_or(i64::MAX);
-                    self.processing_micros += sign * span;
-                }
-            }
-        }
-    }
 }
 
 /// What a batch did, for its commit.

@@ -6,12 +6,10 @@ use crate::rows::{blob, uuid};
 use crate::{parked, read};
 use order_core::command::{Change, ChangeKind, Reply, StartRedrive, StepRedrive};
 use order_core::ids::{EventId, OrderId};
-use order_core::order::state::Fulfilment;
 use order_core::query::SCAN_MAX;
-use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::redrive::Redrive;
 use order_core::{Error, Rejection, Timestamp};
 use rusqlite::params;
-use serde_json::{Value, json};
 
 impl Batch<'_> {
     pub(super) fn start_redrive(&self, start: &StartRedrive) -> Applied {
@@ -29,7 +27,7 @@ impl Batch<'_> {
                 statement.execute(params![
                     blob(&start.redrive_id.0),
                     start.tenant.as_str(),
-                    filter_text(&start.filter),
+                    start.filter.to_text(),
                     start.reason,
                     start.by,
                     start.now.micros(),
@@ -161,56 +159,4 @@ impl Batch<'_> {
             ])?;
         Ok(())
     }
-}
-
-fn filter_text(filter: &RedriveFilter) -> String {
-    let order_ids =
-        filter.order_ids.as_ref().map(|ids| ids.iter().map(OrderId::to_string).collect::<Vec<_>>());
-    json!({
-        "order_ids": order_ids,
-        "text": filter.text,
-        "source": filter.source.as_ref().map(order_core::SourceId::as_str),
-        "fulfilment": filter.fulfilment.map(Fulfilment::word),
-        "withdrawn": filter.withdrawn,
-        "customer": filter.customer,
-        "accepted_from": filter.accepted_from.map(Timestamp::micros),
-        "accepted_to": filter.accepted_to.map(Timestamp::micros),
-        "error_contains": filter.error_contains,
-    })
-    .to_string()
-}
-
-/// Reads a filter back; `None` when it is not one.
-pub(crate) fn parse_filter(text: &str) -> Option<RedriveFilter> {
-    let json: Value = serde_json::from_str(text).ok()?;
-    let order_ids = match &json["order_ids"] {
-        Value::Null => None,
-        Value::Array(ids) => Some(
-            ids.iter()
-                .map(|id| uuid::Uuid::parse_str(id.as_str()?).ok().map(OrderId))
-                .collect::<Option<Vec<_>>>()?,
-        ),
-        _ => return None,
-    };
-    let source = match json["source"].as_str() {
-        Some(source) => Some(order_core::SourceId::new(source).ok()?),
-        None => None,
-    };
-    let fulfilment = match json["fulfilment"].as_str() {
-        Some(word) => Some(Fulfilment::from_word(word)?),
-        None => None,
-    };
-    let text = |name: &str| json[name].as_str().map(str::to_owned);
-    let moment = |name: &str| json[name].as_i64().map(Timestamp::from_micros);
-    Some(RedriveFilter {
-        order_ids,
-        text: text("text"),
-        source,
-        fulfilment,
-        withdrawn: json["withdrawn"].as_bool(),
-        customer: text("customer"),
-        accepted_from: moment("accepted_from"),
-        accepted_to: moment("accepted_to"),
-        error_contains: text("error_contains"),
-    })
 }
