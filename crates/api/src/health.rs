@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use order_core::query::{FollowerRow, Space};
+use order_core::remote::{Look, Trouble};
 use order_core::{Error, Fault};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -24,6 +25,20 @@ pub(crate) struct Check {
     pub(crate) name: &'static str,
     pub(crate) ok: bool,
     pub(crate) detail: String,
+    /// Whether orders can be taken in all the same.
+    pub(crate) aside: bool,
+}
+
+impl Check {
+    /// One without which no order can be taken in.
+    pub(crate) fn vital(name: &'static str, ok: bool, detail: impl Into<String>) -> Self {
+        Self { name, ok, detail: detail.into(), aside: false }
+    }
+
+    /// One that is shown, and keeps no orders out.
+    fn aside(name: &'static str, ok: bool, detail: impl Into<String>) -> Self {
+        Self { name, ok, detail: detail.into(), aside: true }
+    }
 }
 
 /// Does the process live?
@@ -63,6 +78,7 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
     }
     if verbose {
         checks.extend([queue(&api), followers(&api).await, clock(&api)]);
+        checks.extend(remotes(&api).await);
     }
     Ok(respond(&checks, verbose))
 }
@@ -77,7 +93,7 @@ pub(crate) fn asks_for_checks(params: Params) -> Result<bool, Failure> {
 
 /// Ready when all is well.
 pub(crate) fn respond(checks: &[Check], verbose: bool) -> Response {
-    let ready = checks.iter().all(|check| check.ok);
+    let ready = checks.iter().all(|check| check.ok || check.aside);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = json!({ "status": if ready { "ready" } else { "not-ready" } });
     if verbose {
@@ -94,14 +110,14 @@ pub(crate) fn respond(checks: &[Check], verbose: bool) -> Response {
 /// Whether an order could be committed now.
 async fn storage(api: &Api) -> Check {
     let detail = match tokio::time::timeout(PROBE_TIMEOUT, api.app.probe()).await {
-        Ok(Ok(())) => return Check { name: "storage", ok: true, detail: "takes writes".to_owned() },
+        Ok(Ok(())) => return Check::vital("storage", true, "takes writes"),
         Err(_) => "does not answer in time",
         // The cause is for the log: it may name what a stranger need not know.
         Ok(Err(Error::Fault(Fault::Overloaded))) => "has more to write than can wait",
         Ok(Err(Error::Fault(Fault::ShuttingDown))) => "is shutting down",
         Ok(Err(_)) => "cannot be written",
     };
-    Check { name: "storage", ok: false, detail: detail.to_owned() }
+    Check::vital("storage", false, detail)
 }
 
 /// Red with less room than must be left: then the storage takes no writes.
@@ -119,15 +135,11 @@ async fn space(api: &Api) -> Check {
             ),
         ),
     };
-    Check { name: "space", ok, detail }
+    Check::vital("space", ok, detail)
 }
 
 fn queue(api: &Api) -> Check {
-    Check {
-        name: "queue",
-        ok: true,
-        detail: format!("{} commands wait for a commit", api.app.lanes.queued()),
-    }
+    Check::aside("queue", true, format!("{} commands wait for a commit", api.app.lanes.queued()))
 }
 
 /// Shown, but never red: a sink that is away must not keep orders out.
@@ -149,7 +161,22 @@ async fn followers(api: &Api) -> Check {
         }
         Err(_) => "not known".to_owned(),
     };
-    Check { name: "followers", ok: true, detail }
+    Check::aside("followers", true, detail)
+}
+
+/// Each server that this process talks to. A broker that is away keeps no orders out.
+async fn remotes(api: &Api) -> Vec<Check> {
+    let check = |look: Look| {
+        let Look { name, address, latency, found } = look;
+        let latency = latency.as_millis();
+        match found {
+            Ok(found) => Check::aside(name, true, format!("{address}: {found} ({latency} ms)")),
+            Err(Trouble { why, fix }) => {
+                Check::aside(name, false, format!("{address}: {why} ({latency} ms); {fix}"))
+            }
+        }
+    };
+    api.app.remotes.look().await.into_iter().map(check).collect()
 }
 
 /// Shown, but never red: orders are taken in all the same.
@@ -164,5 +191,5 @@ fn clock(api: &Api) -> Check {
             ahead.as_secs()
         )
     };
-    Check { name: "clock", ok: true, detail }
+    Check::aside("clock", true, detail)
 }

@@ -41,6 +41,6 @@ pub fn waiting_router(waiting: Waiting, guard: &Arc<Guard>, root_taken: bool) ->
 
 async fn ready(State(waiting): State<Waiting>, params: Params) -> Result<Response, Failure> {
     let verbose = asks_for_checks(params)? && waiting.tells_checks;
-    let check = Check { name: "storage", ok: false, detail: (waiting.why)() };
+    let check = Check::vital("storage", false, (waiting.why)());
     Ok(respond(&[check], verbose))
 }

@@ -10,6 +10,7 @@ use crate::intake::{Accepted, Intake, derived_id, digest};
 use crate::lane::{LanePolicy, Lanes, Wakes};
 use crate::ports::Storage;
 use crate::process::WorkerStats;
+use crate::remote::Remotes;
 use crate::tail::Tail;
 use crate::trace::{self, Tracer};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct App {
     pub wakes: Wakes,
     /// What ails the followers of this process.
     pub follower_faults: FollowerFaults,
+    /// The servers that this process talks to.
+    pub remotes: Remotes,
     /// What the worker of this process has done.
     pub worker_stats: Arc<WorkerStats>,
     /// The end of the journal, for those who wait for an order and those who read on and on.
@@ -75,6 +78,7 @@ impl App {
             lanes,
             wakes,
             follower_faults: FollowerFaults::default(),
+            remotes: Remotes::default(),
             worker_stats: Arc::default(),
             tracer,
         })

@@ -45,6 +45,7 @@ pub mod process;
 pub mod pull;
 pub mod query;
 pub mod redrive;
+pub mod remote;
 pub mod replay;
 pub mod shed;
 pub mod tail;

@@ -21,6 +21,10 @@ impl CloudEvents {
 }
 
 impl Encode for CloudEvents {
+    fn topics(&self) -> Vec<String> {
+        vec![self.topic.clone()]
+    }
+
     fn encode(&self, event: &Event) -> Option<Record> {
         let mut headers = vec![
             ("ce_specversion", "1.0".to_owned()),

@@ -5,18 +5,23 @@
 //! partition that failed (`enable.gapless.guarantee`). A batch is delivered when every record of it is; else all of it comes
 //! again, so a consumer may see a version twice but never a gap.
 
+mod client;
 mod cloud_events;
 mod options;
+mod probe;
 mod producer;
+mod publisher;
+mod topic;
 
+pub use client::Ails;
 pub use cloud_events::CloudEvents;
-pub use options::{Options, OptionsError, Sasl, SaslMechanism, Security};
+pub use options::{Identity, NewTopics, Options, OptionsError, Sasl, SaslMechanism, Security};
+pub use probe::probe;
+pub use publisher::Publisher;
 
 use async_trait::async_trait;
 use order_core::journal::Event;
 use order_core::ports::{Sink, SinkFault};
-use producer::Producer;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is written to a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,41 +38,26 @@ pub struct Record {
 
 /// What becomes of an event in Kafka.
 pub trait Encode: Send + Sync {
+    /// Where records go: these topics are there before the first is written.
+    fn topics(&self) -> Vec<String>;
+
     /// The record; `None` when the event is of no concern here.
     fn encode(&self, event: &Event) -> Option<Record>;
 }
 
-/// The sink. Nothing is connected before the first delivery.
+/// The sink.
 pub struct KafkaSink {
-    options: Options,
+    publisher: Publisher,
     encode: Box<dyn Encode>,
-    producer: Mutex<Option<Arc<Producer>>>,
 }
 
 impl KafkaSink {
-    /// A sink that writes what `encode` makes of events.
+    /// A sink that writes what `encode` makes of events. Nothing is connected yet.
     ///
     /// # Errors
     /// When the options cannot be used: librdkafka names which.
     pub fn new(options: Options, encode: Box<dyn Encode>) -> Result<Self, OptionsError> {
-        options.check()?;
-        Ok(Self { options, encode, producer: Mutex::new(None) })
-    }
-
-    /// The producer, made anew after a failure: what failed in one is never finished by another.
-    fn producer(&self) -> Result<Arc<Producer>, SinkFault> {
-        let mut kept = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*kept {
-            Some(producer) => Ok(Arc::clone(producer)),
-            None => {
-                let made = Producer::new(&self.options).map_err(|error| SinkFault(error.to_string()))?;
-                Ok(Arc::clone(kept.insert(Arc::new(made))))
-            }
-        }
-    }
-
-    fn discard(&self) {
-        self.producer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Self { publisher: Publisher::new(options, encode.topics())?, encode })
     }
 }
 
@@ -77,13 +67,12 @@ impl Sink for KafkaSink {
         "kafka"
     }
 
+    async fn open(&self) -> Result<(), SinkFault> {
+        self.publisher.open().await.map_err(|ails| SinkFault(ails.to_string()))
+    }
+
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let producer = self.producer()?;
-        let records = events.iter().filter_map(|event| self.encode.encode(event));
-        let delivered = producer.deliver(records).await;
-        delivered.map_err(|why| {
-            self.discard();
-            SinkFault(format!("{why} (kafka.brokers {})", self.options.brokers))
-        })
+        let records: Vec<Record> = events.iter().filter_map(|event| self.encode.encode(event)).collect();
+        self.publisher.publish(&records).await.map_err(|ails| SinkFault(ails.to_string()))
     }
 }

@@ -15,6 +15,25 @@ pub struct Options {
     pub sasl: Option<Sasl>,
     /// Longest time for one record to be safe, retries included; at least a second.
     pub delivery_timeout: Duration,
+    /// Largest record; 1 000 to 1 000 000 000 bytes.
+    pub record_bytes_max: usize,
+    /// How a topic that is missing is made; `None`: it is not.
+    pub new_topics: Option<NewTopics>,
+}
+
+/// How a topic is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewTopics {
+    /// Partitions; at least 1.
+    pub partitions: u16,
+    /// Copies of each; what the brokers say when it is not given.
+    pub replication: Option<u16>,
+}
+
+impl Default for NewTopics {
+    fn default() -> Self {
+        Self { partitions: 12, replication: None }
+    }
 }
 
 /// What protects the connection.
@@ -26,7 +45,18 @@ pub enum Security {
     Tls {
         /// A file of trusted certificates (PEM); those of the system when it is not given.
         ca_file: Option<PathBuf>,
+        /// Who we are to brokers that ask for a certificate.
+        identity: Option<Identity>,
     },
+}
+
+/// A certificate and its key, as files (PEM).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificates, ours first.
+    pub cert_file: PathBuf,
+    /// The private key.
+    pub key_file: PathBuf,
 }
 
 /// A login.
@@ -83,14 +113,19 @@ impl Options {
             security: Security::Plaintext,
             sasl: None,
             delivery_timeout: Duration::from_secs(30),
+            record_bytes_max: 1 << 20,
+            new_topics: Some(NewTopics::default()),
         }
     }
 
     /// Whether librdkafka would take them.
-    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+    ///
+    /// # Errors
+    /// When not: which, and why.
+    pub fn check(&self) -> Result<(), OptionsError> {
         if (self.security != Security::Plaintext || self.sasl.is_some()) && !cfg!(feature = "tls") {
             return Err(OptionsError(
-                "this build has no TLS and no SASL for Kafka: build it with `--features kafka-tls`"
+                "this build has no TLS and no SASL for Kafka: build it with `cargo build --release -p wellorder --features kafka-tls`"
                     .to_owned(),
             ));
         }
@@ -104,6 +139,7 @@ impl Options {
     pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", "wellorder");
+        config.set("message.max.bytes", self.record_bytes_max.to_string());
         // Back soon after brokers are: the default doubles up to ten seconds.
         config.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "2000");
         let protocol = match (&self.security, &self.sasl) {
@@ -113,8 +149,17 @@ impl Options {
             (Security::Tls { .. }, Some(_)) => "sasl_ssl",
         };
         config.set("security.protocol", protocol);
-        if let Security::Tls { ca_file: Some(file) } = &self.security {
-            config.set("ssl.ca.location", file.to_string_lossy());
+        // A look at a topic must not make it, with as few partitions as the brokers think fit.
+        config.set("allow.auto.create.topics", "false");
+        if let Security::Tls { ca_file, identity } = &self.security {
+            if let Some(file) = ca_file {
+                config.set("ssl.ca.location", file.to_string_lossy());
+            }
+            if let Some(Identity { cert_file, key_file }) = identity {
+                config
+                    .set("ssl.certificate.location", cert_file.to_string_lossy())
+                    .set("ssl.key.location", key_file.to_string_lossy());
+            }
         }
         if let Some(sasl) = &self.sasl {
             config

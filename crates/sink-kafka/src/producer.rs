@@ -1,18 +1,18 @@
 //! A producer of librdkafka, and batches that wait until all of their records are safe.
 
-use crate::{Options, Record};
-use rdkafka::client::ClientContext;
+use crate::client::{Ails, Reports, locked};
+use crate::{Options, Record, topic};
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Between two looks whether brokers are there, while records wait for them.
 const LOOK: Duration = Duration::from_millis(250);
@@ -20,50 +20,22 @@ const LOOK: Duration = Duration::from_millis(250);
 const OUTAGE: Duration = Duration::from_secs(3);
 
 /// Records that were handed over together.
-struct Batch {
+pub(crate) struct Batch {
     /// Records that are not settled yet.
     open: AtomicUsize,
     /// Why the first of those that failed did.
-    fault: Mutex<Option<String>>,
+    fault: Mutex<Option<(Option<RDKafkaErrorCode>, String)>>,
     settled: Notify,
 }
 
 impl Batch {
-    fn settle(&self, fault: Option<String>) {
-        if let Some(fault) = fault {
-            locked(&self.fault).get_or_insert(fault);
+    fn settle(&self, fault: Option<(&str, &KafkaError)>) {
+        if let Some((topic, error)) = fault {
+            let said = || (error.rdkafka_error_code(), format!("topic {topic}: {error}"));
+            locked(&self.fault).get_or_insert_with(said);
         }
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_one();
-        }
-    }
-}
-
-/// What librdkafka tells, from its own threads.
-#[derive(Default)]
-struct Reports {
-    /// Since when no broker is in reach, and what was said of the last one.
-    outage: Mutex<Option<Instant>>,
-    last_error: Mutex<Option<String>>,
-}
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(facility, "kafka: {message}");
-            }
-            // An outage is told by whoever follows, once.
-            _ => tracing::debug!(facility, "kafka: {message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka");
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            locked(&self.outage).get_or_insert_with(Instant::now);
-        } else {
-            *locked(&self.last_error) = Some(reason.to_owned());
         }
     }
 }
@@ -74,10 +46,10 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
         match result {
             Ok(_) => {
-                locked(&self.outage).take();
+                self.reached();
                 batch.settle(None);
             }
-            Err((error, _)) => batch.settle(Some(error.to_string())),
+            Err((error, record)) => batch.settle(Some((record.topic(), error))),
         }
     }
 }
@@ -103,21 +75,39 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    pub(crate) fn new(options: &Options) -> Result<Self, KafkaError> {
-        Ok(Self { inner: ThreadedProducer::from_config_and_context(&config(options), Reports::default())? })
+    /// A producer, once every one of `topics` is there; and how many partitions each has. Blocks.
+    ///
+    /// # Errors
+    /// When no broker is in reach, when they refuse us, when a topic is missing and cannot be made.
+    pub(crate) fn open(options: &Options, topics: &[String]) -> Result<(Self, Vec<usize>), Ails> {
+        let inner: ThreadedProducer<Reports, NoCustomPartitioner> =
+            ThreadedProducer::from_config_and_context(&config(options), Reports::default()).map_err(
+                |error| Reports::default().explained(&error.to_string(), error.rdkafka_error_code()),
+            )?;
+        let partitions = topic::ensure(inner.client(), options, topics)?;
+        Ok((Self { inner }, partitions))
+    }
+
+    pub(crate) fn client(&self) -> &Client<Reports> {
+        self.inner.client()
+    }
+
+    /// An error with what is behind it.
+    pub(crate) fn explained(&self, error: &KafkaError) -> Ails {
+        self.inner.context().explained(&error.to_string(), error.rdkafka_error_code())
     }
 
     /// Hands over all of `records` and waits until each is safe.
     ///
     /// # Errors
     /// Why the first of those that are not safe is not; others may be.
-    pub(crate) async fn deliver(&self, records: impl Iterator<Item = Record>) -> Result<(), String> {
+    pub(crate) async fn deliver(&self, records: &[Record]) -> Result<(), Ails> {
         let batch =
             Arc::new(Batch { open: AtomicUsize::new(1), fault: Mutex::default(), settled: Notify::new() });
         for record in records {
             batch.open.fetch_add(1, Ordering::AcqRel);
-            if let Err(error) = self.send(&record, &batch) {
-                batch.settle(Some(format!("topic {}: {error}", record.topic)));
+            if let Err(error) = self.send(record, &batch) {
+                batch.settle(Some((&record.topic, &error)));
                 break;
             }
         }
@@ -126,7 +116,7 @@ impl Producer {
         self.settled(&batch).await;
         match locked(&batch.fault).take() {
             None => Ok(()),
-            Some(fault) => Err(self.explained(fault)),
+            Some((code, fault)) => Err(self.inner.context().explained(&fault, code)),
         }
     }
 
@@ -155,21 +145,8 @@ impl Producer {
     }
 
     fn give_up_in_an_outage(&self) {
-        let since = *locked(&self.inner.context().outage);
-        if since.is_some_and(|since| since.elapsed() >= OUTAGE) {
+        if self.inner.context().out_since().is_some_and(|since| since.elapsed() >= OUTAGE) {
             self.inner.purge(PurgeConfig::default().queue().inflight());
         }
     }
-
-    /// A fault with what is behind it: that no broker was in reach, or what one said.
-    fn explained(&self, fault: String) -> String {
-        match locked(&self.inner.context().last_error).take() {
-            Some(error) => format!("{fault}: {error}"),
-            None => fault,
-        }
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

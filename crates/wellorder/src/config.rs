@@ -10,6 +10,7 @@
 //! * `settings` is the typed result; `show` prints it with origins.
 
 mod check;
+mod check_kafka;
 mod dotenv;
 mod file;
 #[cfg(feature = "fuzzing")]
@@ -22,6 +23,7 @@ mod show;
 mod sources;
 mod suggest;
 mod table;
+mod table_kafka;
 mod table_serve;
 #[cfg(test)]
 mod tests;
@@ -29,8 +31,8 @@ mod tests;
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use resolve::{Config, Origin, load};
 pub(crate) use settings::{
-    FollowerStart, Hidden, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind, RateLimits, Role,
-    Settings, Transport,
+    FollowerStart, Hidden, Kafka, KafkaLogin, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind,
+    RateLimits, Role, Settings, Transport,
 };
 pub(crate) use show::{as_json, as_rows};
 pub(crate) use sources::{Environment, Flag, Inputs, Mode};

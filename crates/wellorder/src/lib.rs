@@ -13,8 +13,10 @@ mod demo;
 mod dev;
 mod failed_logins;
 mod folder;
+mod following;
 mod http_processor;
 mod invocation;
+mod kafka;
 #[cfg(feature = "killpoints")]
 mod killpoint;
 mod local;

@@ -6,12 +6,13 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::{Mode, NdjsonSink, Role, Settings};
 use crate::demo::{self, Demo};
 use crate::folder::Folder;
+use crate::following::{self, Following};
 use crate::otlp::{self, Exporting};
 use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
-use crate::{banner, boot, failed_logins, lookout, serve, telemetry, transport, wire_up};
+use crate::{banner, boot, failed_logins, kafka, lookout, serve, telemetry, transport, wire_up};
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -64,7 +65,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let Start { mode, settings, folder, check, demo, ephemeral } = start;
     let metrics = telemetry::metrics()?;
     let transport = transport::of(mode, &settings)?;
-    wire_up::check_sink(&settings)?;
+    following::check(&settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
@@ -236,11 +237,15 @@ fn background(
     {
         tasks.spawn(worker.run(stop.subscribe(), settings.shutdown_drain));
     }
-    if settings.has_role(Role::Relay)
-        && let Some(follower) = wire_up::ndjson_follower(settings, app)
-    {
-        // A sink that hangs must not keep the process from ending: its cursor has not moved.
-        tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
+    if settings.has_role(Role::Relay) {
+        for plan in following::plans(settings, app)? {
+            let follower = Following::new(app, plan);
+            // A sink that hangs must not keep the process from ending: its cursor has not moved.
+            tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
+        }
+        if let Some(remote) = kafka::remote(settings)? {
+            app.remotes.add(remote);
+        }
     }
     if settings.has_role(Role::Api) {
         let (app, mut stopped) = (Arc::clone(app), stop.subscribe());

@@ -96,6 +96,10 @@ async fn nothing_overtakes_what_failed() {
 async fn what_is_of_no_concern_is_delivered_at_once() {
     struct Nothing;
     impl sink_kafka::Encode for Nothing {
+        fn topics(&self) -> Vec<String> {
+            vec!["nothing".to_owned()]
+        }
+
         fn encode(&self, _: &Event) -> Option<sink_kafka::Record> {
             None
         }

@@ -28,7 +28,7 @@ async fn brokers_that_are_not_there_are_named_long_before_the_time_out() {
 #[test]
 fn options_that_cannot_be_used_are_refused_before_anything_is_sent() {
     let mut tls = Options::plaintext("127.0.0.1:1");
-    tls.security = Security::Tls { ca_file: None };
+    tls.security = Security::Tls { ca_file: None, identity: None };
     let mut login = Options::plaintext("127.0.0.1:1");
     login.sasl = Some(Sasl {
         mechanism: SaslMechanism::ScramSha512,

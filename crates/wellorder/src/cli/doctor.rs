@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::Method;
-use order_core::Timestamp;
+use order_core::{Timestamp, remote};
 use rustix::fs::{Access, access, statvfs};
 use serde_json::json;
 
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     config::{Config, Hidden, NdjsonSink, Settings},
     folder::DATABASE_FILE,
+    kafka,
     lookout::DRIFT_MIN,
     output::{Output, Style, escape},
     trust,
@@ -107,6 +108,7 @@ async fn examine(
     if let NdjsonSink::File(path) = &settings.ndjson.sink {
         checks.push(sink(path, &settings.data));
     }
+    checks.extend(kafka_check(settings).await);
     let seen = if found.is_ok() { Some(look(settings).await) } else { None };
     let newest = seen.as_ref().and_then(|seen| seen.as_ref().ok()?.as_ref()?.newest_event);
     checks.push(clock(now, found.as_ref().ok(), newest));
@@ -213,6 +215,21 @@ fn sink(path: &Path, data: &Path) -> Check {
         }
         _ => ok(NAME, file),
     }
+}
+
+/// The brokers that events are to go to.
+async fn kafka_check(settings: &Settings) -> Option<Check> {
+    const NAME: &str = "kafka";
+    if let Err(error) = kafka::check(settings) {
+        return Some(fail(NAME, format!("{error:#}"), "set it right, or remove kafka.brokers"));
+    }
+    let brokers = kafka::remote(settings).ok()??;
+    let remote::Look { address, latency, found, .. } = remote::look(brokers.as_ref()).await;
+    let latency = latency.as_millis();
+    Some(match found {
+        Ok(found) => ok(NAME, format!("{address} answers in {latency} ms; {found}")),
+        Err(trouble) => fail(NAME, format!("{address}: {} ({latency} ms)", trouble.why), trouble.fix),
+    })
 }
 
 fn clock(now: SystemTime, database: Option<&Metadata>, newest: Option<Timestamp>) -> Check {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
+    check_kafka,
     problem::Problems,
     resolve::{Origin, Resolved, origin_of},
     settings::{ProcessorKind, Settings},
@@ -56,16 +57,8 @@ pub(super) fn together(
         add(&["auth.operator_tenant"], "is no name of a tenant", "name one, such as default");
     }
     published_keys(settings, beside("auth.jwks_url"), &mut add);
-    let (cert, key) = (&settings.transport.tls_cert, &settings.transport.tls_key);
-    for (missing, given, is_missing) in [
-        ("tls.key", "tls.cert", cert.is_some() && key.is_none()),
-        ("tls.cert", "tls.key", key.is_some() && cert.is_none()),
-    ] {
-        if is_missing {
-            let what = format!("is not set, and {} is", beside(given));
-            add(&[missing, given], &what, "set both, or none");
-        }
-    }
+    check_kafka::kafka(settings, &mut add);
+    certificate(settings, &beside, &mut add);
     let worker = &settings.worker;
     if worker.heartbeat >= worker.lease {
         let what = format!("is not below {}", beside("worker.lease_ms"));
@@ -79,6 +72,24 @@ pub(super) fn together(
     if settings.lane.batch_max > settings.lane.queue_max {
         let what = format!("is above {}", beside("lane.queue_max"));
         add(&["lane.batch_max", "lane.queue_max"], &what, "make it smaller, or the queue larger");
+    }
+}
+
+/// Certificate and key go together.
+fn certificate(
+    settings: &Settings,
+    beside: &impl Fn(&str) -> String,
+    add: &mut impl FnMut(&[&str], &str, &str),
+) {
+    let (cert, key) = (&settings.transport.tls_cert, &settings.transport.tls_key);
+    for (missing, given, is_missing) in [
+        ("tls.key", "tls.cert", cert.is_some() && key.is_none()),
+        ("tls.cert", "tls.key", key.is_some() && cert.is_none()),
+    ] {
+        if is_missing {
+            let what = format!("is not set, and {} is", beside(given));
+            add(&[missing, given], &what, "set both, or none");
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) follower: Follower,
     /// The file of events.
     pub(crate) ndjson: Ndjson,
+    /// The topic of events.
+    pub(crate) kafka: Kafka,
     /// The embedded database.
     pub(crate) storage: Storage,
     /// Group commit.
@@ -99,6 +101,7 @@ impl Settings {
             worker: Worker::default(),
             follower: Follower::default(),
             ndjson: Ndjson::default(),
+            kafka: Kafka::default(),
             storage: Storage::default(),
             lane: Lane::default(),
             limits: Limits::default(),
@@ -311,6 +314,48 @@ pub(crate) enum NdjsonSink {
     Stdout,
     /// This file.
     File(PathBuf),
+}
+
+/// Kafka.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kafka {
+    /// `HOST:PORT` apart by commas; empty: no Kafka.
+    pub(crate) brokers: String,
+    /// Where every event goes.
+    pub(crate) topic: String,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
+    /// Authorities that vouch for brokers.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Our certificate.
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Its key; there when the certificate is.
+    pub(crate) key_file: Option<PathBuf>,
+    /// How a login is proved.
+    pub(crate) sasl: Option<KafkaLogin>,
+    /// Whose login it is.
+    pub(crate) username: String,
+    /// Its password, here or in a file.
+    pub(crate) password: Hidden,
+    pub(crate) password_file: Option<PathBuf>,
+    /// Whether it was said aloud that events may go over a network as they are.
+    pub(crate) insecure: bool,
+    /// Largest record.
+    pub(crate) record_bytes_max: usize,
+    /// Longest time for a record to be safe.
+    pub(crate) delivery_timeout: Duration,
+    /// Whether a topic that is missing is made; with so many partitions, and copies of each (0: as the brokers say).
+    pub(crate) create_topics: bool,
+    pub(crate) partitions: u16,
+    pub(crate) replication: u16,
+}
+
+/// How a login at Kafka is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KafkaLogin {
+    Plain,
+    ScramSha256,
+    ScramSha512,
 }
 
 /// The embedded database.

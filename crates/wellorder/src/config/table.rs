@@ -7,6 +7,7 @@ use super::{
         Word, Words,
     },
     sources::{Inputs, Mode},
+    table_kafka::KAFKA,
     table_serve::SERVE,
 };
 
@@ -44,12 +45,12 @@ impl Setting {
         Self { path, aliases: &[], default, shape, secret: false, about }
     }
 
-    const fn or(mut self, aliases: &'static [&'static str]) -> Self {
+    pub(super) const fn or(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
     }
 
-    const fn secret(mut self) -> Self {
+    pub(super) const fn secret(mut self) -> Self {
         self.secret = true;
         self
     }
@@ -138,7 +139,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(SERVE)
+    SETTINGS.iter().chain(KAFKA).chain(SERVE)
 }
 
 static SETTINGS: &[Setting] = &[

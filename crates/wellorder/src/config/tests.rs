@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod issuer;
+mod kafka;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -68,7 +69,7 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
-    let elsewhere = ["limits.", "rate.", "tls.", "serve."];
+    let elsewhere = ["limits.", "rate.", "tls.", "serve.", "kafka."];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
@@ -253,6 +254,12 @@ fn every_setting_fills_its_field() {
             "lane.queue_max" => "512",
             "worker.lease_ms" => "10001",
             "limits.uri_kib" => "33",
+            "kafka.brokers" => "localhost:9092",
+            "kafka.security" => "tls",
+            "kafka.sasl_mechanism" => "plain",
+            "kafka.insecure" => "true",
+            "kafka.create_topics" => "false",
+            "kafka.delivery_timeout_ms" => "7000",
             _ => "77",
         };
         let changed = load_ok(&Inputs { flags: vec![flag(setting.path, "--x", other)], ..Inputs::default() });

@@ -30,6 +30,8 @@ mod followers;
 mod harness;
 mod hints;
 mod images;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "killpoints")]
 mod kill_points;
 mod limits;

@@ -1,0 +1,147 @@
+//! Settings of Kafka that must fit one another.
+
+use super::settings::{Kafka, KafkaLogin, Settings};
+use std::net::IpAddr;
+
+/// What to build when this program cannot do what is asked of it.
+const BUILD: &str = "build it with `cargo build --release -p wellorder --features kafka`, or remove this";
+const BUILD_TLS: &str =
+    "build it with `cargo build --release -p wellorder --features kafka-tls`, which needs OpenSSL";
+
+/// Adds what does not fit. The setting to mend comes first in the list given to `add`.
+pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
+    let kafka = &settings.kafka;
+    if kafka.brokers.is_empty() {
+        return;
+    }
+    if !cfg!(feature = "kafka") {
+        add(&["kafka.brokers"], "is set, and this program was built without Kafka", BUILD);
+        return;
+    }
+    let Some(hosts) = hosts(&kafka.brokers) else {
+        add(&["kafka.brokers"], "is no list of brokers", "write HOST:PORT,HOST:PORT");
+        return;
+    };
+    if !is_topic(&kafka.topic) {
+        let fix = "use up to 249 of A-Z a-z 0-9 . _ -";
+        add(&["kafka.topic"], "is no name of a topic", fix);
+    }
+    login(kafka, add);
+    tls(kafka, add);
+    let protected = kafka.tls && (kafka.sasl.is_some() || kafka.cert_file.is_some());
+    if !protected && !kafka.insecure && !hosts.iter().all(|host| is_loopback(host)) {
+        let what = "leads over a network, where everybody on the way could read and write orders";
+        let fix = "set kafka.security = \"tls\", and a login (kafka.sasl_mechanism) or kafka.cert_file; or say \
+                   kafka.insecure = true";
+        add(&["kafka.brokers", "kafka.security", "kafka.sasl_mechanism", "kafka.insecure"], what, fix);
+    }
+}
+
+fn login(kafka: &Kafka, add: &mut impl FnMut(&[&str], &str, &str)) {
+    let Some(mechanism) = kafka.sasl else {
+        let given = [
+            ("kafka.username", !kafka.username.is_empty()),
+            ("kafka.password", kafka.password.text().is_some()),
+            ("kafka.password_file", kafka.password_file.is_some()),
+        ];
+        for (path, _) in given.into_iter().filter(|(_, given)| *given) {
+            let fix = "set kafka.sasl_mechanism, such as scram-sha-512, or remove this";
+            add(&[path, "kafka.sasl_mechanism"], "is set, and nothing says how the login is proved", fix);
+        }
+        return;
+    };
+    if !cfg!(feature = "kafka-tls") {
+        add(
+            &["kafka.sasl_mechanism"],
+            "is set, and this program was built without logins for Kafka",
+            BUILD_TLS,
+        );
+    }
+    if kafka.username.is_empty() {
+        let what = "is not set, and kafka.sasl_mechanism is";
+        add(&["kafka.username", "kafka.sasl_mechanism"], what, "set it to the name that the brokers know");
+    }
+    let paths = ["kafka.password", "kafka.password_file", "kafka.sasl_mechanism"];
+    match (kafka.password.text(), &kafka.password_file) {
+        (None, None) => {
+            let fix = "set it, or kafka.password_file";
+            add(&paths, "is not set, and kafka.sasl_mechanism is", fix);
+        }
+        (Some(_), Some(_)) => add(&paths, "and kafka.password_file are both set", "keep one of them"),
+        _ => {}
+    }
+    if mechanism == KafkaLogin::Plain && !kafka.tls && !kafka.insecure {
+        let what = "is plain, which sends the password as it is";
+        let fix = "set kafka.security = \"tls\", or use scram-sha-512";
+        add(&["kafka.sasl_mechanism", "kafka.security", "kafka.insecure"], what, fix);
+    }
+}
+
+fn tls(kafka: &Kafka, add: &mut impl FnMut(&[&str], &str, &str)) {
+    if kafka.tls && !cfg!(feature = "kafka-tls") {
+        add(&["kafka.security"], "is tls, and this program was built without TLS for Kafka", BUILD_TLS);
+    }
+    let files = [
+        ("kafka.ca_file", &kafka.ca_file),
+        ("kafka.cert_file", &kafka.cert_file),
+        ("kafka.key_file", &kafka.key_file),
+    ];
+    for (path, _) in files.iter().filter(|(_, file)| file.is_some() && !kafka.tls) {
+        let what = "is set, and kafka.security is not tls";
+        add(&[path, "kafka.security"], what, "set kafka.security = \"tls\", or remove this");
+    }
+    for (missing, given) in [(files[1], files[2]), (files[2], files[1])] {
+        if missing.1.is_none() && given.1.is_some() {
+            let what = format!("is not set, and {} is", given.0);
+            add(&[missing.0, given.0], &what, "set both, or none");
+        }
+    }
+}
+
+/// The hosts of a list of `HOST:PORT`.
+fn hosts(brokers: &str) -> Option<Vec<&str>> {
+    brokers.split(',').map(host).collect()
+}
+
+fn host(broker: &str) -> Option<&str> {
+    let (host, port) = broker.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let fits = match bare {
+        Some(bare) => bare.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+        }
+    };
+    let port: u16 = port.parse().ok()?;
+    (fits && port > 0).then_some(bare.unwrap_or(host))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// What Kafka takes for the name of a topic.
+fn is_topic(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !name.is_empty() && name.len() <= 249 && name.bytes().all(fits) && name != "." && name != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_hosts_and_ports() {
+        for good in ["a:1", "127.0.0.1:9092,b.example.com:9093", "[::1]:9092", "under_score:65535"] {
+            assert!(hosts(good).is_some(), "{good}");
+        }
+        for bad in
+            ["a", "a:", ":1", "a:0", "a:65536", "a:1,", "kafka://a:1", "a b:1", "[::1:9092", "::1:9092"]
+        {
+            assert_eq!(hosts(bad), None, "{bad}");
+        }
+        assert!(["127.0.0.1", "::1", "LocalHost", "127.3.0.1"].into_iter().all(is_loopback));
+        assert!(!["10.0.0.1", "localhost.example.com", "example.com"].into_iter().any(is_loopback));
+    }
+}
