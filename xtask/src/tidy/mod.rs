@@ -3,6 +3,7 @@
 //! A line rule may be waived on one line, with its reason: `// tidy:allow(RULE): reason` on that line or the
 //! line above.
 
+mod deploy;
 mod deps;
 mod glossary;
 mod hygiene;
@@ -76,6 +77,7 @@ pub(crate) fn run() -> Result<bool> {
 fn check(root: &Path, texts: &[Text]) -> Vec<Finding> {
     let mut findings = deps::check(texts);
     findings.extend(invariants::check(texts));
+    findings.extend(deploy::check(texts));
     for text in texts {
         findings.extend(hygiene::words(text));
         if text.has_extension("md") {

@@ -44,7 +44,8 @@ capabilities:
 {{- define "wellorder.settings" -}}
 {{- range $path, $value := .Values.settings }}
 - name: WELLORDER_{{ $path | upper | replace "." "_" }}
-  value: {{ if kindIs "float64" $value }}{{ printf "%v" $value | float64 | toString | quote }}{{ else }}{{ $value | toString | quote }}{{ end }}
+  {{- /* Numbers of YAML arrive as floats, and a million would be written 1e+06. */}}
+  value: {{ if and (kindIs "float64" $value) (eq $value (floor $value)) }}{{ printf "%.0f" $value | quote }}{{ else }}{{ $value | toString | quote }}{{ end }}
 {{- end }}
 {{- end }}
 
