@@ -1,7 +1,6 @@
 # wellorder in a container: one program on glibc, no shell needed to run it, nobody's root.
 #
 #   docker build -t wellorder:0.1.0 .
-#   docker build -t wellorder:0.1.0 --build-arg FEATURES=NAME,NAME .
 #
 # Both bases are pinned by exact tag, not by digest. To pin them, look their digests up
 # (`docker buildx imagetools inspect TAG`) and write them behind the tags.
@@ -11,14 +10,14 @@ ARG RUST_VERSION=1.95.0
 ARG DEBIAN_VERSION=12.12
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
-# SQLite and librdkafka are compiled; OpenSSL is only linked when a feature asks for it.
+# SQLite and librdkafka are compiled; OpenSSL is only linked when a feature asks for it, below.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends build-essential cmake libssl-dev perl pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# Features besides the default ones, apart by commas.
-ARG FEATURES=""
+# Features of the program besides the default ones, apart by commas. This one links OpenSSL.
+ARG FEATURES="kafka-tls"
 # The caches outlive a build, so the next one compiles only what changed. What lies in a cache is not in the image: copy it.
 RUN --mount=type=cache,id=wellorder-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=wellorder-target,target=/src/target \

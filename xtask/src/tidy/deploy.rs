@@ -9,10 +9,9 @@ use super::{Finding, Text};
 
 const RULE: &str = "deploy";
 const TABLES: &str = "crates/wellorder/src/config/table";
-const CLI: &str = "crates/wellorder/src/cli/";
+const CLI: &[&str] = &["crates/wellorder/src/cli/", "crates/wellorder/src/restore.rs"];
 /// Not of the program's own list, and known to it all the same.
-const VARIABLES_OF_FILES: &[&str] =
-    &["WELLORDER_IMAGE", "WELLORDER_BUILD_FEATURES", "WELLORDER_HOST_PORT", "WELLORDER_HOST_PORT_2"];
+const VARIABLES_OF_FILES: &[&str] = &["WELLORDER_IMAGE", "WELLORDER_HOST_PORT", "WELLORDER_HOST_PORT_2"];
 /// Settings by which `deploy/` goes ahead of the program: nothing is said of names that begin so while the tables have none
 /// such. The first one there ends the excuse for all of them.
 const AWAITED: &[&str] = &["database", "postgres.", "kafka.", "rabbitmq.", "redis."];
@@ -57,11 +56,12 @@ fn is_deployment(text: &Text) -> bool {
 
 impl Known {
     fn read(texts: &[Text]) -> Self {
-        let of = |prefix: &'static str| {
-            let named = move |text: &&Text| text.path.to_string_lossy().starts_with(prefix);
+        let of = |prefixes: &'static [&'static str]| {
+            let named =
+                |text: &&Text| prefixes.iter().any(|prefix| text.path.to_string_lossy().starts_with(prefix));
             texts.iter().filter(named).map(|text| text.text.as_str()).collect::<String>()
         };
-        let tables = of(TABLES);
+        let tables = of(&[TABLES]);
         let cli = of(CLI);
         let mut flags: BTreeSet<String> = ["help", "version"].map(str::to_owned).into();
         flags.extend(flags_of(&cli));
@@ -139,20 +139,23 @@ impl Known {
         let mut awaits_command = running;
         // An item of a list of arguments, one a line.
         let item = first == "-" && words.len() == 2 && words[1].starts_with("--");
+        let runs = is_said_to_run(line);
         for word in words.iter().skip(usize::from(list)) {
-            let program = *word == "wellorder" || word.ends_with("/wellorder");
-            if program {
+            let is_command = std::mem::take(&mut awaits_command);
+            let named = *word == "wellorder" || word.ends_with("/wellorder");
+            if named && (list || runs) {
                 (running, awaits_command) = (true, true);
             } else if matches!(*word, "|" | "&&" | ";" | "#" | "\\") {
-                (running, awaits_command) = (false, false);
+                running = false;
             } else if let Some(flag) = word.strip_prefix("--").filter(|_| running || item) {
                 let flag = flag.split('=').next().unwrap_or(flag);
                 if !flag.is_empty() && !self.flags.contains(flag) {
                     findings.push(format!("--{flag} is no flag of wellorder"));
                 }
-            } else if std::mem::take(&mut awaits_command) {
-                let is_name = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-                if (list || is_said_to_run(line)) && is_name && !self.commands.contains(*word) {
+            } else if is_command {
+                let is_name = !word.starts_with('-')
+                    && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                if is_name && !self.commands.contains(*word) {
                     findings.push(format!("{word} is no command of wellorder"));
                 }
             }

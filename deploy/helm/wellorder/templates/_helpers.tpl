@@ -128,7 +128,8 @@ metadata:
 spec:
   serviceAccountName: {{ include "wellorder.serviceAccount" . }}
   automountServiceAccountToken: false
-  # A Service called wellorder would make variables such as WELLORDER_PORT, which are no settings: the start would be refused.
+  # For a Service called wellorder they would be variables that begin like our settings and are none: the start would be
+  # refused.
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   {{- with .Values.imagePullSecrets }}
