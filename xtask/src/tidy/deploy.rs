@@ -77,7 +77,7 @@ impl Known {
         let excused = |awaited: &&str| {
             name.starts_with(*awaited) && !self.settings.iter().any(|setting| setting.starts_with(*awaited))
         };
-        self.settings.contains(name) || AWAITED.iter().any(|awaited| excused(awaited))
+        self.settings.contains(name) || AWAITED.iter().any(excused)
     }
 
     /// Variables of a line that set nothing.
