@@ -40,7 +40,9 @@ pub use body::{Json, RawBody, content_type_is_json};
 pub use docs::{description, docs, finish};
 pub use framing::Stalled;
 pub use guard::{Guard, Limits, Pressure};
-pub use limit::{ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader, Rate, RatePolicy, Rates};
+pub use limit::{
+    ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader, Rate, RatePolicy, Rates, ShareKey, Spent,
+};
 pub use lines::{Line, Lines};
 pub use mount::{LoggedOrder, Mount, mount, mount_routes, mount_unable, nest};
 pub use reads::{AnswerRoom, ReadPolicy, Reads};

@@ -3,11 +3,13 @@
 mod forwarded;
 mod pacer;
 mod rate;
+mod share;
 mod table;
 
 pub use forwarded::{ClientAddress, InvalidNetwork, Network, Proxies, ProxyHeader};
 pub(crate) use pacer::Pacer;
 pub use rate::Rate;
+pub use share::{ShareKey, Spent};
 
 use crate::access::Caller;
 use crate::refusal::Refusal;
@@ -31,6 +33,8 @@ pub struct RatePolicy {
     pub failed_login: Option<Rate>,
     /// How many are remembered of each kind.
     pub tracked_max: usize,
+    /// What nodes that share these rates have in common; `None`: each node counts for itself.
+    pub shared: Option<ShareKey>,
 }
 
 /// Whose rate it is.
@@ -66,7 +70,13 @@ pub struct Rates {
 impl Rates {
     /// Nothing remembered yet.
     pub fn new(policy: RatePolicy) -> Self {
-        let table = |rate: Option<Rate>| rate.map(|rate| Table::new(rate, policy.tracked_max));
+        let table = |of: Of, rate: Option<Rate>| {
+            let table = Table::new(rate?, policy.tracked_max);
+            Some(match policy.shared {
+                Some(key) => table.shared(&key, of.word()),
+                None => table,
+            })
+        };
         metrics::describe_counter!(
             LIMITED,
             "Requests that were refused because too many came, by whose limit"
@@ -76,10 +86,46 @@ impl Rates {
             metrics::counter!(LIMITED, "limit" => of.word()).increment(0);
         }
         Self {
-            key: table(policy.key),
-            tenant: table(policy.tenant),
-            address: table(policy.address),
-            failed_login: table(policy.failed_login),
+            key: table(Of::Key, policy.key),
+            tenant: table(Of::Tenant, policy.tenant),
+            address: table(Of::Address, policy.address),
+            failed_login: table(Of::FailedLogin, policy.failed_login),
+        }
+    }
+
+    /// What was admitted since the last call and others are to hear of, of at most `max` buckets; empty where nothing is
+    /// shared.
+    pub fn spent(&self, max: usize, now: Timestamp) -> Vec<Spent> {
+        let mut all = Vec::new();
+        for of in Of::ALL {
+            let Some(table) = self.table(of) else { continue };
+            let (cost, owed_max) = (table.rate().cost(), table.rate().owed_max());
+            let left = max.saturating_sub(all.len());
+            all.extend(table.spent(left, now).into_iter().map(|(name, count, ago)| Spent {
+                limit: of.word(),
+                name,
+                cost: cost.saturating_mul(count),
+                ago,
+                owed_max,
+            }));
+        }
+        all
+    }
+
+    /// Takes up how much is owed in a bucket, as all nodes together know it.
+    pub fn owed(&self, spent: &Spent, owed: Duration, now: Timestamp) {
+        let of = Of::ALL.into_iter().find(|of| of.word() == spent.limit);
+        if let Some(table) = of.and_then(|of| self.table(of)) {
+            table.owes(spent.name, owed, now);
+        }
+    }
+
+    fn table(&self, of: Of) -> Option<&Table> {
+        match of {
+            Of::Key => self.key.as_ref(),
+            Of::Tenant => self.tenant.as_ref(),
+            Of::Address => self.address.as_ref(),
+            Of::FailedLogin => self.failed_login.as_ref(),
         }
     }
 

@@ -13,6 +13,8 @@ pub struct Rate {
     interval: u64,
     /// How far ahead of its time one may come, in nanoseconds.
     tolerance: u64,
+    /// How much more than a whole bucket may be owed, in nanoseconds; 0 where nobody draws but here.
+    overdraft: u64,
 }
 
 /// What is remembered of somebody: when everything that was admitted is paid for, in nanoseconds since the epoch.
@@ -25,7 +27,31 @@ impl Rate {
     pub fn new(count: u32, span: Duration, burst: u32) -> Self {
         let span = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let interval = (span / u64::from(count.max(1))).max(1);
-        Self { interval, tolerance: interval.saturating_mul(u64::from(burst.max(1)) - 1) }
+        Self { interval, tolerance: interval.saturating_mul(u64::from(burst.max(1)) - 1), overdraft: 0 }
+    }
+
+    /// The same, drawn on elsewhere too: what all admit together before they hear of each other is owed, up to one bucket more
+    /// and what comes in a second.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        let bucket = self.tolerance.saturating_add(self.interval);
+        Self { overdraft: bucket.saturating_add(NANOS_PER_SECOND), ..self }
+    }
+
+    /// The time that one of these costs.
+    pub fn cost(&self) -> Duration {
+        Duration::from_nanos(self.interval)
+    }
+
+    /// The most that is owed at once; what comes beyond is forgiven.
+    pub fn owed_max(&self) -> Duration {
+        Duration::from_nanos(self.latest(0))
+    }
+
+    /// What is to be remembered of somebody who owes so much, as is known from elsewhere: never less than before.
+    pub fn owing(paid: Paid, owed: Duration, now: Timestamp) -> Paid {
+        let owed = u64::try_from(owed.as_nanos()).unwrap_or(u64::MAX);
+        paid.max(Paid(nanos(now).saturating_add(owed)))
     }
 
     /// `count` a second, and at most as many at once as come in `burst`.
@@ -76,7 +102,7 @@ impl Rate {
 
     /// The latest that anything admitted by now can be paid for.
     fn latest(&self, now: u64) -> u64 {
-        now.saturating_add(self.tolerance).saturating_add(self.interval)
+        now.saturating_add(self.tolerance).saturating_add(self.interval).saturating_add(self.overdraft)
     }
 }
 
@@ -196,6 +222,45 @@ mod tests {
                     Err(wait) => prop_assert!(wait <= Duration::from_nanos(rate.interval)),
                 }
             }
+        }
+    }
+
+    proptest! {
+        /// Two that tell each other now and then admit no more than one would, but for what they admit in between, and that is
+        /// paid back.
+        #[test]
+        fn two_that_share_admit_what_one_would(
+            (count, burst) in (20_u32..2_000, 1_u32..50), exchange in 1_000_u64..50_000
+        ) {
+            let rate = Rate::new(count, Duration::from_secs(1), burst).shared();
+            let (mut nodes, mut spent, mut shared) = ([Paid::default(); 2], [(0_u64, 0); 2], Paid::default());
+            let (mut admitted, span, mut told) = (0_u64, 5_000_000, 0);
+            // Both are asked eight times as often as they may.
+            let gap = (rate.interval / 1_000 / 8).max(1);
+            for now in (0..span).step_by(usize::try_from(gap).unwrap()) {
+                for (paid, spent) in nodes.iter_mut().zip(&mut spent) {
+                    if let Ok(next) = rate.admit(*paid, at(now)) {
+                        *paid = next;
+                        spent.1 = if spent.0 == 0 { now } else { spent.1 };
+                        spent.0 += rate.interval;
+                        admitted += 1;
+                    }
+                }
+                if now - told >= exchange {
+                    told = now;
+                    let base = nanos(at(now));
+                    for (cost, since) in std::mem::take(&mut spent) {
+                        let due = shared.0.max(nanos(at(since)));
+                        shared = Paid((due + cost).min(rate.latest(base)).max(base));
+                    }
+                    nodes = nodes.map(|paid| Rate::owing(paid, Duration::from_nanos(shared.0 - base), at(now)));
+                }
+            }
+            let fair = u64::from(burst) + span * 1_000 / rate.interval;
+            let between = 2 + 2 * exchange * 1_000 / rate.interval + u64::from(burst);
+            prop_assert!(admitted <= fair + between, "{admitted} of {fair} and {between}");
+            // Who is refused asks again an eighth of a turn later at the latest.
+            prop_assert!(admitted * 8 / 7 + between >= fair, "{admitted} of {fair}");
         }
     }
 
