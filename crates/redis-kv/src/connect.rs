@@ -2,7 +2,7 @@
 
 use crate::Error;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError, TlsCertificates};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisError, TlsCertificates};
 use std::time::Duration;
 
 /// Longest wait between two tries to connect.
@@ -19,6 +19,37 @@ pub struct Options {
     pub timeout: Duration,
 }
 
+/// What a URL says, without the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// A name or an address.
+    pub host: String,
+    /// Of TCP.
+    pub port: u16,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
+}
+
+impl Place {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// It is none of a Redis over TCP, or asks that a certificate be believed unseen.
+    pub fn of(url: &str) -> Result<Self, Error> {
+        let found = url.into_connection_info().map_err(|error| Error::Url(without_secrets(&error)))?;
+        match found.addr() {
+            ConnectionAddr::Tcp(host, port) => Ok(Self { host: host.clone(), port: *port, tls: false }),
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                Err(Error::Url("#insecure is not supported".to_owned()))
+            }
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                Ok(Self { host: host.clone(), port: *port, tls: true })
+            }
+            _ => Err(Error::Url("no host".to_owned())),
+        }
+    }
+}
+
 /// Redis, over one connection that many share. Cheap to clone.
 #[derive(Clone)]
 pub struct RedisKv {
@@ -33,6 +64,7 @@ impl RedisKv {
     /// # Errors
     /// The URL or the certificates cannot be used. An unreachable server is no error here.
     pub fn open(options: &Options) -> Result<Self, Error> {
+        Place::of(&options.url)?;
         let unusable = |error: RedisError| Error::Url(without_secrets(&error));
         let client = match &options.authorities {
             Some(pem) => {

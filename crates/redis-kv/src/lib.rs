@@ -7,7 +7,7 @@
 mod connect;
 mod spend;
 
-pub use connect::{Options, RedisKv};
+pub use connect::{Options, Place, RedisKv};
 pub use spend::{SPENDS_MAX, Spend};
 
 use std::time::Duration;

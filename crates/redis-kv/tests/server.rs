@@ -180,7 +180,14 @@ async fn one_that_hangs_is_given_up() {
 
 #[tokio::test]
 async fn what_is_no_url_is_refused() {
-    for url in ["", "127.0.0.1:6379", "http://127.0.0.1", "redis://:secret@"] {
+    for url in [
+        "",
+        "127.0.0.1:6379",
+        "http://127.0.0.1",
+        "redis://:secret@",
+        "unix:///tmp/redis.sock",
+        "rediss://localhost/#insecure",
+    ] {
         let error = RedisKv::open(&Options { url: url.to_owned(), authorities: None, timeout: TIMEOUT });
         let error = error.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("redis://HOST:PORT") && !error.contains("secret"), "{url}: {error}");

@@ -11,6 +11,7 @@
 
 mod check;
 mod check_kafka;
+mod check_redis;
 mod dotenv;
 mod file;
 #[cfg(feature = "fuzzing")]
@@ -24,6 +25,7 @@ mod sources;
 mod suggest;
 mod table;
 mod table_kafka;
+mod table_redis;
 mod table_serve;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,7 @@ pub(crate) use problem::{Problem, Problems};
 pub(crate) use resolve::{Config, Origin, load};
 pub(crate) use settings::{
     FollowerStart, Hidden, Kafka, KafkaLogin, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind,
-    RateLimits, Role, Settings, Transport,
+    RateLimits, Redis, Role, Settings, Transport,
 };
 pub(crate) use show::{as_json, as_rows};
 pub(crate) use sources::{Environment, Flag, Inputs, Mode};

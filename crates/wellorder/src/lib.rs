@@ -23,6 +23,7 @@ mod local;
 mod lookout;
 mod otlp;
 mod output;
+mod redis;
 mod restore;
 mod run;
 mod seldom;

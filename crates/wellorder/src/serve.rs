@@ -4,10 +4,10 @@ use crate::access::{self, Access};
 use crate::config::{Limits, Mode, RateLimits, Role, Settings};
 use crate::folder::BACKUPS_FOLDER;
 use crate::system::{SystemClock, SystemIds};
-use crate::wire_up;
+use crate::{redis, wire_up};
 use anyhow::Context;
 use axum::Router;
-use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy};
+use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
@@ -32,20 +32,21 @@ const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
 /// The guard of a server's mounts.
 pub(crate) fn guard(mode: Mode, settings: &Settings, app: &Arc<App>, tracer: Tracer) -> Arc<Guard> {
     let lanes = app.lanes.clone();
-    let guard = outer_guard(mode, settings).traced(tracer, settings.telemetry.trust_incoming);
+    let share = redis::share_key(settings, app.storage.install());
+    let guard = outer_guard(mode, settings, share).traced(tracer, settings.telemetry.trust_incoming);
     Arc::new(guard.under(Arc::new(move || lanes.room())))
 }
 
 /// The guard of what is served while there is no storage.
 pub(crate) fn waiting_guard(mode: Mode, settings: &Settings) -> Arc<Guard> {
-    Arc::new(outer_guard(mode, settings))
+    Arc::new(outer_guard(mode, settings, None))
 }
 
-fn outer_guard(mode: Mode, settings: &Settings) -> Guard {
+fn outer_guard(mode: Mode, settings: &Settings, share: Option<ShareKey>) -> Guard {
     let transport = &settings.transport;
     let proxies = Proxies { networks: transport.trusted_proxies.clone(), header: transport.proxy_header };
     let guard = bare_guard(&settings.limits, mode == Mode::Dev)
-        .limiting(rates(&settings.rates))
+        .limiting(rates(&settings.rates, share))
         .reading(reads(&settings.limits))
         .behind(proxies);
     if transport.tls_cert.is_some() { guard.https_only() } else { guard }
@@ -60,7 +61,7 @@ fn reads(limits: &Limits) -> ReadPolicy {
     }
 }
 
-fn rates(rates: &RateLimits) -> RatePolicy {
+fn rates(rates: &RateLimits, shared: Option<ShareKey>) -> RatePolicy {
     let per_second = |count: u32| (count > 0).then(|| Rate::per_second(count, rates.burst));
     let logins = rates.failed_logins_per_minute;
     RatePolicy {
@@ -69,6 +70,7 @@ fn rates(rates: &RateLimits) -> RatePolicy {
         address: per_second(rates.address_per_second),
         failed_login: (logins > 0).then(|| Rate::new(logins, Duration::from_secs(60), logins)),
         tracked_max: rates.tracked_max,
+        shared,
     }
 }
 

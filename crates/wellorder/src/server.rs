@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
-use crate::{banner, boot, failed_logins, kafka, lookout, serve, telemetry, transport, wire_up};
+use crate::{banner, boot, failed_logins, kafka, lookout, redis, serve, telemetry, transport, wire_up};
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -66,6 +66,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let metrics = telemetry::metrics()?;
     let transport = transport::of(mode, &settings)?;
     following::check(&settings)?;
+    redis::check(&settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
@@ -131,6 +132,15 @@ async fn begin(
         tracing::debug!(%error, "cannot compare the clock with the newest event");
     }
     let guard = serve::guard(mode, settings, &app, tracer);
+    if settings.has_role(Role::Api) {
+        let rates = Arc::clone(&guard.rates);
+        if let Some(sharing) = redis::share_rates(settings, &app, rates, stop.subscribe())? {
+            tasks.spawn(sharing);
+        }
+        if let Some(remote) = redis::remote(settings)? {
+            app.remotes.add(remote);
+        }
+    }
     let router = serve::main_router(mode, settings, &app, &guard, metrics, &access);
     let address = listener.local_addr().context("the listener has no address")?;
     if let Err(error) = folder.announce(address, matches!(transport, Transport::Tls(_))) {

@@ -140,7 +140,10 @@ impl Rates {
     }
 
     /// A request of a caller who showed a good credential.
-    pub(crate) fn caller(&self, caller: &Caller, now: Timestamp) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// They, or all of their tenant, asked too often: [`Refusal::RateLimited`].
+    pub fn caller(&self, caller: &Caller, now: Timestamp) -> Result<(), Refusal> {
         // First the key, so that one that asks too often does not use up what its tenant has.
         let key = (&caller.tenant, &caller.subject);
         refused(Of::Key, self.key.as_ref().map(|table| table.take(&key, now)))?;

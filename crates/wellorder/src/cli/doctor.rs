@@ -6,11 +6,13 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::Method;
-use order_core::{Timestamp, remote};
+use order_core::Timestamp;
+use order_core::remote::{self, Remote};
 use rustix::fs::{Access, access, statvfs};
 use serde_json::json;
 
@@ -26,7 +28,7 @@ use crate::{
     kafka,
     lookout::DRIFT_MIN,
     output::{Output, Style, escape},
-    trust,
+    redis, trust,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,10 @@ async fn examine(
     if let NdjsonSink::File(path) = &settings.ndjson.sink {
         checks.push(sink(path, &settings.data));
     }
-    checks.extend(kafka_check(settings).await);
+    let kafka = (kafka::check(settings), kafka::remote(settings));
+    checks.extend(remote_check("kafka", "kafka.brokers", kafka).await);
+    let redis = (redis::check(settings), redis::remote(settings));
+    checks.extend(remote_check("redis", "redis.url", redis).await);
     let seen = if found.is_ok() { Some(look(settings).await) } else { None };
     let newest = seen.as_ref().and_then(|seen| seen.as_ref().ok()?.as_ref()?.newest_event);
     checks.push(clock(now, found.as_ref().ok(), newest));
@@ -217,18 +222,20 @@ fn sink(path: &Path, data: &Path) -> Check {
     }
 }
 
-/// The brokers that events are to go to.
-async fn kafka_check(settings: &Settings) -> Option<Check> {
-    const NAME: &str = "kafka";
-    if let Err(error) = kafka::check(settings) {
-        return Some(fail(NAME, format!("{error:#}"), "set it right, or remove kafka.brokers"));
+/// A server that is talked to, if the settings name one.
+async fn remote_check(
+    name: &'static str,
+    setting: &str,
+    (usable, remote): (anyhow::Result<()>, anyhow::Result<Option<Arc<dyn Remote>>>),
+) -> Option<Check> {
+    if let Err(error) = usable {
+        return Some(fail(name, format!("{error:#}"), format!("set it right, or remove {setting}")));
     }
-    let brokers = kafka::remote(settings).ok()??;
-    let remote::Look { address, latency, found, .. } = remote::look(brokers.as_ref()).await;
+    let remote::Look { address, latency, found, .. } = remote::look(remote.ok()??.as_ref()).await;
     let latency = latency.as_millis();
     Some(match found {
-        Ok(found) => ok(NAME, format!("{address} answers in {latency} ms; {found}")),
-        Err(trouble) => fail(NAME, format!("{address}: {} ({latency} ms)", trouble.why), trouble.fix),
+        Ok(found) => ok(name, format!("{address} answers in {latency} ms; {found}")),
+        Err(trouble) => fail(name, format!("{address}: {} ({latency} ms)", trouble.why), trouble.fix),
     })
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) ndjson: Ndjson,
     /// The topic of events.
     pub(crate) kafka: Kafka,
+    /// What nodes share.
+    pub(crate) redis: Redis,
     /// The embedded database.
     pub(crate) storage: Storage,
     /// Group commit.
@@ -102,6 +104,7 @@ impl Settings {
             follower: Follower::default(),
             ndjson: Ndjson::default(),
             kafka: Kafka::default(),
+            redis: Redis::default(),
             storage: Storage::default(),
             lane: Lane::default(),
             limits: Limits::default(),
@@ -348,6 +351,19 @@ pub(crate) struct Kafka {
     pub(crate) create_topics: bool,
     pub(crate) partitions: u16,
     pub(crate) replication: u16,
+}
+
+/// Redis.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Redis {
+    /// `redis://…` or `rediss://…`, with a password perhaps; empty: no Redis.
+    pub(crate) url: Hidden,
+    /// Authorities that vouch for it.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Whether it was said aloud that it may be reached over a network as it is.
+    pub(crate) insecure: bool,
+    /// Longest wait for an answer.
+    pub(crate) timeout: Duration,
 }
 
 /// How a login at Kafka is proved.

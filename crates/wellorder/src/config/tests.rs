@@ -3,6 +3,7 @@
 
 mod issuer;
 mod kafka;
+mod redis;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -69,7 +70,7 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
-    let elsewhere = ["limits.", "rate.", "tls.", "serve.", "kafka."];
+    let elsewhere = ["limits.", "rate.", "tls.", "serve.", "kafka.", "redis."];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
@@ -260,6 +261,8 @@ fn every_setting_fills_its_field() {
             "kafka.insecure" => "true",
             "kafka.create_topics" => "false",
             "kafka.delivery_timeout_ms" => "7000",
+            "redis.url" => "127.0.0.1:6379",
+            "redis.insecure" => "true",
             _ => "77",
         };
         let changed = load_ok(&Inputs { flags: vec![flag(setting.path, "--x", other)], ..Inputs::default() });

@@ -1,0 +1,278 @@
+//! Redis, as the settings have it: where nodes tell each other what they admitted. A build without the feature `redis` has
+//! none, and the settings are refused.
+
+#[cfg(feature = "redis")]
+pub(crate) use wired::{check, host, remote, share_key, share_rates};
+#[cfg(not(feature = "redis"))]
+pub(crate) use without::{check, host, remote, share_key, share_rates};
+
+#[cfg(feature = "redis")]
+mod wired {
+    use crate::config::{Redis, Settings};
+    use crate::seldom::Seldom;
+    use anyhow::Context;
+    use async_trait::async_trait;
+    use edge::{Rates, ShareKey, Spent};
+    use order_core::query::Install;
+    use order_core::remote::{Remote, Trouble};
+    use order_core::{App, Clock};
+    use redis_kv::{Options, Place, RedisKv, SPENDS_MAX, Spend};
+    use sha2::{Digest, Sha256};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::sync::watch;
+    use tokio::time::{Instant, MissedTickBehavior, interval};
+
+    /// Between two times that a node tells what it admitted: so long it may admit what others have taken already.
+    const TELL_EVERY: Duration = Duration::from_millis(100);
+    /// Between two lines of the log while Redis is away.
+    const SAY_EVERY: Duration = Duration::from_secs(60);
+    const FAILED: &str = "wellorder_redis_failures_total";
+
+    /// The host that a URL names; `None` when it cannot be used.
+    pub(crate) fn host(url: &str) -> Option<String> {
+        Place::of(url).ok().map(|place| place.host)
+    }
+
+    /// What the nodes of an installation have in common, when they share rates.
+    pub(crate) fn share_key(settings: &Settings, install: &Install) -> Option<ShareKey> {
+        settings.redis.url.text()?;
+        let secret = Sha256::new_with_prefix(b"wellorder/rates/1").chain_update(install.cursor_key);
+        Some(ShareKey::new(secret.finalize().into()))
+    }
+
+    /// Refuses what cannot be used whatever Redis says.
+    ///
+    /// # Errors
+    /// When the file with the authorities cannot be used.
+    pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+        open(&settings.redis).map(drop)
+    }
+
+    /// Redis, for health checks.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
+        let url = settings.redis.url.text().unwrap_or_default();
+        Ok(open(&settings.redis)?.map(|redis| {
+            let address = Place::of(url).map(|place| format!("{}:{}", place.host, place.port));
+            Arc::new(Server { redis, address: address.unwrap_or_default() }) as Arc<dyn Remote>
+        }))
+    }
+
+    struct Server {
+        redis: RedisKv,
+        address: String,
+    }
+
+    #[async_trait]
+    impl Remote for Server {
+        fn name(&self) -> &'static str {
+            "redis"
+        }
+
+        fn address(&self) -> String {
+            self.address.clone()
+        }
+
+        fn setting(&self) -> &'static str {
+            "redis.url"
+        }
+
+        async fn look(&self) -> Result<String, Trouble> {
+            let fix = "start it, or set redis.url right; until then each node counts rates for itself";
+            match self.redis.ping().await {
+                Ok(()) => Ok("rates are shared".to_owned()),
+                Err(error) => Err(Trouble { why: error.to_string(), fix: fix.to_owned() }),
+            }
+        }
+    }
+
+    fn open(redis: &Redis) -> anyhow::Result<Option<RedisKv>> {
+        let Some(url) = redis.url.text() else { return Ok(None) };
+        let read = |file: &Path| {
+            std::fs::read(file).with_context(|| {
+                format!("redis.ca_file: cannot read {}; name a file that this user can read", file.display())
+            })
+        };
+        let authorities = redis.ca_file.as_deref().map(read).transpose()?;
+        let options = Options { url: url.to_owned(), authorities, timeout: redis.timeout };
+        Ok(Some(RedisKv::open(&options).context("redis.url, redis.ca_file")?))
+    }
+
+    /// Tells other nodes what is admitted here, and takes up what they admitted, until `stop`. While Redis is away each counts
+    /// for itself.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub(crate) fn share_rates(
+        settings: &Settings,
+        app: &App,
+        rates: Arc<Rates>,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Option<impl Future<Output = ()> + use<>>> {
+        metrics::describe_counter!(FAILED, "Times that Redis did not take what this process admitted");
+        // There from the start: a rate needs a zero to rise from.
+        metrics::counter!(FAILED).increment(0);
+        let Some(redis) = open(&settings.redis)? else { return Ok(None) };
+        let installation = app.storage.install().installation_id.to_string();
+        let sharing = Sharing { redis, installation, rates, clock: Arc::clone(&app.clock) };
+        Ok(Some(sharing.run(stop)))
+    }
+
+    struct Sharing {
+        redis: RedisKv,
+        installation: String,
+        rates: Arc<Rates>,
+        clock: Arc<dyn Clock>,
+    }
+
+    impl Sharing {
+        async fn run(self, mut stop: watch::Receiver<bool>) {
+            let (mut said, mut turns) = (Seldom::every(SAY_EVERY), interval(TELL_EVERY));
+            turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    _ = turns.tick() => {}
+                }
+                // What could not be told is forgotten: it may have been heard all the same, and nobody is to pay twice.
+                if let Err(error) = self.tell().await {
+                    metrics::counter!(FAILED).increment(1);
+                    if said.due(Instant::now()) {
+                        tracing::warn!(%error, "redis.url: cannot share rates; each node counts for itself");
+                    }
+                }
+            }
+        }
+
+        async fn tell(&self) -> Result<(), redis_kv::Error> {
+            loop {
+                let spent = self.rates.spent(SPENDS_MAX, self.clock.now());
+                let spends: Vec<Spend> = spent.iter().map(spend).collect();
+                let owed = self.redis.spend(&self.installation, &spends).await?;
+                let now = self.clock.now();
+                for (spent, owed) in spent.iter().zip(owed) {
+                    self.rates.owed(spent, owed, now);
+                }
+                if spent.len() < SPENDS_MAX {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn spend(spent: &Spent) -> Spend {
+        let Spent { limit, name, cost, ago, owed_max } = *spent;
+        Spend { limit, name, cost, ago, owed_max }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+        use super::*;
+        use edge::{Caller, Rate, RatePolicy, Refusal};
+        use order_core::TenantId;
+        use testkit::ManualClock;
+
+        fn url() -> String {
+            std::env::var("WELLORDER_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned())
+        }
+
+        /// Two at once, then one an hour.
+        fn node(url: &str, installation: &str, clock: &Arc<ManualClock>) -> Sharing {
+            let policy = RatePolicy {
+                key: Some(Rate::new(1, Duration::from_secs(3_600), 2)),
+                tracked_max: 10,
+                shared: Some(ShareKey::new([7; 32])),
+                ..RatePolicy::default()
+            };
+            let options = Options { url: url.to_owned(), authorities: None, timeout: Duration::from_secs(5) };
+            Sharing {
+                redis: RedisKv::open(&options).unwrap(),
+                installation: installation.to_owned(),
+                rates: Arc::new(Rates::new(policy)),
+                clock: Arc::clone(clock) as Arc<dyn Clock>,
+            }
+        }
+
+        impl Sharing {
+            fn ask(&self, subject: &str) -> Result<(), Refusal> {
+                let tenant = TenantId::new("default").unwrap();
+                let scopes = edge::Scopes::default();
+                let caller = Caller { tenant, subject: subject.into(), scopes, tenant_said: true };
+                self.rates.caller(&caller, self.clock.now())
+            }
+        }
+
+        #[tokio::test]
+        async fn nodes_hear_of_what_others_admitted() {
+            let (clock, installation) = (Arc::new(ManualClock::new()), uuid::Uuid::new_v4().to_string());
+            let [one, other] = [(); 2].map(|()| node(&url(), &installation, &clock));
+            one.ask("a").unwrap();
+            one.ask("a").unwrap();
+            let told = one.tell().await;
+            told.expect("no Redis? start one: cargo xtask services up redis");
+            other.ask("b").unwrap();
+            other.ask("a").unwrap();
+            other.tell().await.unwrap();
+            assert!(matches!(other.ask("a"), Err(Refusal::RateLimited { .. })), "the third of two");
+            other.ask("b").unwrap();
+        }
+
+        #[tokio::test]
+        async fn without_redis_each_counts_for_itself() {
+            let (clock, nowhere) = (Arc::new(ManualClock::new()), "redis://127.0.0.1:1");
+            let [one, other] = [(); 2].map(|()| node(nowhere, "x", &clock));
+            for node in [&one, &other] {
+                node.ask("a").unwrap();
+                node.tell().await.unwrap_err();
+                node.ask("a").unwrap();
+                node.tell().await.unwrap_err();
+                assert!(matches!(node.ask("a"), Err(Refusal::RateLimited { .. })));
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "redis"))]
+mod without {
+    use crate::config::Settings;
+    use edge::{Rates, ShareKey};
+    use order_core::App;
+    use order_core::query::Install;
+    use order_core::remote::Remote;
+    use std::sync::Arc;
+    use tokio::sync::watch;
+
+    pub(crate) fn host(_: &str) -> Option<String> {
+        None
+    }
+
+    pub(crate) fn share_key(_: &Settings, _: &Install) -> Option<ShareKey> {
+        None
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as with Redis")]
+    pub(crate) fn check(_: &Settings) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as with Redis")]
+    pub(crate) fn remote(_: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
+        Ok(None)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as with Redis")]
+    pub(crate) fn share_rates(
+        _: &Settings,
+        _: &App,
+        _: Arc<Rates>,
+        _: watch::Receiver<bool>,
+    ) -> anyhow::Result<Option<std::future::Ready<()>>> {
+        Ok(None)
+    }
+}
