@@ -1,6 +1,12 @@
 //! Against a real Redis.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "test code"
+)]
 
 use redis_kv::{Error, Options, RedisKv, SPENDS_MAX, Spend};
 use std::net::TcpListener;

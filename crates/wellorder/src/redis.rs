@@ -171,7 +171,7 @@ mod wired {
 
     #[cfg(test)]
     mod tests {
-        #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+        #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "tests")]
 
         use super::*;
         use edge::{Caller, Rate, RatePolicy, Refusal};
