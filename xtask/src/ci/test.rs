@@ -1,4 +1,5 @@
-//! `cargo xtask test`: names what this machine lacks, then runs every test, and counts that they ran.
+//! `cargo xtask test`: names what this machine lacks, starts the servers that tests need, runs every test, and counts that they
+//! ran.
 
 use std::io::{BufRead, BufReader, pipe};
 use std::time::Instant;
@@ -38,9 +39,12 @@ impl Ran {
 const NEEDED: &[(&[&str], &str)] = &[
     (&["cargo"], "install Rust: https://rustup.rs"),
     (&["cc", "gcc", "clang"], "a C compiler is missing (SQLite is compiled): apt-get install gcc libc6-dev"),
+    (&["c++", "g++", "clang++"], "a C++ compiler is missing (librdkafka is compiled): apt-get install g++"),
+    (&["make"], "librdkafka is compiled: apt-get install make"),
     (&["git"], "apt-get install git"),
     (&["bash"], "apt-get install bash"),
     (&["curl"], "the commands of the guides are run: apt-get install curl"),
+    (&["kcat"], "a foreign program reads what is written to Kafka: apt-get install kcat"),
 ];
 
 /// Runs all tests.
@@ -58,7 +62,10 @@ pub(crate) fn run(args: &Args) -> Result<Ran> {
         anyhow::bail!("this machine lacks something:\n  {}", missing.join("\n  "));
     }
     let started = Instant::now();
-    let mut ran = cargo_test(&args.rest)?;
+    println!("starting the servers that tests need, unless they run: cargo xtask services");
+    let servers = services::Up::all()?;
+    let mut ran = cargo_test(&args.rest, &servers)?;
+    drop(servers);
     if !args.rest.is_empty() {
         ran.empty.clear(); // a filter empties suites on purpose
     }
@@ -76,10 +83,11 @@ pub(crate) fn run(args: &Args) -> Result<Ran> {
 }
 
 /// Shows what cargo prints as it comes, and reads the results out of it.
-fn cargo_test(rest: &[String]) -> Result<Ran> {
+fn cargo_test(rest: &[String], servers: &services::Up) -> Result<Ran> {
     let (reader, writer) = pipe().context("cannot make a pipe")?;
     let mut command = cargo();
     command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--features", "wellorder/killpoints"]);
+    command.envs(servers.variables());
     command.args(rest).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().context("cannot start cargo")?;
     drop(command); // it holds the writing ends: without this the reader would never see an end

@@ -19,7 +19,7 @@ const CLUSTER: &str = "d2VsbG9yZGVyLXRlc3RzMA";
 const POM: &str = include_str!("kafka.pom.xml");
 
 pub(super) fn start(folder: &Folder) -> Result<u32> {
-    packages::need("java", &["openjdk-17-jre-headless"])?;
+    packages::need("java", &["default-jre-headless"])?;
     let jars = jars(folder)?;
     let data = folder.path().join("data");
     let properties = folder.path().join("server.properties");

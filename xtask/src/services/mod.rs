@@ -157,22 +157,80 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     }
 }
 
-fn up_all(services: &[Service]) -> Result<Vec<Place>> {
-    services.iter().map(|service| up_one(*service)).collect()
+/// All servers, for as long as this lives: what it started, it stops.
+pub(crate) struct Up {
+    places: Vec<Place>,
+    started: Vec<Service>,
 }
 
-fn up_one(service: Service) -> Result<Place> {
+impl Up {
+    /// Starts those that do not run yet.
+    ///
+    /// # Errors
+    /// When one cannot be started; those that were started by then are stopped.
+    pub(crate) fn all() -> Result<Self> {
+        let _turn = folder::turn()?;
+        let mut up = Self { places: Vec::new(), started: Vec::new() };
+        let failed = ALL.into_iter().find_map(|service| up.add(service).err());
+        match failed {
+            Some(error) => {
+                up.down();
+                Err(error)
+            }
+            None => Ok(up),
+        }
+    }
+
+    fn add(&mut self, service: Service) -> Result<()> {
+        let (place, started) = up_one(service)?;
+        self.places.push(place);
+        self.started.extend(started.then_some(service));
+        Ok(())
+    }
+
+    /// The variables that tell programs where the servers are.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.places.iter().map(|place| (place.variable, place.url.as_str()))
+    }
+
+    fn down(&mut self) {
+        while let Some(service) = self.started.pop() {
+            if let Err(error) = down(service) {
+                eprintln!("{}: {error:#}", service.name());
+            }
+        }
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if self.started.is_empty() {
+            return;
+        }
+        match folder::turn() {
+            Ok(_turn) => self.down(),
+            Err(error) => eprintln!("the servers run on: {error:#}; stop them: cargo xtask services down"),
+        }
+    }
+}
+
+fn up_all(services: &[Service]) -> Result<Vec<Place>> {
+    services.iter().map(|service| up_one(*service).map(|(place, _)| place)).collect()
+}
+
+/// Where it is, and whether we started it now.
+fn up_one(service: Service) -> Result<(Place, bool)> {
     let (name, variable) = (service.name(), service.variable());
     if let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) {
         eprintln!("{name}: the one that {variable} names");
-        return Ok(Place { variable, url });
+        return Ok((Place { variable, url }, false));
     }
     let folder = Folder::of(name)?;
     let place = Place { variable, url: service.url() };
     if process::of(&folder)?.is_some() {
         wait(service, &folder)?;
         eprintln!("{name}: runs already, port {}", service.port());
-        return Ok(place);
+        return Ok((place, false));
     }
     if service.answers() {
         bail!(
@@ -185,7 +243,7 @@ fn up_one(service: Service) -> Result<Place> {
     process::keep(&folder, pid)?;
     wait(service, &folder)?;
     eprintln!("{name}: started at port {} in {:.1} s", service.port(), started.elapsed().as_secs_f64());
-    Ok(place)
+    Ok((place, true))
 }
 
 /// Waits until a server of ours takes connections.
