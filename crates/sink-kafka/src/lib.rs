@@ -7,6 +7,7 @@
 
 mod client;
 mod cloud_events;
+mod consumer;
 mod options;
 mod probe;
 mod producer;
@@ -15,6 +16,7 @@ mod topic;
 
 pub use client::Ails;
 pub use cloud_events::CloudEvents;
+pub use consumer::{Consumer, ConsumerState, Handler, Incoming, Received, Subscription};
 pub use options::{Identity, NewTopics, Options, OptionsError, Sasl, SaslMechanism, Security};
 pub use probe::probe;
 pub use publisher::Publisher;

@@ -75,6 +75,6 @@ impl Publisher {
     }
 }
 
-fn broken_off() -> Ails {
+pub(crate) fn broken_off() -> Ails {
     Ails { why: "connecting broke off".to_owned(), fix: "look into the log".to_owned() }
 }

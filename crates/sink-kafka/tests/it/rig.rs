@@ -9,13 +9,14 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
 pub(crate) const PARTITIONS: i32 = 4;
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the broker is.
 pub(crate) fn brokers() -> String {
@@ -86,6 +87,23 @@ impl Topic {
         }
         seen
     }
+}
+
+/// Writes keys and values, `None` a tombstone, as a foreign program does.
+pub(crate) async fn put(topic: &Topic, records: Vec<(String, Option<Vec<u8>>)>) {
+    let (brokers, topic) = (brokers(), topic.0.clone());
+    let written = tokio::task::spawn_blocking(move || {
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        for (key, value) in &records {
+            let mut record = BaseRecord::<String, Vec<u8>>::to(&topic).key(key);
+            if let Some(value) = value {
+                record = record.payload(value);
+            }
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+    });
+    written.await.unwrap();
 }
 
 /// An event of an order.
