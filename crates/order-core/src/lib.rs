@@ -49,6 +49,7 @@ pub mod remote;
 pub mod replay;
 pub mod shed;
 pub mod tail;
+pub mod telling;
 pub mod trace;
 pub mod wait;
 

@@ -40,16 +40,14 @@ impl Encode for CloudEvents {
             ("ce_dataversion", event.data_version.to_string()),
             ("content-type", "application/json".to_owned()),
         ];
-        if let Some(trace) = event.trace {
-            headers.push(("traceparent", traceparent(trace)));
-        }
+        headers.extend(event.trace.map(traceparent));
         let key = event.order_id.to_string();
         Some(Record { topic: self.topic.clone(), key, value: event.data.clone().into_bytes(), headers })
     }
 }
 
-/// The place in the trace as W3C Trace Context writes it.
-fn traceparent(trace: TraceContext) -> String {
+/// The header that says where in a trace it happened, as W3C Trace Context writes it.
+pub(crate) fn traceparent(trace: TraceContext) -> (&'static str, String) {
     let span = u64::from_be_bytes(trace.span_id());
-    format!("00-{}-{span:016x}-{:02x}", trace.trace_id_hex(), trace.flags())
+    ("traceparent", format!("00-{}-{span:016x}-{:02x}", trace.trace_id_hex(), trace.flags()))
 }

@@ -12,6 +12,7 @@ mod options;
 mod probe;
 mod producer;
 mod publisher;
+mod telling;
 mod topic;
 
 pub use client::Ails;
@@ -20,6 +21,7 @@ pub use consumer::{Consumer, ConsumerState, Handler, Incoming, Received, Subscri
 pub use options::{Identity, NewTopics, Options, OptionsError, Sasl, SaslMechanism, Security};
 pub use probe::probe;
 pub use publisher::Publisher;
+pub use telling::TellingSink;
 
 use async_trait::async_trait;
 use order_core::journal::Event;

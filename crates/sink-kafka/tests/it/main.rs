@@ -6,3 +6,4 @@ mod consuming;
 mod delivery;
 mod outage;
 mod rig;
+mod telling;

@@ -1,0 +1,101 @@
+//! What a contract tells others of its orders, whatever carries it: its own topics and queues carry its own orders, in its own
+//! form.
+//!
+//! A form often shows the whole order. It is shown as it was at the event, not as it is now, so that what is sent once more is
+//! the same: the order is folded from its history up to there ([`AsOf`]).
+
+use crate::error::Fault;
+use crate::ids::{OrderId, SourceId};
+use crate::journal::Event;
+use crate::order::Order;
+use crate::ports::Storage;
+use std::collections::HashMap;
+
+/// Events of one order that are read at a time.
+const PAGE: u32 = 200;
+
+/// What is told of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Where it goes: a topic, or an exchange.
+    pub to: String,
+    /// What decides its place there: what comes under one key is kept in order.
+    pub key: String,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Names and values besides, in order.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// How a contract tells what happens to its orders: a pure function.
+pub trait Telling: Send + Sync {
+    /// Whose orders it tells of.
+    fn source(&self) -> &SourceId;
+
+    /// Where all of it may go.
+    fn places(&self) -> Vec<String>;
+
+    /// Whether anything is told of such an event: only then the order is fetched.
+    fn concerns(&self, event: &Event) -> bool;
+
+    /// What is told of `event`, with the order as it was right after it.
+    fn tell(&self, event: &Event, order: &Order) -> Option<Told>;
+}
+
+/// Orders as they were right after an event. Made for one batch: what was folded for one event serves the next of its order.
+pub struct AsOf<'a> {
+    storage: &'a dyn Storage,
+    orders: HashMap<OrderId, Order>,
+}
+
+impl<'a> AsOf<'a> {
+    /// Nothing is read yet.
+    pub fn new(storage: &'a dyn Storage) -> Self {
+        Self { storage, orders: HashMap::new() }
+    }
+
+    /// Takes note of an event that nobody asks about: it saves a read where a later one of its order is asked about.
+    pub fn pass(&mut self, event: &Event) {
+        let before = self.orders.remove(&event.order_id);
+        let follows = before.as_ref().map_or(0, |order| order.version) + 1 == event.version;
+        if let Some(order) = follows.then(|| Order::fold(before, event).ok()).flatten() {
+            self.orders.insert(event.order_id, order);
+        }
+    }
+
+    /// The order right after `event`.
+    ///
+    /// # Errors
+    /// Faults of storage; a history that does not fold.
+    pub async fn order(&mut self, event: &Event) -> Result<&Order, Fault> {
+        self.pass(event);
+        if !self.orders.contains_key(&event.order_id) {
+            let order = self.read(event).await?;
+            self.orders.insert(event.order_id, order);
+        }
+        self.orders.get(&event.order_id).ok_or_else(|| gone(event))
+    }
+
+    async fn read(&self, event: &Event) -> Result<Order, Fault> {
+        let (mut order, mut after) = (None, 0);
+        while after < event.version {
+            let page = self.storage.order_events(&event.tenant, event.order_id, after, PAGE).await?;
+            let page = page.filter(|page| !page.events.is_empty()).ok_or_else(|| gone(event))?;
+            for one in page.events.iter().filter(|one| one.version <= event.version) {
+                let folded = Order::fold(order, one).map_err(|error| {
+                    Fault::internal(format!("order {} does not fold: {error}", event.order_id))
+                })?;
+                after = folded.version;
+                order = Some(folded);
+            }
+        }
+        order.ok_or_else(|| gone(event))
+    }
+}
+
+fn gone(event: &Event) -> Fault {
+    Fault::internal(format!(
+        "order {} has no history up to version {}: run `wellorder audit`",
+        event.order_id, event.version
+    ))
+}

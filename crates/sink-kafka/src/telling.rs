@@ -1,0 +1,62 @@
+//! What contracts tell of their orders, as records of their own topics.
+
+use crate::{Options, OptionsError, Publisher, Record, cloud_events};
+use async_trait::async_trait;
+use order_core::error::Fault;
+use order_core::journal::Event;
+use order_core::ports::{Sink, SinkFault, Storage};
+use order_core::telling::{AsOf, Telling};
+use std::sync::Arc;
+
+/// A sink that writes what a contract tells.
+pub struct TellingSink {
+    publisher: Publisher,
+    telling: Arc<dyn Telling>,
+    storage: Arc<dyn Storage>,
+}
+
+impl TellingSink {
+    /// A sink that writes what `telling` says of the orders in `storage`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the options cannot be used: librdkafka names which.
+    pub fn new(
+        options: Options,
+        telling: Arc<dyn Telling>,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Self, OptionsError> {
+        Ok(Self { publisher: Publisher::new(options, telling.places())?, telling, storage })
+    }
+
+    async fn records(&self, events: &[Event]) -> Result<Vec<Record>, Fault> {
+        let mut as_of = AsOf::new(self.storage.as_ref());
+        let mut records = Vec::new();
+        for event in events.iter().filter(|event| event.source == *self.telling.source()) {
+            if !self.telling.concerns(event) {
+                as_of.pass(event);
+                continue;
+            }
+            let Some(told) = self.telling.tell(event, as_of.order(event).await?) else { continue };
+            let mut headers = told.headers;
+            headers.extend(event.trace.map(cloud_events::traceparent));
+            records.push(Record { topic: told.to, key: told.key, value: told.body, headers });
+        }
+        Ok(records)
+    }
+}
+
+#[async_trait]
+impl Sink for TellingSink {
+    fn kind(&self) -> &'static str {
+        "kafka"
+    }
+
+    async fn open(&self) -> Result<(), SinkFault> {
+        self.publisher.open().await.map_err(|ails| SinkFault(ails.to_string()))
+    }
+
+    async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
+        let records = self.records(events).await.map_err(|fault| SinkFault(fault.to_string()))?;
+        self.publisher.publish(&records).await.map_err(|ails| SinkFault(ails.to_string()))
+    }
+}
