@@ -137,6 +137,6 @@ mod tests {
     async fn a_server_that_does_not_answer_is_named_with_its_setting() {
         let found = look(&Fake(AtomicUsize::new(0), true)).await;
         assert_eq!(found.latency, PATIENCE);
-        assert!(found.found.unwrap_err().fix.contains("fake.address"));
+        assert!(found.found.is_err_and(|trouble| trouble.fix.contains("fake.address")));
     }
 }
