@@ -1,4 +1,4 @@
-//! How many events a second the sink carries, in steps as a follower makes them; `cargo xtask bench --only P6` runs it.
+//! How many events a second the sink carries, in steps as a follower makes them; run it with `--release`.
 //! Arguments: brokers, topic, events, events of a step.
 #![allow(
     clippy::unwrap_used,
