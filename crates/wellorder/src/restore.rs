@@ -6,6 +6,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::Settings;
 use crate::folder::{DATABASE_FILE, Folder};
 use crate::output::{Output, Style, escape};
+use crate::storage::{Database as _, sqlite};
 use crate::system::{SystemClock, SystemIds};
 use crate::wire_up;
 use anyhow::Context;
@@ -19,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use storage_sqlite::{SqliteStorage, Staged, Unrestored};
+use storage_sqlite::{Staged, Unrestored};
 
 /// How often progress is shown.
 const LOOK: Duration = Duration::from_millis(200);
@@ -134,9 +135,8 @@ async fn ready(
 
 /// Audits what was readied: its orders, then what people did.
 async fn prove(settings: &Settings, staged: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let storage = SqliteStorage::open_read_only(&wire_up::options(settings, staged.to_owned()));
-    let storage = Arc::new(storage.map_err(anyhow::Error::from)?);
-    let app = wire_up::app(settings, storage, Tracer::off());
+    let opened = sqlite::File::at(settings, staged.to_owned()).open_to_read().await?;
+    let app = wire_up::app(settings, &opened, Tracer::off());
     let report =
         order_core::audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     let report = report.map_err(anyhow::Error::from)?;

@@ -54,6 +54,10 @@ pub(crate) struct Global {
     /// Data folder [default: ./wellorder-data]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<String>,
+    /// PostgreSQL that keeps everything, instead of the data folder; others on this machine may see a password: the variable
+    /// WELLORDER_DATABASE is better
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -410,6 +414,7 @@ impl Cli {
             flags.extend(value.map(|value| Flag { path, flag, value: value.clone() }));
         };
         add("data", "--data", self.global.data.as_ref());
+        add("database", "--database", self.global.database.as_ref());
         if let Some(server) = self.server() {
             add("client.key", "--key", server.key.as_ref().or(self.key.as_ref()));
             add("tls.ca_file", "--ca-file", self.ca_file());

@@ -40,7 +40,7 @@ enum Verdict {
 
 /// What one check found.
 #[derive(Debug)]
-struct Check {
+pub(crate) struct Check {
     name: &'static str,
     result: Verdict,
     detail: String,

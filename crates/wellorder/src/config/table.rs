@@ -9,6 +9,7 @@ use super::{
     sources::{Inputs, Mode},
     table_kafka::KAFKA,
     table_serve::SERVE,
+    table_storage::STORAGE,
 };
 
 /// One setting.
@@ -17,6 +18,8 @@ pub(super) struct Setting {
     pub(super) path: &'static str,
     /// Plain environment names that are honoured too, the first before the second.
     pub(super) aliases: &'static [&'static str],
+    /// The same, for processes with a role.
+    pub(super) role_aliases: &'static [(Role, &'static str)],
     pub(super) default: Default,
     pub(super) shape: Shape,
     /// Never shown whole.
@@ -42,7 +45,17 @@ impl Setting {
     }
 
     pub(super) const fn new(path: &'static str, default: Default, shape: Shape, about: &'static str) -> Self {
-        Self { path, aliases: &[], default, shape, secret: false, about }
+        Self { path, aliases: &[], role_aliases: &[], default, shape, secret: false, about }
+    }
+
+    /// Every plain environment name that is honoured, in a process with any role.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.aliases.iter().copied().chain(self.role_aliases.iter().map(|(_, name)| *name))
+    }
+
+    pub(super) const fn or_of(mut self, aliases: &'static [(Role, &'static str)]) -> Self {
+        self.role_aliases = aliases;
+        self
     }
 
     pub(super) const fn or(mut self, aliases: &'static [&'static str]) -> Self {
@@ -139,7 +152,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(KAFKA).chain(SERVE)
+    SETTINGS.iter().chain(KAFKA).chain(SERVE).chain(STORAGE)
 }
 
 static SETTINGS: &[Setting] = &[
@@ -319,9 +332,9 @@ static SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "shards",
-        Is("1"),
+        Follows(|settings, _| if settings.database.text().is_some() { "16" } else { "1" }.to_owned()),
         Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },
-        "shards of the journal; fixed once the data folder is made",
+        "shards of the journal, fixed once the database is made; 16 on PostgreSQL, else 1",
     ),
     Setting::new(
         "processor",
