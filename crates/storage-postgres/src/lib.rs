@@ -15,6 +15,7 @@ mod chain;
 mod changes;
 mod clock;
 mod connect;
+mod epoch;
 mod error;
 mod facts;
 mod list;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use clock::DatabaseClock;
 pub use connect::TimeLimits;
+pub use epoch::{NotRaised, Raised, raise_epoch};
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
 pub use open::{Looked, Options, check_url, look};

@@ -49,13 +49,18 @@ pub(crate) async fn version(conn: &Conn) -> Tried<u32> {
 
 /// Brings the schema up to date and installs a new database.
 pub(crate) async fn migrate(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<Migrated> {
-    conn.query_one("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    lock(conn).await?;
     let migrated = locked(conn, seed, now).await;
     // The lock ends with the session at the latest.
     if let Err(trouble) = conn.query_one("SELECT pg_advisory_unlock($1)", &[&LOCK]).await {
         tracing::debug!(?trouble, "the lock of migrations ends with its connection");
     }
     migrated
+}
+
+/// Waits until nobody else migrates, and keeps others from it until the connection ends.
+pub(crate) async fn lock(conn: &Conn) -> Tried<()> {
+    conn.query_one("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map(drop)
 }
 
 async fn locked(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<Migrated> {

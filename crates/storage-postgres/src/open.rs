@@ -149,7 +149,7 @@ impl PostgresStorage {
     }
 }
 
-async fn installed(conn: &Conn) -> Tried<Install> {
+pub(crate) async fn installed(conn: &Conn) -> Tried<Install> {
     let install = meta::load(conn).await?;
     install.ok_or_else(|| {
         Refusal::lasting("there is no wellorder in this database", "name another, or start a server on it")

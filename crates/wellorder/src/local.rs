@@ -118,7 +118,8 @@ pub(crate) async fn audit(
 /// # Errors
 /// When the output cannot be written.
 pub(crate) async fn doctor(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    cli::doctor::doctor(config, out, seen).await
+    let elsewhere = storage::of(&config.settings)?.examine().await;
+    cli::doctor::doctor(config, out, seen, elsewhere).await
 }
 
 /// What the folder's database says of itself; `None` without a database.

@@ -253,21 +253,9 @@ fn background(
         }
     }
     if settings.has_role(Role::Api) {
-        let (app, mut stopped) = (Arc::clone(app), stop.subscribe());
-        tasks.spawn(async move {
-            let mut said = Seldom::every(SAY_EVERY);
-            while let Err(error) = api::resume_redrives(Arc::clone(&app)).await {
-                if said.due(Instant::now()) {
-                    tracing::warn!(%error, "cannot take up unfinished redrives yet");
-                }
-                tokio::select! {
-                    _ = stopped.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(RESUME_EVERY) => {}
-                }
-            }
-        });
+        tasks.spawn(redrives(Arc::clone(app), stop.subscribe()));
+        tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
     }
-    tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
     tasks.spawn(lookout::clock(Arc::clone(app), stop.subscribe()));
     let (streaming, mut stopped) = (Arc::clone(app), stop.subscribe());
     tasks.spawn(async move {
@@ -281,6 +269,26 @@ fn background(
         cancelled.cancel();
     });
     Ok(())
+}
+
+/// Takes up redrives that an earlier process left unfinished, then those of other nodes that are gone.
+async fn redrives(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut said = Seldom::every(SAY_EVERY);
+    while let Err(error) = api::resume_redrives(Arc::clone(&app)).await {
+        if said.due(Instant::now()) {
+            tracing::warn!(%error, "cannot take up unfinished redrives yet");
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(RESUME_EVERY) => {}
+        }
+    }
+    let later = Arc::downgrade(&app);
+    drop(app);
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = api::adopt_redrives(later) => {}
+    }
 }
 
 /// Runs `task`; once `stop` says so, for at most `drain` more.

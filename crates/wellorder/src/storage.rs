@@ -8,7 +8,7 @@ pub(crate) mod sqlite;
 use crate::cli::doctor::Check;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::Settings;
-use crate::folder::Folder;
+use crate::folder::{BACKUPS_FOLDER, Folder};
 use async_trait::async_trait;
 use order_core::ports::Storage;
 use order_core::{App, Clock, Timestamp};
@@ -49,6 +49,12 @@ pub(crate) trait Database: Send + Sync {
     /// What a doctor finds there, where it is not in the data folder.
     async fn examine(&self) -> Option<Vec<Check>>;
 
+    /// Begins another history in it, after it was restored by other means than ours.
+    ///
+    /// # Errors
+    /// When somebody uses it, or it cannot be had; everything is as it was then.
+    async fn raise_epoch(&self) -> Result<Raised, Failure>;
+
     /// What a start makes of a failure to open it.
     fn judge(&self, failure: Failure) -> Judged;
 }
@@ -81,7 +87,7 @@ pub(crate) struct Done {
 }
 
 /// What runs beside an open database for as long as the process serves.
-pub(crate) trait Beside: Send {
+pub(crate) trait Beside: Send + Sync {
     /// Starts it.
     fn start(self: Box<Self>, app: &Arc<App>, stop: watch::Receiver<bool>, tasks: &mut JoinSet<()>);
 }
@@ -108,6 +114,17 @@ pub(crate) struct Stands {
     pub(crate) live_keys: u64,
     /// Whether they were made under another pepper than that of the settings.
     pub(crate) is_other_pepper: bool,
+}
+
+/// Another history of a database.
+pub(crate) struct Raised {
+    /// The epochs before and now.
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    /// Leases that were taken away.
+    pub(crate) leases: u64,
+    /// Followers that go on from where they were.
+    pub(crate) followers: u64,
 }
 
 /// What is made of a failure to open a database.
@@ -167,6 +184,11 @@ pub(crate) fn of(settings: &Settings) -> Result<Arc<dyn Database>, Failure> {
             ))
         }
     }
+}
+
+/// The folder that copies of the database are made in; `None` where a server makes them with its own tools.
+pub(crate) fn copies(settings: &Settings) -> Option<PathBuf> {
+    settings.database.text().is_none().then(|| settings.data.join(BACKUPS_FOLDER))
 }
 
 /// The data folder of a server: its own where the database is in it, else one that others may use too.

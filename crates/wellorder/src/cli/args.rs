@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Client(ClientCommand),
-    /// Make a copy the database of a data folder that no server holds
+    /// Make a copy the database of a data folder that no server holds; or begin another history on PostgreSQL
     Restore(RestoreArgs),
     /// Prove that the data is sound; exit code 6 when it is not
     Audit(AuditArgs),
@@ -81,7 +81,7 @@ pub(crate) enum Command {
     },
     /// Make a token from the secret of the settings, to try things out
     Token(TokenArgs),
-    /// Bring the data folder to this version, with a backup copy
+    /// Bring the database to this version; on SQLite with a backup copy
     Migrate,
     /// Print what describes the API: OpenAPI unless said otherwise
     Openapi(OpenapiArgs),
@@ -230,7 +230,7 @@ pub(crate) struct ServeArgs {
     /// Second address, for health and metrics alone
     #[arg(long, value_name = "ADDR")]
     pub(crate) ops: Option<String>,
-    /// Bring the data folder to this version first, with a backup copy
+    /// Bring the database to this version first; on SQLite with a backup copy
     #[arg(long)]
     pub(crate) migrate: bool,
 }

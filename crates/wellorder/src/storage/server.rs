@@ -1,9 +1,11 @@
 //! A database on a PostgreSQL server, which any number of nodes share.
 
-use super::{Away, Beside, Database, Done, Judged, Opened, Stands, Usable};
+mod examine;
+
+use super::{Away, Beside, Database, Done, Judged, Opened, Raised, Stands, Usable};
 use crate::access;
 use crate::cli::doctor::Check;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Exit, Failure};
 use crate::config::Settings;
 use crate::lookout::DRIFT_MIN;
 use crate::system::{SystemClock, SystemIds};
@@ -14,7 +16,7 @@ use order_core::ports::Storage;
 use order_core::{App, Clock, Ids, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
-use storage_postgres::{MIGRATIONS, Options, PostgresStorage, Seed, TimeLimits, Unopened};
+use storage_postgres::{MIGRATIONS, NotRaised, Options, PostgresStorage, Seed, TimeLimits, Unopened};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -109,8 +111,21 @@ impl Database for Server {
         }))
     }
 
+    async fn raise_epoch(&self) -> Result<Raised, Failure> {
+        match storage_postgres::raise_epoch(&self.options).await {
+            Ok(storage_postgres::Raised { from, to, leases, followers }) => {
+                Ok(Raised { from, to, leases, followers })
+            }
+            Err(NotRaised::InUse(connections)) => {
+                let what = format!("the database is in use: connections of wellorder: {connections}");
+                Err(Failure::here(Exit::Refused, what, "stop every node first, and commands that run"))
+            }
+            Err(NotRaised::Unopened(unopened)) => Err(Away::from(unopened).into()),
+        }
+    }
+
     async fn examine(&self) -> Option<Vec<Check>> {
-        None
+        Some(examine::examine(self).await)
     }
 
     fn judge(&self, failure: Failure) -> Judged {

@@ -1,6 +1,6 @@
 //! The database in the data folder.
 
-use super::{Database, Done, Judged, Nothing, Opened, Stands, Usable};
+use super::{Database, Done, Judged, Nothing, Opened, Raised, Stands, Usable};
 use crate::access;
 use crate::cli::doctor::Check;
 use crate::cli::failure::{Exit, Failure};
@@ -160,6 +160,11 @@ impl Database for File {
         let print = access::pepper_of(&self.settings, storage.install()).print();
         let is_other_pepper = storage.pepper_print().await?.is_some_and(|noted| noted != print);
         Ok(Some(Stands { schema, live_keys, is_other_pepper }))
+    }
+
+    async fn raise_epoch(&self) -> Result<Raised, Failure> {
+        let what = "a copy of SQLite is given its epoch when it is restored";
+        Err(Failure::here(Exit::Usage, what, "restore it by `wellorder restore FILE`, without --raise-epoch"))
     }
 
     async fn examine(&self) -> Option<Vec<Check>> {
