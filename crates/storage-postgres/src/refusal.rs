@@ -49,7 +49,8 @@ impl Refusal {
                 why,
                 "make it (CREATE DATABASE … ENCODING 'UTF8'), or name another in `database`",
             ),
-            SqlState::INSUFFICIENT_PRIVILEGE => {
+            // Without a right to use it, a schema is not found.
+            SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => {
                 let fix = "let the user that `database` names own the database (ALTER DATABASE … OWNER TO …), or at least \
                            GRANT CREATE, USAGE ON SCHEMA public";
                 Self::lasting(why, fix)

