@@ -28,6 +28,8 @@ mod matrix;
 mod nodes;
 #[path = "it/oscarps.rs"]
 mod oscarps;
+#[path = "it/own_server.rs"]
+mod own_server;
 #[path = "it/parspec.rs"]
 mod parspec;
 #[path = "it/pull.rs"]

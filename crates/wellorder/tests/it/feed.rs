@@ -84,7 +84,7 @@ async fn a_stream_tells_what_the_pages_tell() {
 
 #[tokio::test]
 async fn a_reader_comes_back_after_the_server_was_killed_without_loss_or_duplicate() {
-    let server = Server::builder().start().await;
+    let server = Server::builder().env("WELLORDER_SHARDS", "1").start().await;
     let mut told = Vec::new();
     let mut stream = open(&server, "/v1/events", None).await;
     for number in 0..20 {

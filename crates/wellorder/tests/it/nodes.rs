@@ -1,14 +1,14 @@
 //! Several nodes on one database: nothing is done twice, order is kept, and whoever waits hears of what another node did.
 
-use crate::harness::database::OwnServer;
 use crate::harness::{Builder, Database, Home, Receiver, Server, eventually};
+use crate::own_server::OwnServer;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A node in a folder of its own, with these roles.
 fn node(home: &Home, role: &str) -> Builder {
-    home.beside().server().args(&["--role", role])
+    Home::on(home.kept.clone()).server().args(&["--role", role])
 }
 
 /// Orders that are taken in by `servers` in turn, `count` of them; their ids.

@@ -1,7 +1,8 @@
 //! A database on a server: what a start makes of one that is away or not right, and what commands say of it.
 
-use crate::harness::database::{OwnServer, run};
+use crate::harness::database::run;
 use crate::harness::{Database, Home, Server, eventually};
+use crate::own_server::OwnServer;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -62,7 +62,7 @@ pub(crate) enum Kept {
 /// that is not in the folder.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
-    database: Option<Arc<Database>>,
+    pub(crate) kept: Option<Arc<Database>>,
 }
 
 impl Home {
@@ -71,13 +71,8 @@ impl Home {
     }
 
     /// With this database.
-    pub(crate) fn on(database: Option<Arc<Database>>) -> Arc<Self> {
-        Arc::new(Self { folder: tempfile::tempdir().unwrap(), database })
-    }
-
-    /// Another folder, with the same database.
-    pub(crate) fn beside(&self) -> Arc<Self> {
-        Self::on(self.database.clone())
+    pub(crate) fn on(kept: Option<Arc<Database>>) -> Arc<Self> {
+        Arc::new(Self { folder: tempfile::tempdir().unwrap(), kept })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -86,7 +81,7 @@ impl Home {
 
     /// The URL of the database, where that is on a server.
     pub(crate) fn url(&self) -> Option<&str> {
-        self.database.as_ref().map(|database| database.url.as_str())
+        self.kept.as_ref().map(|database| database.url.as_str())
     }
 
     /// The data folder.
