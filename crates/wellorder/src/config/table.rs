@@ -331,12 +331,6 @@ static SETTINGS: &[Setting] = &[
         "whether a request that brings a trace says if it is recorded",
     ),
     Setting::new(
-        "shards",
-        Follows(|settings, _| if settings.database.text().is_some() { "16" } else { "1" }.to_owned()),
-        Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },
-        "shards of the journal, fixed once the database is made; 16 on PostgreSQL, else 1",
-    ),
-    Setting::new(
         "processor",
         Follows(processor_default),
         Word { words: PROCESSORS, set: |s, place| s.processor = PROCESSOR_VALUES[place] },

@@ -3,7 +3,10 @@
 use super::{
     settings::{Role, Settings},
     shape::Shape::{Count, Database, Millis, Switch},
-    table::{Default::Is, HOUR_MS, Setting, small},
+    table::{
+        Default::{Follows, Is},
+        HOUR_MS, Setting, small,
+    },
 };
 
 pub(super) const STORAGE: &[Setting] = &[
@@ -16,6 +19,12 @@ pub(super) const STORAGE: &[Setting] = &[
     .or(&["DATABASE_URL", "POSTGRES_DSN"])
     .or_of(&[(Role::Api, "API_POSTGRES_DSN"), (Role::Worker, "WORKER_POSTGRES_DSN")])
     .secret(),
+    Setting::new(
+        "shards",
+        Follows(|settings, _| if settings.database.text().is_some() { "16" } else { "1" }.to_owned()),
+        Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },
+        "shards of the journal, fixed once the database is made; 16 on PostgreSQL, else 1",
+    ),
     Setting::new(
         "postgres.insecure",
         Is("false"),
