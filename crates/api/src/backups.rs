@@ -3,7 +3,7 @@
 
 use crate::Api;
 use crate::params::NoParams;
-use crate::problem::{BACKUP_UNKNOWN, Failure, Problem};
+use crate::problem::{BACKUP_ELSEWHERE, BACKUP_UNKNOWN, Failure, Problem};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use edge::Caller;
@@ -16,6 +16,10 @@ use std::collections::VecDeque;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Why none is made of a database on a server.
+const ELSEWHERE: &str = "The database is on a server of its own, which makes copies with its own tools (pg_dump, pg_basebackup); the guide \
+     «PostgreSQL» says how.";
 
 /// Copies that are remembered.
 const MADE_MAX: usize = 16;
@@ -92,7 +96,7 @@ impl Backups {
 /// Have a copy of the whole database made.
 ///
 /// The server makes it beside its work, in the folder `backups` of its data folder, and checks it. One is made at a time:
-/// while one is, this answers with that one.
+/// while one is, this answers with that one. Of a database on a server none is made: that has tools of its own.
 #[utoipa::path(
     post,
     path = "/v1/backups",
@@ -102,7 +106,7 @@ impl Backups {
         headers(("Location" = String, description = "Where to see how far it is"))))
 )]
 pub(crate) async fn start(State(api): State<Arc<Api>>, _: Caller, _: NoParams) -> Result<Response, Failure> {
-    let backups = api.backups.as_ref().ok_or_else(|| Fault::internal("no folder for copies"))?;
+    let backups = api.backups.as_ref().ok_or_else(|| Problem::new(BACKUP_ELSEWHERE, ELSEWHERE))?;
     let (making, fresh) = backups.join(|| name(&api.app));
     if fresh {
         // In a task of its own, so that a client who goes away leaves no copy that nobody makes.

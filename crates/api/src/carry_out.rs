@@ -5,12 +5,16 @@ use order_core::ids::RedriveId;
 use order_core::redrive::{Redrive, RedriveFilter};
 use order_core::trace;
 use order_core::{App, Error, Fault, TenantId};
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// First and longest wait after a fault; each wait is twice the one before until a step succeeds.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks for jobs that nobody carries out.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Records a job and has it carried out.
 ///
@@ -55,6 +59,35 @@ pub async fn resume_redrives(app: Arc<App>) -> Result<(), Fault> {
         tokio::spawn(carry_out(Arc::downgrade(&app), redrive_id, tokio::time::sleep));
     }
     Ok(())
+}
+
+/// Takes up what nobody seems to carry out, for as long as it is polled: jobs of a node that is gone while others live. A job
+/// that was open at two looks in a row is taken up once.
+pub async fn adopt_redrives(app: Weak<App>) {
+    adopt(app, tokio::time::sleep, tokio::time::sleep).await;
+}
+
+async fn adopt<L: Future<Output = ()>, F: Future<Output = ()> + Send + 'static>(
+    app: Weak<App>,
+    pause: impl Fn(Duration) -> L,
+    wait: impl Fn(Duration) -> F + Clone + Send + 'static,
+) {
+    let (mut seen, mut adopted) = (HashSet::new(), HashSet::new());
+    loop {
+        pause(LOOK_EVERY).await;
+        let Some(app) = app.upgrade() else { return };
+        let Ok(open) = app.storage.open_redrives().await else { continue };
+        let open: HashSet<RedriveId> = open.into_iter().collect();
+        adopted.retain(|redrive_id| open.contains(redrive_id));
+        for &redrive_id in open.intersection(&seen) {
+            // Where somebody does carry it out, the two share its steps.
+            if adopted.insert(redrive_id) {
+                tracing::info!(%redrive_id, "takes up a redrive that is open for long");
+                tokio::spawn(carry_out(Arc::downgrade(&app), redrive_id, wait.clone()));
+            }
+        }
+        seen = open;
+    }
 }
 
 /// Finds the open jobs, over faults, and has them carried out. One that is being carried out already loses nothing by

@@ -25,7 +25,7 @@ macro_rules! guides {
 }
 
 /// In the order in which they are read.
-const GUIDES: [Guide; 11] = guides! {
+const GUIDES: [Guide; 12] = guides! {
     "integrate" "guides/integrate.md",
     "bulk" "guides/bulk.md",
     "wait" "guides/wait.md",
@@ -34,6 +34,7 @@ const GUIDES: [Guide; 11] = guides! {
     "change-orders" "guides/change-orders.md",
     "pull-workers" "guides/pull-workers.md",
     "kafka" "guides/kafka.md",
+    "postgresql" "guides/postgresql.md",
     "states" "states.md",
     "cli" "cli.md",
     "operations" "operations.md",

@@ -6,7 +6,7 @@ use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
-use order_core::query::{FollowerRow, Space};
+use order_core::query::{FollowerRow, Server, Space};
 use order_core::remote::{Look, Trouble};
 use order_core::{Error, Fault};
 use serde_json::{Value, json};
@@ -77,6 +77,7 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
         storage.detail.push_str(": see the check `space`");
     }
     if verbose {
+        checks.extend(server(&api).await);
         checks.extend([queue(&api), followers(&api).await, clock(&api)]);
         checks.extend(remotes(&api).await);
     }
@@ -138,6 +139,33 @@ async fn space(api: &Api) -> Check {
     Check::vital("space", ok, detail)
 }
 
+/// The database's server, where there is one. Shown, but never red: whether it takes writes is the check `storage`.
+async fn server(api: &Api) -> Option<Check> {
+    let asked = tokio::time::timeout(PROBE_TIMEOUT, api.app.storage.server()).await;
+    Some(match asked {
+        Ok(Ok(server)) => {
+            let server = server?;
+            Check::aside("database", server.durability.unsafe_settings.is_empty(), described(&server))
+        }
+        Ok(Err(_)) | Err(_) => Check::aside("database", false, "does not answer"),
+    })
+}
+
+fn described(server: &Server) -> String {
+    let Server { name, version, latency, durability } = server;
+    let standby = if durability.has_synchronous_standby {
+        "a synchronous standby has every commit too"
+    } else {
+        "no synchronous standby: what it acknowledged last may be lost with it"
+    };
+    let mut said =
+        format!("{version} at {name} answers in {:.1} ms; {standby}", latency.as_secs_f64() * 1_000.0);
+    for setting in &durability.unsafe_settings {
+        said.push_str(&format!("; {setting}: a crash may lose commits, switch it on"));
+    }
+    said
+}
+
 fn queue(api: &Api) -> Check {
     Check::aside("queue", true, format!("{} commands wait for a commit", api.app.lanes.queued()))
 }
@@ -182,7 +210,13 @@ async fn remotes(api: &Api) -> Vec<Check> {
 /// Shown, but never red: orders are taken in all the same.
 fn clock(api: &Api) -> Check {
     let ahead = api.app.clock.ahead();
-    let detail = if ahead < DRIFT_MIN {
+    let detail = if let Some(off) = api.app.clock.off() {
+        let (seconds, side) = (off.unsigned_abs() / 1_000_000, if off > 0 { "ahead" } else { "behind" });
+        match seconds {
+            0 => "is the database's; this machine's agrees".to_owned(),
+            _ => format!("is the database's; this machine's is {seconds} s {side}: set it (NTP)"),
+        }
+    } else if ahead < DRIFT_MIN {
         "runs with the machine's".to_owned()
     } else {
         format!(

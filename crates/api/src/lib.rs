@@ -47,7 +47,7 @@ mod timeline;
 mod waiting;
 mod work;
 
-pub use carry_out::resume_redrives;
+pub use carry_out::{adopt_redrives, resume_redrives};
 pub use problem::style;
 pub use waiting::{Waiting, not_yet, waiting_router};
 

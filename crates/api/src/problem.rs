@@ -50,6 +50,7 @@ kinds! {
     ILLEGAL_CHANGE = "illegal-change", 409, "The order's state does not allow this change";
     ALREADY_DIFFERS = "already-differs", 409, "It is so already, with other particulars";
     LEASE_LOST = "lease-lost", 409, "The lease is lost";
+    BACKUP_ELSEWHERE = "backup-elsewhere", 409, "Copies of this database are made elsewhere";
     API_KEY_ENDED = "api-key-ended", 409, "The API key is revoked or expired";
     API_KEY_GRACE = "api-key-grace", 409, "The secret before still works";
     API_KEYS_TOO_MANY = "api-keys-too-many", 409, "The tenant has as many API keys as it may";

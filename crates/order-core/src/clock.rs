@@ -87,6 +87,11 @@ pub trait Clock: Send + Sync {
     fn ahead(&self) -> Duration {
         Duration::ZERO
     }
+
+    /// Where the time is a server's: how many microseconds the machine's own clock is ahead of it (or behind, below zero).
+    fn off(&self) -> Option<i64> {
+        None
+    }
 }
 
 #[cfg(test)]

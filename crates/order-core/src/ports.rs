@@ -14,7 +14,7 @@ use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
 use crate::query::{
-    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
 };
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
@@ -204,6 +204,11 @@ pub trait Storage: Send + Sync {
 
     /// The room where the data lies, when the storage knows.
     async fn space(&self) -> Option<Space>;
+
+    /// The server that keeps it, as it is now; `None` where the storage is within this process.
+    async fn server(&self) -> Result<Option<Server>, Fault> {
+        Ok(None)
+    }
 }
 
 /// How a try ended, in the processor's words; [`crate::process`] makes an outcome of it.

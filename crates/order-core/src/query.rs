@@ -8,6 +8,7 @@ use crate::lease::Work;
 use crate::order::Order;
 use crate::order::state::{Fulfilment, Processing};
 use crate::replay::Replay;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Most rows that one page scans; a page may therefore be empty and still have a next one.
@@ -134,6 +135,28 @@ impl Space {
     pub fn is_enough(self) -> bool {
         self.free > 0 && self.free >= self.least
     }
+}
+
+/// The server of a database, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its address and the name of the database, without what opens it.
+    pub name: String,
+    /// What it is, and which version.
+    pub version: String,
+    /// How long it took to answer one question.
+    pub latency: Duration,
+    /// What it does so that nothing it acknowledged is lost.
+    pub durability: Durability,
+}
+
+/// What a database server does so that nothing that it acknowledged is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durability {
+    /// Settings that must be changed, as they are: `fsync = off`.
+    pub unsafe_settings: Vec<String>,
+    /// Whether a commit is acknowledged only when another server has it too: then it survives the loss of this one.
+    pub has_synchronous_standby: bool,
 }
 
 /// A page of a list.

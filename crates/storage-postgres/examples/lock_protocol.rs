@@ -50,7 +50,7 @@ impl Bench {
     async fn open(url: &str, lanes: usize) -> Arc<Self> {
         let mut nodes = Vec::new();
         for node in 0..NODES {
-            let options = Options { url: url.to_owned(), lanes, readers: 4 };
+            let options = Options { lanes, readers: 4, ..Options::new(url) };
             let id = uuid::Uuid::from_u128(1);
             let seed = Seed { installation_id: id, cursor_key: [1; 32], key_pepper: [2; 32], shards: 16 };
             let storage = PostgresStorage::open(&options, &seed).await.unwrap().0;

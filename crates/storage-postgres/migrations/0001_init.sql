@@ -11,7 +11,9 @@ CREATE TABLE install (
     shards          integer NOT NULL,
     epoch           integer NOT NULL,
     cursor_key      bytea   NOT NULL,
-    key_pepper      bytea   NOT NULL
+    key_pepper      bytea   NOT NULL,
+    -- What the pepper left that API keys are hashed with, which may be another than the one above; never the pepper.
+    pepper_print    bytea
 );
 
 -- Rows to lock: whoever adds to a register holds its row, so that two nodes give no number twice. `actions` keeps the

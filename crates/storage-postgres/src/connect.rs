@@ -1,11 +1,15 @@
 //! Connections, with the settings that safety asks for, and their statements, each prepared once.
 
 use crate::error::{Tried, unavailable};
-use order_core::Fault;
+use crate::refusal::Refusal;
+use crate::{Options, address};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -17,8 +21,6 @@ type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// Longest that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest that the other end may leave unacknowledged what was sent.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Values for a statement.
 pub(crate) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -37,31 +39,75 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    /// What besides time limits a connection is given.
     fn settings(self) -> &'static str {
         match self {
             // A lane's statements all go by key. Their plans are made once, and must not be made from what a table that
             // nobody has analysed yet seems to hold.
             Self::Write => {
-                "SET statement_timeout = '5s'; SET lock_timeout = '2s'; \
-                 SET idle_in_transaction_session_timeout = '10s'; SET jit = off; SET TimeZone = 'UTC'; \
+                "SET jit = off; SET TimeZone = 'UTC'; \
                  SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
                  SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off"
             }
             // Reads go by key and end early, whatever the values. To plan them anew takes longer than they do.
             Self::Read => {
-                "SET statement_timeout = '5s'; SET lock_timeout = '2s'; \
-                 SET idle_in_transaction_session_timeout = '10s'; SET jit = off; SET TimeZone = 'UTC'; \
+                "SET jit = off; SET TimeZone = 'UTC'; \
                  SET default_transaction_read_only = on; SET plan_cache_mode = force_generic_plan"
             }
             Self::ReadOwn => {
-                "SET statement_timeout = '5s'; SET lock_timeout = '2s'; \
-                 SET idle_in_transaction_session_timeout = '10s'; SET jit = off; SET TimeZone = 'UTC'; \
+                "SET jit = off; SET TimeZone = 'UTC'; \
                  SET default_transaction_read_only = on; SET plan_cache_mode = force_generic_plan; \
                  SET ROLE wellorder_read"
             }
-            Self::Migrate => {
-                "SET statement_timeout = '10min'; SET lock_timeout = '60s'; SET jit = off; SET TimeZone = 'UTC'"
-            }
+            Self::Migrate => "SET jit = off; SET TimeZone = 'UTC'",
+        }
+    }
+
+    /// With time limits.
+    fn begin(self, limits: &TimeLimits) -> String {
+        if self == Self::Migrate {
+            return ["SET statement_timeout = '10min'; SET lock_timeout = '60s'; ", self.settings()].concat();
+        }
+        let millis = |span: Duration| span.as_millis().to_string();
+        let (statement, lock, idle) =
+            (millis(limits.statement), millis(limits.lock), millis(limits.idle_in_transaction));
+        [
+            "SET statement_timeout = ",
+            &statement,
+            "; SET lock_timeout = ",
+            &lock,
+            "; SET idle_in_transaction_session_timeout = ",
+            &idle,
+            "; ",
+            self.settings(),
+        ]
+        .concat()
+    }
+}
+
+/// How long what may take; all in whole milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// One statement.
+    pub statement: Duration,
+    /// The wait for a lock.
+    pub lock: Duration,
+    /// A transaction of which nothing is heard.
+    pub idle_in_transaction: Duration,
+    /// What was sent, until the other end acknowledges it.
+    pub unacknowledged: Duration,
+    /// The wait of a read for a connection.
+    pub connection_wait: Duration,
+}
+
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self {
+            statement: Duration::from_secs(5),
+            lock: Duration::from_secs(2),
+            idle_in_transaction: Duration::from_secs(10),
+            unacknowledged: Duration::from_secs(10),
+            connection_wait: Duration::from_secs(1),
         }
     }
 }
@@ -71,30 +117,30 @@ impl Purpose {
 pub(crate) struct Target {
     config: Config,
     tls: MakeRustlsConnect,
+    pub(crate) limits: TimeLimits,
+    /// Address and name of the database, without user and password.
+    name: Arc<str>,
 }
 
 impl Target {
-    /// Reads a URL (`postgres://USER:PASSWORD@HOST:PORT/NAME`). Where the server speaks TLS its certificate is checked;
-    /// `sslmode=require` accepts nothing less.
+    /// Reads a URL. Where the server speaks TLS its certificate is checked.
     ///
     /// # Errors
-    /// When it is no such URL.
-    pub(crate) fn parse(url: &str) -> Result<Self, Fault> {
-        // The driver's error does not repeat the URL, which may hold a password.
-        let mut config =
-            Config::from_str(url).map_err(|error| Fault::internal(format!("the database's URL: {error}")))?;
-        if config.get_application_name().is_none() {
-            config.application_name("wellorder");
-        }
-        config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(SILENCE_MAX).keepalives_idle(SILENCE_MAX);
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Fault::internal(format!("TLS: {error}")))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
+    /// When it is no such URL, or asks for what is not safe.
+    pub(crate) fn parse(options: &Options) -> Result<Self, Refusal> {
+        let config = address::read(&options.url, options.insecure)?;
+        let name = address::shown(&config).into();
+        Ok(Self {
+            tls: tls(options)?,
+            limits: options.limits,
+            name,
+            config: with_limits(config, options.limits),
+        })
+    }
+
+    /// What the server and the database are called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Makes a connection.
@@ -106,7 +152,7 @@ impl Target {
                 tracing::debug!(error = crate::error::in_full(&error), "a connection ended");
             }
         });
-        client.batch_execute(purpose.settings()).await?;
+        client.batch_execute(&purpose.begin(&self.limits)).await?;
         Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
     }
 
@@ -122,7 +168,7 @@ impl Target {
                 }
             }
         });
-        client.batch_execute(Purpose::Read.settings()).await?;
+        client.batch_execute(&Purpose::Read.begin(&self.limits)).await?;
         Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
     }
 
@@ -131,6 +177,35 @@ impl Target {
         let opened = tokio::time::timeout(2 * CONNECT_TIMEOUT, connecting).await;
         Ok(opened.map_err(|_| unavailable("the database does not answer"))??)
     }
+}
+
+fn with_limits(mut config: Config, limits: TimeLimits) -> Config {
+    if config.get_application_name().is_none() {
+        config.application_name("wellorder");
+    }
+    config
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(limits.unacknowledged)
+        .keepalives_idle(limits.unacknowledged);
+    config
+}
+
+/// Authorities: the public ones, and those that the options name.
+fn tls(options: &Options) -> Result<MakeRustlsConnect, Refusal> {
+    const FIX: &str = "name a PEM file with certificates of authorities in tls.ca_file";
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(pem) = &options.authorities {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| Refusal::lasting(error.to_string(), FIX))?;
+            roots.add(certificate).map_err(|error| Refusal::lasting(error.to_string(), FIX))?;
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Refusal::lasting(error.to_string(), FIX))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
 }
 
 /// A connection.

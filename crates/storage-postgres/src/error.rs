@@ -1,5 +1,6 @@
 //! PostgreSQL's errors in the core's words: the one place where they are translated.
 
+use crate::refusal::Refusal;
 use order_core::Fault;
 use std::error::Error as _;
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub(crate) enum Trouble {
     Again(String),
     /// The connection is gone.
     Lost(String),
+    /// The server does not let us, as it or the URL is set up.
+    Refused(Refusal),
     /// The rest.
     Fault(Fault),
 }
@@ -26,6 +29,7 @@ impl From<Trouble> for Fault {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Again(why) | Trouble::Lost(why) => unavailable(why),
+            Trouble::Refused(refusal) => unavailable(refusal.why),
             Trouble::Fault(fault) => fault,
         }
     }
@@ -42,10 +46,19 @@ pub(crate) fn unavailable(why: impl Into<String>) -> Fault {
     Fault::Unavailable { why: why.into(), retry_after: RETRY_AFTER }
 }
 
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// What an error of PostgreSQL means.
 impl From<tokio_postgres::Error> for Trouble {
     fn from(error: tokio_postgres::Error) -> Self {
         let why = in_full(&error);
+        if let Some(refusal) = Refusal::of(error.code(), &why) {
+            return Self::Refused(refusal);
+        }
         let Some(state) = error.code() else {
             if error.is_closed() || is_of_connection(&error) {
                 return Self::Lost(why);
@@ -67,8 +80,8 @@ impl From<tokio_postgres::Error> for Trouble {
             Some("08") => Self::Lost(why),
             Some("57") if *state != SqlState::QUERY_CANCELED => Self::Lost(why),
             _ if *state == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Self::Lost(why),
-            // Out of room or time; a standby; a password that is being changed.
-            Some("25" | "28" | "53" | "57" | "58") => Self::Fault(unavailable(why)),
+            // Out of room or time; a standby.
+            Some("25" | "53" | "57" | "58") => Self::Fault(unavailable(why)),
             _ => Self::Fault(Fault::internal(why)),
         }
     }

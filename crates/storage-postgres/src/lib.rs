@@ -6,6 +6,7 @@
 //! and commits. Nothing that another node can change is kept in memory from one batch to the next.
 
 mod actions;
+mod address;
 mod api_keys;
 mod apply;
 mod auditing;
@@ -14,14 +15,19 @@ mod chain;
 mod changes;
 mod clock;
 mod connect;
+mod epoch;
 mod error;
+mod facts;
 mod list;
 mod meta;
 mod migrate;
+mod open;
+mod pepper;
 mod pipeline;
 mod read;
 mod readers;
 mod records;
+mod refusal;
 mod rows;
 mod search;
 mod span;
@@ -30,12 +36,16 @@ mod wake;
 mod writer;
 
 pub use clock::DatabaseClock;
+pub use connect::TimeLimits;
+pub use epoch::{NotRaised, Raised, raise_epoch};
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
+pub use open::{Looked, Options, check_url, look};
+pub use refusal::Unopened;
 pub use wake::SharedWakes;
 
 use async_trait::async_trait;
-use connect::{Purpose, Target};
+use connect::Target;
 use error::unavailable;
 use order_core::Fault;
 use order_core::action_log::Action;
@@ -44,7 +54,7 @@ use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::audit::Finding;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
 use order_core::backup::{BackupMade, BackupProgress};
-use order_core::clock::{Clock, Timestamp};
+use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
@@ -53,7 +63,7 @@ use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use readers::Readers;
@@ -63,17 +73,6 @@ use terms::Packer;
 use wake::News;
 use writer::Writers;
 
-/// How to open a database.
-#[derive(Clone)]
-pub struct Options {
-    /// `postgres://USER:PASSWORD@HOST:PORT/NAME`.
-    pub url: String,
-    /// How many lanes commit at once.
-    pub lanes: usize,
-    /// How many connections read, at most; and as many again read for tenants.
-    pub readers: usize,
-}
-
 /// A database.
 pub struct PostgresStorage {
     install: Arc<Install>,
@@ -82,40 +81,13 @@ pub struct PostgresStorage {
     /// For what is read for a tenant.
     guarded: Readers,
     writers: Writers,
-    packer: Packer,
+    /// `None` when it was opened as it is.
+    packer: Option<Packer>,
     news: Arc<News>,
     target: Target,
 }
 
 impl PostgresStorage {
-    /// Opens a database: installs it when it is empty, and brings its schema up to date. Other nodes may do so at the same
-    /// moment.
-    ///
-    /// # Errors
-    /// When the server cannot be reached or used, the database belongs to a newer version, or has another number of shards.
-    pub async fn open(options: &Options, seed: &Seed) -> Result<(Self, Migrated), Fault> {
-        let target = Target::parse(&options.url)?;
-        let clock = DatabaseClock::new(target.clone());
-        clock.measured().await?;
-        let conn = target.connect(Purpose::Migrate).await?;
-        migrate::check_durability(&conn).await?;
-        let migrated = migrate::migrate(&conn, seed, clock.now()).await?;
-        let install = meta::load(&conn).await?;
-        let install = Arc::new(install.ok_or_else(|| Fault::internal("the install did not last"))?);
-        meta::check_shards(&install, seed.shards)?;
-        let readers = Readers::new(target.clone(), options.readers);
-        let guarded = if meta::guard_reads(&conn).await? {
-            Readers::guarded(target.clone(), options.readers)
-        } else {
-            tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");
-            readers.clone()
-        };
-        let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
-        let packer = Packer::start(target.clone());
-        let (clock, news) = (Arc::new(clock), Arc::default());
-        Ok((Self { install, clock, readers, guarded, writers, packer, news, target }, migrated))
-    }
-
     /// Tells other nodes when work became due or the journal grew, and wakes `wakes` when they do so: for as long as the
     /// answer is kept. To be called once.
     pub fn share_wakes(&self, wakes: Wakes) -> SharedWakes {
@@ -140,8 +112,8 @@ impl Storage for PostgresStorage {
 
     async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {
         let committed = self.writers.commit(lane, &batch).await?;
-        if committed.journal_grew {
-            self.packer.wake();
+        if let Some(packer) = self.packer.as_ref().filter(|_| committed.journal_grew) {
+            packer.wake();
         }
         self.news.note(&committed);
         Ok(committed)
@@ -314,5 +286,9 @@ impl Storage for PostgresStorage {
     async fn space(&self) -> Option<Space> {
         // Its room is the server's own affair.
         None
+    }
+
+    async fn server(&self) -> Result<Option<Server>, Fault> {
+        Ok(Some(facts::ask(&self.readers, self.target.name()).await?))
     }
 }

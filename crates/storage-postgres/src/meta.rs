@@ -3,9 +3,10 @@
 use crate::connect::Conn;
 use crate::error::Tried;
 use crate::migrate;
+use crate::refusal::Refusal;
 use crate::rows::{bytes32, number};
+use order_core::Pepper;
 use order_core::query::Install;
-use order_core::{Fault, Pepper};
 use uuid::Uuid;
 
 /// What a new database is given.
@@ -58,14 +59,13 @@ pub(crate) async fn install(conn: &Conn, seed: &Seed) -> Tried<()> {
 }
 
 /// Refuses a number of shards that is not the installed one.
-pub(crate) fn check_shards(install: &Install, shards: u16) -> Result<(), Fault> {
+pub(crate) fn check_shards(install: &Install, shards: u16) -> Result<(), Refusal> {
     if install.shards == shards {
         return Ok(());
     }
-    Err(Fault::internal(format!(
-        "the database was installed with {} shards, the configuration says {shards}: set shards = {}",
-        install.shards, install.shards
-    )))
+    let why =
+        format!("the database was installed with {} shards, the configuration says {shards}", install.shards);
+    Err(Refusal::lasting(why, format!("set shards = {}", install.shards)))
 }
 
 /// Makes sure that reads for a tenant are guarded; `false` where that is not allowed.

@@ -2,10 +2,11 @@
 //! of them migrates, the others wait for its lock and find nothing left to do.
 
 use crate::connect::Conn;
-use crate::error::{Tried, unavailable};
+use crate::error::Tried;
 use crate::meta::{self, Seed};
+use crate::refusal::Refusal;
 use crate::rows::{Moment, bytes32, number};
-use order_core::{Fault, Timestamp, fault_point};
+use order_core::{Timestamp, fault_point};
 use sha2::{Digest, Sha256};
 
 /// One step of the schema.
@@ -48,7 +49,7 @@ pub(crate) async fn version(conn: &Conn) -> Tried<u32> {
 
 /// Brings the schema up to date and installs a new database.
 pub(crate) async fn migrate(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<Migrated> {
-    conn.query_one("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    lock(conn).await?;
     let migrated = locked(conn, seed, now).await;
     // The lock ends with the session at the latest.
     if let Err(trouble) = conn.query_one("SELECT pg_advisory_unlock($1)", &[&LOCK]).await {
@@ -57,20 +58,29 @@ pub(crate) async fn migrate(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<M
     migrated
 }
 
+/// Waits until nobody else migrates, and keeps others from it until the connection ends.
+pub(crate) async fn lock(conn: &Conn) -> Tried<()> {
+    conn.query_one("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map(drop)
+}
+
 async fn locked(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<Migrated> {
     let encoding = conn.query_one("SELECT current_setting('server_encoding')", &[]).await?;
     let encoding: String = encoding.try_get(0)?;
     if encoding != "UTF8" {
+        let why = format!("the database has the encoding {encoding}");
         return Err(
-            Fault::internal(format!("the database has the encoding {encoding}: make it with UTF8")).into()
+            Refusal::lasting(why, "make another with ENCODING 'UTF8', and name that in `database`").into()
         );
     }
-    conn.run(
-        "CREATE TABLE IF NOT EXISTS migrations (number integer PRIMARY KEY, name text NOT NULL, \
-         oldest integer NOT NULL, checksum bytea NOT NULL, applied_at timestamptz NOT NULL)",
-    )
-    .await?;
     let from = version(conn).await?;
+    // Whoever finds it there needs no right to make it.
+    if from == 0 {
+        conn.run(
+            "CREATE TABLE IF NOT EXISTS migrations (number integer PRIMARY KEY, name text NOT NULL, \
+             oldest integer NOT NULL, checksum bytea NOT NULL, applied_at timestamptz NOT NULL)",
+        )
+        .await?;
+    }
     known(conn).await?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.number > from) {
         apply(conn, migration, now).await?;
@@ -101,38 +111,19 @@ pub(crate) async fn known(conn: &Conn) -> Tried<()> {
         let at: u32 = number::<_, i32>(&row, 0)?;
         let oldest: u32 = number::<_, i32>(&row, 1)?;
         if oldest > newest {
-            return Err(Fault::internal(format!(
-                "the database has schema {at}, this program knows {newest}: run a newer wellorder"
-            ))
-            .into());
+            let why = format!("the database has schema {at}, this program knows {newest}");
+            return Err(Refusal::lasting(why, "run a newer wellorder").into());
         }
         let known = MIGRATIONS.iter().find(|migration| migration.number == at);
         // A step that was changed after it was applied would leave databases that differ in silence.
         if let Some(Migration { number, name, .. }) =
             known.filter(|known| bytes32(&row, 2).ok() != Some(checksum(known)))
         {
+            let why = format!("migration {number} ({name}) was applied in another form");
             return Err(
-                Fault::internal(format!("migration {number} ({name}) was applied in another form")).into()
+                Refusal::lasting(why, "run the program that made the database, or use another").into()
             );
         }
-    }
-    Ok(())
-}
-
-/// Says so when a commit that was acknowledged might be lost with the server.
-pub(crate) async fn check_durability(conn: &Conn) -> Tried<()> {
-    let row = conn
-        .query_one(
-            "SELECT current_setting('fsync'), current_setting('synchronous_commit'), pg_is_in_recovery()",
-            &[],
-        )
-        .await?;
-    let (fsync, synchronous): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-    if row.try_get(2)? {
-        return Err(unavailable("the server is a standby: it takes no writes").into());
-    }
-    if fsync != "on" || synchronous == "off" {
-        tracing::warn!(fsync, synchronous_commit = synchronous, "the server may lose what it has committed");
     }
     Ok(())
 }

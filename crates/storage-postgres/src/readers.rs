@@ -5,11 +5,7 @@ use crate::error::{Tried, unavailable};
 use order_core::TenantId;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// Longest wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 type Idle = Arc<Mutex<Vec<Arc<Conn>>>>;
 
@@ -43,7 +39,9 @@ impl Readers {
 
     /// A connection of one's own until it is dropped; each statement sees what is committed when it begins.
     pub(crate) async fn get(&self) -> Tried<Reader> {
-        let slot = tokio::time::timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
+        let slot =
+            tokio::time::timeout(self.target.limits.connection_wait, Arc::clone(&self.slots).acquire_owned())
+                .await;
         let slot = slot.map_err(|_| unavailable("no connection is free"))?;
         let slot = slot.map_err(|_| unavailable("closed"))?;
         let conn = match self.kept() {

@@ -115,7 +115,7 @@ impl Writers {
             Err(Stop::Rejection(rejection)) => return Err(Ended::Fault(Fault::internal(rejection))),
             // The COMMIT was not sent: all of it is undone.
             Err(Stop::Trouble(Trouble::Again(why) | Trouble::Lost(why))) => return Err(Ended::Again(why)),
-            Err(Stop::Trouble(Trouble::Fault(fault))) => return Err(Ended::Fault(fault)),
+            Err(Stop::Trouble(trouble)) => return Err(Ended::Fault(trouble.into())),
         };
         let mut last = std::mem::take(&mut ready.last);
         // A COMMIT is never cut short: where it waits for a standby, that would acknowledge what only one server has.
@@ -125,11 +125,11 @@ impl Writers {
             Ok(_) => Ok(acknowledged(ready)),
             // A statement before the COMMIT failed, so the COMMIT undid everything.
             Err(Trouble::Again(why)) => Err(Ended::Again(why)),
-            Err(Trouble::Fault(fault)) => Err(Ended::Fault(fault)),
             Err(Trouble::Lost(why)) => {
                 tracing::warn!(why, "the outcome of a commit is unknown");
                 Err(Ended::Unknown(ready))
             }
+            Err(trouble) => Err(Ended::Fault(trouble.into())),
         }
     }
 

@@ -18,7 +18,7 @@ use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use std::path::Path;
@@ -341,5 +341,9 @@ impl Storage for Wrapped {
 
     async fn space(&self) -> Option<Space> {
         self.inner.space().await
+    }
+
+    async fn server(&self) -> Result<Option<Server>, Fault> {
+        self.inner.server().await
     }
 }

@@ -4,10 +4,10 @@ use crate::config::{Mode, NdjsonSink, ProcessorKind, Role, Settings};
 use crate::invocation::Invocation;
 use crate::output::Output;
 use crate::serve;
+use crate::storage::Done;
 use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
-use storage_sqlite::Opened;
 
 /// What was started.
 pub(crate) struct Started<'a> {
@@ -16,7 +16,7 @@ pub(crate) struct Started<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) ops_address: Option<SocketAddr>,
     pub(crate) ephemeral: bool,
-    pub(crate) opened: &'a Opened,
+    pub(crate) done: &'a Done,
 }
 
 /// Prints it: one JSON object with `--json`, else lines for people. With events on standard output, it goes to
@@ -37,17 +37,18 @@ pub(crate) fn show(started: &Started<'_>, out: &mut Output<'_>) -> io::Result<()
 }
 
 fn as_json(started: &Started<'_>) -> serde_json::Value {
-    let Started { mode, settings, address, ops_address, ephemeral, opened } = started;
+    let Started { mode, settings, address, ops_address, ephemeral, done } = started;
     json!({
         "mode": mode_name(*mode),
         "address": address.to_string(),
         "ops": ops_address.map(|address| address.to_string()),
         "pid": std::process::id(),
         "data": settings.data.display().to_string(),
+        "database": settings.database.text().map(|_| &done.place),
         "ephemeral": ephemeral,
         "as": settings.mounted,
-        "schema": opened.migrated.to,
-        "leases_expired": opened.leases_expired,
+        "schema": done.to,
+        "leases_expired": done.leases_expired,
     })
 }
 
@@ -70,21 +71,17 @@ fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> 
     rows.push(("follower", follower(settings)));
     rows.push(("health", health(started, &url)));
     let kept = if *ephemeral { "removed at the end" } else { "kept" };
-    rows.push(("data", format!("{} ({kept}; SQLite, every commit flushed)", settings.data.display())));
-    if started.opened.leases_expired > 0 {
+    rows.push(("data", format!("{} ({kept}; {})", started.done.place, started.done.engine)));
+    if started.done.leases_expired > 0 {
         rows.push((
             "recovered",
-            format!("{} leases of an earlier process are due again", started.opened.leases_expired),
+            format!("{} leases of an earlier process are due again", started.done.leases_expired),
         ));
     }
-    if let Some(backup) = &started.opened.migrated.backup {
+    if let Some(backup) = &started.done.copy {
         rows.push((
             "migrated",
-            format!(
-                "to schema {}; a copy of what was there: {}",
-                started.opened.migrated.to,
-                backup.display()
-            ),
+            format!("to schema {}; a copy of what was there: {}", started.done.to, backup.display()),
         ));
     }
     rows.push(("", "Try next:".to_owned()));

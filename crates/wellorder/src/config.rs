@@ -27,6 +27,7 @@ mod table;
 mod table_kafka;
 mod table_redis;
 mod table_serve;
+mod table_storage;
 #[cfg(test)]
 mod tests;
 

@@ -3,12 +3,11 @@
 use crate::cli::args::DevArgs;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::{Config, Mode, NdjsonSink, Settings};
-use crate::folder::Folder;
 use crate::output::Output;
 use crate::server::{self, Start};
 use crate::shutdown::{self, Signals};
 use crate::system::SystemIds;
-use crate::{telemetry, trust};
+use crate::{storage, telemetry, trust};
 use anyhow::Context;
 use auth::weakness;
 use order_core::Ids;
@@ -25,6 +24,10 @@ pub(crate) async fn dev(args: &DevArgs, config: Config, out: &mut Output<'_>) ->
     if let Some(weak) = settings.auth.jwt_secret.text().and_then(weakness) {
         tracing::warn!(weak, "auth.jwt_secret would be refused by `wellorder serve`");
     }
+    if args.ephemeral && settings.database.text().is_some() {
+        let what = "--ephemeral keeps nothing, and a server keeps its database";
+        return Err(Failure::here(Exit::Usage, what, "leave one of the two out"));
+    }
     let ephemeral = args.ephemeral.then(|| Ephemeral::make(&mut settings)).transpose()?;
     if ephemeral.is_some() {
         out.again.in_folder(&settings.data);
@@ -34,10 +37,18 @@ pub(crate) async fn dev(args: &DevArgs, config: Config, out: &mut Output<'_>) ->
         Some(Ephemeral(path)) => signals.removing(path.clone()),
         None => signals,
     };
-    let folder = Folder::lock(&settings.data)?;
+    let database = storage::of(&settings)?;
+    let folder = storage::folder(&settings)?;
     let ephemeral_too = ephemeral.is_some();
-    let start =
-        Start { mode: Mode::Dev, settings, folder, check: None, demo: args.demo, ephemeral: ephemeral_too };
+    let start = Start {
+        mode: Mode::Dev,
+        settings,
+        folder,
+        database,
+        check: None,
+        demo: args.demo,
+        ephemeral: ephemeral_too,
+    };
     let exit = server::run(start, signals, out).await;
     drop(ephemeral);
     exit

@@ -33,7 +33,8 @@ struct Announced {
 pub(crate) struct Folder {
     path: PathBuf,
     /// The folder itself is locked, not a file in it: a file can be deleted, and the next process would lock another.
-    _lock: File,
+    /// `None` where others may use it too.
+    lock: Option<File>,
     announced: Mutex<Announced>,
 }
 
@@ -74,9 +75,18 @@ impl Folder {
                 return Err(anyhow::Error::new(error).context(format!("cannot lock {shown}")).into());
             }
         }
-        let folder = Self { path: path.to_owned(), _lock: lock, announced: Mutex::default() };
+        let folder = Self { path: path.to_owned(), lock: Some(lock), announced: Mutex::default() };
         folder.forget();
         Ok(folder)
+    }
+
+    /// A folder that others may use at the same time: what counts lies elsewhere, and nothing is announced in it. Where it
+    /// cannot be made, whoever needs it will say so.
+    pub(crate) fn shared(path: &Path) -> Self {
+        if let Err(error) = DirBuilder::new().recursive(true).mode(0o700).create(path) {
+            tracing::debug!(%error, path = %path.display(), "cannot make the data folder");
+        }
+        Self { path: path.to_owned(), lock: None, announced: Mutex::default() }
     }
 
     /// The database file.
@@ -89,6 +99,9 @@ impl Folder {
     /// # Errors
     /// When the file cannot be written; [`Self::keep_announced`] tries again.
     pub(crate) fn announce(&self, address: SocketAddr, tls: bool) -> io::Result<()> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
         let address = if tls { format!("https://{address}") } else { address.to_string() };
         let text = serde_json::json!({ "pid": std::process::id(), "address": address }).to_string();
         self.announced().text.clone_from(&text);

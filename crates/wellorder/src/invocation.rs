@@ -13,13 +13,21 @@ pub(crate) struct Invocation {
     program: String,
     config: Option<String>,
     data: Option<String>,
+    database: Option<String>,
     url: Option<String>,
     ca_file: Option<String>,
 }
 
 impl Default for Invocation {
     fn default() -> Self {
-        Self { program: "wellorder".to_owned(), config: None, data: None, url: None, ca_file: None }
+        Self {
+            program: "wellorder".to_owned(),
+            config: None,
+            data: None,
+            database: None,
+            url: None,
+            ca_file: None,
+        }
     }
 }
 
@@ -56,6 +64,17 @@ impl Invocation {
         Self { ca_file: ca_file.map(quoted), ..self }
     }
 
+    /// With a database on a server. A password is not for hints: then a variable stands for the URL.
+    pub(crate) fn on_database(self, database: Option<&str>) -> Self {
+        let is_open = |url: &str| {
+            let login = url.rsplit_once('@').map_or("", |(login, _)| login);
+            !login.trim_start_matches("postgresql://").trim_start_matches("postgres://").contains(':')
+                && !url.contains("password")
+        };
+        let shown = |url: &str| if is_open(url) { quoted(url) } else { "\"$WELLORDER_DATABASE\"".to_owned() };
+        Self { database: database.filter(|url| !url.is_empty()).map(shown), ..self }
+    }
+
     /// With another data folder.
     pub(crate) fn in_folder(&mut self, data: &Path) {
         self.data = Some(quoted(&data.to_string_lossy()));
@@ -74,9 +93,16 @@ impl Invocation {
         };
         let url = self.url.as_ref().filter(|_| server);
         let data = self.data.as_ref().filter(|_| folder && url.is_none());
+        let database = self.database.as_ref().filter(|_| folder && url.is_none());
         let config = self.config.as_ref().filter(|_| config);
         let ca_file = self.ca_file.as_ref().filter(|_| server);
-        let said = [("--url", url), ("--ca-file", ca_file), ("--data", data), ("--config", config)];
+        let said = [
+            ("--url", url),
+            ("--ca-file", ca_file),
+            ("--data", data),
+            ("--database", database),
+            ("--config", config),
+        ];
         for (flag, value) in said {
             if let Some(value) = value {
                 line.push_str(&format!(" {flag} {value}"));
@@ -147,6 +173,18 @@ mod tests {
         let filed = at(Some("d"), None, &[]);
         let filed = filed.at(Some(Path::new("my w.toml")), None, None, &Environment::default());
         assert_eq!(filed.command("config show"), "wellorder config show --config 'my w.toml'");
+    }
+
+    #[test]
+    fn a_database_is_named_without_its_password() {
+        let on = |url| Invocation::default().on_database(Some(url)).command("audit");
+        assert_eq!(on("postgres://u@h/n"), "wellorder audit --database postgres://u@h/n");
+        for secret in
+            ["postgres://u:secret@h/n", "postgres://u@h/n?password=secret", "host=h password=secret"]
+        {
+            assert_eq!(on(secret), "wellorder audit --database \"$WELLORDER_DATABASE\"");
+        }
+        assert_eq!(on(""), "wellorder audit");
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod server;
 mod shutdown;
 mod simulate;
 mod sink_ndjson;
+mod storage;
 mod system;
 mod telemetry;
 mod transport;

@@ -1,40 +1,35 @@
-//! Commands that open the data folder themselves: the API without a server, audits, migrations, the doctor's look.
+//! Commands that open the database themselves: the API without a server, audits, migrations, the doctor's look.
 
 use crate::cli::audit::AuditArgs;
 use crate::cli::doctor::Seen;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::{Config, Settings};
-use crate::folder::{DATABASE_FILE, Folder};
+use crate::folder::DATABASE_FILE;
 use crate::output::Output;
-use crate::{boot, cli, serve, wire_up};
+use crate::storage::{self, Database as _, Opened, Usable, sqlite};
+use crate::{cli, serve, wire_up};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use order_core::action_log::chain;
-use order_core::ports::Storage;
 use order_core::query::Space;
 use order_core::trace::Tracer;
-use order_core::{Fault, TenantId, audit, journal};
+use order_core::{TenantId, audit, journal};
 use serde_json::json;
 use std::sync::Arc;
-use storage_sqlite::{Options, SqliteStorage};
 
-/// The API over a data folder that no server holds, as `tenant`; the folder stays locked while this process lives.
+/// The API over the database, as `tenant`; where that is in a data folder which no server holds, the folder stays locked
+/// while this process lives.
 ///
 /// # Errors
 /// When the folder or its database cannot be used.
 pub(crate) async fn offline(settings: &Settings, tenant: TenantId) -> Result<Router, Failure> {
-    let folder = Folder::lock(&settings.data)?;
-    let (storage, unwritable) = match wire_up::open_storage(settings, &folder) {
-        Ok((storage, _)) => (storage, None),
-        Err(unwritable) => {
-            let (storage, why) = readable(settings, &folder, unwritable)?;
-            (storage, Some(why))
-        }
-    };
-    let app = wire_up::app(settings, storage, Tracer::off());
+    let database = storage::of(settings)?;
+    let folder = storage::folder(settings)?;
+    let Usable { opened, unwritable } = database.open_for_command().await?;
+    let app = wire_up::app(settings, &opened, Tracer::off());
     // Held until the process ends, like the writer behind it.
     std::mem::forget(folder);
     let why_not = Arc::new(move |space: Option<Space>| {
@@ -73,47 +68,33 @@ fn refuse(why: &str) -> Response {
     response
 }
 
-/// The storage of a folder that is ours and cannot be written now, for reading alone; and why, with what to do.
-fn readable(
-    settings: &Settings,
-    folder: &Folder,
-    unwritable: anyhow::Error,
-) -> anyhow::Result<(Arc<dyn Storage>, String)> {
-    let Some(Fault::Unavailable { why, .. }) = unwritable.downcast_ref() else { return Err(unwritable) };
-    match SqliteStorage::open_at_rest(&wire_up::options(settings, folder.database())) {
-        Ok(storage) => {
-            let why = format!("{why}; fix: {}", boot::remedy(why, settings, &folder.database()));
-            Ok((Arc::new(storage), why))
-        }
-        // What keeps it from being written says more.
-        Err(_) => Err(unwritable),
-    }
-}
-
 /// `migrate`.
 ///
 /// # Errors
 /// When the folder is in use, or its database cannot be brought up to date.
 pub(crate) async fn migrate(settings: &Settings, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let folder = Folder::lock(&settings.data)?;
-    let (_, opened) = wire_up::open_storage(settings, &folder)?;
-    let migrated = opened.migrated;
-    let backup = migrated.backup.as_ref().map(|path| path.display().to_string());
+    let database = storage::of(settings)?;
+    let _folder = storage::folder(settings)?;
+    let done = match database.open().await {
+        Ok(Opened { done, .. }) => done,
+        Err(error) => return Err(storage::named(error)),
+    };
+    let copy = done.copy.as_ref().map(|path| path.display().to_string());
     if out.json {
-        let json = json!({ "from": migrated.from, "to": migrated.to, "backup": backup });
+        let json = json!({ "from": done.from, "to": done.to, "backup": copy });
         out.json(json.to_string().as_bytes())?;
-    } else if migrated.from == migrated.to {
-        out.line(&format!("schema {} is the newest: nothing to do", migrated.to))?;
+    } else if done.from == done.to {
+        out.line(&format!("schema {} is the newest: nothing to do", done.to))?;
     } else {
-        out.line(&format!("schema {} -> {}", migrated.from, migrated.to))?;
-        if let Some(backup) = backup {
-            out.line(&format!("a copy of what was there: {backup}"))?;
+        out.line(&format!("schema {} -> {}", done.from, done.to))?;
+        if let Some(copy) = copy {
+            out.line(&format!("a copy of what was there: {copy}"))?;
         }
     }
     Ok(Exit::Ok)
 }
 
-/// `audit`: reads beside a running server, or a folder at rest.
+/// `audit`: reads beside running servers, or a database at rest.
 ///
 /// # Errors
 /// When there is no database, or it cannot be read.
@@ -122,36 +103,14 @@ pub(crate) async fn audit(
     settings: &Settings,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let path = settings.data.join(DATABASE_FILE);
-    if !path.exists() {
-        let what = format!("there is no database {}", path.display());
-        return Err(Failure::here(Exit::Unreachable, what, "name the data folder with --data"));
-    }
-    let storage = to_audit(settings, &wire_up::options(settings, path))?;
+    let opened = storage::of(settings)?.open_to_read().await?;
     if args.actions {
-        let followed = chain::follow(&storage, &args.noted).await;
+        let followed = chain::follow(&*opened.storage, &args.noted).await;
         return Ok(cli::audit::show_actions(&followed.map_err(anyhow::Error::from)?, out)?);
     }
-    let app = wire_up::app(settings, Arc::new(storage), Tracer::off());
+    let app = wire_up::app(settings, &opened, Tracer::off());
     let report = audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     Ok(cli::audit::show(&report.map_err(anyhow::Error::from)?, out)?)
-}
-
-/// The database beside its server; or, where SQLite cannot read because it cannot write, as it lies.
-fn to_audit(settings: &Settings, options: &Options) -> Result<SqliteStorage, Failure> {
-    let unreadable = match SqliteStorage::open_read_only(options) {
-        Ok(storage) => return Ok(storage),
-        Err(fault) => fault,
-    };
-    if matches!(unreadable, Fault::Unavailable { .. })
-        && let Ok(folder) = Folder::lock(&settings.data)
-        && let Ok(storage) = SqliteStorage::open_at_rest(options)
-    {
-        // Held until the process ends: nobody may write meanwhile.
-        std::mem::forget(folder);
-        return Ok(storage);
-    }
-    Err(anyhow::Error::from(unreadable).into())
 }
 
 /// `doctor`.
@@ -159,7 +118,8 @@ fn to_audit(settings: &Settings, options: &Options) -> Result<SqliteStorage, Fai
 /// # Errors
 /// When the output cannot be written.
 pub(crate) async fn doctor(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    cli::doctor::doctor(config, out, seen).await
+    let elsewhere = storage::of(&config.settings)?.examine().await;
+    cli::doctor::doctor(config, out, seen, elsewhere).await
 }
 
 /// What the folder's database says of itself; `None` without a database.
@@ -168,12 +128,11 @@ async fn seen(settings: &Settings) -> anyhow::Result<Option<Seen>> {
     if !path.exists() {
         return Ok(None);
     }
-    let newest = storage_sqlite::MIGRATIONS.last().map_or(0, |migration| migration.number);
-    let options = wire_up::options(settings, path);
-    let versions = (storage_sqlite::schema_version(&options)?, newest);
+    let database = sqlite::File::at(settings, path);
+    let versions = database.versions()?;
     // A journal that does not read is the audit's to find.
-    let newest_event = match SqliteStorage::open_read_only(&options) {
-        Ok(storage) => journal::newest(&storage).await.ok().flatten(),
+    let newest_event = match database.open_to_read().await {
+        Ok(opened) => journal::newest(&*opened.storage).await.ok().flatten(),
         Err(_) => None,
     };
     Ok(Some(Seen { versions, newest_event }))

@@ -6,6 +6,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::Settings;
 use crate::folder::{DATABASE_FILE, Folder};
 use crate::output::{Output, Style, escape};
+use crate::storage::{self, Database as _, Raised, sqlite};
 use crate::system::{SystemClock, SystemIds};
 use crate::wire_up;
 use anyhow::Context;
@@ -19,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use storage_sqlite::{SqliteStorage, Staged, Unrestored};
+use storage_sqlite::{Staged, Unrestored};
 
 /// How often progress is shown.
 const LOOK: Duration = Duration::from_millis(200);
@@ -27,13 +28,17 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
     /// The copy
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "raise_epoch")]
+    pub(crate) file: Option<PathBuf>,
     /// Move the database that is there aside
     #[arg(long)]
     pub(crate) replace: bool,
     /// Prove first that the copy is sound; exit code 6 when it is not
     #[arg(long)]
     pub(crate) audit: bool,
+    /// On PostgreSQL, once a copy was restored or a standby promoted with its own tools: begin another history
+    #[arg(long, conflicts_with_all = ["file", "replace", "audit"])]
+    pub(crate) raise_epoch: bool,
 }
 
 /// Restores a copy. Until the very end, which is one step, everything is as it was.
@@ -45,8 +50,14 @@ pub(crate) async fn restore(
     settings: &Settings,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    if !args.file.is_file() {
-        let what = format!("there is no file {}", shown(&args.file));
+    let Some(source) = &args.file else { return raise_epoch(settings, out).await };
+    if storage::copies(settings).is_none() {
+        let what = "a database on a server is restored with its own tools (pg_restore, a promoted standby)";
+        let fix = "do that with every node stopped, then `wellorder restore --raise-epoch`";
+        return Err(Failure::here(Exit::Refused, what, fix));
+    }
+    if !source.is_file() {
+        let what = format!("there is no file {}", shown(source));
         return Err(Failure::here(Exit::NotFound, what, "name the copy that is to be restored"));
     }
     // Held to the end: nobody else uses the folder meanwhile.
@@ -60,7 +71,7 @@ pub(crate) async fn restore(
     }
     let work = work_folder(&settings.data)?;
     let staged = work.join(DATABASE_FILE);
-    let ready = ready(args, settings, &staged, there.then_some(&*database), out).await;
+    let ready = ready((source, args.audit), settings, &staged, there.then_some(&*database), out).await;
     let (ready, exit) = match ready {
         Ok(ready) => ready,
         Err(failure) => {
@@ -77,8 +88,26 @@ pub(crate) async fn restore(
         // Nothing was moved there. That it stays is no harm.
         drop(fs::remove_dir(&work));
     }
-    show(&args.file, &ready, there.then_some(&*staged), out)?;
+    show(source, &ready, there.then_some(&*staged), out)?;
     drop(folder);
+    Ok(Exit::Ok)
+}
+
+/// Begins another history of a database that was restored by other means.
+async fn raise_epoch(settings: &Settings, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let Raised { from, to, leases, followers } = storage::of(settings)?.raise_epoch().await?;
+    if out.json {
+        let json = json!({ "from_epoch": from, "epoch": to, "leases": leases, "followers": followers });
+        out.json(json.to_string().as_bytes())?;
+        return Ok(Exit::Ok);
+    }
+    out.line(&format!("{}: epoch {from} -> {to}", out.paint(Style::Good, "another history")))?;
+    if leases > 0 {
+        out.note(&format!("work that was in somebody's hands and is done again: {leases}"));
+    }
+    out.note(
+        "API keys that were revoked, and orders that were erased, after what was restored are as they were",
+    );
     Ok(Exit::Ok)
 }
 
@@ -98,18 +127,18 @@ fn work_folder(data: &Path) -> anyhow::Result<PathBuf> {
 
 /// Copies, checks and, if asked, audits.
 async fn ready(
-    args: &RestoreArgs,
+    (source, audits): (&Path, bool),
     settings: &Settings,
     staged: &Path,
     replaced: Option<&Path>,
     out: &mut Output<'_>,
 ) -> Result<(Staged, Exit), Failure> {
     let progress = Arc::new(BackupProgress::default());
-    let (source, target, replaced) = (args.file.clone(), staged.to_owned(), replaced.map(Path::to_owned));
+    let (file, target, replaced) = (source.to_owned(), staged.to_owned(), replaced.map(Path::to_owned));
     let looking = Arc::clone(&progress);
     let mut staging = tokio::task::spawn_blocking(move || {
         let now = SystemClock::default().now();
-        storage_sqlite::stage(&source, &target, replaced.as_deref(), now, &looking)
+        storage_sqlite::stage(&file, &target, replaced.as_deref(), now, &looking)
     });
     let done = loop {
         tokio::select! {
@@ -123,20 +152,19 @@ async fn ready(
     out.progress("");
     let ready = done.context("the restore broke off")?.map_err(|unrestored| match unrestored {
         Unrestored::Unfit(why) => {
-            let what = format!("{} cannot be restored: {why}", shown(&args.file));
+            let what = format!("{} cannot be restored: {why}", shown(source));
             Failure::here(Exit::Refused, what, "nothing was changed; try another copy")
         }
         Unrestored::Fault(fault) => anyhow::Error::from(fault).into(),
     })?;
-    let exit = if args.audit { prove(settings, staged, out).await? } else { Exit::Ok };
+    let exit = if audits { prove(settings, staged, out).await? } else { Exit::Ok };
     Ok((ready, exit))
 }
 
 /// Audits what was readied: its orders, then what people did.
 async fn prove(settings: &Settings, staged: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let storage = SqliteStorage::open_read_only(&wire_up::options(settings, staged.to_owned()));
-    let storage = Arc::new(storage.map_err(anyhow::Error::from)?);
-    let app = wire_up::app(settings, storage, Tracer::off());
+    let opened = sqlite::File::at(settings, staged.to_owned()).open_to_read().await?;
+    let app = wire_up::app(settings, &opened, Tracer::off());
     let report =
         order_core::audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     let report = report.map_err(anyhow::Error::from)?;

@@ -29,6 +29,8 @@ pub fn run() -> ExitCode {
     let (config, data) = (cli.global.config.as_deref(), cli.global.data.as_deref());
     out.again =
         out.again.at(config, data, cli.url(), &environment).believing(cli.ca_file().map(String::as_str));
+    let database = cli.global.database.as_deref().or_else(|| environment.get("WELLORDER_DATABASE"));
+    out.again = std::mem::take(&mut out.again).on_database(database);
     if let Some(ended) = about_itself(&cli.command, &mut out) {
         return ended.unwrap_or_else(|failure| failure::report(&failure, &mut out)).into();
     }

@@ -2,7 +2,7 @@
 
 use crate::access::{self, Access};
 use crate::config::{Limits, Mode, RateLimits, Role, Settings};
-use crate::folder::BACKUPS_FOLDER;
+use crate::storage;
 use crate::system::{SystemClock, SystemIds};
 use crate::{redis, wire_up};
 use anyhow::Context;
@@ -134,7 +134,7 @@ pub(crate) fn main_router(
             bulks_max: settings.limits.bulk_requests_max,
         },
         lease: wire_up::lease_policy(settings),
-        backups: Some(settings.data.join(BACKUPS_FOLDER)),
+        backups: storage::copies(settings),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
@@ -180,7 +180,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: Tenant
         tells_checks: true,
         streams: api::Streams::default(),
         lease: wire_up::lease_policy(settings),
-        backups: Some(settings.data.join(BACKUPS_FOLDER)),
+        backups: storage::copies(settings),
     };
     api::router(Arc::clone(app), guard, options)
 }

@@ -2,13 +2,11 @@
 
 use crate::cli::failure::Failure;
 use crate::config::{Config, Mode, Origin, Problems, Role, Settings};
-use crate::folder::DATABASE_FILE;
+use crate::storage::{Database, Stands};
 use crate::system::SystemClock;
-use crate::{access, transport, trust, wire_up};
+use crate::{transport, trust};
 use auth::weakness;
 use order_core::Clock;
-use order_core::ports::Storage;
-use storage_sqlite::SqliteStorage;
 
 /// What is checked before a server for others serves.
 #[derive(Clone)]
@@ -19,12 +17,12 @@ pub(crate) struct ServeCheck {
 }
 
 impl ServeCheck {
-    /// Fails with all that is missing. The folder must be locked by the caller.
+    /// Fails with all that is missing. The data folder must be ours.
     ///
     /// # Errors
     /// When something is missing, or the database cannot be read.
-    pub(crate) async fn pass(&self) -> Result<(), Failure> {
-        let missing = missing(&self.config, self.migrates, &SystemClock::default()).await?;
+    pub(crate) async fn pass(&self, database: &dyn Database) -> Result<(), Failure> {
+        let missing = missing(&self.config, database, self.migrates, &SystemClock::default()).await?;
         if missing.0.is_empty() { Ok(()) } else { Err(missing.into()) }
     }
 
@@ -39,11 +37,16 @@ impl ServeCheck {
     }
 }
 
-async fn missing(config: &Config, migrates: bool, clock: &dyn Clock) -> anyhow::Result<Problems> {
+async fn missing(
+    config: &Config,
+    database: &dyn Database,
+    migrates: bool,
+    clock: &dyn Clock,
+) -> anyhow::Result<Problems> {
     let settings = &config.settings;
     let mut problems = Problems::default();
     of_settings(config, &mut problems);
-    let keys = api_keys(settings, migrates, clock, &mut problems).await?;
+    let keys = api_keys(database, migrates, clock, &mut problems).await?;
     let auth = &settings.auth;
     let has_login = auth.jwt_secret.text().is_some() || auth.jwks_url.is_some() || keys > 0;
     if settings.has_role(Role::Api) && !has_login {
@@ -102,36 +105,28 @@ fn secrets(settings: &Settings, problems: &mut Problems) {
 /// How many API keys could log in. A database that must be migrated first is a problem, unless it may be; then, and when
 /// there is none yet, nobody knows of a key.
 async fn api_keys(
-    settings: &Settings,
+    database: &dyn Database,
     migrates: bool,
     clock: &dyn Clock,
     problems: &mut Problems,
 ) -> anyhow::Result<u64> {
-    let path = settings.data.join(DATABASE_FILE);
-    if !path.exists() {
+    let Some(Stands { schema: (version, newest), live_keys, is_other_pepper }) =
+        database.stands(clock.now()).await?
+    else {
         return Ok(0);
-    }
-    let options = wire_up::options(settings, path);
-    let version = storage_sqlite::schema_version(&options)?;
-    let newest = storage_sqlite::MIGRATIONS.last().map_or(0, |migration| migration.number);
+    };
     if version > 0 && version < newest && !migrates {
         let what = format!("has schema {version}, this program needs {newest}");
-        let fix = "run `wellorder migrate`, or start with --migrate; either makes a copy first";
+        let fix = "run `wellorder migrate`, or start with --migrate (on SQLite either makes a copy first)";
         problems.add("the database", "", what, fix);
     }
-    if version != newest {
-        return Ok(0);
-    }
-    let storage = SqliteStorage::open_read_only(&options)?;
-    let keys = storage.live_api_keys(clock.now()).await?;
-    let print = access::pepper_of(settings, storage.install()).print();
-    if keys > 0 && storage.pepper_print().await?.is_some_and(|noted| noted != print) {
+    if live_keys > 0 && is_other_pepper {
         let what = format!(
-            "is not what the {keys} API keys of this database were made under: none of them would be good"
+            "is not what the {live_keys} API keys of this database were made under: none of them would be good"
         );
         let fix = "set it to what it was then (nothing, if it was not set), or revoke them all \
                    (`wellorder keys revoke`) and make others";
         problems.add("the database", "auth.key_pepper", what, fix);
     }
-    Ok(keys)
+    Ok(live_keys)
 }

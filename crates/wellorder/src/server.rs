@@ -12,6 +12,7 @@ use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
+use crate::storage::{Database, Done, Opened};
 use crate::{banner, boot, failed_logins, kafka, lookout, redis, serve, telemetry, transport, wire_up};
 use anyhow::Context;
 use axum::Router;
@@ -19,7 +20,6 @@ use edge::{Listening, Transport};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::App;
 use order_core::journal::Cursor;
-use order_core::ports::Storage;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(crate) struct Start {
     pub(crate) settings: Settings,
     /// The data folder, which is ours.
     pub(crate) folder: Folder,
+    /// The database, which is not open yet.
+    pub(crate) database: Arc<dyn Database>,
     /// What could not be checked before, for the database could not be read.
     pub(crate) check: Option<ServeCheck>,
     /// Whether orders are made up and shown.
@@ -62,7 +64,7 @@ pub(crate) struct Start {
 /// When something that is needed cannot be had: an address, the database. One that is locked, or on a full disk, is waited
 /// for.
 pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let Start { mode, settings, folder, check, demo, ephemeral } = start;
+    let Start { mode, settings, folder, database, check, demo, ephemeral } = start;
     let metrics = telemetry::metrics()?;
     let transport = transport::of(mode, &settings)?;
     following::check(&settings)?;
@@ -79,16 +81,16 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         tasks.spawn(transport::reload(Arc::clone(tls), &settings, stop.subscribe())?);
     }
     let mut signalled = std::pin::pin!(signals.first());
-    let place = Place { mode, settings: &settings, folder: &folder, listener, ops, transport };
-    let Some((storage, opened)) = boot::storage(&place, check, &mut signalled).await? else {
+    let place = Place { mode, settings: &settings, folder: &folder, database, listener, ops, transport };
+    let Some(opened) = boot::storage(&place, check, &mut signalled).await? else {
         out.note("stopped before the database could be had");
         return Ok(Exit::Ok);
     };
     let address = place.listener.local_addr().context("the listener has no address")?;
     let ops_address = place.ops.as_ref().and_then(|listener| listener.local_addr().ok());
-    let Begun { app, router, exporting } = begin(place, storage, &metrics, &stop, &mut tasks).await?;
+    let Begun { app, router, exporting, done } = begin(place, opened, &metrics, &stop, &mut tasks).await?;
     banner::show(
-        &banner::Started { mode, settings: &settings, address, ops_address, ephemeral, opened: &opened },
+        &banner::Started { mode, settings: &settings, address, ops_address, ephemeral, done: &done },
         out,
     )?;
     if demo {
@@ -111,19 +113,22 @@ struct Begun {
     app: Arc<App>,
     router: Router,
     exporting: Option<Exporting>,
+    done: Done,
 }
 
 /// Starts everything over a storage that is open.
 async fn begin(
     place: Place<'_>,
-    storage: Arc<dyn Storage>,
+    opened: Opened,
     metrics: &PrometheusHandle,
     stop: &Stop,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Begun> {
-    let Place { mode, settings, folder, listener, ops, transport } = place;
+    let Place { mode, settings, folder, listener, ops, transport, .. } = place;
     let (tracer, exporting) = otlp::start(settings)?;
-    let app = wire_up::app(settings, storage, tracer.clone());
+    let app = wire_up::app(settings, &opened, tracer.clone());
+    let Opened { done, beside, .. } = opened;
+    beside.start(&app, stop.subscribe(), tasks);
     let access = Access::new(mode, settings, &app)?;
     background(settings, &app, metrics, stop, tasks)?;
     let failed = access.failed_logins();
@@ -154,7 +159,7 @@ async fn begin(
     }
     let listening = Listening { listener, transport };
     tasks.spawn(served(edge::serve(listening, router.clone(), guard, stop.subscribe(), drain)));
-    Ok(Begun { app, router, exporting })
+    Ok(Begun { app, router, exporting, done })
 }
 
 /// Makes orders up, and shows what becomes of them.
@@ -258,21 +263,9 @@ fn background(
         }
     }
     if settings.has_role(Role::Api) {
-        let (app, mut stopped) = (Arc::clone(app), stop.subscribe());
-        tasks.spawn(async move {
-            let mut said = Seldom::every(SAY_EVERY);
-            while let Err(error) = api::resume_redrives(Arc::clone(&app)).await {
-                if said.due(Instant::now()) {
-                    tracing::warn!(%error, "cannot take up unfinished redrives yet");
-                }
-                tokio::select! {
-                    _ = stopped.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(RESUME_EVERY) => {}
-                }
-            }
-        });
+        tasks.spawn(redrives(Arc::clone(app), stop.subscribe()));
+        tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
     }
-    tasks.spawn(sweep(Arc::clone(app), stop.subscribe()));
     tasks.spawn(lookout::clock(Arc::clone(app), stop.subscribe()));
     let (streaming, mut stopped) = (Arc::clone(app), stop.subscribe());
     tasks.spawn(async move {
@@ -286,6 +279,26 @@ fn background(
         cancelled.cancel();
     });
     Ok(())
+}
+
+/// Takes up redrives that an earlier process left unfinished, then those of other nodes that are gone.
+async fn redrives(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut said = Seldom::every(SAY_EVERY);
+    while let Err(error) = api::resume_redrives(Arc::clone(&app)).await {
+        if said.due(Instant::now()) {
+            tracing::warn!(%error, "cannot take up unfinished redrives yet");
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(RESUME_EVERY) => {}
+        }
+    }
+    let later = Arc::downgrade(&app);
+    drop(app);
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = api::adopt_redrives(later) => {}
+    }
 }
 
 /// Runs `task`; once `stop` says so, for at most `drain` more.

@@ -26,6 +26,17 @@ pub(crate) fn of(settings: &Settings) -> Result<Trust, Problems> {
     })
 }
 
+/// The certificates of `tls.ca_file`, as they stand there, for who reads them by itself.
+///
+/// # Errors
+/// The file cannot be used.
+#[cfg(feature = "postgres")]
+pub(crate) fn pem(settings: &Settings) -> Result<Option<Vec<u8>>, Problems> {
+    of(settings)?;
+    // It was read a moment ago.
+    Ok(settings.ca_file.as_ref().and_then(|path| std::fs::read(path).ok()))
+}
+
 /// Of the server on `folder`; `None` when it put no certificate there.
 pub(crate) fn of_server_on(folder: &Path) -> Option<Trust> {
     std::fs::read(folder.join(SHOWN_FILE)).ok().map(Trust::only)

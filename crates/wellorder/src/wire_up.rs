@@ -1,58 +1,22 @@
-//! From settings to a running whole: storage, use cases, worker.
+//! From settings to a running whole: use cases, worker.
 
 use crate::config::{ProcessorKind, Settings};
-use crate::folder::Folder;
 use crate::http_processor::HttpProcessor;
 use crate::simulate::Simulate;
-use crate::system::{SystemClock, SystemIds};
-use crate::{access, trust};
+use crate::storage::Opened;
+use crate::system::SystemIds;
+use crate::trust;
 use anyhow::Context;
-use order_core::api_key::chance;
+use order_core::App;
 use order_core::lane::LanePolicy;
 use order_core::lease::{Backoff, LeasePolicy};
-use order_core::ports::{Processor, Storage};
+use order_core::ports::Processor;
 use order_core::process::{Worker, WorkerPolicy};
 use order_core::trace::Tracer;
-use order_core::{App, Clock, Ids};
 use std::sync::Arc;
-use storage_sqlite::{Opened, Options, Seed, SqliteStorage};
 
-/// How to open the database of a data folder.
-pub(crate) fn options(settings: &Settings, path: std::path::PathBuf) -> Options {
-    Options {
-        path,
-        busy_timeout: settings.storage.busy_timeout,
-        free_bytes_min: settings.storage.free_space_min_bytes,
-        // Workers outside work on while this process is away.
-        leases_outlive: settings.processor == ProcessorKind::Pull,
-    }
-}
-
-/// Opens (or installs) the database of a folder that is ours.
-///
-/// # Errors
-/// When it cannot be used; with what is wrong.
-pub(crate) fn open_storage(
-    settings: &Settings,
-    folder: &Folder,
-) -> anyhow::Result<(Arc<dyn Storage>, Opened)> {
-    let ids = SystemIds;
-    let (cursor_key, key_pepper) = (chance(&ids), chance(&ids));
-    let seed = Seed { installation_id: ids.uuid_v4(), cursor_key, key_pepper, shards: settings.shards };
-    let options = options(settings, folder.database());
-    let now = SystemClock::default().now();
-    let opened = SqliteStorage::open(&options, &seed, now);
-    let (storage, opened) = opened.with_context(|| format!("cannot open {}", options.path.display()))?;
-    let pepper = access::pepper_of(settings, storage.install());
-    // Whoever cannot write it now will at the next start.
-    if let Err(error) = storage_sqlite::note_pepper(&options, pepper.print(), now) {
-        tracing::debug!(%error, "cannot note what API keys are hashed with");
-    }
-    Ok((Arc::new(storage), opened))
-}
-
-/// The use cases over a storage.
-pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>, tracer: Tracer) -> Arc<App> {
+/// The use cases over a storage, by its clock.
+pub(crate) fn app(settings: &Settings, opened: &Opened, tracer: Tracer) -> Arc<App> {
     let lane = &settings.lane;
     let lanes = LanePolicy {
         queue_max: lane.queue_max,
@@ -61,7 +25,8 @@ pub(crate) fn app(settings: &Settings, storage: Arc<dyn Storage>, tracer: Tracer
         delay_max: lane.delay_max,
         deadline: lane.deadline,
     };
-    App::traced(storage, Arc::new(SystemClock::default()), Arc::new(SystemIds), lanes, tracer)
+    let (storage, clock) = (Arc::clone(&opened.storage), Arc::clone(&opened.clock));
+    App::traced(storage, clock, Arc::new(SystemIds), lanes, tracer)
 }
 
 /// How the settings have work leased and retried.

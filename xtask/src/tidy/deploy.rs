@@ -14,7 +14,7 @@ const CLI: &[&str] = &["crates/wellorder/src/cli/", "crates/wellorder/src/restor
 const VARIABLES_OF_FILES: &[&str] = &["WELLORDER_IMAGE", "WELLORDER_HOST_PORT", "WELLORDER_HOST_PORT_2"];
 /// Settings by which `deploy/` goes ahead of the program: nothing is said of names that begin so while the tables have none
 /// such. The first one there ends the excuse for all of them.
-const AWAITED: &[&str] = &["database", "postgres.", "rabbitmq."];
+const AWAITED: &[&str] = &["rabbitmq."];
 /// Other programs that compose starts.
 const FOREIGN: &[&str] = &["postgres", "redis-server"];
 

@@ -20,7 +20,7 @@ const UNKNOWN: [(&str, Kind); 5] = [
 ];
 
 /// What single operations refuse besides.
-const BESIDES: [(&str, &[Kind]); 10] = [
+const BESIDES: [(&str, &[Kind]); 11] = [
     ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
     ("create_orders", &[kinds::INVALID_KEY]),
     ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),
@@ -29,6 +29,7 @@ const BESIDES: [(&str, &[Kind]); 10] = [
     ("deliver_order", &[kinds::ILLEGAL_CHANGE, kinds::ALREADY_DIFFERS]),
     ("extend_work", &[kinds::LEASE_LOST]),
     ("finish_work", &[kinds::LEASE_LOST]),
+    ("start_backup", &[kinds::BACKUP_ELSEWHERE]),
     ("create_key", &[kinds::API_KEYS_TOO_MANY]),
     ("rotate_key", &[kinds::API_KEY_ENDED, kinds::API_KEY_GRACE]),
 ];

@@ -1,6 +1,8 @@
 //! Deeds with who did them, in one commit.
 
 use super::{Applied, Batch};
+use crate::connect::Conn;
+use crate::error::Tried;
 use crate::records;
 use crate::rows::{Moment, big};
 use order_core::action_log::chain::Link;
@@ -26,7 +28,7 @@ impl Batch<'_> {
         let of = (self.install.installation_id, self.install.epoch);
         let end = records::action_end(self.conn, self.install.installation_id).await?;
         let row = action_log::row(&end, of, &recorded.action, (before, after));
-        let link = self.add_action(&row).await?;
+        let link = add(self.conn, &row).await?;
         self.recorded.push((recorded.action.kind, link));
         Ok(reply)
     }
@@ -43,34 +45,31 @@ impl Batch<'_> {
             }
         })
     }
+}
 
-    /// Adds a row at the end of the chain, whose latch this batch holds.
-    async fn add_action(&self, row: &Action) -> Applied<Link> {
-        let link = Link { number: row.number, hash: row.hash };
-        self.conn
-            .execute(
-                ADD,
-                &[
-                    &big(row.number),
-                    &row.epoch.cast_signed(),
-                    &row.tenant.as_str(),
-                    &row.by,
-                    &row.address,
-                    &row.request_id,
-                    &row.kind,
-                    &row.subject,
-                    &row.details,
-                    &row.before.as_ref().map(<[u8; 32]>::as_slice),
-                    &row.after.as_ref().map(<[u8; 32]>::as_slice),
-                    &Moment(row.at),
-                    &row.previous.as_slice(),
-                    &row.hash.as_slice(),
-                ],
-            )
-            .await?;
-        self.conn
-            .execute("UPDATE latches SET value = $1 WHERE name = 'actions'", &[&link.to_bytes()])
-            .await?;
-        Ok(link)
-    }
+/// Adds a row at the end of the chain, whose latch the transaction holds.
+pub(crate) async fn add(conn: &Conn, row: &Action) -> Tried<Link> {
+    let link = Link { number: row.number, hash: row.hash };
+    conn.execute(
+        ADD,
+        &[
+            &big(row.number),
+            &row.epoch.cast_signed(),
+            &row.tenant.as_str(),
+            &row.by,
+            &row.address,
+            &row.request_id,
+            &row.kind,
+            &row.subject,
+            &row.details,
+            &row.before.as_ref().map(<[u8; 32]>::as_slice),
+            &row.after.as_ref().map(<[u8; 32]>::as_slice),
+            &Moment(row.at),
+            &row.previous.as_slice(),
+            &row.hash.as_slice(),
+        ],
+    )
+    .await?;
+    conn.execute("UPDATE latches SET value = $1 WHERE name = 'actions'", &[&link.to_bytes()]).await?;
+    Ok(link)
 }

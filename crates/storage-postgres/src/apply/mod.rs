@@ -6,7 +6,7 @@
 //! statement, and committed in the same trip.
 
 mod accept;
-mod action;
+pub(crate) mod action;
 mod api_key;
 mod change;
 mod flush;

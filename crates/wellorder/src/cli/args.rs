@@ -54,6 +54,10 @@ pub(crate) struct Global {
     /// Data folder [default: ./wellorder-data]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<String>,
+    /// PostgreSQL that keeps everything, instead of the data folder; others on this machine may see a password: the variable
+    /// WELLORDER_DATABASE is better
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,7 +68,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Client(ClientCommand),
-    /// Make a copy the database of a data folder that no server holds
+    /// Make a copy the database of a data folder that no server holds; or begin another history on PostgreSQL
     Restore(RestoreArgs),
     /// Prove that the data is sound; exit code 6 when it is not
     Audit(AuditArgs),
@@ -77,7 +81,7 @@ pub(crate) enum Command {
     },
     /// Make a token from the secret of the settings, to try things out
     Token(TokenArgs),
-    /// Bring the data folder to this version, with a backup copy
+    /// Bring the database to this version; on SQLite with a backup copy
     Migrate,
     /// Print what describes the API: OpenAPI unless said otherwise
     Openapi(OpenapiArgs),
@@ -226,7 +230,7 @@ pub(crate) struct ServeArgs {
     /// Second address, for health and metrics alone
     #[arg(long, value_name = "ADDR")]
     pub(crate) ops: Option<String>,
-    /// Bring the data folder to this version first, with a backup copy
+    /// Bring the database to this version first; on SQLite with a backup copy
     #[arg(long)]
     pub(crate) migrate: bool,
 }
@@ -410,6 +414,7 @@ impl Cli {
             flags.extend(value.map(|value| Flag { path, flag, value: value.clone() }));
         };
         add("data", "--data", self.global.data.as_ref());
+        add("database", "--database", self.global.database.as_ref());
         if let Some(server) = self.server() {
             add("client.key", "--key", server.key.as_ref().or(self.key.as_ref()));
             add("tls.ca_file", "--ca-file", self.ca_file());

@@ -74,6 +74,10 @@ fn of_folder(holder: &Holder, settings: &Settings) -> Result<HttpCall, Failure> 
 }
 
 fn look(settings: &Settings) -> Result<Lock, Failure> {
+    // A database on a server is anybody's at any time, and none of its nodes says in a folder where it is.
+    if settings.database.text().is_some() {
+        return Ok(Lock::Free);
+    }
     let lock = lock::look(&settings.data);
     let lock = lock.with_context(|| format!("cannot read the lock in {}", shown(&settings.data)))?;
     Ok(lock)

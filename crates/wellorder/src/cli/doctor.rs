@@ -42,7 +42,7 @@ enum Verdict {
 
 /// What one check found.
 #[derive(Debug)]
-struct Check {
+pub(crate) struct Check {
     name: &'static str,
     result: Verdict,
     detail: String,
@@ -50,15 +50,15 @@ struct Check {
     fix: String,
 }
 
-fn ok(name: &'static str, detail: impl Into<String>) -> Check {
+pub(crate) fn ok(name: &'static str, detail: impl Into<String>) -> Check {
     Check { name, result: Verdict::Ok, detail: detail.into(), fix: String::new() }
 }
 
-fn warn(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+pub(crate) fn warn(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
     Check { name, result: Verdict::Warn, detail: detail.into(), fix: fix.into() }
 }
 
-fn fail(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+pub(crate) fn fail(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
     Check { name, result: Verdict::Fail, detail: detail.into(), fix: fix.into() }
 }
 
@@ -71,7 +71,8 @@ pub(crate) struct Seen {
     pub(crate) newest_event: Option<Timestamp>,
 }
 
-/// Makes all checks and prints them; 6 when one failed. `look` looks into the database of the data folder.
+/// Makes all checks and prints them; 6 when one failed. `look` looks into the database of the data folder;
+/// `elsewhere` is what was found of one that is not there.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -79,8 +80,12 @@ pub(crate) async fn doctor(
     config: &Config,
     out: &mut Output<'_>,
     look: impl AsyncFn(&Settings) -> anyhow::Result<Option<Seen>>,
+    elsewhere: Option<Vec<Check>>,
 ) -> Result<Exit, Failure> {
-    let mut checks = examine(&config.settings, look, now()).await;
+    let mut checks = match elsewhere {
+        None => examine(&config.settings, look, now()).await,
+        Some(found) => examine_around(&config.settings, found),
+    };
     if let Some(file) = config.exposed_file() {
         let fix = format!("chmod o-r {file}, and change the secrets if others use this machine");
         checks.insert(1, warn("secrets", format!("{file} has some, and every user can read it"), fix));
@@ -128,6 +133,19 @@ async fn examine(
     }
     if let Some(holder) = &holder {
         checks.push(readiness(holder, &settings.data).await);
+    }
+    checks
+}
+
+/// What there is to look at besides a database on a server.
+fn examine_around(settings: &Settings, found: Vec<Check>) -> Vec<Check> {
+    let mut checks = vec![ok("settings", "understood; `wellorder config show` lists them")];
+    if let NdjsonSink::File(path) = &settings.ndjson.sink {
+        checks.push(sink(path, &settings.data));
+    }
+    checks.extend(found);
+    for (name, address) in [("listen", Some(settings.listen)), ("ops", settings.ops)] {
+        checks.extend(address.map(|address| port(name, address, None)));
     }
     checks
 }

@@ -56,6 +56,12 @@ pub(super) fn together(
     if order_core::TenantId::new(&settings.auth.operator_tenant).is_err() {
         add(&["auth.operator_tenant"], "is no name of a tenant", "name one, such as default");
     }
+    #[cfg(feature = "postgres")]
+    if let Some(url) = settings.database.text()
+        && let Err(unfit) = storage_postgres::check_url(url, settings.postgres.insecure)
+    {
+        add(&["database", "postgres.insecure"], &unfit.why, &unfit.fix);
+    }
     published_keys(settings, beside("auth.jwks_url"), &mut add);
     check_kafka::kafka(settings, &mut add);
     check_redis::redis(settings, &mut add);

@@ -162,7 +162,7 @@ impl<'a> Layers<'a> {
         problems: &mut Problems,
     ) -> (String, Origin) {
         let mut winner: Option<Candidate> = None;
-        for candidate in self.candidates(setting, problems) {
+        for candidate in self.candidates(setting, settings, problems) {
             let judged = setting.shape.set(&mut Settings::blank(), &candidate.value);
             match judged {
                 Ok(()) => winner = winner.or(Some(candidate)),
@@ -183,7 +183,15 @@ impl<'a> Layers<'a> {
     }
 
     /// What the layers have, the strongest first.
-    fn candidates(&self, setting: &'static Setting, problems: &mut Problems) -> Vec<Candidate> {
+    fn candidates(
+        &self,
+        setting: &'static Setting,
+        settings: &Settings,
+        problems: &mut Problems,
+    ) -> Vec<Candidate> {
+        let of_role = setting.role_aliases.iter().filter(|(role, _)| settings.has_role(*role));
+        let aliases: Vec<&str> =
+            setting.aliases.iter().copied().chain(of_role.map(|(_, name)| *name)).collect();
         let mut found = Vec::new();
         for flag in self.inputs.flags.iter().filter(|flag| flag.path == setting.path) {
             let origin = Origin::Flag(flag.flag);
@@ -194,14 +202,14 @@ impl<'a> Layers<'a> {
             Some(Candidate { value, origin: Origin::Variable(name.to_owned()), key: name.to_owned() })
         };
         let plain = found.is_empty();
-        found.extend(named(setting, variable, "environment", plain, problems));
+        found.extend(named((setting, &aliases), variable, "environment", plain, problems));
         let line = |name: &str| {
             let variable = self.dotenv.iter().find(|variable| variable.name == name)?;
             let origin = Origin::DotEnv { file: self.dotenv_name.to_owned(), line: variable.line };
             Some(Candidate { value: variable.value.clone(), origin, key: name.to_owned() })
         };
         let plain = found.is_empty();
-        found.extend(named(setting, line, self.dotenv_name, plain, problems));
+        found.extend(named((setting, &aliases), line, self.dotenv_name, plain, problems));
         if let Some(entry) = self.file.iter().find(|entry| entry.path == setting.path) {
             found.extend(self.written(setting, entry, problems));
         }
@@ -257,7 +265,7 @@ impl<'a> Layers<'a> {
         for Variable { name, line, .. } in &self.dotenv {
             let place = format!("{}:{line}", self.dotenv_name);
             let known =
-                variables.contains(name) || every_setting().any(|s| s.aliases.contains(&name.as_str()));
+                variables.contains(name) || every_setting().any(|s| s.names().any(|known| known == name));
             if is_unknown(name) {
                 problems.add(place, name, "is no setting", fix(name));
             } else if known && !seen.insert(name) {
@@ -290,7 +298,7 @@ fn path_fix(path: &str) -> String {
 /// Our own name, else the plain ones. Plain names may be somebody else's: they are looked at only when nothing
 /// stronger is there (`plain`), and an empty one is not set. Two that contradict each other are a problem.
 fn named(
-    setting: &Setting,
+    (setting, aliases): (&Setting, &[&str]),
     look_up: impl Fn(&str) -> Option<Candidate>,
     place: &str,
     plain: bool,
@@ -304,7 +312,7 @@ fn named(
         return None;
     }
     let set = |name: &&str| look_up(name).filter(|candidate| !candidate.value.trim().is_empty());
-    let mut found = setting.aliases.iter().filter_map(set);
+    let mut found = aliases.iter().filter_map(set);
     let first = found.next()?;
     if let Some(other) = found.find(|other| other.value.trim() != first.value.trim()) {
         let what = format!("and {} contradict each other", other.key);
@@ -319,7 +327,7 @@ fn report(setting: &Setting, candidate: &Candidate, bad: Bad, problems: &mut Pro
         _ if setting.secret => format!("has a value that {}", bad.what),
         value => format!("`{}` {}", crate::output::escape(value), bad.what),
     };
-    let fix = if setting.aliases.contains(&candidate.key.as_str()) {
+    let fix = if setting.names().any(|name| name == candidate.key) {
         format!("{}, or set {}", bad.fix, setting.variable())
     } else {
         bad.fix

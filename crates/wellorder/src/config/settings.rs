@@ -9,6 +9,10 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     /// The data folder.
     pub(crate) data: PathBuf,
+    /// The URL of a database on a server; none: it is in the data folder. Holds a password.
+    pub(crate) database: Hidden,
+    /// How that server is used.
+    pub(crate) postgres: Postgres,
     /// The contract at the root of the port.
     pub(crate) mounted: Option<String>,
     /// What this process does; never empty, `All` stands for itself.
@@ -87,6 +91,8 @@ impl Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: PathBuf::new(),
+            database: Hidden::default(),
+            postgres: Postgres::default(),
             mounted: None,
             roles: Vec::new(),
             ops: None,
@@ -381,6 +387,27 @@ pub(crate) struct Storage {
     pub(crate) free_space_min_bytes: u64,
     /// How long a locked database is waited for.
     pub(crate) busy_timeout: Duration,
+}
+
+/// How a database on a PostgreSQL server is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Postgres {
+    /// Connections that commit.
+    pub(crate) lanes: usize,
+    /// Connections that read, at most; and as many again for requests.
+    pub(crate) readers: usize,
+    /// Longest wait of a read for a connection.
+    pub(crate) pool_wait: Duration,
+    /// Longest that a statement may take.
+    pub(crate) statement_timeout: Duration,
+    /// Longest wait for a lock.
+    pub(crate) lock_timeout: Duration,
+    /// Longest that a transaction may stand still.
+    pub(crate) idle_in_transaction_timeout: Duration,
+    /// Longest that what was sent may be left unacknowledged.
+    pub(crate) tcp_user_timeout: Duration,
+    /// Whether it was said aloud that orders go to it over a network in the clear.
+    pub(crate) insecure: bool,
 }
 
 /// Group commit.

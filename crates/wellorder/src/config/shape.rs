@@ -40,6 +40,8 @@ pub(super) enum Shape {
     Switch { set: fn(&mut Settings, bool) },
     /// Addresses and networks apart by commas (in TOML: an array), or empty for none.
     Networks { set: fn(&mut Settings, Vec<edge::Network>) },
+    /// A `postgres` URL, or the form `host=… dbname=…`, or empty for none; never shown whole.
+    Database { set: fn(&mut Settings, Hidden) },
     /// An `http` or `https` URL with a host, or empty for none.
     MaybeUrl { set: fn(&mut Settings, Option<String>) },
 }
@@ -118,6 +120,10 @@ impl Shape {
                 }
                 set(settings, networks);
             }
+            Self::Database { set } if text.is_empty() || database(text).is_some() => {
+                set(settings, Hidden::new(text));
+            }
+            Self::Database { .. } => return Err(bad("is no address of a PostgreSQL database")),
             Self::MaybeUrl { set } if text.is_empty() => set(settings, None),
             Self::MaybeUrl { set } => match url_host(text) {
                 Some(_) => set(settings, Some(text.to_owned())),
@@ -145,6 +151,7 @@ impl Shape {
             Self::Secret { .. } => "a text, or nothing".to_owned(),
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Networks { .. } => "addresses or networks such as 10.0.0.0/8, apart by commas".to_owned(),
+            Self::Database { .. } => "postgres://USER:PASSWORD@HOST:PORT/NAME, or nothing".to_owned(),
             Self::MaybeUrl { .. } => "an http:// or https:// URL".to_owned(),
         }
     }
@@ -185,6 +192,10 @@ impl Shape {
     pub(super) fn redacted(&self, text: &str) -> String {
         match self {
             _ if text.is_empty() => String::new(),
+            Self::Database { .. } => match database(text) {
+                Some(shown) if !shown.is_empty() => format!("postgres://(hidden)@{shown}"),
+                _ => "(hidden)".to_owned(),
+            },
             Self::MaybeUrl { .. } => match (text.split_once("://"), url_host(text)) {
                 (Some((scheme, _)), Some(host)) => format!("{scheme}://{host}/(hidden)"),
                 _ => "(hidden)".to_owned(),
@@ -214,6 +225,22 @@ fn address(text: &str) -> Option<SocketAddr> {
         Some(port) => local(port),
         None => text.parse().ok().or_else(|| local(text)),
     }
+}
+
+/// What may be shown of a database's URL: `HOST:PORT/NAME`; nothing of the form `host=… dbname=…`.
+fn database(text: &str) -> Option<&str> {
+    let url = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+    let Some(rest) = url else {
+        return text.split_whitespace().any(|part| part.starts_with("host=")).then_some("");
+    };
+    let (place, more) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let shown = match place.rsplit_once('@') {
+        Some((_, shown)) => shown,
+        // What stands behind may be the rest of a password, and what stands before its beginning.
+        None if more.contains('@') => "",
+        None => place,
+    };
+    (!text.contains(char::is_whitespace)).then_some(shown)
 }
 
 /// The host (and port) of an `http` or `https` URL, without name and password.

@@ -25,7 +25,7 @@ impl Resolved {
             "origin": self.origin.to_string(),
             "is_default": self.origin == Origin::Default,
             "environment": self.setting.variable(),
-            "also": self.setting.aliases,
+            "also": self.setting.names().collect::<Vec<_>>(),
             "allowed": self.setting.shape.right(),
             "about": self.setting.about,
         })

@@ -10,6 +10,7 @@ use super::{
     table_kafka::KAFKA,
     table_redis::REDIS,
     table_serve::SERVE,
+    table_storage::STORAGE,
 };
 
 /// One setting.
@@ -18,6 +19,8 @@ pub(super) struct Setting {
     pub(super) path: &'static str,
     /// Plain environment names that are honoured too, the first before the second.
     pub(super) aliases: &'static [&'static str],
+    /// The same, for processes with a role.
+    pub(super) role_aliases: &'static [(Role, &'static str)],
     pub(super) default: Default,
     pub(super) shape: Shape,
     /// Never shown whole.
@@ -43,7 +46,17 @@ impl Setting {
     }
 
     pub(super) const fn new(path: &'static str, default: Default, shape: Shape, about: &'static str) -> Self {
-        Self { path, aliases: &[], default, shape, secret: false, about }
+        Self { path, aliases: &[], role_aliases: &[], default, shape, secret: false, about }
+    }
+
+    /// Every plain environment name that is honoured, in a process with any role.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.aliases.iter().copied().chain(self.role_aliases.iter().map(|(_, name)| *name))
+    }
+
+    pub(super) const fn or_of(mut self, aliases: &'static [(Role, &'static str)]) -> Self {
+        self.role_aliases = aliases;
+        self
     }
 
     pub(super) const fn or(mut self, aliases: &'static [&'static str]) -> Self {
@@ -140,7 +153,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(KAFKA).chain(REDIS).chain(SERVE)
+    SETTINGS.iter().chain(KAFKA).chain(REDIS).chain(SERVE).chain(STORAGE)
 }
 
 static SETTINGS: &[Setting] = &[
@@ -317,12 +330,6 @@ static SETTINGS: &[Setting] = &[
         Follows(trust_incoming_default),
         Switch { set: |s, v| s.telemetry.trust_incoming = v },
         "whether a request that brings a trace says if it is recorded",
-    ),
-    Setting::new(
-        "shards",
-        Is("1"),
-        Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },
-        "shards of the journal; fixed once the data folder is made",
     ),
     Setting::new(
         "processor",

@@ -209,13 +209,16 @@ async fn a_key_may_be_given_in_the_environment_or_on_the_command_line() {
     let key = made.stdout.trim();
     assert_eq!(made.code(), 0, "{made:?}");
     let server = home.server().serving().start().await;
-    let list = ["orders", "list"];
+    let url = format!("http://{}", server.address);
+    let list = ["orders", "list", "--url", &url];
     assert_eq!(home.run(&list).code(), 4, "without a login");
     assert_eq!(home.run_with(&[("WELLORDER_KEY", key)], &list).code(), 0);
     assert_eq!(home.run_with(&[("WELLORDER_CLIENT_KEY", key)], &list).code(), 0);
-    let url = format!("http://{}", server.address);
     assert_eq!(home.run_bare(&[], &["orders", "list", "--url", &url, "--key", key]).code(), 0);
-    assert_eq!(home.run_with(&[("WELLORDER_KEY", key)], &["parked", "--key", "wo_nobody"]).code(), 4);
+    assert_eq!(
+        home.run_with(&[("WELLORDER_KEY", key)], &["parked", "--url", &url, "--key", "wo_nobody"]).code(),
+        4
+    );
 }
 
 #[tokio::test]

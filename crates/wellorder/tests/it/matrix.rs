@@ -58,7 +58,11 @@ async fn things(server: &Server) -> Things {
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
     let key = made("/v1/keys", r#"{"name": "k", "scopes": ["keys:admin"]}"#).await;
     let work = made("/v1/work/claim", r#"{"max": 1, "lease_seconds": 900}"#).await;
-    let backup = made("/v1/backups", "").await;
+    // A server makes copies with its own tools.
+    let backup = match server.home().url() {
+        None => made("/v1/backups", "").await,
+        Some(_) => json!({ "name": "none" }),
+    };
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
     Things {
         order_id: text(&order, "order_id"),
@@ -189,7 +193,13 @@ async fn every_route_admits_exactly_who_may() {
         assert!(reply.text().contains(scope.name()), "{}", reply.text());
         other_tenant(&server, &route, &sample, scope).await;
         let reply = ask(&server, method, path, Some(&good.bearer()), body).await;
-        assert!((200..300).contains(&reply.status), "{method} {path}: {} {}", reply.status, reply.text());
+        let admitted = match (server.home().url(), path.starts_with("/v1/backups")) {
+            (Some(_), true) => {
+                reply.text().contains("/problems/backup-") || reply.text().contains(":backup-")
+            }
+            _ => (200..300).contains(&reply.status),
+        };
+        assert!(admitted, "{method} {path}: {} {}", reply.status, reply.text());
         assert_eq!(
             sample.other == Other::Operators,
             matches!(route.need, Need::Operator(_)),

@@ -108,14 +108,14 @@ async fn leases_of_clients_hold_while_the_server_is_killed() {
 #[tokio::test]
 async fn an_incremental_reader_misses_nothing_across_a_kill() {
     let home = Home::new();
-    let server = pull(&home).start().await;
+    let server = pull(&home).env("WELLORDER_SHARDS", "1").start().await;
     accept(&server, 7).await;
     let page = server.get("/v1/orders?updated_since=beginning&limit=5").await.json();
     let next = page["next"].as_str().unwrap().to_owned();
     let work = claim(&server, 3, 600).await;
     finish(&server, &work[2]).await;
     server.kill().await;
-    let server = pull(&home).start().await;
+    let server = pull(&home).env("WELLORDER_SHARDS", "1").start().await;
     let rest = server.get(&format!("/v1/orders?updated_since={next}")).await.json();
     let seen: Vec<&str> =
         rest["orders"].as_array().unwrap().iter().map(|order| order["reference"].as_str().unwrap()).collect();

@@ -4,6 +4,7 @@
 //! [`PATIENCE`] asserts no speed.
 
 pub(crate) mod collector;
+pub(crate) mod database;
 mod disk;
 mod lines;
 pub(crate) mod promql;
@@ -11,6 +12,7 @@ mod proxy;
 mod receiver;
 mod server;
 
+pub(crate) use database::Database;
 pub(crate) use disk::Disk;
 pub(crate) use lines::Lines;
 pub(crate) use proxy::Proxy;
@@ -47,16 +49,39 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
     tokio::time::timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("waited in vain for this: {what}"))
 }
 
-/// A folder of one test: the working directory of its processes, with the data folder `data` in it.
-pub(crate) struct Home(tempfile::TempDir);
+/// Where databases are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// SQLite, in the data folder.
+    InFolder,
+    /// PostgreSQL, on the server for tests.
+    OnServer,
+}
+
+/// A folder of one test: the working directory of its processes, with the data folder `data` in it; and its database, where
+/// that is not in the folder.
+pub(crate) struct Home {
+    folder: tempfile::TempDir,
+    pub(crate) kept: Option<Arc<Database>>,
+}
 
 impl Home {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(tempfile::tempdir().unwrap()))
+        Self::on((crate::KEPT == Kept::OnServer).then(|| Arc::new(Database::new())))
+    }
+
+    /// With this database.
+    pub(crate) fn on(kept: Option<Arc<Database>>) -> Arc<Self> {
+        Arc::new(Self { folder: tempfile::tempdir().unwrap(), kept })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
+    }
+
+    /// The URL of the database, where that is on a server.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.kept.as_ref().map(|database| database.url.as_str())
     }
 
     /// The data folder.
@@ -96,6 +121,10 @@ impl Home {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(args).env_clear().current_dir(self.path());
+        if let Some(url) = self.url() {
+            // Many tests share the connections of one server.
+            command.env("WELLORDER_DATABASE", url).env("WELLORDER_POSTGRES_READERS", "4");
+        }
         command
     }
 

@@ -1,0 +1,158 @@
+//! Opening a database: to serve, or to look at it as it is.
+
+use crate::clock::DatabaseClock;
+use crate::connect::{Conn, Purpose, Target, TimeLimits};
+use crate::error::Tried;
+use crate::meta::{self, Seed};
+use crate::migrate::{self, MIGRATIONS, Migrated};
+use crate::readers::Readers;
+use crate::refusal::{Refusal, Unopened};
+use crate::terms::Packer;
+use crate::writer::Writers;
+use crate::{PostgresStorage, address, facts, pepper};
+use order_core::Timestamp;
+use order_core::clock::Clock;
+use order_core::query::Install;
+use std::sync::Arc;
+
+/// How to open a database.
+#[derive(Clone)]
+pub struct Options {
+    /// `postgres://USER:PASSWORD@HOST:PORT/NAME`.
+    pub url: String,
+    /// How many lanes commit at once.
+    pub lanes: usize,
+    /// How many connections read, at most; and as many again read for tenants.
+    pub readers: usize,
+    /// How long what may take.
+    pub limits: TimeLimits,
+    /// Certificates of authorities that are believed besides the public ones (PEM).
+    pub authorities: Option<Vec<u8>>,
+    /// Whether orders may go over a network in the clear.
+    pub insecure: bool,
+}
+
+impl Options {
+    /// The usual, for the database with this URL.
+    pub fn new(url: &str) -> Self {
+        let limits = TimeLimits::default();
+        Self { url: url.to_owned(), lanes: 2, readers: 8, limits, authorities: None, insecure: false }
+    }
+}
+
+/// What a database says of itself to who looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// What was written at install; `None` when nothing has been installed in it.
+    pub install: Option<Install>,
+    /// How many API keys are live.
+    pub live_keys: u64,
+    /// What the pepper left that they were made under.
+    pub pepper_print: Option<[u8; 8]>,
+}
+
+/// Looks at a database, and changes nothing.
+///
+/// # Errors
+/// When it cannot be had.
+pub async fn look(options: &Options, now: Timestamp) -> Result<Looked, Unopened> {
+    let target = Target::parse(options).map_err(|refusal| Unopened::of("", refusal.into()))?;
+    let looking = async {
+        let conn = target.connect(Purpose::Read).await?;
+        facts::of(&conn).await?.check(false)?;
+        let Some(install) = meta::load(&conn).await? else {
+            return Ok(Looked { install: None, live_keys: 0, pepper_print: None });
+        };
+        migrate::known(&conn).await?;
+        let (live_keys, pepper_print) = pepper::look(&conn, now).await?;
+        Ok(Looked { install: Some(install), live_keys, pepper_print })
+    };
+    looking.await.map_err(|trouble| Unopened::of(target.name(), trouble))
+}
+
+/// Reads a URL: whether it names a server, and asks for nothing that is not safe.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_url(url: &str, insecure: bool) -> Result<(), Unopened> {
+    address::read(url, insecure).map(drop).map_err(|refusal| Unopened::of("", refusal.into()))
+}
+
+impl PostgresStorage {
+    /// Opens a database: installs it when it is empty, and brings its schema up to date. Other nodes may do so at the same
+    /// moment.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or used, the database belongs to a newer version, or has another number of shards.
+    pub async fn open(options: &Options, seed: &Seed) -> Result<(Self, Migrated), Unopened> {
+        let target = Target::parse(options).map_err(|refusal| Unopened::of("", refusal.into()))?;
+        let name = target.name().to_owned();
+        let opening = async {
+            let clock = DatabaseClock::new(target.clone());
+            let conn = target.connect(Purpose::Migrate).await?;
+            facts::of(&conn).await?.check(true)?;
+            clock.measured().await?;
+            let migrated = migrate::migrate(&conn, seed, clock.now()).await?;
+            let install = installed(&conn).await?;
+            meta::check_shards(&install, seed.shards)?;
+            let is_guarded = meta::guard_reads(&conn).await?;
+            if !is_guarded {
+                tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");
+            }
+            let packer = Some(Packer::start(target.clone()));
+            Ok((Self { packer, ..Self::over(target, options, install, clock, is_guarded) }, migrated))
+        };
+        opening.await.map_err(|trouble| Unopened::of(&name, trouble))
+    }
+
+    /// Opens a database that is there, as it is: nothing is installed or migrated. A standby will do.
+    ///
+    /// # Errors
+    /// When it cannot be had, nothing was installed in it, or its schema is not this program's.
+    pub async fn open_as_it_is(options: &Options) -> Result<Self, Unopened> {
+        let target = Target::parse(options).map_err(|refusal| Unopened::of("", refusal.into()))?;
+        let name = target.name().to_owned();
+        let opening = async {
+            let clock = DatabaseClock::new(target.clone());
+            let conn = target.connect(Purpose::Read).await?;
+            facts::of(&conn).await?.check(false)?;
+            clock.measured().await?;
+            let install = installed(&conn).await?;
+            migrate::known(&conn).await?;
+            let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
+            if install.schema_version < newest {
+                let why = format!(
+                    "the database has schema {}, this program reads {newest}",
+                    install.schema_version
+                );
+                return Err(Refusal::lasting(why, "run `wellorder migrate`").into());
+            }
+            Ok(Self::over(target, options, install, clock, false))
+        };
+        opening.await.map_err(|trouble| Unopened::of(&name, trouble))
+    }
+
+    fn over(
+        target: Target,
+        options: &Options,
+        install: Install,
+        clock: DatabaseClock,
+        is_guarded: bool,
+    ) -> Self {
+        let install = Arc::new(install);
+        let readers = Readers::new(target.clone(), options.readers);
+        let guarded =
+            if is_guarded { Readers::guarded(target.clone(), options.readers) } else { readers.clone() };
+        let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
+        let (clock, news) = (Arc::new(clock), Arc::default());
+        Self { install, clock, readers, guarded, writers, packer: None, news, target }
+    }
+}
+
+pub(crate) async fn installed(conn: &Conn) -> Tried<Install> {
+    let install = meta::load(conn).await?;
+    install.ok_or_else(|| {
+        Refusal::lasting("there is no wellorder in this database", "name another, or start a server on it")
+            .into()
+    })
+}

@@ -1,0 +1,171 @@
+//! Several nodes on one database: nothing is done twice, order is kept, and whoever waits hears of what another node did.
+
+use crate::harness::{Builder, Database, Home, Receiver, Server, eventually};
+use crate::own_server::OwnServer;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A node in a folder of its own, with these roles.
+fn node(home: &Home, role: &str) -> Builder {
+    Home::on(home.kept.clone()).server().args(&["--role", role])
+}
+
+/// Orders that are taken in by `servers` in turn, `count` of them; their ids.
+async fn taken_in(servers: &[&Server], prefix: &str, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let order = json!({ "reference": format!("{prefix}-{number}"), "total": 1 });
+        let server = servers[number % servers.len()];
+        // The node that was asked may be gone, or its database: somebody takes it in, once.
+        let id = eventually("an order taken in", async || {
+            let reply = server.post("/v1/orders", &order.to_string()).await;
+            (reply.status < 300).then(|| reply.json()["order_id"].as_str().unwrap().to_owned())
+        })
+        .await;
+        ids.push(id);
+    }
+    ids
+}
+
+async fn until_done(server: &Server, count: usize) {
+    let wanted = format!(r#"wellorder_orders{{source="api",state="done"}} {count}"#);
+    eventually("all of them done", async || {
+        let metrics = server.get("/metrics").await;
+        metrics.text().lines().any(|line| line == wanted).then_some(())
+    })
+    .await;
+}
+
+/// Every order's events in the feed: each order once taken in and once processed, in this order.
+async fn assert_each_once(server: &Server, ids: &[String]) {
+    let (events, _) = server.feed(500).await;
+    let mut histories: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for event in &events {
+        let history = histories.entry(event["order_id"].as_str().unwrap()).or_default();
+        history.push(event["type"].as_str().unwrap());
+        assert_eq!(event["version"], history.len(), "{event}");
+    }
+    assert_eq!(histories.keys().copied().collect::<BTreeSet<_>>(), ids.iter().map(String::as_str).collect());
+    for (id, history) in histories {
+        let finished = history.iter().filter(|&&kind| kind == "order.processed").count();
+        assert_eq!((history[0], finished), ("order.accepted", 1), "{id}: {history:?}");
+    }
+}
+
+/// Waits until everything is carried on, as `api` sees it; what lies in the relay's file.
+async fn carried(api: &Server, relay: &Server) -> Vec<Value> {
+    api.until("/v1/followers/ndjson", |follower| follower["lag"] == 0).await;
+    relay.home().ndjson()
+}
+
+fn in_order(lines: &[Value]) {
+    let mut versions: BTreeMap<String, u64> = BTreeMap::new();
+    for line in lines {
+        let (id, version) = (line["order_id"].as_str().unwrap(), line["version"].as_u64().unwrap());
+        let last = versions.entry(id.to_owned()).or_default();
+        // What came before the end of a relay may come again behind it, never ahead of it.
+        assert!(version <= *last + 1, "a gap: {line}");
+        *last = version.max(*last);
+    }
+}
+
+#[tokio::test]
+async fn two_of_each_share_the_work_and_answer_for_each_other() {
+    let home = Home::new();
+    let receiver = Receiver::gated().await;
+    let first = node(&home, "api").start().await;
+    let second = node(&home, "api").start().await;
+    let worker = |home: &Home| node(home, "worker").processor(&receiver.url());
+    let workers = [worker(&home).start().await, worker(&home).start().await];
+
+    // A waiter at one node hears of what a worker elsewhere did.
+    let client = first.client();
+    let waiter = tokio::spawn(async move {
+        let headers = [("content-type", "application/json"), ("prefer", "wait=60")];
+        client.send("POST", "/v1/orders", &headers, br#"{"reference": "w", "total": 1}"#).await
+    });
+    receiver.until_calls(1).await;
+    receiver.open();
+    let answered = waiter.await.unwrap();
+    assert_eq!(
+        (answered.status, &answered.json()["processing"]),
+        (201, &json!("done")),
+        "{}",
+        answered.text()
+    );
+
+    let mut ids = vec![answered.json()["order_id"].as_str().unwrap().to_owned()];
+    // The same orders at both nodes: each is one order.
+    ids.extend(taken_in(&[&first, &second], "a", 60).await);
+    assert_eq!(taken_in(&[&second, &first], "a", 60).await, ids[1..]);
+    until_done(&first, ids.len()).await;
+    assert_each_once(&second, &ids).await;
+    let calls = receiver.calls();
+    assert_eq!(calls.len(), ids.len(), "no order was worked on twice");
+
+    let relay = node(&home, "relay").start().await;
+    let lines = carried(&first, &relay).await;
+    assert_eq!(lines.len(), 2 * ids.len());
+    in_order(&lines);
+    for server in workers.into_iter().chain([first, second, relay]) {
+        assert_eq!(server.terminate().await.code(), 0);
+    }
+    home.audited();
+}
+
+#[tokio::test]
+async fn nodes_die_and_others_join_under_load() {
+    let home = Home::new();
+    let quick = |builder: Builder| {
+        builder.env("WELLORDER_WORKER_LEASE_MS", "2000").env("WELLORDER_WORKER_HEARTBEAT_MS", "500")
+    };
+    let api = node(&home, "api").start().await;
+    let doomed_api = node(&home, "api").start().await;
+    let doomed = quick(node(&home, "worker")).env("WORKER_PROCESSING_DELAY_MS", "200").start().await;
+    let relay = node(&home, "relay").start().await;
+    let mut ids = taken_in(&[&api, &doomed_api], "a", 40).await;
+    doomed_api.kill().await;
+    doomed.kill().await;
+    let joined = quick(node(&home, "worker")).start().await;
+    ids.extend(taken_in(&[&api], "b", 40).await);
+    let joined_api = node(&home, "api").start().await;
+    ids.extend(taken_in(&[&api, &joined_api], "c", 40).await);
+    let killed = relay.home();
+    relay.kill().await;
+    let first_lines = killed.ndjson();
+    let relay = node(&home, "relay").start().await;
+    until_done(&joined_api, ids.len()).await;
+    assert_each_once(&joined_api, &ids).await;
+    let lines = carried(&api, &relay).await;
+    let both = [first_lines, lines].concat();
+    let seen: BTreeSet<&str> = both.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
+    let (events, _) = api.feed(500).await;
+    let all: BTreeSet<&str> = events.iter().map(|event| event["event_id"].as_str().unwrap()).collect();
+    assert_eq!(seen, all, "between them they carried everything on");
+    for server in [api, joined, joined_api, relay] {
+        assert_eq!(server.terminate().await.code(), 0);
+    }
+    home.audited();
+}
+
+#[tokio::test]
+async fn the_database_stops_and_starts_in_the_middle_of_it() {
+    let own = OwnServer::start();
+    let home = Home::on(Some(Arc::new(Database::on(&own.url()))));
+    let apis = [node(&home, "api").start().await, node(&home, "api").start().await];
+    let workers = [node(&home, "worker").start().await, node(&home, "worker").start().await];
+    let relay = node(&home, "relay").start().await;
+    let servers: Vec<&Server> = apis.iter().collect();
+    let mut ids = taken_in(&servers, "a", 30).await;
+    own.stop();
+    own.resume();
+    ids.extend(taken_in(&servers, "b", 30).await);
+    until_done(&apis[1], ids.len()).await;
+    assert_each_once(&apis[0], &ids).await;
+    in_order(&carried(&apis[0], &relay).await);
+    for server in apis.into_iter().chain(workers).chain([relay]) {
+        assert_eq!(server.terminate().await.code(), 0);
+    }
+    home.audited();
+}

@@ -1,0 +1,153 @@
+//! A database on a server: what a start makes of one that is away or not right, and what commands say of it.
+
+use crate::harness::database::run;
+use crate::harness::{Database, Home, Server, eventually};
+use crate::own_server::OwnServer;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Starts on this URL, in vain; what it said.
+fn refused(url: &str) -> String {
+    let home = Home::on(None);
+    let ended = home.run(&["dev", "--listen", "127.0.0.1:0", "--database", url]);
+    assert_eq!(ended.code(), 1, "{ended:?}");
+    ended.stderr
+}
+
+#[test]
+fn a_database_that_cannot_be_used_is_named_with_its_fix() {
+    let database = Database::new();
+    let missing = [&database.url, "_not"].concat();
+    let said = refused(&missing);
+    assert!(said.contains("_not") && said.contains("CREATE DATABASE"), "{said}");
+    let stranger = database.url.replace("postgres@", "nobody_at_all:hunter2@");
+    let said = refused(&stranger);
+    assert!(said.contains("nobody_at_all") && said.contains("`database`"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    let poor = ["r", database.url.rsplit_once('/').unwrap().1].concat();
+    run(&database.url, &format!("REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE ROLE {poor} LOGIN"));
+    let said = refused(&database.url.replace("postgres@", &format!("{poor}@")));
+    run(&database.url, &format!("DROP ROLE {poor}"));
+    assert!(said.contains("GRANT"), "{said}");
+}
+
+#[test]
+fn a_url_that_is_none_is_a_wrong_setting() {
+    let home = Home::on(None);
+    for (url, what) in [
+        ("mysql://u:hunter2@h/n", "is no address of a PostgreSQL database"),
+        ("postgres://u:hunter2@db.example.com/n?sslmode=disable", "sslmode=disable"),
+        ("postgres://u:hunter2@h:port/n", "cannot be used"),
+    ] {
+        let ended = home.run(&["audit", "--database", url]);
+        assert_eq!(ended.code(), 2, "{ended:?}");
+        assert!(ended.stderr.contains(what) && !ended.stderr.contains("hunter2"), "{ended:?}");
+    }
+    let variables = [("API_POSTGRES_DSN", "postgres://u:hunter2@h/n"), ("WELLORDER_ROLE", "api")];
+    let shown = home.run_with(&variables, &["config", "show"]);
+    assert!(shown.stdout.contains("postgres://(hidden)@h/n"), "{shown:?}");
+    assert!(!shown.stdout.contains("hunter2"), "{shown:?}");
+    let worker = home.run_with(&[variables[0], ("WELLORDER_ROLE", "worker")], &["config", "show"]);
+    assert!(!worker.stdout.contains("@h/n"), "of another role: {worker:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_is_waited_for() {
+    let own = OwnServer::start();
+    let home = Home::on(Some(Arc::new(Database::on(&own.url()))));
+    own.stop();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let builder = home.server().listening(free.to_string().leak());
+    let client = testkit::http::Client::new(free);
+    let meanwhile = async {
+        eventually("that it lives", async || {
+            tokio::net::TcpStream::connect(free).await.ok()?;
+            (client.get("/livez").await.status == 200).then_some(())
+        })
+        .await;
+        let refused = eventually("why it waits", async || {
+            let reply = client.get("/readyz?verbose").await;
+            reply.text().contains("PostgreSQL at 127.0.0.1").then_some(reply)
+        })
+        .await;
+        assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true));
+        assert_eq!(client.get("/v1/orders").await.status, 503);
+        own.resume();
+    };
+    let (server, ()): (Server, ()) = tokio::join!(builder.start(), meanwhile);
+    let order = server.accept(&json!({ "reference": "a", "total": 1 })).await;
+    server.until_order(&order, "done").await;
+
+    own.stop();
+    eventually("a refusal", async || {
+        let reply = server.post("/v1/orders", r#"{"reference": "b", "total": 1}"#).await;
+        (reply.status == 503 && reply.header("retry-after").is_some()).then_some(())
+    })
+    .await;
+    assert_eq!(server.get("/livez").await.status, 200);
+    assert_eq!(server.get("/readyz").await.status, 503);
+    own.resume();
+    let again = eventually("that it takes orders again", async || {
+        let reply = server.post("/v1/orders", r#"{"reference": "b", "total": 1}"#).await;
+        (reply.status < 300).then(|| reply.json())
+    })
+    .await;
+    server.until_order(&again, "done").await;
+    server.carried().await;
+    assert_eq!(server.terminate().await.code(), 0);
+    assert_eq!(home.audited()["orders"], 2);
+}
+
+#[tokio::test]
+async fn commands_look_at_it_copy_it_with_its_own_tools_and_begin_another_history() {
+    let home = Home::new();
+    let empty = home.run(&["audit"]);
+    assert!(empty.stderr.contains("no wellorder in this database"), "{empty:?}");
+    let doctor: Value = home.run(&["doctor", "--json"]).json();
+    assert!(doctor["checks"].to_string().contains("is empty"), "{doctor}");
+    let both = std::thread::scope(|scope| {
+        let starts = [(), ()].map(|()| scope.spawn(|| home.run(&["migrate", "--json"])));
+        starts.map(|start| start.join().unwrap())
+    });
+    let from: i64 = both.iter().map(|ended| ended.json()["from"].as_i64().unwrap()).sum();
+    assert_eq!(from, 1, "one of them migrates: {both:?}");
+
+    let created = home.run(&["orders", "create", "--reference", "a", "--total", "1.5", "--json"]);
+    assert_eq!(created.code(), 0, "{created:?}");
+    let doctor: Value = home.run(&["doctor", "--json"]).json();
+    let check = |name: &str| {
+        let checks = doctor["checks"].as_array().unwrap();
+        checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .unwrap_or_else(|| panic!("{name}: {doctor}"))
+            .clone()
+    };
+    assert!(check("database")["detail"].as_str().unwrap().contains("PostgreSQL 1"), "{doctor}");
+    assert_eq!((&check("standby")["result"], &check("clock")["result"]), (&json!("warn"), &json!("ok")));
+    let copied = home.run(&["backup"]);
+    assert_eq!(copied.code(), 4, "{copied:?}");
+    assert!(copied.stderr.contains("pg_dump"), "{copied:?}");
+    let restored = home.run(&["restore", "a.db"]);
+    assert!(restored.code() == 4 && restored.stderr.contains("--raise-epoch"), "{restored:?}");
+
+    let server = home.server().api_alone().start().await;
+    let verbose = server.get("/readyz?verbose").await;
+    let verbose = verbose.text();
+    assert!(verbose.contains("PostgreSQL 1") && verbose.contains("no synchronous standby"), "{verbose}");
+    let cursor = server.feed(10).await.1;
+    let used = home.run(&["restore", "--raise-epoch"]);
+    assert!(used.code() == 4 && used.stderr.contains("stop every node"), "{used:?}");
+    assert_eq!(server.terminate().await.code(), 0);
+    let raised = eventually("the end of its connections", async || {
+        let ended = home.run(&["restore", "--raise-epoch", "--json"]);
+        (ended.code() == 0).then(|| ended.json())
+    })
+    .await;
+    assert!(raised["epoch"].as_u64() > raised["from_epoch"].as_u64(), "{raised}");
+    let server = home.server().api_alone().start().await;
+    assert_eq!(server.get(&format!("/v1/events?after={cursor}")).await.status, 410);
+    assert_eq!(server.terminate().await.code(), 0);
+    home.audited();
+    assert_eq!(home.run(&["audit", "--actions"]).code(), 0);
+}

@@ -1,0 +1,58 @@
+//! The tests of the built program that go through its front door, on PostgreSQL: the same text as on SQLite, each test on a
+//! database of its own. And what only several nodes can show.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    dead_code,
+    unused_imports,
+    reason = "what is not as expected here is a failed test; the harness has more than these tests use"
+)]
+
+#[path = "it/changes.rs"]
+mod changes;
+#[path = "it/cli_work.rs"]
+mod cli_work;
+#[path = "it/feed.rs"]
+mod feed;
+#[path = "it/followers.rs"]
+mod followers;
+#[path = "it/harness/mod.rs"]
+mod harness;
+#[path = "it/login.rs"]
+mod login;
+#[path = "it/matrix.rs"]
+mod matrix;
+#[path = "it/nodes.rs"]
+mod nodes;
+#[path = "it/oscarps.rs"]
+mod oscarps;
+#[path = "it/own_server.rs"]
+mod own_server;
+#[path = "it/parspec.rs"]
+mod parspec;
+#[path = "it/pull.rs"]
+mod pull;
+#[path = "it/reads.rs"]
+mod reads;
+#[path = "it/redrives.rs"]
+mod redrives;
+#[path = "it/roles.rs"]
+mod roles;
+#[path = "it/server_database.rs"]
+mod server_database;
+#[path = "it/v1.rs"]
+mod v1;
+#[path = "it/values.rs"]
+mod values;
+#[path = "it/waits.rs"]
+mod waits;
+#[path = "it/who.rs"]
+mod who;
+
+use harness::Kept;
+use values::{is_moment, names};
+
+/// Where the databases of these tests are.
+const KEPT: Kept = Kept::OnServer;
