@@ -1,0 +1,132 @@
+//! Messages that others sent, and that may come again: each is remembered in the commit of the change that it caused, so
+//! that it causes it once.
+
+use crate::app::{App, unexpected};
+use crate::change::Target;
+use crate::clock::Timestamp;
+use crate::command::{Change, ChangeKind, Changed, Command, Reply};
+use crate::error::Error;
+use crate::ids::EventId;
+use crate::trace;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long it is remembered at least that a message was consumed. What comes again later changes an order that has
+/// changed already: nothing.
+pub const MESSAGE_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The longest id of a message that is kept as it is, in bytes; longer ones are refused by [`MessageId::new`].
+pub const MESSAGE_ID_BYTES_MAX: usize = 255;
+
+/// Which message, of those that one consumer takes for one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageId {
+    consumer: Arc<str>,
+    id: String,
+}
+
+/// A name or an id that cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a message must have 1 to 255 bytes and no U+0000")]
+pub struct InvalidMessageId;
+
+impl MessageId {
+    /// The message `id` of `consumer`, which is a queue or a topic.
+    ///
+    /// # Errors
+    /// When one of the two is empty, too long or holds U+0000.
+    pub fn new(consumer: &Arc<str>, id: impl Into<String>) -> Result<Self, InvalidMessageId> {
+        let id = id.into();
+        let fits = |text: &str| (1..=MESSAGE_ID_BYTES_MAX).contains(&text.len()) && !text.contains('\0');
+        if fits(consumer) && fits(&id) {
+            Ok(Self { consumer: Arc::clone(consumer), id })
+        } else {
+            Err(InvalidMessageId)
+        }
+    }
+
+    /// Who takes it.
+    pub fn consumer(&self) -> &str {
+        &self.consumer
+    }
+
+    /// What it is known by.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn footprint(&self) -> usize {
+        self.id.len()
+    }
+}
+
+/// See [`Command::Consume`].
+#[derive(Debug, Clone)]
+pub struct Consume {
+    /// Which message; of the tenant of the change.
+    pub message: MessageId,
+    /// What it causes.
+    pub change: Change,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consumed {
+    /// It was new, and so is what it caused, if it changed anything.
+    Now(Changed),
+    /// It was consumed before: nothing was done.
+    Before,
+}
+
+impl App {
+    /// Changes an order as `message` says, once however often it comes: that it was consumed is committed with the change.
+    /// A message that is refused is not remembered.
+    ///
+    /// # Errors
+    /// As [`App::change`].
+    pub async fn consume(
+        &self,
+        message: MessageId,
+        target: Target,
+        kind: ChangeKind,
+    ) -> Result<Consumed, Error> {
+        let now = self.clock.now();
+        let Target { tenant, source, order_id, expected_version } = target;
+        let event_id = EventId(self.ids.uuid_v7(now));
+        let (trace, by) = (trace::current(), Some(Arc::clone(&message.consumer)));
+        let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace, by };
+        let consume = Consume { message, change };
+        match self.lanes.submit(Command::Consume(Box::new(consume))).await? {
+            Reply::Consumed(consumed) => Ok(consumed),
+            other => Err(unexpected("consume", &other)),
+        }
+    }
+
+    /// Forgets messages that were remembered long enough, at most `limit`; returns how many went.
+    ///
+    /// # Errors
+    /// Faults of storage.
+    pub async fn sweep_inbox(&self, limit: u32) -> Result<u32, Error> {
+        let kept = i64::try_from(MESSAGE_KEPT.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_micros(self.clock.now().micros().saturating_sub(kept));
+        match self.lanes.submit(Command::SweepInbox { before, limit }).await? {
+            Reply::Swept(count) => Ok(count),
+            other => Err(unexpected("sweep of the inbox", &other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_every_storage_can_keep_is_an_id() {
+        let queue: Arc<str> = "orders.shipped".into();
+        assert!(MessageId::new(&queue, "x".repeat(255)).is_ok());
+        for refused in ["", "a\0b", &"x".repeat(256)] {
+            assert_eq!(MessageId::new(&queue, refused), Err(InvalidMessageId), "{refused:?}");
+        }
+        assert!(MessageId::new(&"".into(), "m").is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Carries events to RabbitMQ, and takes messages from it.
