@@ -5,8 +5,8 @@ use crate::app::{App, unexpected};
 use crate::change::Target;
 use crate::clock::Timestamp;
 use crate::command::{Change, ChangeKind, Changed, Command, Reply};
-use crate::error::Error;
-use crate::ids::EventId;
+use crate::error::{Error, Fault, Rejection};
+use crate::ids::{EventId, OrderId, SourceId, TenantId};
 use crate::trace;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,76 @@ pub enum Consumed {
     Before,
 }
 
+/// What becomes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is dealt with, or was before: what it caused is committed.
+    Done,
+    /// It may be dealt with later; after the last retry it is a dead letter.
+    Retry {
+        /// Why not now, for people.
+        why: String,
+    },
+    /// It can never be dealt with: a dead letter at once.
+    Poison {
+        /// Why, for people.
+        why: String,
+    },
+    /// A fault of ours, that passes: it stays in hand, and uses up no retry.
+    Hold {
+        /// Which, for the log.
+        why: String,
+    },
+}
+
+/// What a message says happened to an order.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    /// What its sender calls this fact, if it says so.
+    pub event_id: Option<String>,
+    /// Whose order it is.
+    pub tenant: TenantId,
+    /// Set where the sender knows the orders of one source only.
+    pub source: Option<SourceId>,
+    /// Which order.
+    pub order_id: OrderId,
+    /// What happened.
+    pub kind: ChangeKind,
+}
+
 impl App {
+    /// Deals with a fact that came through `queue` in a message that the broker knows by `message_id`. It counts once: by
+    /// its own id, else by the message's, else once for each order and queue. Ids that cannot be kept count as none.
+    pub async fn hear(&self, queue: &Arc<str>, message_id: Option<&str>, fact: Fact) -> Outcome {
+        let ids = fact.event_id.as_deref().into_iter().chain(message_id);
+        let mut messages = ids.filter_map(|id| MessageId::new(queue, id).ok());
+        let message = match messages.next() {
+            Some(message) => message,
+            None => match MessageId::new(queue, format!("order {}", fact.order_id)) {
+                Ok(message) => message,
+                Err(error) => return Outcome::Poison { why: error.to_string() },
+            },
+        };
+        let Fact { tenant, source, order_id, kind, .. } = fact;
+        let target = Target { tenant, source, order_id, expected_version: None };
+        match self.consume(message, target, kind).await {
+            Ok(Consumed::Now(_) | Consumed::Before) => Outcome::Done,
+            Err(Error::Rejection(Rejection::OrderUnknown)) => {
+                Outcome::Retry { why: "no such order".to_owned() }
+            }
+            Err(Error::Rejection(refused)) => Outcome::Poison { why: refused.to_string() },
+            Err(Error::Fault(Fault::Data { .. })) => {
+                Outcome::Poison { why: "the database refuses what it says".to_owned() }
+            }
+            // A defect of ours may be of this message alone: it must not keep the others waiting for ever.
+            Err(Error::Fault(Fault::Internal { why })) => {
+                tracing::error!(error = why, %order_id, "cannot deal with a message");
+                Outcome::Retry { why: "an internal fault; see the log".to_owned() }
+            }
+            Err(Error::Fault(fault)) => Outcome::Hold { why: fault.to_string() },
+        }
+    }
+
     /// Changes an order as `message` says, once however often it comes: that it was consumed is committed with the change.
     /// A message that is refused is not remembered.
     ///

@@ -26,6 +26,7 @@ pub mod breaker;
 pub mod change;
 pub mod clock;
 pub mod command;
+pub mod consumers;
 pub mod decide;
 pub mod error;
 pub mod fault_point;

@@ -2,7 +2,6 @@
 
 use crate::link::{self, Options, Trouble, broken, name};
 use crate::retries::{Retries, attempt};
-use crate::stats::ConsumerStats;
 use async_trait::async_trait;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::message::Delivery;
@@ -12,7 +11,9 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
+use order_core::consumers::ConsumerStats;
 use order_core::fault_point;
+use order_core::inbox::Outcome;
 use order_core::trace::{self, TraceContext};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,28 +43,6 @@ pub struct Incoming<'m> {
     pub message_id: Option<&'m str>,
     /// How many retries it has had.
     pub attempt: usize,
-}
-
-/// What becomes of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is dealt with, or was before: what it caused is committed.
-    Done,
-    /// It may be dealt with later; after the last retry it is a dead letter.
-    Retry {
-        /// Why not now, for people.
-        why: String,
-    },
-    /// It can never be dealt with: a dead letter at once.
-    Poison {
-        /// Why, for people.
-        why: String,
-    },
-    /// A fault of ours, that passes: it stays in hand, and uses up no retry.
-    Hold {
-        /// Which, for the log.
-        why: String,
-    },
 }
 
 /// Deals with messages. May be called again for the same one.
@@ -128,7 +107,7 @@ impl Consumer {
             if self.stats.figures().connected {
                 wait = RECONNECT_MIN;
             }
-            if self.stats.disconnected(&trouble.0) {
+            if self.stats.disconnected(&trouble.to_string()) {
                 tracing::warn!(queue = self.queue(), error = %trouble, "cannot consume; trying again");
             }
             tokio::select! {
@@ -176,8 +155,8 @@ impl Consumer {
                 Some(dealt_with) = in_hand.next(), if !in_hand.is_empty() => dealt_with?,
                 delivery = deliveries.next() => match delivery {
                     Some(Ok(delivery)) => in_hand.push(self.deal_with(&channel, delivery, stopping.clone())),
-                    Some(Err(error)) => return Err(Trouble(format!("the connection broke: {error}"))),
-                    None => return Err(Trouble("the server ended the consumer: is the queue gone?".to_owned())),
+                    Some(Err(error)) => return Err(Trouble::new(format!("the connection broke: {error}"))),
+                    None => return Err(Trouble::new("the server ended the consumer: is the queue gone?".to_owned())),
                 },
                 _ = look.tick() => self.look(&channel).await?,
             }

@@ -39,7 +39,7 @@ pub(crate) async fn send(
 
 /// Waits until the server has it safely.
 pub(crate) async fn confirmed(confirm: PublisherConfirm, patience: Duration) -> Result<(), NotTaken> {
-    let trouble = |why: String| Err(NotTaken::Trouble(Trouble(why)));
+    let trouble = |why: String| Err(NotTaken::Trouble(Trouble::new(why)));
     match timeout(patience, confirm).await {
         Ok(Ok(Confirmation::Ack(None))) => Ok(()),
         Ok(Ok(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)))) => {

@@ -13,14 +13,12 @@ mod handover;
 mod link;
 mod publisher;
 mod retries;
-mod stats;
 mod topology;
 
 pub use address::{Address, InvalidAddress};
 pub use cloud_events::CloudEvents;
-pub use consumer::{Consumer, ConsumerOptions, Handle, Incoming, Outcome};
+pub use consumer::{Consumer, ConsumerOptions, Handle, Incoming};
 pub use link::{Options, Trouble, probe};
 pub use publisher::{Encode, Message, Publisher, RabbitSink};
 pub use retries::{ATTEMPT_HEADER, REASON_HEADER};
-pub use stats::{ConsumerFigures, ConsumerStats};
 pub use topology::{Exchange, Queue, Topology};

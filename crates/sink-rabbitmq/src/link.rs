@@ -6,8 +6,9 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::ShortString;
 use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind};
+use std::fmt;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// How a server is reached.
 #[derive(Debug, Clone)]
@@ -31,42 +32,60 @@ impl Options {
 }
 
 /// Why the server is of no use now, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Trouble(pub(crate) String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What is wrong.
+    pub why: String,
+    /// What to do, with the setting to look at, where that is known.
+    pub fix: Option<&'static str>,
+}
+
+impl std::error::Error for Trouble {}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)?;
+        self.fix.map_or(Ok(()), |fix| write!(f, "; {fix}"))
+    }
+}
 
 impl Trouble {
+    /// One that nobody can say more of.
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), fix: None }
+    }
+
     /// A declaration that was refused.
     pub(crate) fn declaring(what: &str, name: &str, error: &Error) -> Self {
         let fix = match soft(error) {
             Some(AMQPSoftError::PRECONDITIONFAILED) => {
-                ": it is there with other properties; delete it, or name another"
+                Some("it is there with other properties: delete it, or name another")
             }
-            Some(AMQPSoftError::ACCESSREFUSED) => ": give the user of rabbitmq.url the right to configure it",
-            Some(AMQPSoftError::NOTFOUND) => ": what it needs is not there",
-            _ => "",
+            Some(AMQPSoftError::ACCESSREFUSED) => {
+                Some("give the user of rabbitmq.url the right to configure it")
+            }
+            _ => None,
         };
-        Self(format!("cannot declare the {what} {name}: {error}{fix}"))
+        Self { why: format!("cannot declare the {what} {name}: {error}"), fix }
     }
 
     fn connecting(address: &Address, error: &Error) -> Self {
         let fix = match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                    ": check the user, the password and the vhost in rabbitmq.url"
+                    "check the user, the password and the vhost in rabbitmq.url"
                 }
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => {
-                    ": check the vhost in rabbitmq.url, and the user's right to it"
+                    "check the vhost in rabbitmq.url, and the user's right to it"
                 }
-                _ => "",
+                _ => "check rabbitmq.url",
             },
             ErrorKind::IOError(_) if address.is_tls() => {
-                ": check host and port in rabbitmq.url, that they speak TLS, and rabbitmq.ca_file"
+                "check host and port in rabbitmq.url, that they speak TLS, and rabbitmq.ca_file"
             }
-            ErrorKind::IOError(_) => ": check host and port in rabbitmq.url, and that the server runs",
-            _ => "",
+            _ => "check host and port in rabbitmq.url, and that the server runs",
         };
-        Self(format!("cannot connect to {address}: {error}{fix}"))
+        Self { why: format!("cannot connect: {error}"), fix: Some(fix) }
     }
 }
 
@@ -82,12 +101,13 @@ fn soft(error: &Error) -> Option<&AMQPSoftError> {
 
 /// Something else that failed on a connection.
 pub(crate) fn broken(what: &str) -> impl FnOnce(Error) -> Trouble {
-    move |error| Trouble(format!("{what}: {error}"))
+    let what = what.to_owned();
+    move |error| Trouble::new(format!("{what}: {error}"))
 }
 
 /// A name as the protocol takes it.
 pub(crate) fn name(text: &str) -> Result<ShortString, Trouble> {
-    ShortString::try_new(text).map_err(|_| Trouble(format!("the name {text} is longer than 255 bytes")))
+    ShortString::try_new(text).map_err(|_| Trouble::new(format!("the name {text} is longer than 255 bytes")))
 }
 
 /// Connects and logs in. A connection that breaks stays broken: whoever uses it makes another.
@@ -100,10 +120,10 @@ pub(crate) async fn connect(options: &Options, what: &str) -> Result<Connection,
     let connecting = Connection::connect_uri_with_config(address.uri(), properties, tls, runtime);
     match timeout(options.connect_timeout, connecting).await {
         Ok(connected) => connected.map_err(|error| Trouble::connecting(address, &error)),
-        Err(_) => Err(Trouble(format!(
-            "cannot connect to {address}: no answer within {} ms: check host and port in rabbitmq.url",
-            options.connect_timeout.as_millis()
-        ))),
+        Err(_) => Err(Trouble {
+            why: format!("no answer within {} ms", options.connect_timeout.as_millis()),
+            fix: Some("check host and port in rabbitmq.url"),
+        }),
     }
 }
 
@@ -114,15 +134,14 @@ pub(crate) async fn confirming(connection: &Connection) -> Result<Channel, Troub
     Ok(channel)
 }
 
-/// Connects, logs in, and says how long that took.
+/// Connects and logs in; which server it is.
 ///
 /// # Errors
-/// What is in the way, and the setting to look at.
-pub async fn probe(options: &Options) -> Result<Duration, Trouble> {
-    let began = Instant::now();
+/// What is in the way.
+pub async fn probe(options: &Options) -> Result<String, Trouble> {
     let connection = connect(options, "probe").await?;
-    let took = began.elapsed();
+    let vhost = options.address.vhost();
     // It is of no use any more, whether it says goodbye or not.
     drop(connection.close(200, "done".into()).await);
-    Ok(took)
+    Ok(format!("vhost {vhost} can be used"))
 }

@@ -109,9 +109,9 @@ impl Publisher {
     pub async fn publish(&self, message: &Message) -> Result<(), Trouble> {
         match self.wave(&[message]).await.pop() {
             Some(Ok(())) => Ok(()),
-            Some(Err(NotTaken::Returned(why))) => Err(Trouble(unrouted(message, &why))),
+            Some(Err(NotTaken::Returned(why))) => Err(Trouble::new(unrouted(message, &why))),
             Some(Err(NotTaken::Trouble(trouble))) => Err(trouble),
-            None => Err(Trouble("nothing was published".to_owned())),
+            None => Err(Trouble::new("nothing was published".to_owned())),
         }
     }
 
@@ -177,7 +177,7 @@ impl RabbitSink {
     }
 
     fn fault(&self, trouble: &Trouble) -> SinkFault {
-        SinkFault(format!("rabbitmq: {trouble} (rabbitmq.url {})", self.publisher.options.address))
+        SinkFault(format!("{trouble} (rabbitmq.url {})", self.publisher.options.address))
     }
 }
 
@@ -200,7 +200,7 @@ impl Sink for RabbitSink {
                 match taken {
                     Ok(()) => {}
                     Err(NotTaken::Returned(why)) => {
-                        return Err(self.fault(&Trouble(unrouted(message, &why))));
+                        return Err(self.fault(&Trouble::new(unrouted(message, &why))));
                     }
                     Err(NotTaken::Trouble(trouble)) => return Err(self.fault(&trouble)),
                 }

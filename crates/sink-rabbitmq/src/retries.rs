@@ -88,7 +88,7 @@ impl Retries {
         let confirm = handover::send(channel, route, body, properties).await?;
         handover::confirmed(confirm, patience).await.map_err(|not_taken| match not_taken {
             // It is declared anew with the next connection.
-            NotTaken::Returned(why) => Trouble(format!("the queue {queue} is gone: {why}")),
+            NotTaken::Returned(why) => Trouble::new(format!("the queue {queue} is gone: {why}")),
             NotTaken::Trouble(trouble) => trouble,
         })
     }

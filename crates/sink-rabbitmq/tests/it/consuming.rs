@@ -3,7 +3,8 @@
 use crate::rig::{Other, Running, family, headers, options, text, unique};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use sink_rabbitmq::{ATTEMPT_HEADER, Incoming, Outcome, REASON_HEADER};
+use order_core::inbox::Outcome;
+use sink_rabbitmq::{ATTEMPT_HEADER, Incoming, REASON_HEADER};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn bare() -> BasicProperties {

@@ -2,8 +2,9 @@
 
 use crate::rig::{Other, Running, ToQueue, event, family, options, unique, url};
 use order_core::ids::OrderId;
+use order_core::inbox::Outcome;
 use order_core::ports::Sink;
-use sink_rabbitmq::{Outcome, RabbitSink};
+use sink_rabbitmq::RabbitSink;
 use tokio::process::Command;
 use uuid::Uuid;
 

@@ -7,12 +7,13 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, 
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use order_core::clock::Timestamp;
+use order_core::consumers::ConsumerStats;
 use order_core::ids::{EventId, OrderId, Shard, SourceId, TenantId};
+use order_core::inbox::Outcome;
 use order_core::journal::Event;
 use order_core::order::event::EventType;
 use sink_rabbitmq::{
-    Address, Consumer, ConsumerOptions, ConsumerStats, Encode, Exchange, Handle, Incoming, Message, Options,
-    Outcome, Queue, Topology,
+    Address, Consumer, ConsumerOptions, Encode, Exchange, Handle, Incoming, Message, Options, Queue, Topology,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

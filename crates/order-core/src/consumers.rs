@@ -1,4 +1,4 @@
-//! What a consumer has done, and what waits for it.
+//! What takes messages from elsewhere: what it has done, and what waits for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,33 +60,39 @@ impl ConsumerStats {
         }
     }
 
-    pub(crate) fn count_done(&self) {
+    /// A message was dealt with.
+    pub fn count_done(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_retried(&self) {
+    /// A message was put off.
+    pub fn count_retried(&self) {
         self.retried.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_dead(&self) {
+    /// A message became a dead letter.
+    pub fn count_dead(&self) {
         self.dead.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_held(&self) {
+    /// A message is held because of a fault of ours.
+    pub fn count_held(&self) {
         self.held.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_waiting(&self, messages: u64) {
+    /// So many messages were in the queue.
+    pub fn set_waiting(&self, messages: u64) {
         self.waiting.store(messages, Ordering::Relaxed);
     }
 
-    pub(crate) fn connected(&self) {
+    /// There is a connection.
+    pub fn connected(&self) {
         self.connected.store(true, Ordering::Relaxed);
         locked(&self.fault).take();
     }
 
     /// Notes that there is no connection; says whether that is news.
-    pub(crate) fn disconnected(&self, why: &str) -> bool {
+    pub fn disconnected(&self, why: &str) -> bool {
         if self.connected.swap(false, Ordering::Relaxed) {
             self.reconnects.fetch_add(1, Ordering::Relaxed);
         }
@@ -94,14 +100,15 @@ impl ConsumerStats {
     }
 
     /// Counts a message as in hand until what is returned is dropped.
-    pub(crate) fn take(self: &Arc<Self>) -> InHand {
+    pub fn take(self: &Arc<Self>) -> InHand {
         let since = Arc::new(Instant::now());
         locked(&self.in_hand).push(Arc::clone(&since));
         InHand { stats: Arc::clone(self), since }
     }
 }
 
-pub(crate) struct InHand {
+/// A message in hand.
+pub struct InHand {
     stats: Arc<ConsumerStats>,
     since: Arc<Instant>,
 }
@@ -109,6 +116,22 @@ pub(crate) struct InHand {
 impl Drop for InHand {
     fn drop(&mut self) {
         locked(&self.stats.in_hand).retain(|since| !Arc::ptr_eq(since, &self.since));
+    }
+}
+
+/// The consumers of a process, each with the name of its queue.
+#[derive(Debug, Default)]
+pub struct Consumers(Mutex<Vec<(String, Arc<ConsumerStats>)>>);
+
+impl Consumers {
+    /// Adds one.
+    pub fn add(&self, queue: &str, stats: Arc<ConsumerStats>) {
+        locked(&self.0).push((queue.to_owned(), stats));
+    }
+
+    /// What each has done.
+    pub fn figures(&self) -> Vec<(String, ConsumerFigures)> {
+        locked(&self.0).iter().map(|(queue, stats)| (queue.clone(), stats.figures())).collect()
     }
 }
 
