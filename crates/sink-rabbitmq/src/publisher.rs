@@ -25,7 +25,7 @@ pub struct Message {
     pub routing_key: String,
     /// Whether it must reach a queue: if none takes it, it counts as refused.
     pub mandatory: bool,
-    /// What it is known by.
+    /// What it is known by; empty: by nothing.
     pub message_id: String,
     /// What kind of message it is.
     pub kind: String,
@@ -50,10 +50,13 @@ impl Message {
             headers.insert("traceparent".into(), AMQPValue::LongString(place.into()));
         }
         let short = |text: &str| lapin::types::ShortString::try_new(text).unwrap_or_default();
-        BasicProperties::default()
+        let mut properties = BasicProperties::default();
+        if !self.message_id.is_empty() {
+            properties = properties.with_message_id(short(&self.message_id));
+        }
+        properties
             .with_content_type("application/json".into())
             .with_delivery_mode(PERSISTENT)
-            .with_message_id(short(&self.message_id))
             .with_type(short(&self.kind))
             .with_timestamp(self.timestamp)
             .with_app_id("wellorder".into())

@@ -11,6 +11,7 @@
 
 mod check;
 mod check_kafka;
+mod check_rabbitmq;
 mod dotenv;
 mod file;
 #[cfg(feature = "fuzzing")]
@@ -24,6 +25,7 @@ mod sources;
 mod suggest;
 mod table;
 mod table_kafka;
+mod table_rabbitmq;
 mod table_serve;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
-use crate::{banner, boot, failed_logins, kafka, lookout, serve, telemetry, transport, wire_up};
+use crate::{banner, boot, failed_logins, kafka, lookout, rabbitmq, serve, telemetry, transport, wire_up};
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -243,7 +243,7 @@ fn background(
             // A sink that hangs must not keep the process from ending: its cursor has not moved.
             tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
         }
-        if let Some(remote) = kafka::remote(settings)? {
+        for remote in [kafka::remote(settings)?, rabbitmq::remote(settings)?].into_iter().flatten() {
             app.remotes.add(remote);
         }
     }

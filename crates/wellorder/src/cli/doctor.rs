@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,7 +27,7 @@ use crate::{
     kafka,
     lookout::DRIFT_MIN,
     output::{Output, Style, escape},
-    trust,
+    rabbitmq, trust,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ async fn examine(
     if let NdjsonSink::File(path) = &settings.ndjson.sink {
         checks.push(sink(path, &settings.data));
     }
-    checks.extend(kafka_check(settings).await);
+    checks.extend(brokers(settings).await);
     let seen = if found.is_ok() { Some(look(settings).await) } else { None };
     let newest = seen.as_ref().and_then(|seen| seen.as_ref().ok()?.as_ref()?.newest_event);
     checks.push(clock(now, found.as_ref().ok(), newest));
@@ -218,17 +219,38 @@ fn sink(path: &Path, data: &Path) -> Check {
 }
 
 /// The brokers that events are to go to.
-async fn kafka_check(settings: &Settings) -> Option<Check> {
-    const NAME: &str = "kafka";
-    if let Err(error) = kafka::check(settings) {
-        return Some(fail(NAME, format!("{error:#}"), "set it right, or remove kafka.brokers"));
-    }
-    let brokers = kafka::remote(settings).ok()??;
-    let remote::Look { address, latency, found, .. } = remote::look(brokers.as_ref()).await;
+async fn brokers(settings: &Settings) -> Vec<Check> {
+    let kafka = || {
+        kafka::check(settings)?;
+        kafka::remote(settings)
+    };
+    let rabbitmq = || {
+        rabbitmq::check(settings)?;
+        rabbitmq::remote(settings)
+    };
+    [
+        broker("kafka", "set it right, or remove kafka.brokers", kafka()).await,
+        broker("rabbitmq", "set it right, or remove rabbitmq.url", rabbitmq()).await,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+async fn broker(
+    name: &'static str,
+    fix: &'static str,
+    remote: anyhow::Result<Option<Arc<dyn remote::Remote>>>,
+) -> Option<Check> {
+    let remote = match remote {
+        Ok(remote) => remote?,
+        Err(error) => return Some(fail(name, format!("{error:#}"), fix)),
+    };
+    let remote::Look { address, latency, found, .. } = remote::look(remote.as_ref()).await;
     let latency = latency.as_millis();
     Some(match found {
-        Ok(found) => ok(NAME, format!("{address} answers in {latency} ms; {found}")),
-        Err(trouble) => fail(NAME, format!("{address}: {} ({latency} ms)", trouble.why), trouble.fix),
+        Ok(found) => ok(name, format!("{address} answers in {latency} ms; {found}")),
+        Err(trouble) => fail(name, format!("{address}: {} ({latency} ms)", trouble.why), trouble.fix),
     })
 }
 

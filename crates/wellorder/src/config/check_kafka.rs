@@ -117,7 +117,7 @@ fn host(broker: &str) -> Option<&str> {
     (fits && port > 0).then_some(bare.unwrap_or(host))
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 

@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) ndjson: Ndjson,
     /// The topic of events.
     pub(crate) kafka: Kafka,
+    pub(crate) rabbitmq: RabbitMq,
     /// The embedded database.
     pub(crate) storage: Storage,
     /// Group commit.
@@ -102,6 +103,7 @@ impl Settings {
             follower: Follower::default(),
             ndjson: Ndjson::default(),
             kafka: Kafka::default(),
+            rabbitmq: RabbitMq::default(),
             storage: Storage::default(),
             lane: Lane::default(),
             limits: Limits::default(),
@@ -348,6 +350,27 @@ pub(crate) struct Kafka {
     pub(crate) create_topics: bool,
     pub(crate) partitions: u16,
     pub(crate) replication: u16,
+}
+
+/// RabbitMQ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RabbitMq {
+    /// Where it is, with the login; empty: no RabbitMQ.
+    pub(crate) url: Hidden,
+    /// The exchange that gets every event; empty: none.
+    pub(crate) exchange: String,
+    /// Authorities that vouch for the server, besides the public ones.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Whether it was said aloud that events may go over a network as they are.
+    pub(crate) insecure: bool,
+    /// Longest time to connect.
+    pub(crate) connect_timeout: Duration,
+    /// Longest time for the server to confirm.
+    pub(crate) confirm_timeout: Duration,
+    /// Most messages that a consumer has in hand.
+    pub(crate) prefetch: u16,
+    /// How long a message waits before each retry; `None` when it is no such list.
+    pub(crate) retries: Option<Vec<Duration>>,
 }
 
 /// How a login at Kafka is proved.

@@ -8,6 +8,7 @@ use super::{
     },
     sources::{Inputs, Mode},
     table_kafka::KAFKA,
+    table_rabbitmq::RABBITMQ,
     table_serve::SERVE,
 };
 
@@ -139,7 +140,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(KAFKA).chain(SERVE)
+    SETTINGS.iter().chain(KAFKA).chain(RABBITMQ).chain(SERVE)
 }
 
 static SETTINGS: &[Setting] = &[
