@@ -39,6 +39,7 @@ const NEEDED: &[(&[&str], &str)] = &[
     (&["cargo"], "install Rust: https://rustup.rs"),
     (&["cc", "gcc", "clang"], "a C compiler is missing (SQLite is compiled): apt-get install gcc libc6-dev"),
     (&["git"], "apt-get install git"),
+    (&["amqp-get"], "a foreign program reads what is written to RabbitMQ: apt-get install amqp-tools"),
     (&["bash"], "apt-get install bash"),
     (&["curl"], "the commands of the guides are run: apt-get install curl"),
 ];
