@@ -72,6 +72,7 @@ impl fmt::Debug for Address {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

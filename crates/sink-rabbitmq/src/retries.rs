@@ -71,7 +71,8 @@ impl Retries {
         why: &str,
         patience: Duration,
     ) -> Result<(), Trouble> {
-        let why = &why[..why.floor_char_boundary(REASON_BYTES_MAX)];
+        let end = (0..=REASON_BYTES_MAX.min(why.len())).rev().find(|end| why.is_char_boundary(*end));
+        let why = &why[..end.unwrap_or(0)];
         let properties = moved(&delivery.properties, (REASON_HEADER, AMQPValue::LongString(why.into())));
         self.publish(channel, &self.dead_letters(), &delivery.data, properties, patience).await
     }
@@ -161,6 +162,7 @@ fn moved(properties: &BasicProperties, (name, value): (&'static str, AMQPValue))
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
