@@ -25,7 +25,7 @@ macro_rules! guides {
 }
 
 /// In the order in which they are read.
-const GUIDES: [Guide; 12] = guides! {
+const GUIDES: [Guide; 13] = guides! {
     "integrate" "guides/integrate.md",
     "bulk" "guides/bulk.md",
     "wait" "guides/wait.md",
@@ -35,6 +35,7 @@ const GUIDES: [Guide; 12] = guides! {
     "pull-workers" "guides/pull-workers.md",
     "kafka" "guides/kafka.md",
     "postgresql" "guides/postgresql.md",
+    "rabbitmq" "guides/rabbitmq.md",
     "states" "states.md",
     "cli" "cli.md",
     "operations" "operations.md",

@@ -25,6 +25,7 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     let mut text = api.metrics.as_ref().map(|handle| handle.render()).unwrap_or_default();
     let mut page = Page(&mut text);
     process(&api, &mut page);
+    consumers(&api, &mut page);
     // What cannot be read now is left out: the scrape itself must work when the storage does not.
     let read = storage(&api, &mut page).await;
     let help = "Whether the storage can be read (1) or not (0)";
@@ -68,6 +69,46 @@ fn process(api: &Api, page: &mut Page<'_>) {
     }
     let help = "Spans that were dropped because too many waited for the collector";
     page.one("wellorder_spans_dropped_total", "counter", help, api.app.tracer.dropped());
+}
+
+/// What takes messages from queues for this process.
+fn consumers(api: &Api, page: &mut Page<'_>) {
+    let all = api.app.consumers.figures();
+    if all.is_empty() {
+        return;
+    }
+    page.family("wellorder_consumer_messages_total", "counter", "Messages by what became of them");
+    for (queue, is) in &all {
+        let by = [("done", is.done), ("retried", is.retried), ("dead", is.dead), ("held", is.held)];
+        for (outcome, count) in by {
+            page.sample(
+                "wellorder_consumer_messages_total",
+                &[("queue", queue), ("outcome", outcome)],
+                count,
+            );
+        }
+    }
+    page.family("wellorder_consumer_lag_messages", "gauge", "Messages in a queue, and those in hand");
+    for (queue, is) in &all {
+        page.sample("wellorder_consumer_lag_messages", &[("queue", queue)], is.lag);
+    }
+    let help = "For how long the oldest message that is in hand has been there";
+    page.family("wellorder_consumer_age_seconds", "gauge", help);
+    for (queue, is) in &all {
+        page.sample("wellorder_consumer_age_seconds", &[("queue", queue)], is.age_seconds);
+    }
+    page.family("wellorder_consumer_connected", "gauge", "Whether a consumer is connected (1)");
+    for (queue, is) in &all {
+        page.sample("wellorder_consumer_connected", &[("queue", queue)], u8::from(is.connected));
+    }
+    page.family(
+        "wellorder_consumer_reconnects_total",
+        "counter",
+        "Times that a consumer lost its connection",
+    );
+    for (queue, is) in &all {
+        page.sample("wellorder_consumer_reconnects_total", &[("queue", queue)], is.reconnects);
+    }
 }
 
 async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {

@@ -3,6 +3,7 @@
 use crate::action_log;
 use crate::clock::Clock;
 use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply};
+use crate::consumers::Consumers;
 use crate::error::{Error, Fault};
 use crate::follow::FollowerFaults;
 use crate::ids::{EventId, Ids, OrderId};
@@ -33,6 +34,8 @@ pub struct App {
     pub follower_faults: FollowerFaults,
     /// The servers that this process talks to.
     pub remotes: Remotes,
+    /// What takes messages for this process.
+    pub consumers: Consumers,
     /// What the worker of this process has done.
     pub worker_stats: Arc<WorkerStats>,
     /// The end of the journal, for those who wait for an order and those who read on and on.
@@ -79,6 +82,7 @@ impl App {
             wakes,
             follower_faults: FollowerFaults::default(),
             remotes: Remotes::default(),
+            consumers: Consumers::default(),
             worker_stats: Arc::default(),
             tracer,
         })

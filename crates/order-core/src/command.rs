@@ -4,6 +4,7 @@ use crate::action_log::Recorded;
 use crate::api_key::{ApiKey, ApiKeyCommand};
 use crate::clock::Timestamp;
 use crate::ids::{EventId, LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
+use crate::inbox::{Consume, Consumed};
 use crate::intake::{Accepted, Intake};
 use crate::journal::Cursor;
 use crate::lease::{Leased, Outcome};
@@ -21,6 +22,8 @@ pub enum Command {
     Accept(Box<Accept>),
     /// Change an order.
     Change(Box<Change>),
+    /// Change an order as a message says that was not consumed before.
+    Consume(Box<Consume>),
     /// Lease due work.
     Claim(Claim),
     /// Extend leases.
@@ -46,6 +49,13 @@ pub enum Command {
         /// At most so many.
         limit: u32,
     },
+    /// Forget messages that were consumed before `before`, at most `limit`, the oldest first.
+    SweepInbox {
+        /// Messages consumed before this moment go.
+        before: Timestamp,
+        /// At most so many.
+        limit: u32,
+    },
     /// Change nothing that anybody reads, but find out whether a commit is possible.
     Probe,
 }
@@ -56,6 +66,7 @@ impl Command {
         match self {
             Self::Accept(accept) => accept.trace,
             Self::Change(change) => change.trace,
+            Self::Consume(consume) => consume.change.trace,
             Self::Settle(settle) => settle.trace,
             Self::StepRedrive(step) => step.trace,
             Self::Recorded(recorded) => recorded.command.as_ref().and_then(Self::trace),
@@ -66,6 +77,7 @@ impl Command {
             | Self::StartRedrive(_)
             | Self::ApiKey(_)
             | Self::Sweep { .. }
+            | Self::SweepInbox { .. }
             | Self::Probe => None,
         }
     }
@@ -78,6 +90,8 @@ pub enum Reply {
     Accepted(Accepted),
     /// To [`Command::Change`].
     Changed(Changed),
+    /// To [`Command::Consume`].
+    Consumed(Consumed),
     /// To [`Command::Claim`].
     Claimed(Claimed),
     /// To [`Command::Heartbeat`]: the tokens whose lease is lost.
@@ -91,7 +105,7 @@ pub enum Reply {
     Redrive(Box<Redrive>),
     /// To [`Command::ApiKey`]: the key as it is now.
     ApiKey(Box<ApiKey>),
-    /// To [`Command::Sweep`]: how many keys went.
+    /// To [`Command::Sweep`] and [`Command::SweepInbox`]: how many keys or messages went.
     Swept(u32),
     /// To the rest. [`Command::Recorded`] is answered as its command is.
     Done,

@@ -18,6 +18,9 @@ impl Command {
         let held = match self {
             Self::Accept(accept) => size_of_val(&**accept) + intake(&accept.intake),
             Self::Change(change) => size_of_val(&**change) + kind(&change.kind),
+            Self::Consume(consume) => {
+                size_of_val(&**consume) + consume.message.footprint() + kind(&consume.change.kind)
+            }
             Self::Settle(settle) => size_of_val(&**settle) + outcome(&settle.outcome),
             Self::Claim(claim) => size_of_val(&*claim.tokens) + size_of_val(&*claim.event_ids),
             Self::Heartbeat(heartbeat) => size_of_val(&*heartbeat.held),
@@ -46,7 +49,7 @@ impl Command {
                     + action.details.len()
                     + recorded.command.as_ref().map_or(0, Self::footprint)
             }
-            Self::Sweep { .. } | Self::Probe => 0,
+            Self::Sweep { .. } | Self::SweepInbox { .. } | Self::Probe => 0,
         };
         size_of::<Self>() + held
     }

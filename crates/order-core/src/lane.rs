@@ -295,6 +295,7 @@ impl Lanes {
         let order_id = match command {
             Command::Accept(accept) => accept.order_id,
             Command::Change(change) => change.order_id,
+            Command::Consume(consume) => consume.change.order_id,
             Command::Settle(settle) => settle.order_id,
             // The one chain through the action log.
             Command::Recorded(_) => return 0,
@@ -307,6 +308,7 @@ impl Lanes {
             | Command::StepRedrive(_)
             | Command::ApiKey(_)
             | Command::Sweep { .. }
+            | Command::SweepInbox { .. }
             | Command::Probe => return 0,
         };
         usize::from(order_id.shard(self.shards).0) % self.lanes.len()
@@ -323,11 +325,13 @@ fn is_urgent(command: &Command) -> bool {
         | Command::StepRedrive(_) => true,
         Command::Accept(_)
         | Command::Change(_)
+        | Command::Consume(_)
         | Command::Follower(_)
         | Command::StartRedrive(_)
         | Command::ApiKey(_)
         | Command::Recorded(_)
-        | Command::Sweep { .. } => false,
+        | Command::Sweep { .. }
+        | Command::SweepInbox { .. } => false,
     }
 }
 

@@ -12,6 +12,7 @@
 //! * [`process`] claims work under a [`lease`], runs a [`ports::Processor`] and settles.
 //! * [`follow`] carries the [`journal`] to a [`ports::Sink`], cursor behind it.
 //! * [`tail`] reads on at the end of the journal, once for all who [`wait`] for an order and all who read the feed [`live`].
+//! * [`inbox`] makes messages of others, which may come again, count once.
 //! * [`trace`] remembers which request all of that goes back to.
 //! * [`action_log`] keeps what people and keys did meanwhile.
 //! * [`app::App`] is what the edges (HTTP, command line) hold.
@@ -25,12 +26,14 @@ pub mod breaker;
 pub mod change;
 pub mod clock;
 pub mod command;
+pub mod consumers;
 pub mod decide;
 pub mod error;
 pub mod fault_point;
 pub mod follow;
 mod footprint;
 pub mod ids;
+pub mod inbox;
 pub mod intake;
 pub mod journal;
 pub mod json;

@@ -139,6 +139,19 @@ CREATE TABLE idempotency (
 
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
 
+-- Messages of others that were consumed: each in the commit of what it caused.
+CREATE TABLE inbox (
+    tenant      text        COLLATE "C" NOT NULL,
+    consumer    text        COLLATE "C" NOT NULL,
+    message_id  text        COLLATE "C" NOT NULL,
+    shard       smallint    NOT NULL,
+    order_id    uuid        NOT NULL,
+    consumed_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, consumer, message_id)
+);
+
+CREATE INDEX inbox_by_age ON inbox (consumed_at);
+
 -- Kept in the commit that changes an order, by shard so that commits on different shards do not wait for each other; a
 -- count is their sum.
 CREATE TABLE tallies (
@@ -383,7 +396,7 @@ BEGIN
         RETURN true;
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
-    FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'tallies', 'redrives', 'api_keys',
+    FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'inbox', 'tallies', 'redrives', 'api_keys',
                                  'actions', 'term_blocks'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
         EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '

@@ -116,6 +116,11 @@ async fn what_is_missing_or_too_much_is_found() {
         "UPDATE idempotency SET digest = decode(repeat('00', 32), 'hex') WHERE key = 'a'",
     ];
     bites("idempotency", &keys).await;
+    let messages = [
+        "INSERT INTO inbox VALUES ('default', 'q', 'm', 0, gen_random_uuid(), now())",
+        "INSERT INTO inbox SELECT 'other', 'q', 'm', shard, order_id, now() FROM orders WHERE reference = 'a'",
+    ];
+    bites("inbox", &messages).await;
     let redrives = [
         "INSERT INTO redrive_items SELECT order_id, 1, order_id, 'redriven' FROM orders WHERE reference = 'a'",
         "INSERT INTO redrives VALUES (gen_random_uuid(), 'default', \

@@ -151,6 +151,18 @@ CREATE TABLE idempotency (
 
 CREATE INDEX idempotency_by_age ON idempotency (created_at);
 
+-- Messages of others that were consumed: each in the commit of what it caused.
+CREATE TABLE inbox (
+    tenant      TEXT    NOT NULL,
+    consumer    TEXT    NOT NULL,
+    message_id  TEXT    NOT NULL,
+    order_id    BLOB    NOT NULL,
+    consumed_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, consumer, message_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX inbox_by_age ON inbox (consumed_at);
+
 -- Kept in the commit that changes an order, so a count costs the same however many orders there are.
 CREATE TABLE tallies (
     tenant            TEXT    NOT NULL,

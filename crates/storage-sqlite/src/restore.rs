@@ -127,6 +127,7 @@ fn begin_anew(
         .map_err(fault)?;
     // A client that repeats a request which the copy knows must find its key for as long as after a request.
     tx.execute("UPDATE idempotency SET created_at = max(created_at, ?1)", [now.micros()]).map_err(fault)?;
+    tx.execute("UPDATE inbox SET consumed_at = max(consumed_at, ?1)", [now.micros()]).map_err(fault)?;
     let mut keys_revoked = 0;
     for (key_id, at) in &earlier.revoked {
         keys_revoked += tx

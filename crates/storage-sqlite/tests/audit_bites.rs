@@ -286,6 +286,7 @@ async fn other_rows_that_do_not_read_are_named() {
     names("redrive 00000000-0000-0000-0000-000000000000", &filter).await;
     let idempotency = "INSERT INTO idempotency VALUES ('default', 'r', 'k', x'01', zeroblob(32), 0)";
     names("idempotency default r k", idempotency).await;
+    names("inbox default q m", "INSERT INTO inbox VALUES ('default', 'q', 'm', x'01', 0)").await;
 }
 
 #[tokio::test]
@@ -303,6 +304,12 @@ async fn what_names_an_order_where_there_is_none_is_found() {
             "idempotency",
             "default r k",
             "INSERT INTO idempotency VALUES ('default', 'r', 'k', zeroblob(16), zeroblob(32), 0)",
+        ),
+        ("inbox", "default q m", "INSERT INTO inbox VALUES ('default', 'q', 'm', zeroblob(16), 0)"),
+        (
+            "inbox",
+            "other q m",
+            "INSERT INTO inbox SELECT 'other', 'q', 'm', order_id, 0 FROM orders WHERE number = 1",
         ),
         (
             "idempotency",

@@ -7,6 +7,7 @@ use order_core::audit::audit;
 use order_core::clock::Timestamp;
 use order_core::command::{AdvancePart, Change, ChangeKind, Command};
 use order_core::ids::Shard;
+use order_core::inbox::{Consume, MessageId};
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
 use order_core::lease::Outcome;
@@ -238,6 +239,10 @@ async fn a_redrive(storage: &MemoryStorage) -> (Arc<App>, Vec<order_core::Order>
     let redrive = rig.start_redrive(&parked.tenant, filter).await;
     let redrive = rig.step_redrive(redrive.redrive_id, 5).await.expect("a step");
     assert_eq!((redrive.redriven, redrive.refused, redrive.finished), (1, 1, true));
+    let message = MessageId::new(&Arc::from("orders.shipped"), "m-1").expect("an id");
+    let ship = ChangeKind::Ship { shipped_at: None, tracking_number: None };
+    let change = rig.change_command(parked.id, ship);
+    rig.submit(Command::Consume(Box::new(Consume { message, change }))).await.expect("a message");
     // The keys of what was revised to what is asked for are sound too.
     let content = Box::new(intake("waiting").total("6").build().content);
     rig.changed(waiting.id, ChangeKind::Revise { content, requeue: false }).await;
@@ -290,6 +295,7 @@ async fn the_audit_finds_what_events_must_not_say() {
 async fn the_audit_finds_keys_and_redrives_that_tell_what_was_not() {
     for (damage, index, check) in [
         (Tamper::MoveKey, 1, "idempotency"),
+        (Tamper::MoveMessage, 0, "inbox"),
         (Tamper::CountRedriven, 0, "redrives"),
         (Tamper::DropRedriveResult, 0, "redrives"),
         (Tamper::DropRedriveResult, 1, "redrives"),

@@ -11,6 +11,7 @@
 
 mod check;
 mod check_kafka;
+mod check_rabbitmq;
 mod check_redis;
 mod dotenv;
 mod file;
@@ -25,6 +26,7 @@ mod sources;
 mod suggest;
 mod table;
 mod table_kafka;
+mod table_rabbitmq;
 mod table_redis;
 mod table_serve;
 mod table_storage;

@@ -1,9 +1,9 @@
 //! The followers that the settings ask for.
 
 use crate::config::{FollowerStart, NdjsonSink, Settings};
-use crate::kafka;
 use crate::seldom::Seldom;
 use crate::sink_ndjson::{FileSink, StdoutSink};
+use crate::{kafka, rabbitmq};
 use order_core::App;
 use order_core::breaker::BreakerPolicy;
 use order_core::follow::{Follower, FollowerPolicy};
@@ -47,7 +47,8 @@ impl Plan {
 /// # Errors
 /// When a sink's settings cannot be used.
 pub(crate) fn plans(settings: &Settings, app: &App) -> anyhow::Result<Vec<Plan>> {
-    Ok(ndjson(settings).into_iter().chain(kafka::plans(settings, app)?).collect())
+    let brokers = [kafka::plans(settings, app)?, rabbitmq::plans(settings, app)?];
+    Ok(ndjson(settings).into_iter().chain(brokers.into_iter().flatten()).collect())
 }
 
 /// Refuses sinks that can never be: any other is tried until it can be had, and keeps no orders out.
@@ -59,7 +60,7 @@ pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
         NdjsonSink::File(path) if path.is_dir() => {
             anyhow::bail!("ndjson.path: {} is a folder; name a file in it", path.display())
         }
-        _ => kafka::check(settings),
+        _ => kafka::check(settings).and_then(|()| rabbitmq::check(settings)),
     }
 }
 

@@ -15,7 +15,7 @@ struct Point {
 static POINT: OnceLock<Point> = OnceLock::new();
 
 /// Every point that is passed somewhere.
-const POINTS: [&str; 10] = [
+const POINTS: [&str; 14] = [
     "api.after_commit",
     "api.before_commit",
     "api.mid_reply",
@@ -23,6 +23,10 @@ const POINTS: [&str; 10] = [
     "boot.mid_migration",
     "follower.after_cursor",
     "follower.after_send",
+    "inbox.after_commit",
+    "inbox.after_dedup",
+    "inbox.after_dlq",
+    "inbox.before_dlq",
     "restore.mid_swap",
     "worker.after_effect",
     "worker.mid_effect",

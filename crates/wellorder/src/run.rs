@@ -1,11 +1,11 @@
 //! From the command line to an exit code.
 
-use crate::cli::args::{Cli, ClientCommand, Command, ConfigCommand};
+use crate::cli::args::{Cli, ClientCommand, Command, ConfigCommand, SimulateCommand};
 use crate::cli::failure::{self, Exit, Failure};
 use crate::config::{Config, Environment, Settings};
 use crate::output::Output;
 use crate::system::SystemClock;
-use crate::{cli, dev, local, restore, serve_command};
+use crate::{cli, dev, local, restore, serve_command, simulate_delivery};
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -103,6 +103,9 @@ async fn dispatch(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exi
         Command::Restore(args) => restore::restore(args, &config.settings, out).await,
         Command::Audit(args) => local::audit(args, &config.settings, out).await,
         Command::Doctor => local::doctor(&config, out).await,
+        Command::Simulate { command: SimulateCommand::Delivery(args) } => {
+            simulate_delivery::run(args, &config.settings, out).await
+        }
         Command::Config { command: ConfigCommand::Show { .. } } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,
         Command::Completions { .. } | Command::Openapi(_) | Command::Man { .. } => Ok(Exit::Ok),

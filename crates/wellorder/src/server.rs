@@ -13,7 +13,9 @@ use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
 use crate::storage::{Database, Done, Opened};
-use crate::{banner, boot, failed_logins, kafka, lookout, redis, serve, telemetry, transport, wire_up};
+use crate::{
+    banner, boot, failed_logins, kafka, lookout, rabbitmq, redis, serve, telemetry, transport, wire_up,
+};
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -28,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Idempotency keys that one sweep deletes.
+/// Idempotency keys, and messages that were consumed, that one sweep deletes.
 const SWEEP: u32 = 1_000;
 /// Between two looks for keys that were kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -258,7 +260,7 @@ fn background(
             // A sink that hangs must not keep the process from ending: its cursor has not moved.
             tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
         }
-        if let Some(remote) = kafka::remote(settings)? {
+        for remote in [kafka::remote(settings)?, rabbitmq::remote(settings)?].into_iter().flatten() {
             app.remotes.add(remote);
         }
     }
@@ -313,7 +315,7 @@ async fn cut_off(task: impl Future<Output = ()>, mut stop: watch::Receiver<bool>
     }
 }
 
-/// Deletes idempotency keys that were kept long enough, in small batches.
+/// Deletes idempotency keys, and messages that were consumed, that were kept long enough, in small batches.
 async fn sweep(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -321,11 +323,12 @@ async fn sweep(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         while !*stop.borrow() {
-            match app.sweep(SWEEP).await {
-                Ok(swept) if swept == SWEEP => {}
+            // Both, so that neither waits for the other's end.
+            match tokio::try_join!(app.sweep(SWEEP), app.sweep_inbox(SWEEP)) {
+                Ok((keys, messages)) if keys.max(messages) == SWEEP => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::debug!(%error, "cannot delete old idempotency keys");
+                    tracing::debug!(%error, "cannot delete old idempotency keys, or what was consumed long ago");
                     break;
                 }
             }

@@ -42,6 +42,7 @@ const NEEDED: &[(&[&str], &str)] = &[
     (&["c++", "g++", "clang++"], "a C++ compiler is missing (librdkafka is compiled): apt-get install g++"),
     (&["make"], "librdkafka is compiled: apt-get install make"),
     (&["git"], "apt-get install git"),
+    (&["amqp-get"], "a foreign program reads what is written to RabbitMQ: apt-get install amqp-tools"),
     (&["bash"], "apt-get install bash"),
     (&["curl"], "the commands of the guides are run: apt-get install curl"),
     (&["kcat"], "a foreign program reads what is written to Kafka: apt-get install kcat"),

@@ -12,9 +12,6 @@ const TABLES: &str = "crates/wellorder/src/config/table";
 const CLI: &[&str] = &["crates/wellorder/src/cli/", "crates/wellorder/src/restore.rs"];
 /// Not of the program's own list, and known to it all the same.
 const VARIABLES_OF_FILES: &[&str] = &["WELLORDER_IMAGE", "WELLORDER_HOST_PORT", "WELLORDER_HOST_PORT_2"];
-/// Settings by which `deploy/` goes ahead of the program: nothing is said of names that begin so while the tables have none
-/// such. The first one there ends the excuse for all of them.
-const AWAITED: &[&str] = &["rabbitmq."];
 /// Other programs that compose starts.
 const FOREIGN: &[&str] = &["postgres", "redis-server"];
 
@@ -74,10 +71,7 @@ impl Known {
     }
 
     fn has_setting(&self, name: &str) -> bool {
-        let excused = |awaited: &&str| {
-            name.starts_with(*awaited) && !self.settings.iter().any(|setting| setting.starts_with(*awaited))
-        };
-        self.settings.contains(name) || AWAITED.iter().any(excused)
+        self.settings.contains(name)
     }
 
     /// Variables of a line that set nothing.

@@ -252,6 +252,7 @@ impl Command {
                 Some((kind, command.key_id.to_string(), details))
             }
             Self::Accept(_)
+            | Self::Consume(_)
             | Self::Claim(_)
             | Self::Heartbeat(_)
             | Self::Settle(_)
@@ -259,6 +260,7 @@ impl Command {
             | Self::StepRedrive(_)
             | Self::Recorded(_)
             | Self::Sweep { .. }
+            | Self::SweepInbox { .. }
             | Self::Probe => None,
         }
     }

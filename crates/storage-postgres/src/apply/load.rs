@@ -65,17 +65,18 @@ const READ_POSITIONS: &str = "SELECT h.shard, coalesce((SELECT j.position FROM j
 
 /// Where the answers to the first trip are.
 #[derive(Default)]
-struct Places {
+pub(super) struct Places {
     heads: Option<usize>,
     reserved: Option<usize>,
     keys: Option<usize>,
     keyed: Option<usize>,
+    pub(super) messages: Option<usize>,
     orders: Option<usize>,
     accepts: Option<usize>,
     positions: Option<usize>,
 }
 
-fn boxed<'a, T>(values: T) -> Value<'a>
+pub(super) fn boxed<'a, T>(values: T) -> Value<'a>
 where
     T: tokio_postgres::types::ToSql + Sync + Send + 'a,
 {
@@ -90,6 +91,7 @@ impl Batch<'_> {
         trip.plain("BEGIN");
         self.ask_for_locks(plan, &mut trip, &mut places).await?;
         self.ask_for_keys(plan, &mut trip, &mut places).await?;
+        self.ask_for_messages(plan, &mut trip, &mut places).await?;
         self.ask_for_orders(plan, &mut trip, &mut places).await?;
         let answers = trip.run(self.conn).await?;
         if answers.rows(places.heads).len() != plan.heads.len() {
@@ -97,6 +99,7 @@ impl Batch<'_> {
         }
         self.heads.clone_from(&plan.heads);
         self.take_orders(plan, &answers, &places)?;
+        self.take_messages(plan, answers.rows(places.messages))?;
         self.take_keys(plan, &answers, &places)
     }
 

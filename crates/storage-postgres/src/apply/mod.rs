@@ -12,6 +12,7 @@ mod change;
 mod flush;
 mod follow;
 mod held;
+mod inbox;
 mod load;
 mod plan;
 mod redrive;
@@ -21,6 +22,7 @@ use crate::connect::Conn;
 use crate::error::Trouble;
 use crate::pipeline::Pipeline;
 use held::Held;
+use inbox::MessageState;
 use order_core::action_log::ActionKind;
 use order_core::action_log::chain::Link;
 use order_core::clock::Timestamp;
@@ -102,6 +104,8 @@ struct Batch<'c> {
     /// Orders of which it is known whether they are there.
     looked_for: HashSet<OrderId>,
     keys: HashMap<(String, String, String), KeyState>,
+    /// Messages that are named, and whether the database remembers them.
+    messages: HashMap<(String, String, String), MessageState>,
     events: Vec<NewEvent>,
     tallies: BTreeMap<(String, String, Shard), TallyChange>,
     /// Where in a trace the present command was given.
@@ -150,6 +154,7 @@ pub(crate) async fn apply(
         orders: HashMap::new(),
         looked_for: HashSet::new(),
         keys: HashMap::new(),
+        messages: HashMap::new(),
         events: Vec::new(),
         tallies: BTreeMap::new(),
         trace: None,
@@ -170,6 +175,7 @@ pub(crate) async fn apply(
     let mut last = Pipeline::default();
     batch.write(&mut last).await?;
     batch.write_keys(&mut last).await?;
+    batch.drop_messages(&mut last).await?;
     let committed = Committed { replies, journal_grew: batch.journal_grew, work_due: batch.work_due };
     let Batch { heads, mark, recorded, .. } = batch;
     Ok(Ready { committed, last, heads, mark, recorded })
@@ -181,6 +187,7 @@ impl Batch<'_> {
         match command {
             Command::Accept(accept) => self.accept(accept).await,
             Command::Change(change) => self.change(change).await.map(Reply::Changed),
+            Command::Consume(consume) => self.consume(consume).await,
             Command::Claim(claim) => self.claim(claim).await,
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
             Command::Settle(settle) => self.settle(settle).await,
@@ -191,6 +198,7 @@ impl Batch<'_> {
             Command::ApiKey(command) => self.api_key(command).await,
             Command::Recorded(recorded) => Box::pin(self.record(recorded)).await,
             Command::Sweep { before, limit } => self.sweep(*before, *limit).await,
+            Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit).await,
             Command::Probe => self.probe().await,
         }
     }

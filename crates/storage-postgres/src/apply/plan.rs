@@ -2,6 +2,7 @@
 
 use order_core::command::{Accept, ChangeKind, Command, FollowerAction};
 use order_core::ids::{OrderId, Shard};
+use order_core::inbox::Consume;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -28,6 +29,8 @@ pub(super) struct Plan<'b> {
     pub(super) redrives: BTreeSet<Uuid>,
     /// By key, the accept that uses it first.
     pub(super) keys: BTreeMap<Key<'b>, &'b Accept>,
+    /// By tenant, consumer and id, what a message causes.
+    pub(super) messages: BTreeMap<Key<'b>, &'b Consume>,
     /// By shard and id; in the order in which they are named.
     pub(super) orders: BTreeMap<OrderId, Named<'b>>,
     /// The orders that may be new, in the order of their commands.
@@ -67,6 +70,10 @@ impl<'b> Plan<'b> {
                     self.latches.insert("terms");
                 }
             }
+            Command::Consume(consume) => {
+                self.changed(consume.change.order_id, shards);
+                self.messages.entry(message_key(consume)).or_insert(consume);
+            }
             Command::Settle(settle) => self.changed(settle.order_id, shards),
             Command::Advance(advance) => drop(self.followers.insert(&advance.follower)),
             Command::Follower(command) => {
@@ -91,6 +98,7 @@ impl<'b> Plan<'b> {
             | Command::Heartbeat(_)
             | Command::StartRedrive(_)
             | Command::Sweep { .. }
+            | Command::SweepInbox { .. }
             | Command::Probe => {}
         }
     }
@@ -99,4 +107,9 @@ impl<'b> Plan<'b> {
         self.heads.insert(order_id.shard(shards));
         self.orders.entry(order_id).or_default().work = true;
     }
+}
+
+/// The key of a message.
+fn message_key(consume: &Consume) -> Key<'_> {
+    (consume.change.tenant.as_str(), consume.message.consumer(), consume.message.id())
 }

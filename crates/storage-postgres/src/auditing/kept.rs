@@ -1,4 +1,4 @@
-//! Looks at single rows: idempotency keys, redrives and their results, API keys, followers and their cursors, orders that
+//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, followers and their cursors, orders that
 //! stand apart.
 
 use super::lenient;
@@ -145,6 +145,13 @@ pub(super) fn idempotency(row: &Row, _: u16) -> Tried<Seen> {
         // What of the order does not read is told elsewhere.
         Ok(Some(_)) | Err(_) => None.into(),
     })
+}
+
+pub(super) fn message(row: &Row, _: u16) -> Tried<Seen> {
+    let order_id = OrderId(row.try_get(3)?);
+    let missing = !row.try_get::<_, bool>(4)?;
+    let detail = || format!("is of {order_id}, which is no order");
+    Ok(missing.then(|| finding("inbox", shown(row, 3), detail())).into())
 }
 
 pub(super) fn redrive(row: &Row, _: u16) -> Tried<Seen> {

@@ -93,6 +93,14 @@ const TABLES: &[Table] = &[
         check: kept::idempotency,
     },
     Table {
+        sql: "SELECT i.tenant, i.consumer, i.message_id, i.order_id, EXISTS (SELECT FROM orders o WHERE o.shard = i.shard \
+                AND o.order_id = i.order_id AND o.tenant = i.tenant) \
+              FROM (SELECT * FROM inbox WHERE (tenant, consumer, message_id) > ($1, $2, $3) \
+                ORDER BY tenant, consumer, message_id LIMIT $4) i ORDER BY 1, 2, 3",
+        begin: &[Key::text(), Key::text(), Key::text()],
+        check: kept::message,
+    },
+    Table {
         sql: select_redrives!("WHERE redrive_id > $1 ORDER BY redrive_id LIMIT $2"),
         begin: &[NIL],
         check: kept::redrive,

@@ -5,6 +5,7 @@ mod action;
 mod api_key;
 mod change;
 mod follow;
+mod inbox;
 mod redrive;
 mod work;
 
@@ -147,6 +148,7 @@ impl Batch<'_> {
         match command {
             Command::Accept(accept) => self.accept(accept),
             Command::Change(change) => self.change(change),
+            Command::Consume(consume) => self.consume(consume),
             Command::Claim(claim) => self.claim(claim),
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
             Command::Settle(settle) => self.settle(settle),
@@ -157,6 +159,7 @@ impl Batch<'_> {
             Command::ApiKey(command) => self.api_key(command),
             Command::Recorded(recorded) => self.record(recorded),
             Command::Sweep { before, limit } => self.sweep(*before, *limit),
+            Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit),
             Command::Probe => self.probe(),
         }
     }

@@ -1,4 +1,4 @@
-//! Looks at single rows: idempotency keys, redrives and their results, API keys, followers and their cursors.
+//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, followers and their cursors.
 
 use super::strays::{Look, finding, in_shard};
 use super::{chain, lenient, shown};
@@ -64,6 +64,23 @@ pub(super) fn idempotency(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Ve
         Found::Order(_) | Found::Unreadable => return Ok(Vec::new()),
     };
     Ok(vec![finding("idempotency", name(), wrong)])
+}
+
+pub(super) fn message(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
+    let name = || format!("{} {} {}", shown(row, 0), shown(row, 1), shown(row, 2));
+    let read = || -> rusqlite::Result<_> {
+        let (tenant, _, _): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let _: i64 = row.get(4)?;
+        Ok((tenant, OrderId(uuid(row, 3)?)))
+    };
+    let (tenant, order_id) = match lenient(row, read(), |_| ("inbox", name()))? {
+        Err(unreadable) => return Ok(vec![unreadable.into()]),
+        Ok(read) => read,
+    };
+    Ok(match look.order(order_id, &tenant)? {
+        Found::Missing => vec![finding("inbox", name(), format!("is of {order_id}, which is no order"))],
+        Found::Order(_) | Found::Unreadable => Vec::new(),
+    })
 }
 
 pub(super) fn redrive(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {

@@ -128,6 +128,14 @@ const TABLES: &[Table] = &[
         check: kept::idempotency,
     },
     Table {
+        name: "inbox",
+        sql: "SELECT tenant, consumer, message_id, order_id, consumed_at FROM inbox \
+              WHERE (tenant, consumer, message_id) > (?1, ?2, ?3) ORDER BY tenant, consumer, message_id LIMIT ?4",
+        begin: || vec![Key::text(), Key::text(), Key::text()],
+        page: PAGE,
+        check: kept::message,
+    },
+    Table {
         name: "redrives",
         sql: "SELECT redrive_id FROM redrives WHERE redrive_id > ?1 ORDER BY redrive_id LIMIT ?2",
         begin: || vec![Key::blob()],
@@ -182,6 +190,7 @@ const INDEXES: &[(&str, &str)] = &[
     ("work_leased", "SELECT count(*) FROM work INDEXED BY work_leased WHERE token IS NOT NULL"),
     ("term_firsts", "SELECT count(*) FROM term_blocks INDEXED BY term_firsts"),
     ("idempotency_by_age", "SELECT count(*) FROM idempotency INDEXED BY idempotency_by_age"),
+    ("inbox_by_age", "SELECT count(*) FROM inbox INDEXED BY inbox_by_age"),
     ("redrives_open", "SELECT count(*) FROM redrives INDEXED BY redrives_open WHERE finished = 0"),
     ("api_keys_by_tenant", "SELECT count(*) FROM api_keys INDEXED BY api_keys_by_tenant"),
     ("actions_by_tenant", "SELECT count(*) FROM actions INDEXED BY actions_by_tenant"),

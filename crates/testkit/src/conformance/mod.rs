@@ -6,6 +6,7 @@ pub mod api_keys;
 pub mod backlog;
 pub mod follow;
 pub mod history;
+pub mod inbox;
 pub mod journal;
 pub mod keys;
 pub mod large;
@@ -50,6 +51,15 @@ macro_rules! conformance {
                 a_key_is_recorded_for_equal_duplicates_only,
                 keys_are_scoped_by_tenant_and_route,
                 a_sweep_takes_the_oldest_keys,
+            }
+            inbox {
+                a_message_changes_its_order_once,
+                a_message_that_is_refused_is_not_remembered,
+                a_message_and_its_change_are_committed_together,
+                messages_are_scoped_by_tenant_and_consumer,
+                one_message_that_comes_many_times_at_once_counts_once,
+                a_batch_may_hold_one_message_twice,
+                a_sweep_forgets_the_oldest_messages,
             }
             api_keys {
                 an_api_key_is_kept_as_it_was_made,
@@ -207,6 +217,7 @@ mod tests {
             include_str!("api_keys.rs"),
             include_str!("follow.rs"),
             include_str!("history.rs"),
+            include_str!("inbox.rs"),
             include_str!("journal.rs"),
             include_str!("keys.rs"),
             include_str!("large.rs"),

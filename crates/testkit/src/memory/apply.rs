@@ -31,6 +31,7 @@ impl State {
         match command {
             Command::Accept(accept) => self.accept(accept).map(Reply::Accepted),
             Command::Change(change) => self.change(change).map(Reply::Changed),
+            Command::Consume(consume) => self.consume(consume).map(Reply::Consumed),
             Command::Claim(claim) => Ok(Reply::Claimed(self.claim(claim))),
             Command::Heartbeat(heartbeat) => Ok(Reply::Extended { lost: self.heartbeat(heartbeat) }),
             Command::Settle(settle) => self.settle(settle).map(|order| Reply::Settled(Box::new(order))),
@@ -43,6 +44,7 @@ impl State {
             Command::ApiKey(command) => self.api_key(command).map(|key| Reply::ApiKey(Box::new(key))),
             Command::Recorded(recorded) => self.record(recorded),
             Command::Sweep { before, limit } => Ok(Reply::Swept(self.sweep(*before, *limit))),
+            Command::SweepInbox { before, limit } => Ok(Reply::Swept(self.sweep_inbox(*before, *limit))),
             Command::Probe => Ok(Reply::Done),
         }
     }

@@ -4,7 +4,7 @@ use super::state::State;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Named, Page, WorkFact};
 use order_core::audit::{Finding, kept};
 use order_core::decide::must_have_work;
-use order_core::ids::{OrderId, RedriveId, Shard};
+use order_core::ids::{OrderId, RedriveId, Shard, TenantId};
 use order_core::journal::Event;
 use order_core::order::Order;
 use order_core::query::Tally;
@@ -75,6 +75,7 @@ impl State {
 
     pub(super) fn audit_strays(&self, max: usize) -> Vec<Finding> {
         let mut findings = self.stray_keys();
+        findings.extend(self.stray_messages());
         findings.extend(self.redrives.values().flat_map(|job| self.stray_redrive(job)));
         findings.extend(self.redrive_items.iter().filter_map(|(key, item)| self.stray_result(*key, item)));
         findings.truncate(max);
@@ -95,6 +96,17 @@ impl State {
             findings.push(finding("idempotency", format!("{tenant} {route} {key}"), detail.to_owned()));
         }
         findings
+    }
+
+    fn stray_messages(&self) -> impl Iterator<Item = Finding> {
+        let is_of = |tenant: &TenantId, id: &OrderId| {
+            self.orders.get(id).is_some_and(|order| order.tenant == *tenant)
+        };
+        let strays = self.inbox.iter().filter(move |((tenant, _), (id, _))| !is_of(tenant, id));
+        strays.map(|((tenant, message), (order_id, _))| {
+            let name = format!("{tenant} {} {}", message.consumer(), message.id());
+            finding("inbox", name, format!("is of {order_id}, which is no order"))
+        })
     }
 
     fn stray_redrive(&self, job: &Redrive) -> Vec<Finding> {

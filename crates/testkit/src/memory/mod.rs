@@ -6,6 +6,7 @@ mod api_key;
 mod apply;
 mod auditing;
 mod fixture;
+mod inbox;
 mod listing;
 mod read;
 mod redrive;

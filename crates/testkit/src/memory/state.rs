@@ -5,6 +5,7 @@ use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
 use order_core::event::{EventBody, Place};
 use order_core::ids::{EventId, OrderId, RedriveId, Shard, TenantId};
+use order_core::inbox::MessageId;
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
 use order_core::order::erasure::Erasure;
@@ -29,6 +30,7 @@ pub(super) struct State {
     pub(super) floors: BTreeMap<Shard, u64>,
     pub(super) work: BTreeMap<OrderId, WorkRow>,
     pub(super) keys: BTreeMap<(TenantId, &'static str, String), KeyRow>,
+    pub(super) inbox: BTreeMap<(TenantId, MessageId), (OrderId, Timestamp)>,
     pub(super) followers: BTreeMap<String, FollowerRow>,
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
@@ -70,6 +72,7 @@ impl State {
             floors: BTreeMap::new(),
             work: BTreeMap::new(),
             keys: BTreeMap::new(),
+            inbox: BTreeMap::new(),
             followers: BTreeMap::new(),
             redrives: BTreeMap::new(),
             redrive_items: BTreeMap::new(),

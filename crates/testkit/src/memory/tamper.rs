@@ -53,6 +53,8 @@ pub enum Tamper {
     RaiseFloor,
     /// The idempotency keys of the order lead to another one.
     MoveKey,
+    /// A message is said to be of an order that there is not.
+    MoveMessage,
     /// Redrives that have a result for the order count one more.
     CountRedriven,
     /// The results for the order are gone.
@@ -133,6 +135,11 @@ impl MemoryStorage {
                 let other = state.orders.keys().copied().find(|other| *other != order_id);
                 for key in state.keys.values_mut().filter(|key| key.order_id == order_id) {
                     key.order_id = other.expect("there is another order");
+                }
+            }
+            Tamper::MoveMessage => {
+                for (order, _) in state.inbox.values_mut().filter(|(order, _)| *order == order_id) {
+                    *order = OrderId(uuid::Uuid::nil());
                 }
             }
             Tamper::CountRedriven

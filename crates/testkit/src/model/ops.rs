@@ -11,6 +11,8 @@ pub enum Op {
     Accept { tenant: u8, source: u8, reference: Option<u8>, content: u8, key: Option<u8> },
     /// Somebody changes an order, perhaps another tenant's, perhaps insisting on a version.
     Change { order: Index, foreign: bool, source: Option<u8>, version: Option<u8>, kind: Kind },
+    /// A message comes in, perhaps again, perhaps about another order.
+    Consume { order: Index, foreign: bool, consumer: u8, id: u8, kind: Kind },
     /// A worker claims.
     Claim { tenant: Option<u8>, count: u8, lapses_max: u8 },
     /// A worker extends leases, stale ones among them.
@@ -33,6 +35,8 @@ pub enum Op {
     StepRedrive { job: Index, count: u8 },
     /// Old keys go.
     Sweep { age_ms: u32, limit: u8 },
+    /// Messages are forgotten.
+    SweepInbox { age_ms: u32, limit: u8 },
     /// Somebody asks whether writing is possible.
     Probe,
     /// What has gathered is committed, and time passes.
@@ -112,6 +116,8 @@ fn op() -> impl Strategy<Value = Op> {
                 version,
                 kind,
             });
+    let consume = (any::<Index>(), prop::bool::weighted(0.1), 0..2_u8, 0..6_u8, kind())
+        .prop_map(|(order, foreign, consumer, id, kind)| Op::Consume { order, foreign, consumer, id, kind });
     let settle = (any::<Index>(), prop::option::weighted(0.1, any::<Index>()), end())
         .prop_map(|(lease, mixed, end)| Op::Settle { lease, mixed, end });
     let advance = (0..2_u8, any::<bool>(), any::<u16>(), 0..3_u8, prop::bool::weighted(0.2))
@@ -130,6 +136,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         20 => accept,
         14 => change,
+        6 => consume,
         14 => (proptest::option::of(0..2_u8), 1..4_u8, 1..4_u8)
             .prop_map(|(tenant, count, lapses_max)| Op::Claim { tenant, count, lapses_max }),
         4 => prop::collection::vec(any::<Index>(), 0..4).prop_map(|leases| Op::Heartbeat { leases }),
@@ -139,6 +146,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => start,
         4 => (any::<Index>(), 1..4_u8).prop_map(|(job, count)| Op::StepRedrive { job, count }),
         1 => (0..60_000_u32, 0..3_u8).prop_map(|(age_ms, limit)| Op::Sweep { age_ms, limit }),
+        1 => (0..60_000_u32, 0..3_u8).prop_map(|(age_ms, limit)| Op::SweepInbox { age_ms, limit }),
         1 => Just(Op::Probe),
         14 => prop_oneof![Just(0), 1..2_000_u32, 25_000..70_000_u32].prop_map(|millis| Op::Pass { millis }),
         1 => Just(Op::Reopen),
@@ -207,6 +215,7 @@ mod tests {
                     }
                     Op::Change { foreign: true, .. } => "foreign change",
                     Op::Change { version: Some(_), kind: Kind::Erase, .. } => "erasure of a version",
+                    Op::Consume { foreign: true, .. } => "foreign message",
                     Op::Advance { stale: true, .. } => "late advance",
                     Op::Advance { replay: true, .. } => "advance of a replay",
                     Op::Follower { action: Action::ReplayRange { .. }, .. } => "replay of a range",
@@ -215,6 +224,6 @@ mod tests {
                 *seen.entry(combination.to_owned()).or_default() += 1;
             }
         }
-        assert_eq!(seen.len(), 13 + 10, "{seen:#?}");
+        assert_eq!(seen.len(), 15 + 11, "{seen:#?}");
     }
 }

@@ -15,6 +15,7 @@ use order_core::command::{
 };
 use order_core::error::Rejection;
 use order_core::ids::{EventId, Ids, LeaseToken, OrderId, RedriveId, Shard, TenantId};
+use order_core::inbox::{Consume, MessageId};
 use order_core::intake::{Accepted, Intake};
 use order_core::journal::{Cursor, Head};
 use order_core::lane::LanePolicy;
@@ -146,18 +147,16 @@ impl Run {
                 accept(intake, self.ids.as_ref(), now)
             }
             Op::Change { order, foreign, source: from, version, kind } => {
-                let (tenant, order_id) = pick(&self.orders, order)?;
-                Command::Change(Box::new(Change {
-                    tenant: if *foreign { owner(u8::from(tenant == owner(0))) } else { tenant },
-                    source: from.map(|number| source(origin(number))),
-                    order_id,
-                    expected_version: version.map(u64::from),
-                    event_id: self.event_id(),
-                    now,
-                    kind: self.kind(kind),
-                    trace,
-                    by: Some("a model".into()),
-                }))
+                let from = from.map(|number| source(origin(number)));
+                let change = self.change(order, *foreign, kind, trace)?;
+                let expected_version = version.map(u64::from);
+                Command::Change(Box::new(Change { source: from, expected_version, ..change }))
+            }
+            Op::Consume { order, foreign, consumer, id, kind } => {
+                let queue: Arc<str> = ["shipped", "delivered"][usize::from(*consumer) % 2].into();
+                let message = MessageId::new(&queue, format!("m-{id}")).expect("an id");
+                let change = self.change(order, *foreign, kind, trace)?;
+                Command::Consume(Box::new(Consume { message, change }))
             }
             Op::Claim { tenant, count, lapses_max } => {
                 Command::Claim(self.claim(tenant.map(owner), *count, *lapses_max))
@@ -203,8 +202,34 @@ impl Run {
                 let before = order_core::Timestamp::from_micros(before);
                 Command::Sweep { before, limit: u32::from(*limit) }
             }
+            Op::SweepInbox { age_ms, limit } => {
+                let before = now.micros() - i64::from(*age_ms) * 1_000;
+                let before = order_core::Timestamp::from_micros(before);
+                Command::SweepInbox { before, limit: u32::from(*limit) }
+            }
             Op::Probe => Command::Probe,
             Op::Pass { .. } | Op::Reopen => return None,
+        })
+    }
+
+    fn change(
+        &self,
+        order: &Index,
+        foreign: bool,
+        kind: &Kind,
+        trace: Option<TraceContext>,
+    ) -> Option<Change> {
+        let (tenant, order_id) = pick(&self.orders, order)?;
+        Some(Change {
+            tenant: if foreign { owner(u8::from(tenant == owner(0))) } else { tenant },
+            source: None,
+            order_id,
+            expected_version: None,
+            event_id: self.event_id(),
+            now: self.clock.now(),
+            kind: self.kind(kind),
+            trace,
+            by: Some("a model".into()),
         })
     }
 
@@ -354,6 +379,7 @@ impl Run {
         let order_id = match batch.first() {
             Some(Command::Accept(accept)) => accept.order_id,
             Some(Command::Change(change)) => change.order_id,
+            Some(Command::Consume(consume)) => consume.change.order_id,
             Some(Command::Settle(settle)) => settle.order_id,
             _ => return 0,
         };

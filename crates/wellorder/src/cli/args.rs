@@ -74,6 +74,11 @@ pub(crate) enum Command {
     Audit(AuditArgs),
     /// Look for what keeps wellorder from running, and say how to mend it
     Doctor,
+    /// Stand in for a system outside, to try things out
+    Simulate {
+        #[command(subcommand)]
+        command: SimulateCommand,
+    },
     /// The settings
     Config {
         #[command(subcommand)]
@@ -101,6 +106,49 @@ pub(crate) enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+}
+
+/// What can be stood in for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimulateCommand {
+    /// A delivery service at RabbitMQ: takes created orders, and says that they were shipped and delivered
+    Delivery(DeliveryArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeliveryArgs {
+    /// Queue of created orders
+    #[arg(long, value_name = "QUEUE", default_value = "orders.created")]
+    pub(crate) created: String,
+    /// Queue that hears that an order was shipped
+    #[arg(long, value_name = "QUEUE", default_value = "orders.shipped")]
+    pub(crate) shipped: String,
+    /// Queue that hears that an order was delivered
+    #[arg(long, value_name = "QUEUE", default_value = "orders.delivered")]
+    pub(crate) delivered: String,
+    /// Milliseconds from an order to its shipment
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub(crate) ship_after_ms: u64,
+    /// Milliseconds from there to its delivery
+    #[arg(long, value_name = "MS", default_value_t = 2000)]
+    pub(crate) deliver_after_ms: u64,
+    /// Part of the messages that are sent twice, from 0 to 1
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
+    pub(crate) duplicates: f64,
+    /// Part of the orders that are said to be delivered before they are said to be shipped, from 0 to 1
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
+    pub(crate) reorder: f64,
+    /// Send messages without an envelope and without ids
+    #[arg(long)]
+    pub(crate) bare: bool,
+    /// End after so many orders
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    let part: f64 = text.parse().map_err(|_| "write a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&part) { Ok(part) } else { Err("write a number from 0 to 1".to_owned()) }
 }
 
 /// The commands that speak the API.

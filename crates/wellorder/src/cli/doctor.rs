@@ -12,7 +12,7 @@ use std::{
 
 use http::Method;
 use order_core::Timestamp;
-use order_core::remote::{self, Remote};
+use order_core::remote;
 use rustix::fs::{Access, access, statvfs};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ use crate::{
     kafka,
     lookout::DRIFT_MIN,
     output::{Output, Style, escape},
-    redis, trust,
+    rabbitmq, redis, trust,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +115,7 @@ async fn examine(
     if let NdjsonSink::File(path) = &settings.ndjson.sink {
         checks.push(sink(path, &settings.data));
     }
-    let kafka = (kafka::check(settings), kafka::remote(settings));
-    checks.extend(remote_check("kafka", "kafka.brokers", kafka).await);
-    let redis = (redis::check(settings), redis::remote(settings));
-    checks.extend(remote_check("redis", "redis.url", redis).await);
+    checks.extend(servers(settings).await);
     let seen = if found.is_ok() { Some(look(settings).await) } else { None };
     let newest = seen.as_ref().and_then(|seen| seen.as_ref().ok()?.as_ref()?.newest_event);
     checks.push(clock(now, found.as_ref().ok(), newest));
@@ -240,16 +237,40 @@ fn sink(path: &Path, data: &Path) -> Check {
     }
 }
 
-/// A server that is talked to, if the settings name one.
-async fn remote_check(
+/// The servers that are talked to, of those that the settings name.
+async fn servers(settings: &Settings) -> Vec<Check> {
+    let kafka = || {
+        kafka::check(settings)?;
+        kafka::remote(settings)
+    };
+    let rabbitmq = || {
+        rabbitmq::check(settings)?;
+        rabbitmq::remote(settings)
+    };
+    let redis = || {
+        redis::check(settings)?;
+        redis::remote(settings)
+    };
+    [
+        remote_server("kafka", "set it right, or remove kafka.brokers", kafka()).await,
+        remote_server("rabbitmq", "set it right, or remove rabbitmq.url", rabbitmq()).await,
+        remote_server("redis", "set it right, or remove redis.url", redis()).await,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+async fn remote_server(
     name: &'static str,
-    setting: &str,
-    (usable, remote): (anyhow::Result<()>, anyhow::Result<Option<Arc<dyn Remote>>>),
+    fix: &'static str,
+    remote: anyhow::Result<Option<Arc<dyn remote::Remote>>>,
 ) -> Option<Check> {
-    if let Err(error) = usable {
-        return Some(fail(name, format!("{error:#}"), format!("set it right, or remove {setting}")));
-    }
-    let remote::Look { address, latency, found, .. } = remote::look(remote.ok()??.as_ref()).await;
+    let remote = match remote {
+        Ok(remote) => remote?,
+        Err(error) => return Some(fail(name, format!("{error:#}"), fix)),
+    };
+    let remote::Look { address, latency, found, .. } = remote::look(remote.as_ref()).await;
     let latency = latency.as_millis();
     Some(match found {
         Ok(found) => ok(name, format!("{address} answers in {latency} ms; {found}")),

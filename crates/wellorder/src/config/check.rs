@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{
-    check_kafka, check_redis,
+    check_kafka, check_rabbitmq, check_redis,
     problem::Problems,
     resolve::{Origin, Resolved, origin_of},
     settings::{ProcessorKind, Settings},
@@ -65,6 +65,7 @@ pub(super) fn together(
     published_keys(settings, beside("auth.jwks_url"), &mut add);
     check_kafka::kafka(settings, &mut add);
     check_redis::redis(settings, &mut add);
+    check_rabbitmq::rabbitmq(settings, &mut add);
     certificate(settings, &beside, &mut add);
     let worker = &settings.worker;
     if worker.heartbeat >= worker.lease {

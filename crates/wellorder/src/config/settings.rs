@@ -49,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) kafka: Kafka,
     /// What nodes share.
     pub(crate) redis: Redis,
+    pub(crate) rabbitmq: RabbitMq,
     /// The embedded database.
     pub(crate) storage: Storage,
     /// Group commit.
@@ -111,6 +112,7 @@ impl Settings {
             ndjson: Ndjson::default(),
             kafka: Kafka::default(),
             redis: Redis::default(),
+            rabbitmq: RabbitMq::default(),
             storage: Storage::default(),
             lane: Lane::default(),
             limits: Limits::default(),
@@ -370,6 +372,27 @@ pub(crate) struct Redis {
     pub(crate) insecure: bool,
     /// Longest wait for an answer.
     pub(crate) timeout: Duration,
+}
+
+/// RabbitMQ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RabbitMq {
+    /// Where it is, with the login; empty: no RabbitMQ.
+    pub(crate) url: Hidden,
+    /// The exchange that gets every event; empty: none.
+    pub(crate) exchange: String,
+    /// Authorities that vouch for the server, besides the public ones.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Whether it was said aloud that events may go over a network as they are.
+    pub(crate) insecure: bool,
+    /// Longest time to connect.
+    pub(crate) connect_timeout: Duration,
+    /// Longest time for the server to confirm.
+    pub(crate) confirm_timeout: Duration,
+    /// Most messages that a consumer has in hand.
+    pub(crate) prefetch: u16,
+    /// How long a message waits before each retry; `None` when it is no such list.
+    pub(crate) retries: Option<Vec<Duration>>,
 }
 
 /// How a login at Kafka is proved.

@@ -8,6 +8,7 @@ use super::{
     },
     sources::{Inputs, Mode},
     table_kafka::KAFKA,
+    table_rabbitmq::RABBITMQ,
     table_redis::REDIS,
     table_serve::SERVE,
     table_storage::STORAGE,
@@ -153,7 +154,8 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(KAFKA).chain(REDIS).chain(SERVE).chain(STORAGE)
+    let servers = KAFKA.iter().chain(RABBITMQ).chain(REDIS);
+    SETTINGS.iter().chain(servers).chain(SERVE).chain(STORAGE)
 }
 
 static SETTINGS: &[Setting] = &[

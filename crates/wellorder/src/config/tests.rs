@@ -3,6 +3,7 @@
 
 mod issuer;
 mod kafka;
+mod rabbitmq;
 mod redis;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};

@@ -30,6 +30,8 @@ mod followers;
 mod harness;
 mod hints;
 mod images;
+#[cfg(all(feature = "amqp", feature = "killpoints"))]
+mod inbox;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "killpoints")]
@@ -44,6 +46,8 @@ mod parspec;
 mod printed;
 mod processor;
 mod pull;
+#[cfg(feature = "amqp")]
+mod rabbitmq;
 mod reads;
 mod redrives;
 mod roles;

@@ -63,6 +63,7 @@ fn every_command_is_understood() {
         "wellorder backup --to d",
         "wellorder restore copy.db --replace --audit",
         "wellorder doctor",
+        "wellorder simulate delivery --duplicates 0.5 --reorder 1 --bare --count 3 --ship-after-ms 0",
         "wellorder config show",
         "wellorder config show --for serve --json",
         "wellorder serve --listen 127.0.0.1:3000 --as parspec --role api --role relay --ops 9090 --migrate --data d",

@@ -1,0 +1,229 @@
+//! The sink, and the connection that it publishes over.
+
+use crate::handover::{self, NotTaken, Route};
+use crate::link::{self, Options, Trouble};
+use crate::topology::Topology;
+use async_trait::async_trait;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection};
+use order_core::ids::OrderId;
+use order_core::journal::Event;
+use order_core::ports::{Sink, SinkFault};
+use order_core::trace::TraceContext;
+use std::collections::BTreeMap;
+use tokio::sync::Mutex;
+
+/// Kept on disk by a durable queue.
+pub(crate) const PERSISTENT: u8 = 2;
+
+/// A message on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The exchange; `""` stands for the queue that `routing_key` names.
+    pub exchange: String,
+    /// What queues are bound by.
+    pub routing_key: String,
+    /// Whether it must reach a queue: if none takes it, it counts as refused.
+    pub mandatory: bool,
+    /// What it is known by; empty: by nothing.
+    pub message_id: String,
+    /// What kind of message it is.
+    pub kind: String,
+    /// When what it tells happened, in seconds since 1970.
+    pub timestamp: u64,
+    /// JSON.
+    pub body: Vec<u8>,
+    /// Further headers, names and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// Where in a trace it belongs.
+    pub trace: Option<TraceContext>,
+}
+
+impl Message {
+    fn properties(&self) -> BasicProperties {
+        let mut headers = FieldTable::default();
+        for (name, value) in &self.headers {
+            headers.insert((*name).into(), AMQPValue::LongString(value.as_str().into()));
+        }
+        if let Some(trace) = self.trace {
+            let place = traceparent(trace);
+            headers.insert("traceparent".into(), AMQPValue::LongString(place.into()));
+        }
+        let short = |text: &str| lapin::types::ShortString::try_new(text).unwrap_or_default();
+        let mut properties = BasicProperties::default();
+        if !self.message_id.is_empty() {
+            properties = properties.with_message_id(short(&self.message_id));
+        }
+        properties
+            .with_content_type("application/json".into())
+            .with_delivery_mode(PERSISTENT)
+            .with_type(short(&self.kind))
+            .with_timestamp(self.timestamp)
+            .with_app_id("wellorder".into())
+            .with_headers(headers)
+    }
+}
+
+/// A place in a trace as W3C Trace Context writes it.
+fn traceparent(trace: TraceContext) -> String {
+    let span = u64::from_be_bytes(trace.span_id());
+    format!("00-{}-{span:016x}-{:02x}", trace.trace_id_hex(), trace.flags())
+}
+
+/// What becomes of an event in RabbitMQ.
+pub trait Encode: Send + Sync {
+    /// The exchanges and queues that must be there first.
+    fn topology(&self) -> Topology;
+
+    /// The message; `None` when the event is of no concern here.
+    fn encode(&self, event: &Event) -> Option<Message>;
+}
+
+struct Live {
+    connection: Connection,
+    channel: Channel,
+}
+
+/// Publishes over one connection, made anew after a failure.
+pub struct Publisher {
+    options: Options,
+    topology: Topology,
+    live: Mutex<Option<Live>>,
+}
+
+impl Publisher {
+    /// A publisher for exchanges and queues that it declares. Nothing is connected yet.
+    pub fn new(options: Options, topology: Topology) -> Self {
+        Self { options, topology, live: Mutex::new(None) }
+    }
+
+    /// Makes sure that there is a connection, and what is published to.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub async fn open(&self) -> Result<(), Trouble> {
+        self.channel().await.map(drop)
+    }
+
+    /// Publishes one message, and returns once it is safe.
+    ///
+    /// # Errors
+    /// Why it was not taken; it may have been, when the connection broke.
+    pub async fn publish(&self, message: &Message) -> Result<(), Trouble> {
+        match self.wave(&[message]).await.pop() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(NotTaken::Returned(why))) => Err(Trouble::new(unrouted(message, &why))),
+            Some(Err(NotTaken::Trouble(trouble))) => Err(trouble),
+            None => Err(Trouble::new("nothing was published".to_owned())),
+        }
+    }
+
+    async fn channel(&self) -> Result<Channel, Trouble> {
+        let mut live = self.live.lock().await;
+        if let Some(Live { connection, channel }) = &*live
+            && connection.status().connected()
+            && channel.status().connected()
+        {
+            return Ok(channel.clone());
+        }
+        *live = None;
+        let connection = link::connect(&self.options, "publisher").await?;
+        let channel = link::confirming(&connection).await?;
+        self.topology.declare(&channel).await?;
+        *live = Some(Live { connection, channel: channel.clone() });
+        Ok(channel)
+    }
+
+    /// Publishes messages that may overtake each other; one answer for each.
+    async fn wave(&self, messages: &[&Message]) -> Vec<Result<(), NotTaken>> {
+        let channel = match self.channel().await {
+            Ok(channel) => channel,
+            Err(trouble) => {
+                return messages.iter().map(|_| Err(NotTaken::Trouble(trouble.clone()))).collect();
+            }
+        };
+        let mut confirms = Vec::with_capacity(messages.len());
+        for message in messages {
+            let Message { exchange, routing_key: key, mandatory, .. } = message;
+            let route = Route { exchange, key, mandatory: *mandatory };
+            confirms.push(handover::send(&channel, route, &message.body, message.properties()).await);
+        }
+        let mut taken = Vec::with_capacity(messages.len());
+        for confirm in confirms {
+            taken.push(match confirm {
+                Ok(confirm) => handover::confirmed(confirm, self.options.answer_timeout).await,
+                Err(trouble) => Err(NotTaken::Trouble(trouble)),
+            });
+        }
+        if taken.iter().any(|taken| matches!(taken, Err(NotTaken::Trouble(_)))) {
+            // What hangs or failed in one connection is never finished by it.
+            self.live.lock().await.take();
+        }
+        taken
+    }
+}
+
+fn unrouted(message: &Message, why: &str) -> String {
+    format!("no queue takes it: exchange {}, routing key {} ({why})", message.exchange, message.routing_key)
+}
+
+/// The sink. Nothing is connected before it is opened.
+pub struct RabbitSink {
+    publisher: Publisher,
+    encode: Box<dyn Encode>,
+}
+
+impl RabbitSink {
+    /// A sink that publishes what `encode` makes of events.
+    pub fn new(options: Options, encode: Box<dyn Encode>) -> Self {
+        Self { publisher: Publisher::new(options, encode.topology()), encode }
+    }
+
+    fn fault(&self, trouble: &Trouble) -> SinkFault {
+        SinkFault(format!("{trouble} (rabbitmq.url {})", self.publisher.options.address))
+    }
+}
+
+#[async_trait]
+impl Sink for RabbitSink {
+    fn kind(&self) -> &'static str {
+        "rabbitmq"
+    }
+
+    async fn open(&self) -> Result<(), SinkFault> {
+        self.publisher.open().await.map_err(|trouble| self.fault(&trouble))
+    }
+
+    async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
+        let encoded = events.iter().map(|event| (event.order_id, self.encode.encode(event)));
+        let messages: Vec<(OrderId, Message)> =
+            encoded.filter_map(|(order_id, message)| Some((order_id, message?))).collect();
+        for wave in waves(&messages) {
+            for (taken, message) in self.publisher.wave(&wave).await.into_iter().zip(&wave) {
+                match taken {
+                    Ok(()) => {}
+                    Err(NotTaken::Returned(why)) => {
+                        return Err(self.fault(&Trouble::new(unrouted(message, &why))));
+                    }
+                    Err(NotTaken::Trouble(trouble)) => return Err(self.fault(&trouble)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Messages apart by how many of the same order come before: each wave holds an order once.
+fn waves(messages: &[(OrderId, Message)]) -> Vec<Vec<&Message>> {
+    let mut waves: Vec<Vec<&Message>> = Vec::new();
+    let mut before: BTreeMap<OrderId, usize> = BTreeMap::new();
+    for (order_id, message) in messages {
+        let turn = before.entry(*order_id).or_default();
+        if waves.len() == *turn {
+            waves.push(Vec::new());
+        }
+        waves[*turn].push(message);
+        *turn += 1;
+    }
+    waves
+}

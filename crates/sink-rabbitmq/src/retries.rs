@@ -1,0 +1,201 @@
+//! Where a message goes that was not dealt with: to a queue that hands it back after a while, or to the dead letters. Each
+//! move is a confirmed publish before the acknowledgement, so the message is in one of the two queues at least.
+
+use crate::handover::{self, NotTaken, Route};
+use crate::link::Trouble;
+use crate::publisher::PERSISTENT;
+use crate::topology::{declare_queue, waiting_room};
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel};
+use std::time::Duration;
+
+/// How many retries a message has had.
+pub const ATTEMPT_HEADER: &str = "x-wellorder-attempt";
+/// Why a message is a dead letter.
+pub const REASON_HEADER: &str = "x-wellorder-reason";
+/// Bytes of a reason that are kept.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// The queues beside one that is consumed.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    queue: String,
+    waits: Vec<Duration>,
+}
+
+impl Retries {
+    pub(crate) fn new(queue: &str, waits: &[Duration]) -> Self {
+        Self { queue: queue.to_owned(), waits: waits.to_vec() }
+    }
+
+    fn dead_letters(&self) -> String {
+        format!("{}.dlq", self.queue)
+    }
+
+    fn waiting_room(&self, wait: Duration) -> String {
+        format!("{}.retry.{}", self.queue, wait.as_millis())
+    }
+
+    pub(crate) async fn declare(&self, channel: &Channel) -> Result<(), Trouble> {
+        declare_queue(channel, &self.queue, FieldTable::default()).await?;
+        for wait in &self.waits {
+            declare_queue(channel, &self.waiting_room(*wait), waiting_room(&self.queue, *wait)).await?;
+        }
+        declare_queue(channel, &self.dead_letters(), FieldTable::default()).await
+    }
+
+    /// Where a message goes next that has had so many retries; `None` to the dead letters.
+    pub(crate) fn next(&self, attempt: usize) -> Option<String> {
+        self.waits.get(attempt).map(|wait| self.waiting_room(*wait))
+    }
+
+    /// Puts a message off.
+    pub(crate) async fn put_off(
+        &self,
+        channel: &Channel,
+        delivery: &Delivery,
+        to: &str,
+        patience: Duration,
+    ) -> Result<(), Trouble> {
+        let attempt = AMQPValue::LongInt(i32::try_from(attempt(delivery) + 1).unwrap_or(i32::MAX));
+        let properties = moved(&delivery.properties, (ATTEMPT_HEADER, attempt));
+        self.publish(channel, to, &delivery.data, properties, patience).await
+    }
+
+    /// Makes a dead letter of a message: as it came, and why.
+    pub(crate) async fn bury(
+        &self,
+        channel: &Channel,
+        delivery: &Delivery,
+        why: &str,
+        patience: Duration,
+    ) -> Result<(), Trouble> {
+        let end = (0..=REASON_BYTES_MAX.min(why.len())).rev().find(|end| why.is_char_boundary(*end));
+        let why = &why[..end.unwrap_or(0)];
+        let properties = moved(&delivery.properties, (REASON_HEADER, AMQPValue::LongString(why.into())));
+        self.publish(channel, &self.dead_letters(), &delivery.data, properties, patience).await
+    }
+
+    async fn publish(
+        &self,
+        channel: &Channel,
+        queue: &str,
+        body: &[u8],
+        properties: BasicProperties,
+        patience: Duration,
+    ) -> Result<(), Trouble> {
+        let route = Route { exchange: "", key: queue, mandatory: true };
+        let confirm = handover::send(channel, route, body, properties).await?;
+        handover::confirmed(confirm, patience).await.map_err(|not_taken| match not_taken {
+            // It is declared anew with the next connection.
+            NotTaken::Returned(why) => Trouble::new(format!("the queue {queue} is gone: {why}")),
+            NotTaken::Trouble(trouble) => trouble,
+        })
+    }
+}
+
+/// How many retries a message has had. Whoever else sends the header can only have fewer of them.
+pub(crate) fn attempt(delivery: &Delivery) -> usize {
+    let headers = delivery.properties.headers().as_ref();
+    let value = headers.and_then(|headers| headers.inner().get(ATTEMPT_HEADER));
+    value.and_then(integer).and_then(|number| usize::try_from(number).ok()).unwrap_or(0)
+}
+
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match value {
+        AMQPValue::ShortShortInt(number) => Some((*number).into()),
+        AMQPValue::ShortShortUInt(number) => Some((*number).into()),
+        AMQPValue::ShortInt(number) => Some((*number).into()),
+        AMQPValue::ShortUInt(number) => Some((*number).into()),
+        AMQPValue::LongInt(number) => Some((*number).into()),
+        AMQPValue::LongUInt(number) => Some((*number).into()),
+        AMQPValue::LongLongInt(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// The properties of a message that moves on, with one header more. What would make the server do something with it by
+/// itself does not move with it: an expiration would delete a dead letter, `user_id` is refused from anybody else, and `CC`
+/// names further queues.
+fn moved(properties: &BasicProperties, (name, value): (&'static str, AMQPValue)) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+        let name = match name.as_str() {
+            "CC" => ShortString::from("x-wellorder-cc"),
+            "BCC" => ShortString::from("x-wellorder-bcc"),
+            _ => name.clone(),
+        };
+        headers.insert(name, value.clone());
+    }
+    headers.insert(name.into(), value);
+    let mut moved = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+    if let Some(kind) = properties.content_type() {
+        moved = moved.with_content_type(kind.clone());
+    }
+    if let Some(encoding) = properties.content_encoding() {
+        moved = moved.with_content_encoding(encoding.clone());
+    }
+    if let Some(priority) = properties.priority() {
+        moved = moved.with_priority(*priority);
+    }
+    if let Some(id) = properties.correlation_id() {
+        moved = moved.with_correlation_id(id.clone());
+    }
+    if let Some(queue) = properties.reply_to() {
+        moved = moved.with_reply_to(queue.clone());
+    }
+    if let Some(id) = properties.message_id() {
+        moved = moved.with_message_id(id.clone());
+    }
+    if let Some(moment) = properties.timestamp() {
+        moved = moved.with_timestamp(*moment);
+    }
+    if let Some(kind) = properties.kind() {
+        moved = moved.with_type(kind.clone());
+    }
+    if let Some(id) = properties.app_id() {
+        moved = moved.with_app_id(id.clone());
+    }
+    moved
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_the_server_would_act_on_does_not_move_with_a_message() {
+        let mut headers = FieldTable::default();
+        headers.insert("CC".into(), AMQPValue::LongString("elsewhere".into()));
+        headers.insert("k".into(), AMQPValue::Boolean(true));
+        let properties = BasicProperties::default()
+            .with_expiration("10".into())
+            .with_user_id("somebody".into())
+            .with_message_id("m-1".into())
+            .with_headers(headers);
+        let moved = moved(&properties, (REASON_HEADER, AMQPValue::LongString("no JSON".into())));
+        assert_eq!((moved.expiration(), moved.user_id()), (&None, &None));
+        assert_eq!((moved.message_id().as_ref().unwrap().as_str(), *moved.delivery_mode()), ("m-1", Some(2)));
+        let names: Vec<_> =
+            moved.headers().as_ref().unwrap().inner().keys().map(ShortString::as_str).collect();
+        assert_eq!(names, ["k", "x-wellorder-cc", "x-wellorder-reason"]);
+    }
+
+    #[test]
+    fn only_a_whole_number_is_a_count_of_retries() {
+        for (value, expected) in [
+            (AMQPValue::LongInt(2), 2),
+            (AMQPValue::ShortShortUInt(1), 1),
+            (AMQPValue::LongInt(-1), 0),
+            (AMQPValue::LongString("2".into()), 0),
+        ] {
+            let mut headers = FieldTable::default();
+            headers.insert(ATTEMPT_HEADER.into(), value.clone());
+            let mut delivery = Delivery::mock(1, "".into(), "q".into(), false, Vec::new());
+            delivery.properties = BasicProperties::default().with_headers(headers);
+            assert_eq!(attempt(&delivery), expected, "{value:?}");
+        }
+    }
+}

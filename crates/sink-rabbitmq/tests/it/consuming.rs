@@ -1,0 +1,158 @@
+//! What becomes of messages.
+
+use crate::rig::{Other, Running, family, headers, options, text, unique};
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use order_core::inbox::Outcome;
+use sink_rabbitmq::{ATTEMPT_HEADER, Incoming, REASON_HEADER};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn bare() -> BasicProperties {
+    BasicProperties::default()
+}
+
+fn by_body(body: &str, _: Incoming<'_>) -> Outcome {
+    match body {
+        "later" => Outcome::Retry { why: "no such order".to_owned() },
+        "never" => Outcome::Poison { why: "no JSON".to_owned() },
+        _ => Outcome::Done,
+    }
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_three_times_more_and_is_then_a_dead_letter_with_the_reason() {
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    let mut running = Running::start(options(), &queue, by_body);
+    other.declare(&queue).await;
+    other.send(&queue, "later", bare().with_message_id("m-1".into())).await;
+    for attempt in 0..=3 {
+        assert_eq!(running.next().await, ("later".to_owned(), attempt));
+    }
+    let dead = &other.take(&format!("{queue}.dlq"), 1).await[0];
+    assert_eq!(
+        (text(dead).as_str(), dead.properties.message_id().as_ref().unwrap().as_str()),
+        ("later", "m-1")
+    );
+    assert_eq!(headers(dead)[REASON_HEADER], "no such order");
+    assert_eq!(headers(dead)[ATTEMPT_HEADER], "3");
+    let figures = running.stats.figures();
+    assert_eq!((figures.retried, figures.done), (3, 0));
+    assert_eq!(running.stop().await, []);
+    assert_eq!(other.ready(&queue).await, 0, "it was acknowledged");
+    other.delete(&family(&queue)).await;
+}
+
+#[tokio::test]
+async fn poison_is_a_dead_letter_at_once_as_it_came_and_the_queue_goes_on() {
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    other.declare(&queue).await;
+    let mut headers_sent = FieldTable::default();
+    headers_sent.insert("tenant".into(), AMQPValue::LongString("acme".into()));
+    let properties = bare()
+        .with_content_type("text/plain".into())
+        .with_correlation_id("c-1".into())
+        .with_expiration("60000".into())
+        .with_user_id("guest".into())
+        .with_headers(headers_sent);
+    other.send(&queue, "never", properties).await;
+    other.send(&queue, "fine", bare()).await;
+    let mut running = Running::start(options(), &queue, by_body);
+    assert_eq!(running.next().await, ("never".to_owned(), 0));
+    assert_eq!(running.next().await, ("fine".to_owned(), 0));
+    let dead = &other.take(&format!("{queue}.dlq"), 1).await[0];
+    assert_eq!(text(dead), "never");
+    let expected =
+        [("tenant".to_owned(), "acme".to_owned()), (REASON_HEADER.to_owned(), "no JSON".to_owned())];
+    assert_eq!(headers(dead), expected.into());
+    let properties = &dead.properties;
+    assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "text/plain");
+    assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "c-1");
+    assert_eq!(properties.expiration(), &None, "a dead letter stays until somebody looks");
+    running.stop().await;
+    other.delete(&family(&queue)).await;
+}
+
+#[tokio::test]
+async fn a_fault_of_ours_uses_up_no_retry() {
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    other.declare(&queue).await;
+    other.send(&queue, "x", bare()).await;
+    let tries = AtomicUsize::new(0);
+    let mut running =
+        Running::start(options(), &queue, move |_, _| match tries.fetch_add(1, Ordering::Relaxed) {
+            0..6 => Outcome::Hold { why: "the database is away".to_owned() },
+            _ => Outcome::Done,
+        });
+    for _ in 0..7 {
+        assert_eq!(running.next().await, ("x".to_owned(), 0));
+    }
+    let stats = std::sync::Arc::clone(&running.stats);
+    assert_eq!(running.stop().await, []);
+    let figures = stats.figures();
+    assert_eq!((figures.held, figures.done, figures.retried, figures.dead), (6, 1, 0, 0));
+    assert_eq!(other.ready(&queue).await, 0);
+    other.delete(&family(&queue)).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_held_at_the_end_goes_back() {
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    other.declare(&queue).await;
+    other.send(&queue, "x", bare()).await;
+    let mut running =
+        Running::start(options(), &queue, |_, _| Outcome::Hold { why: "the database is away".to_owned() });
+    running.next().await;
+    running.stop().await;
+    assert_eq!(text(&other.take(&queue, 1).await[0]), "x");
+    other.delete(&family(&queue)).await;
+}
+
+#[tokio::test]
+async fn two_consumers_share_a_queue_and_each_message_is_dealt_with_once() {
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    let (first, second) =
+        (Running::start(options(), &queue, by_body), Running::start(options(), &queue, by_body));
+    other.declare(&queue).await;
+    for index in 0..300 {
+        other.send(&queue, &format!("m-{index}"), bare()).await;
+    }
+    let stats = [first.stats.clone(), second.stats.clone()];
+    let done = || stats.iter().map(|stats| stats.figures().done).sum::<u64>();
+    crate::rig::soon("all are dealt with", async {
+        while done() < 300 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut all: Vec<String> = Vec::new();
+    for running in [first, second] {
+        all.extend(running.stop().await.into_iter().map(|(body, _)| body));
+    }
+    all.sort();
+    all.dedup();
+    assert_eq!((all.len(), done()), (300, 300));
+    assert_eq!(other.ready(&queue).await, 0);
+    other.delete(&family(&queue)).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_there_with_other_properties_is_named() {
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(5));
+    let durable = lapin::options::QueueDeclareOptions::durable();
+    other.channel.queue_declare(queue.as_str().into(), durable, arguments).await.unwrap();
+    let running = Running::start(options(), &queue, by_body);
+    let fault = crate::rig::soon("the consumer says why", async {
+        loop {
+            if let Some(fault) = running.stats.figures().fault {
+                return fault;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(fault.contains(&queue) && fault.contains("other properties"), "{fault}");
+    running.stop().await;
+    other.delete(&[queue]).await;
+}

@@ -1,0 +1,120 @@
+//! What a sink leaves in queues.
+
+use crate::rig::{Other, ToQueue, event, headers, options, text, unique};
+use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use order_core::ids::OrderId;
+use order_core::ports::Sink;
+use order_core::trace::TraceContext;
+use sink_rabbitmq::{CloudEvents, RabbitSink};
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_message_is_durable_and_says_what_it_is() {
+    let (other, encode) = (Other::new().await, ToQueue::new());
+    let queue = encode.exchange.clone();
+    let sink = RabbitSink::new(options(), Box::new(encode));
+    sink.open().await.unwrap();
+    let mut sent = event(OrderId(Uuid::new_v4()), 1, "{}");
+    sent.trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let silent = event(OrderId(Uuid::new_v4()), 1, "nothing");
+    sink.deliver(&[sent.clone(), silent]).await.unwrap();
+    // Confirmed is: the queue has it.
+    let delivery = &other.take(&queue, 1).await[0];
+    let properties = &delivery.properties;
+    assert_eq!(text(delivery), "{\"version\":1}");
+    assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    assert_eq!(properties.message_id().as_ref().unwrap().as_str(), sent.event_id.to_string());
+    assert_eq!(properties.kind().as_ref().unwrap().as_str(), "OrderCreated");
+    assert_eq!(
+        (delivery.exchange.as_str(), delivery.routing_key.as_str()),
+        (queue.as_str(), "order.created")
+    );
+    assert_eq!(headers(delivery)["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    // The queue has no arguments: declaring it so again is no mistake.
+    other.declare(&queue).await;
+    other.delete(&[queue]).await;
+}
+
+#[tokio::test]
+async fn the_events_of_an_order_arrive_in_their_order() {
+    let (other, encode) = (Other::new().await, ToQueue::new());
+    let queue = encode.exchange.clone();
+    let sink = RabbitSink::new(options(), Box::new(encode));
+    let orders: Vec<OrderId> = (0..50).map(|_| OrderId(Uuid::new_v4())).collect();
+    let events: Vec<_> =
+        (1..=4).flat_map(|version| orders.iter().map(move |id| event(*id, version, "{}"))).collect();
+    sink.deliver(&events).await.unwrap();
+    let taken = other.take(&queue, events.len()).await;
+    let at =
+        |id: &str| taken.iter().position(|one| one.properties.message_id().as_ref().unwrap().as_str() == id);
+    for order in &orders {
+        let mine = events.iter().filter(|event| event.order_id == *order);
+        let places: Vec<_> = mine.map(|event| at(&event.event_id.to_string()).unwrap()).collect();
+        assert!(places.is_sorted(), "{places:?}");
+    }
+    other.delete(&[queue]).await;
+}
+
+#[tokio::test]
+async fn a_message_that_no_queue_takes_is_refused_and_holds_its_order_back() {
+    let (other, encode) = (Other::new().await, ToQueue::new());
+    let queue = encode.exchange.clone();
+    let sink = RabbitSink::new(options(), Box::new(encode));
+    let order = OrderId(Uuid::new_v4());
+    let events = [event(order, 1, "astray"), event(order, 2, "{}"), event(OrderId(Uuid::new_v4()), 1, "{}")];
+    let fault = sink.deliver(&events).await.unwrap_err().to_string();
+    assert!(fault.contains("no queue takes it") && fault.contains("nowhere"), "{fault}");
+    let ids: Vec<String> = other
+        .take(&queue, 1)
+        .await
+        .iter()
+        .map(|one| one.properties.message_id().as_ref().unwrap().to_string())
+        .collect();
+    assert_eq!(
+        ids,
+        [events[2].event_id.to_string()],
+        "the other order's, and nothing behind what was refused"
+    );
+    assert_eq!(other.ready(&queue).await, 0);
+    other.delete(&[queue]).await;
+}
+
+#[tokio::test]
+async fn whoever_binds_a_queue_gets_the_events_of_that_type() {
+    let (other, exchange, queue) = (Other::new().await, unique("events"), unique("processed"));
+    let sink = RabbitSink::new(options(), Box::new(CloudEvents::new(&exchange, Uuid::nil())));
+    sink.open().await.unwrap();
+    // Nobody is there yet: that is no mistake.
+    sink.deliver(&[event(OrderId(Uuid::new_v4()), 1, "{}")]).await.unwrap();
+    other
+        .channel
+        .queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default())
+        .await
+        .unwrap();
+    let (key, none) = ("order.processed", FieldTable::default());
+    let bound = other.channel.queue_bind(
+        queue.as_str().into(),
+        exchange.as_str().into(),
+        key.into(),
+        QueueBindOptions::default(),
+        none,
+    );
+    bound.await.unwrap();
+    let sent = event(OrderId(Uuid::new_v4()), 2, "{\"attempt\":1}");
+    sink.deliver(std::slice::from_ref(&sent)).await.unwrap();
+    let delivery = &other.take(&queue, 1).await[0];
+    assert_eq!((text(delivery).as_str(), delivery.routing_key.as_str()), ("{\"attempt\":1}", key));
+    let headers = headers(delivery);
+    for (name, value) in [
+        ("cloudEvents_id", sent.event_id.to_string()),
+        ("cloudEvents_type", "wellorder.order.processed".to_owned()),
+        ("cloudEvents_subject", sent.order_id.to_string()),
+        ("cloudEvents_sequence", "2".to_owned()),
+        ("cloudEvents_time", "2026-09-21T14:13:20.123456Z".to_owned()),
+    ] {
+        assert_eq!(headers[name], value);
+    }
+    other.delete(&[queue]).await;
+}

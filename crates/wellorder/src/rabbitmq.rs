@@ -1,0 +1,123 @@
+//! RabbitMQ, as the settings have it. A build without the feature `amqp` has none, and the settings are refused.
+
+#[cfg(feature = "amqp")]
+pub(crate) use wired::{check, options, plans, remote};
+#[cfg(not(feature = "amqp"))]
+pub(crate) use without::{check, plans, remote};
+
+#[cfg(feature = "amqp")]
+mod wired {
+    use crate::config::Settings;
+    use crate::following::Plan;
+    use anyhow::Context;
+    use async_trait::async_trait;
+    use order_core::App;
+    use order_core::remote::{Remote, Trouble};
+    use sink_rabbitmq::{Address, CloudEvents, Options, RabbitSink};
+    use std::sync::Arc;
+
+    /// The name of the follower that carries every event to the exchange of our own form.
+    const EVENTS: &str = "rabbitmq";
+
+    /// The followers that publish to RabbitMQ.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub(crate) fn plans(settings: &Settings, app: &App) -> anyhow::Result<Vec<Plan>> {
+        let exchange = &settings.rabbitmq.exchange;
+        let Some(options) = options(settings)?.filter(|_| !exchange.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let encode = CloudEvents::new(exchange, app.storage.install().installation_id);
+        let sink = RabbitSink::new(options, Box::new(encode));
+        Ok(vec![Plan::new(settings, EVENTS, Arc::new(sink))])
+    }
+
+    /// Refuses what cannot be used whatever the server says.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the address is none.
+    pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+        options(settings).map(drop)
+    }
+
+    /// The server, for health checks.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
+        let options = options(settings)?;
+        Ok(options.map(|options| Arc::new(Server(options)) as Arc<dyn Remote>))
+    }
+
+    /// How the server is reached; `None` when there is to be none.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub(crate) fn options(settings: &Settings) -> anyhow::Result<Option<Options>> {
+        let rabbitmq = &settings.rabbitmq;
+        let Some(url) = rabbitmq.url.text() else { return Ok(None) };
+        let address = Address::parse(url).context("rabbitmq.url")?;
+        let read = |file: &std::path::PathBuf| {
+            std::fs::read_to_string(file).with_context(|| {
+                let file = file.display();
+                format!("rabbitmq.ca_file: cannot read {file}; name a file that this user can read")
+            })
+        };
+        let ca_pem = rabbitmq.ca_file.as_ref().map(read).transpose()?;
+        if ca_pem.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
+            anyhow::bail!("rabbitmq.ca_file holds no certificate in PEM; name a file that does");
+        }
+        let (connect_timeout, answer_timeout) = (rabbitmq.connect_timeout, rabbitmq.confirm_timeout);
+        Ok(Some(Options { address, ca_pem, connect_timeout, answer_timeout }))
+    }
+
+    struct Server(Options);
+
+    #[async_trait]
+    impl Remote for Server {
+        fn name(&self) -> &'static str {
+            "rabbitmq"
+        }
+
+        fn address(&self) -> String {
+            self.0.address.to_string()
+        }
+
+        fn setting(&self) -> &'static str {
+            "rabbitmq.url"
+        }
+
+        async fn look(&self) -> Result<String, Trouble> {
+            let found = sink_rabbitmq::probe(&self.0).await;
+            found.map_err(|trouble| Trouble {
+                why: trouble.why,
+                fix: trouble.fix.unwrap_or("check rabbitmq.url").to_owned(),
+            })
+        }
+    }
+}
+
+#[cfg(not(feature = "amqp"))]
+mod without {
+    use crate::config::Settings;
+    use crate::following::Plan;
+    use order_core::App;
+    use order_core::remote::Remote;
+    use std::sync::Arc;
+
+    #[expect(clippy::unnecessary_wraps, reason = "as with RabbitMQ")]
+    pub(crate) fn plans(_: &Settings, _: &App) -> anyhow::Result<Vec<Plan>> {
+        Ok(Vec::new())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as with RabbitMQ")]
+    pub(crate) fn check(_: &Settings) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as with RabbitMQ")]
+    pub(crate) fn remote(_: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
+        Ok(None)
+    }
+}
