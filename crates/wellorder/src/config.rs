@@ -26,6 +26,7 @@ mod suggest;
 mod table;
 mod table_kafka;
 mod table_redis;
+mod table_sales;
 mod table_serve;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::server::{self, Start};
 use crate::shutdown::{self, Signals};
 use crate::system::SystemIds;
-use crate::{telemetry, trust};
+use crate::{dev_secret, telemetry, trust};
 use anyhow::Context;
 use auth::weakness;
 use order_core::Ids;
@@ -35,6 +35,7 @@ pub(crate) async fn dev(args: &DevArgs, config: Config, out: &mut Output<'_>) ->
         None => signals,
     };
     let folder = Folder::lock(&settings.data)?;
+    dev_secret::make(&mut settings)?;
     let ephemeral_too = ephemeral.is_some();
     let start =
         Start { mode: Mode::Dev, settings, folder, check: None, demo: args.demo, ephemeral: ephemeral_too };

@@ -3,23 +3,25 @@
 use super::NAME;
 
 /// Families of which every sample is shown.
-const SHARED: [&str; 6] = [
+const SHARED: [&str; 10] = [
     "wellorder_lane_queue_depth",
     "wellorder_work_open",
     "wellorder_work_due",
     "wellorder_work_due_age_seconds",
     "wellorder_consumer_queue_depth",
     "wellorder_storage_up",
+    "wellorder_catalog_lookups_total",
+    "wellorder_catalog_retries_total",
+    "wellorder_catalog_call_duration_seconds",
+    "wellorder_catalog_breaker_open",
 ];
 
 /// Families of which the samples are shown that are labelled as this contract's.
-const LABELLED: [(&str, &str); 6] = [
+const LABELLED: [(&str, &str); 4] = [
     ("wellorder_http_requests_total", "mount"),
     ("wellorder_http_requests_in_flight", "mount"),
     ("wellorder_http_request_duration_seconds", "mount"),
     ("wellorder_orders", "source"),
-    ("wellorder_catalog_calls_total", "contract"),
-    ("wellorder_catalog_duration_seconds", "contract"),
 ];
 
 /// The part of `page`, which is in the text form of Prometheus, that is this contract's to show.
@@ -38,7 +40,7 @@ fn is_own(line: &str) -> bool {
         None => (false, line),
     };
     let name = sample.split([' ', '{']).next().unwrap_or_default();
-    if SHARED.contains(&name) {
+    if SHARED.iter().any(|family| is_of(name, family)) {
         return true;
     }
     let Some((_, label)) = LABELLED.iter().find(|(family, _)| is_of(name, family)) else { return false };

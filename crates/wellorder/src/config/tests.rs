@@ -133,6 +133,12 @@ fn the_defaults() {
     lane.batch_max = 512
     feed.readers_max = 1000
     shutdown.drain_ms = 10000
+    contracts.sales.public = false
+    catalog.url = 
+    catalog.file = 
+    catalog.connect_timeout_ms = 3000
+    catalog.timeout_ms = 5000
+    catalog.calls_max = 256
     auth.jwks_allow_private = true
     auth.operator_tenant = default
     lane.delay_max_ms = 250
@@ -237,7 +243,9 @@ fn every_setting_fills_its_field() {
             "auth.jwks_url" | "auth.jwks_issuer" | "auth.jwks_audience" => continue,
             "auth.jwks_algorithms" => "PS256",
             "auth.jwks_allow_private" => "false",
-            "contracts.oscarps.public" | "contracts.parspec.public" => "true",
+            "contracts.oscarps.public" | "contracts.parspec.public" | "contracts.sales.public" => "true",
+            "catalog.url" => "http://h/",
+            "catalog.file" => "catalog.json",
             "http_processor.url" => "http://h/",
             // Each needs the other; `certificate_and_key_go_together` has them.
             "tls.cert" | "tls.key" => continue,
