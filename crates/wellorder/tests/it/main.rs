@@ -47,6 +47,7 @@ mod pull;
 mod reads;
 mod redrives;
 mod roles;
+mod sales;
 mod serve;
 mod shut_out;
 mod shutdown;
