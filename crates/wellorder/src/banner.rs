@@ -68,7 +68,12 @@ fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> 
         }
     }
     if let Some(token) = token(settings) {
-        rows.push(("token", format!("{token} (a week; more: wellorder token)")));
+        rows.push((
+            "token",
+            format!(
+                "{token} (good for a week; others: wellorder token --scope orders:read --scope orders:write)"
+            ),
+        ));
     }
     rows.push(("worker", worker(settings)));
     rows.push(("follower", follower(settings)));

@@ -106,7 +106,7 @@ async fn without_a_secret_dev_makes_one_that_outlives_it_and_prints_a_token() {
     assert_eq!(ask(&server, "GET", "/api/v1/orders", None, None).await.status, 401, "in dev too");
     let server = server.restart().await;
     assert_eq!(post(&server, &bearer, "k-2").await, 201);
-    let more = home.run(&["token", "--json"]);
+    let more = home.run(&["token", "--scope", "orders:write", "--json"]);
     assert_eq!(more.code(), 0, "{more:?}");
     let more = format!("Bearer {}", more.json()["token"].as_str().unwrap());
     assert_eq!(post(&server, &more, "k-3").await, 201);
