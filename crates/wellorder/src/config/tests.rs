@@ -4,6 +4,7 @@
 mod issuer;
 mod kafka;
 mod redis;
+mod sales;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -70,7 +71,8 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
-    let elsewhere = ["limits.", "rate.", "tls.", "serve.", "kafka.", "redis."];
+    let elsewhere =
+        ["limits.", "rate.", "tls.", "serve.", "kafka.", "redis.", "catalog.", "contracts.sales."];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
@@ -133,12 +135,6 @@ fn the_defaults() {
     lane.batch_max = 512
     feed.readers_max = 1000
     shutdown.drain_ms = 10000
-    contracts.sales.public = false
-    catalog.url = 
-    catalog.file = 
-    catalog.connect_timeout_ms = 3000
-    catalog.timeout_ms = 5000
-    catalog.calls_max = 256
     auth.jwks_allow_private = true
     auth.operator_tenant = default
     lane.delay_max_ms = 250
