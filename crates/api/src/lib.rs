@@ -48,6 +48,7 @@ mod waiting;
 mod work;
 
 pub use carry_out::{adopt_redrives, resume_redrives};
+pub use meters::page as metrics_page;
 pub use problem::style;
 pub use waiting::{Waiting, not_yet, waiting_router};
 

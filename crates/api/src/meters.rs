@@ -6,10 +6,11 @@ use crate::{Api, CONTRACTS, process_stats};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
+use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::follow::lag;
 use order_core::query::Backlog;
 use order_core::shed::Shed;
-use order_core::{Fault, SourceId, Timestamp};
+use order_core::{App, Fault, SourceId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,23 +23,29 @@ use std::sync::atomic::Ordering;
     responses((status = 200, description = "The text form of Prometheus", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    let mut text = api.metrics.as_ref().map(|handle| handle.render()).unwrap_or_default();
-    let mut page = Page(&mut text);
-    process(&api, &mut page);
-    consumers(&api, &mut page);
-    // What cannot be read now is left out: the scrape itself must work when the storage does not.
-    let read = storage(&api, &mut page).await;
-    let help = "Whether the storage can be read (1) or not (0)";
-    page.one("wellorder_storage_up", "gauge", help, u8::from(read.is_ok()));
-    process_stats::show(&mut page);
+    let text = page(&api.app, api.metrics.as_ref()).await;
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     edge::respond::with_type(StatusCode::OK, content_type, text)
 }
 
-fn process(api: &Api, page: &mut Page<'_>) {
+/// All of it, in the text form of Prometheus; `counted` is what was counted on the way.
+pub async fn page(app: &App, counted: Option<&PrometheusHandle>) -> String {
+    let mut text = counted.map(PrometheusHandle::render).unwrap_or_default();
+    let mut page = Page(&mut text);
+    process(app, &mut page);
+    consumers(app, &mut page);
+    // What cannot be read now is left out: the scrape itself must work when the storage does not.
+    let read = storage(app, &mut page).await;
+    let help = "Whether the storage can be read (1) or not (0)";
+    page.one("wellorder_storage_up", "gauge", help, u8::from(read.is_ok()));
+    process_stats::show(&mut page);
+    text
+}
+
+fn process(app: &App, page: &mut Page<'_>) {
     page.family("wellorder_build_info", "gauge", "Always 1; the version is in its label");
     page.sample("wellorder_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let lanes = &api.app.lanes;
+    let lanes = &app.lanes;
     page.one("wellorder_lane_queue_depth", "gauge", "Commands that wait for a commit", lanes.queued());
     let help = "Memory that commands hold until they are committed, roughly";
     page.one("wellorder_lane_queue_bytes", "gauge", help, lanes.queued_bytes());
@@ -50,8 +57,8 @@ fn process(api: &Api, page: &mut Page<'_>) {
     let help = "How long the command of a commit that waited longest waited for it to begin";
     page.histogram("wellorder_lane_wait_seconds", help, &lanes.waits().read());
     let help = "Requests that wait for the end of an order's processing";
-    page.one("wellorder_waiters", "gauge", help, api.app.tail.waits().count());
-    let stats = &api.app.worker_stats;
+    page.one("wellorder_waiters", "gauge", help, app.tail.waits().count());
+    let stats = &app.worker_stats;
     let running = stats.running.load(Ordering::Relaxed);
     page.one("wellorder_worker_running", "gauge", "Orders in work in this process", running);
     let help = "Tries of the worker of this process, by how they ended";
@@ -68,12 +75,12 @@ fn process(api: &Api, page: &mut Page<'_>) {
         page.sample("wellorder_worker_attempts_total", &[("outcome", outcome)], count);
     }
     let help = "Spans that were dropped because too many waited for the collector";
-    page.one("wellorder_spans_dropped_total", "counter", help, api.app.tracer.dropped());
+    page.one("wellorder_spans_dropped_total", "counter", help, app.tracer.dropped());
 }
 
 /// What takes messages from queues for this process.
-fn consumers(api: &Api, page: &mut Page<'_>) {
-    let all = api.app.consumers.figures();
+fn consumers(app: &App, page: &mut Page<'_>) {
+    let all = app.consumers.figures();
     if all.is_empty() {
         return;
     }
@@ -111,11 +118,11 @@ fn consumers(api: &Api, page: &mut Page<'_>) {
     }
 }
 
-async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
-    let storage = &api.app.storage;
+async fn storage(app: &App, page: &mut Page<'_>) -> Result<(), Fault> {
+    let storage = &app.storage;
     let followers = storage.followers().await?;
     let heads = storage.heads().await?;
-    let now = api.app.clock.now();
+    let now = app.clock.now();
     let backlog = storage.backlog(now).await?;
     let events = heads.iter().map(|head| head.position).sum::<u64>();
     page.one("wellorder_journal_events", "gauge", "Events in the journal since the beginning", events);
@@ -131,7 +138,7 @@ async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
     }
     page.family("wellorder_follower_failing", "gauge", "Whether a follower's sink takes nothing (1)");
     for row in &followers {
-        let failing = api.app.follower_faults.of(&row.name).is_some();
+        let failing = app.follower_faults.of(&row.name).is_some();
         page.sample("wellorder_follower_failing", &[("follower", &row.name)], u8::from(failing));
     }
     page.family("wellorder_follower_paused", "gauge", "Whether a follower is paused (1)");
@@ -139,7 +146,7 @@ async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
         page.sample("wellorder_follower_paused", &[("follower", &row.name)], u8::from(row.paused));
     }
     work(&backlog, now, page);
-    orders(api, page).await?;
+    orders(app, page).await?;
     if let Some(space) = storage.space().await {
         page.one("wellorder_storage_free_bytes", "gauge", "Free bytes where the data lies", space.free);
     }
@@ -168,12 +175,12 @@ fn work(backlog: &Backlog, now: Timestamp, page: &mut Page<'_>) {
 
 /// Orders of all tenants by source, of the sources that are known by name; clients name others as they like, and labels
 /// must stay few.
-async fn orders(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
-    let now = api.app.clock.now();
+async fn orders(app: &App, page: &mut Page<'_>) -> Result<(), Fault> {
+    let now = app.clock.now();
     page.family("wellorder_orders", "gauge", "Orders by source and processing state");
     let names = || std::iter::once(SOURCE_UNLESS_SAID).chain(CONTRACTS);
     let sources = names().map(SourceId::new).collect::<Result<Vec<_>, _>>().map_err(Fault::internal)?;
-    let tallies = api.app.storage.tallies(&sources, now).await?;
+    let tallies = app.storage.tallies(&sources, now).await?;
     for (name, tally) in names().zip(tallies) {
         if tally.orders == 0 {
             continue;

@@ -7,10 +7,13 @@ use axum::extract::FromRequestParts;
 use edge::{Caller, Guard, Mount, Refused, Routes};
 use http::request::Parts;
 use order_core::intake::{Accepted, Intake};
-use order_core::query::Tally;
+use order_core::query::{OrderQuery, Tally};
 use order_core::{App, Order, OrderId, SourceId, TenantId, Timestamp};
 use std::sync::Arc;
 use utoipa::openapi::OpenApi;
+
+/// Pages that are read for one list: each looks at a bounded number of rows, and may be full of large orders.
+const PAGES_MAX: usize = 16;
 
 /// What is known of a mounted contract before anybody calls.
 #[derive(Clone)]
@@ -47,6 +50,11 @@ impl Mounted {
         Self { app, source }
     }
 
+    /// The core.
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
     /// Its routes with its description, as `mount` says; `form` is the schema of its refusals.
     pub(crate) fn mounted(
         self,
@@ -81,6 +89,23 @@ impl Contract {
     /// The order with this number, if it is one of this contract.
     pub(crate) async fn order_by_number(&self, number: i64) -> Result<Order, Denied> {
         self.own(self.app.storage.order_by_number(&self.tenant, number).await?)
+    }
+
+    /// The newest `max` orders of this contract, the newest first. Looks at a bounded number of rows.
+    pub(crate) async fn newest(&self, max: u32) -> Result<Vec<Order>, Denied> {
+        let mut query = OrderQuery::all(self.tenant.clone(), max, self.now());
+        query.source = Some(self.source.clone());
+        let mut newest = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let page = self.app.storage.orders(&query).await?;
+            newest.extend(page.orders);
+            query.limit = max.saturating_sub(u32::try_from(newest.len()).unwrap_or(max));
+            query.before = page.next;
+            if query.limit == 0 || query.before.is_none() {
+                break;
+            }
+        }
+        Ok(newest)
     }
 
     /// How many orders it has and how they do, at one moment.

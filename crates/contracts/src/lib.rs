@@ -22,3 +22,4 @@ pub mod oscarps;
 pub mod parspec;
 mod refuse;
 mod reply;
+pub mod sales;

@@ -7,9 +7,11 @@
 //! * [`check`] and [`is_public`] hold the one rule of which addresses nobody may make a server call.
 //! * [`ProcessorClient`] posts an order to the user's URL and says what came of it; [`PostOutcome::verdict`] holds
 //!   the one rule of what is done, tried again, or parked.
+//! * [`CatalogClient`] asks a product catalogue how many of a product there are.
 //! * [`CollectorClient`] sends spans to an OpenTelemetry collector.
 
 mod api_client;
+mod catalog;
 mod client;
 mod collector;
 mod document;
@@ -24,6 +26,7 @@ mod tls;
 mod test_server;
 
 pub use api_client::{ApiAnswer, ApiClient, ApiStream};
+pub use catalog::{CatalogClient, CatalogTrouble};
 pub use client::{BuildError, NoAnswer, Timeouts};
 pub use collector::{CollectorAnswer, CollectorClient, collector_headers};
 pub use document::DocumentClient;

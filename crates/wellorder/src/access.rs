@@ -67,7 +67,8 @@ impl Access {
         if self.mode == Mode::Serve && self.settings.public.contains(contract) {
             return Arc::new(self.login.or(public(contract)));
         }
-        self.gate()
+        // This contract asks for a token in `dev` too.
+        if contract == contracts::sales::NAME { Arc::new(self.login.clone()) } else { self.gate() }
     }
 }
 

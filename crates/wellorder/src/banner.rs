@@ -3,8 +3,8 @@
 use crate::config::{Mode, NdjsonSink, ProcessorKind, Role, Settings};
 use crate::invocation::Invocation;
 use crate::output::Output;
-use crate::serve;
 use crate::storage::Done;
+use crate::{dev_secret, serve};
 use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
@@ -49,6 +49,7 @@ fn as_json(started: &Started<'_>) -> serde_json::Value {
         "as": settings.mounted,
         "schema": done.to,
         "leases_expired": done.leases_expired,
+        "token": token(settings),
     })
 }
 
@@ -66,6 +67,14 @@ fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> 
             let root = if at_root { format!("{url}/ and ") } else { String::new() };
             rows.push(("contract", format!("{name}: {root}{url}/{name}   docs {url}/{name}/docs")));
         }
+    }
+    if let Some(token) = token(settings) {
+        rows.push((
+            "token",
+            format!(
+                "{token} (good for a week; others: wellorder token --scope orders:read --scope orders:write)"
+            ),
+        ));
     }
     rows.push(("worker", worker(settings)));
     rows.push(("follower", follower(settings)));
@@ -112,6 +121,12 @@ fn login(started: &Started<'_>) -> String {
     let public: Vec<&str> = settings.public.iter().copied().collect();
     let public = if public.is_empty() { String::new() } else { format!("; none for {}", public.join(", ")) };
     format!("{}{public}", ways.join(", "))
+}
+
+/// A token that opens the contract at the root, where it asks for one and nobody else can make it.
+fn token(settings: &Settings) -> Option<String> {
+    let wanted = settings.mounted.as_deref() == Some(contracts::sales::NAME);
+    wanted.then(|| dev_secret::token(settings))?
 }
 
 fn worker(settings: &Settings) -> String {

@@ -28,6 +28,7 @@ mod table;
 mod table_kafka;
 mod table_rabbitmq;
 mod table_redis;
+mod table_sales;
 mod table_serve;
 mod table_storage;
 #[cfg(test)]

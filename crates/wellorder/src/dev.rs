@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::server::{self, Start};
 use crate::shutdown::{self, Signals};
 use crate::system::SystemIds;
-use crate::{storage, telemetry, trust};
+use crate::{dev_secret, storage, telemetry, trust};
 use anyhow::Context;
 use auth::weakness;
 use order_core::Ids;
@@ -39,6 +39,7 @@ pub(crate) async fn dev(args: &DevArgs, config: Config, out: &mut Output<'_>) ->
     };
     let database = storage::of(&settings)?;
     let folder = storage::folder(&settings)?;
+    dev_secret::make(&mut settings)?;
     let ephemeral_too = ephemeral.is_some();
     let start = Start {
         mode: Mode::Dev,

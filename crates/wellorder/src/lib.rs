@@ -7,10 +7,12 @@
 mod access;
 mod banner;
 mod boot;
+mod catalog;
 mod cli;
 mod config;
 mod demo;
 mod dev;
+mod dev_secret;
 mod failed_logins;
 mod folder;
 mod following;

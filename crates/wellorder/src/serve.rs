@@ -7,8 +7,10 @@ use crate::system::{SystemClock, SystemIds};
 use crate::{redis, wire_up};
 use anyhow::Context;
 use axum::Router;
+use contracts::sales::{BrokerStates, Means};
 use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
 use metrics_exporter_prometheus::PrometheusHandle;
+use order_core::catalog::Catalog;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
 use order_core::lease::LeasePolicy;
@@ -22,12 +24,13 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 /// The contracts of this version.
-pub(crate) const CONTRACTS: [&str; 2] = [contracts::oscarps::NAME, contracts::parspec::NAME];
+pub(crate) const CONTRACTS: [&str; 3] =
+    [contracts::oscarps::NAME, contracts::parspec::NAME, contracts::sales::NAME];
 /// Connections that may wait to be accepted, where the system allows as many. One that finds no room tries again after a
 /// second; with the usual 128, a crowd that comes at once does.
 const BACKLOG: u32 = 4_096;
 /// Contracts that have a route `/metrics` of their own at their root.
-const TAKES_METRICS: [&str; 1] = [contracts::parspec::NAME];
+const TAKES_METRICS: [&str; 2] = [contracts::parspec::NAME, contracts::sales::NAME];
 
 /// The guard of a server's mounts.
 pub(crate) fn guard(mode: Mode, settings: &Settings, app: &Arc<App>, tracer: Tracer) -> Arc<Guard> {
@@ -93,12 +96,39 @@ fn bare_guard(limits: &Limits, loopback_only: bool) -> Guard {
     Guard::new(limits, loopback_only, clock, ids)
 }
 
-fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>, access: &Access) -> Option<Router> {
+fn contract(
+    name: &str,
+    app: &Arc<App>,
+    guard: &Arc<Guard>,
+    access: &Access,
+    means: &Means,
+) -> Option<Router> {
     let (app, guard, gate) = (Arc::clone(app), Arc::clone(guard), access.gate_of(name));
     match name {
         contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, gate)),
         contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, gate)),
+        contracts::sales::NAME => Some(contracts::sales::router(app, guard, gate, means.clone())),
         _ => None,
+    }
+}
+
+/// What the contract `sales` needs besides the core.
+fn means(app: &Arc<App>, metrics: &PrometheusHandle, catalog: Arc<dyn Catalog>) -> Means {
+    let (looking, telling, metrics) = (Arc::clone(app), Arc::clone(app), metrics.clone());
+    Means {
+        catalog,
+        brokers: Arc::new(move || {
+            let app = Arc::clone(&looking);
+            Box::pin(async move {
+                let looks = app.remotes.look().await;
+                let state = |name| looks.iter().find(|look| look.name == name).map(|look| look.found.is_ok());
+                BrokerStates { rabbitmq: state("rabbitmq"), kafka: state("kafka") }
+            })
+        }),
+        metrics: Arc::new(move || {
+            let (app, metrics) = (Arc::clone(&telling), metrics.clone());
+            Box::pin(async move { api::metrics_page(&app, Some(&metrics)).await })
+        }),
     }
 }
 
@@ -116,6 +146,7 @@ pub(crate) fn main_router(
     guard: &Arc<Guard>,
     metrics: &PrometheusHandle,
     access: &Access,
+    catalog: Arc<dyn Catalog>,
 ) -> Router {
     let mounted = settings.mounted.as_deref();
     if !settings.has_role(Role::Api) {
@@ -137,12 +168,13 @@ pub(crate) fn main_router(
         backups: storage::copies(settings),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
+    let means = means(app, metrics, catalog);
     for name in CONTRACTS {
-        if let Some(contract) = contract(name, app, guard, access) {
+        if let Some(contract) = contract(name, app, guard, access, &means) {
             router = edge::nest(router, &format!("/{name}"), contract);
         }
     }
-    match mounted.and_then(|name| contract(name, app, guard, access)) {
+    match mounted.and_then(|name| contract(name, app, guard, access, &means)) {
         Some(contract) => router.merge(contract),
         None => router,
     }
@@ -151,7 +183,7 @@ pub(crate) fn main_router(
 /// What the main port serves while there is no storage: health, and refusals in the form of each API.
 pub(crate) fn waiting_router(settings: &Settings, guard: &Arc<Guard>, waiting: api::Waiting) -> Router {
     let unable = |mount: Mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard));
-    let mounts = [contracts::oscarps::MOUNT, contracts::parspec::MOUNT];
+    let mounts = [contracts::oscarps::MOUNT, contracts::parspec::MOUNT, contracts::sales::MOUNT];
     let root = mounts.into_iter().find(|mount| settings.mounted.as_deref() == Some(mount.name));
     let mut router = api::waiting_router(waiting, guard, root.is_some());
     for mount in mounts {

@@ -14,7 +14,8 @@ use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
 use crate::storage::{Database, Done, Opened};
 use crate::{
-    banner, boot, failed_logins, kafka, lookout, rabbitmq, redis, serve, telemetry, transport, wire_up,
+    banner, boot, catalog, failed_logins, kafka, lookout, rabbitmq, redis, serve, telemetry, transport,
+    wire_up,
 };
 use anyhow::Context;
 use axum::Router;
@@ -148,7 +149,11 @@ async fn begin(
             app.remotes.add(remote);
         }
     }
-    let router = serve::main_router(mode, settings, &app, &guard, metrics, &access);
+    let (catalog, shop) = catalog::of(settings, &app)?;
+    if let Some(shop) = shop.filter(|_| settings.has_role(Role::Api)) {
+        app.remotes.add(shop);
+    }
+    let router = serve::main_router(mode, settings, &app, &guard, metrics, &access, catalog);
     let address = listener.local_addr().context("the listener has no address")?;
     if let Err(error) = folder.announce(address, matches!(transport, Transport::Tls(_))) {
         // The lock is held all the same; a full disk keeps nobody from being served.

@@ -1,8 +1,9 @@
 //! Both contracts over one storage, and what a client sees of them.
 
+use crate::catalog::ScriptedCatalog;
 use axum::Router;
 use axum::body::Body;
-use contracts::{oscarps, parspec};
+use contracts::{oscarps, parspec, sales};
 use edge::{Gate, Guard, Limits};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -35,6 +36,8 @@ pub(crate) struct Fixture {
     pub(crate) worker: Worker,
     pub(crate) oscarps: Client,
     pub(crate) parspec: Client,
+    pub(crate) sales: Client,
+    pub(crate) catalog: Arc<ScriptedCatalog>,
 }
 
 impl Fixture {
@@ -44,6 +47,8 @@ impl Fixture {
         let app = App::start(storage.port(), clock.clone(), SeededIds::new(1), LanePolicy::default());
         let guard = Arc::new(Guard::new(Limits::default(), true, clock.clone(), SeededIds::new(2)));
         let gate: Arc<dyn Gate> = Arc::new(edge::Open::new(TenantId::default_tenant()));
+        let catalog = ScriptedCatalog::new();
+        let means = means(&catalog, sales::BrokerStates::default());
         let processor = ScriptedProcessor::new();
         let backoff = Backoff { base: Duration::from_secs(1), cap: BACKOFF };
         let lease = LeasePolicy { lease: LEASE, attempts_max: 3, backoff, ..LeasePolicy::default() };
@@ -51,7 +56,9 @@ impl Fixture {
         Self {
             worker: Worker::new(app.clone(), processor.clone(), policy),
             oscarps: Client::new(oscarps::router(app.clone(), guard.clone(), gate.clone())),
-            parspec: Client::new(parspec::router(app.clone(), guard, gate)),
+            parspec: Client::new(parspec::router(app.clone(), guard.clone(), gate.clone())),
+            sales: Client::new(sales::router(app.clone(), guard, gate, means)),
+            catalog,
             app,
             storage,
             clock,
@@ -99,6 +106,15 @@ impl Fixture {
     }
 }
 
+/// What the contract `sales` needs, with brokers in this state.
+pub(crate) fn means(catalog: &Arc<ScriptedCatalog>, brokers: sales::BrokerStates) -> sales::Means {
+    sales::Means {
+        catalog: catalog.clone(),
+        brokers: Arc::new(move || Box::pin(async move { brokers })),
+        metrics: Arc::new(|| Box::pin(async { "wellorder_lane_queue_depth 0\nother 1\n".to_owned() })),
+    }
+}
+
 /// The core's id of an order of oscarps.
 pub(crate) fn oscarps_id(order_id: &str) -> OrderId {
     let source = SourceId::new("oscarps").unwrap();
@@ -134,6 +150,11 @@ impl Client {
     pub(crate) async fn post_to(&self, path: &str, json: impl Into<Vec<u8>>) -> Exchange {
         let request = Request::post(path).header(CONTENT_TYPE, "application/json");
         self.send(request.body(json.into()).unwrap()).await
+    }
+
+    /// POST of JSON to the orders of `sales`.
+    pub(crate) async fn sell(&self, json: impl Into<Vec<u8>>) -> Exchange {
+        self.post_to("/api/v1/orders", json).await
     }
 
     /// POST of JSON to `/orders` with one more header.

@@ -17,6 +17,7 @@ macro_rules! assert_text {
 }
 
 mod bad_input;
+mod catalog;
 mod harness;
 mod mounting;
 mod openapi;
@@ -24,4 +25,7 @@ mod oscarps;
 mod oscarps_states;
 mod parspec;
 mod parspec_states;
+mod sales;
+mod sales_messages;
+mod sales_states;
 mod shared_refusals;

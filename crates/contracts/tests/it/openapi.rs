@@ -30,9 +30,19 @@ async fn the_document_of_parspec() {
 }
 
 #[tokio::test]
+async fn the_document_of_sales() {
+    let f = Fixture::new();
+    assert_text!(format!("{:#}", document(&f.sales).await));
+}
+
+#[tokio::test]
 async fn a_document_is_called_as_its_contract() {
     let f = Fixture::new();
-    for (client, name) in [(&f.oscarps, contracts::oscarps::NAME), (&f.parspec, contracts::parspec::NAME)] {
+    for (client, name) in [
+        (&f.oscarps, contracts::oscarps::NAME),
+        (&f.parspec, contracts::parspec::NAME),
+        (&f.sales, contracts::sales::NAME),
+    ] {
         assert_eq!(document(client).await["info"]["title"], name);
     }
 }
@@ -53,6 +63,15 @@ async fn the_examples_are_true() {
     assert_eq!(keys(&reply["order"]), keys(&example(&parspec, "OrderReply")["order"]));
     assert_eq!(keys(&f.parspec.get("/metrics").await.json()), keys(example(&parspec, "Metrics")));
     assert_eq!(&f.parspec.post("{}").await.json(), example(&parspec, "Refused"));
+
+    let sales = document(&f.sales).await;
+    let made = f.sales.sell(example(&sales, "CreateOrder").to_string()).await.expect(201).json();
+    assert_eq!(keys(&made), keys(example(&sales, "Created")));
+    let path = format!("/api/v1/orders/{}", made["order_id"].as_str().unwrap());
+    assert_eq!(keys(&f.sales.get(&path).await.expect(200).json()), keys(example(&sales, "Order")));
+    assert_eq!(&f.sales.get("/health").await.json(), example(&sales, "Health"));
+    let lacking = r#"{"user_id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","quantity":1}"#;
+    assert_eq!(&f.sales.sell(lacking).await.json(), example(&sales, "Refused"));
 }
 
 #[tokio::test]

@@ -76,6 +76,46 @@ async fn parspec_says_them_as_an_error() {
 }
 
 #[tokio::test]
+async fn sales_says_them_as_errors() {
+    let f = Fixture::new();
+    let body = r#"{"user_id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","product_id":"16fd2706-8baf-433b-82eb-8c7fada847da","quantity":2}"#;
+    let json = Some("application/json");
+    let (orders, order) = ("/api/v1/orders", "/api/v1/orders/16fd2706-8baf-433b-82eb-8c7fada847da");
+    let mut seen = vec![
+        send(&f.sales, "GET", "/nothing/here", None, "").await,
+        send(&f.sales, "GET", "/", None, "").await,
+        send(&f.sales, "GET", "/orders", None, "").await,
+        send(&f.sales, "GET", "/api/v1/orders/", None, "").await,
+        send(&f.sales, "PUT", order, json, body).await,
+        send(&f.sales, "DELETE", order, None, "").await,
+        send(&f.sales, "DELETE", orders, None, "").await,
+        send(&f.sales, "POST", "/health", json, body).await,
+        send(&f.sales, "POST", orders, None, body).await,
+        send(&f.sales, "POST", orders, Some("text/plain"), body).await,
+        send(&f.sales, "POST", orders, Some("application/json; charset=latin1"), body).await,
+        send(&f.sales, "POST", orders, json, &format!("{body}{}", " ".repeat(256 * 1024))).await,
+    ];
+    let unavailable = Fault::Unavailable {
+        why: "disk full at /secret/path".to_owned(),
+        retry_after: Duration::from_secs(2),
+    };
+    for fault in [unavailable.clone(), Fault::Overloaded, Fault::internal("SQLITE_CORRUPT at src/x.rs")] {
+        f.storage.down(Some(fault));
+        seen.push(send(&f.sales, "POST", orders, json, body).await);
+        seen.push(send(&f.sales, "GET", order, None, "").await);
+        seen.push(send(&f.sales, "GET", orders, None, "").await);
+    }
+    f.storage.down(None);
+    for exchange in &seen {
+        let entry = &exchange.json()["errors"][0];
+        assert!(entry["error_code"].is_string() && entry["error_severity"] == "error", "{exchange}");
+    }
+    check_none_leaks(&seen);
+    assert_text!(transcript(&seen));
+    assert_eq!(f.events().await, 0);
+}
+
+#[tokio::test]
 async fn json_by_another_name_is_read() {
     let f = Fixture::new();
     let body = r#"{"userId":"user-123","itemIds":[],"totalAmount":59.99}"#;

@@ -4,7 +4,7 @@ use super::{
     args::TokenArgs,
     failure::{Exit, Failure},
 };
-use crate::{config::Settings, output::Output};
+use crate::{config::Settings, dev_secret, output::Output};
 use auth::{Mint, Secret, is_subject, mint, weakness};
 use edge::{Scope, Scopes};
 use order_core::{TenantId, Timestamp};
@@ -22,7 +22,8 @@ pub(crate) fn token(
 ) -> Result<Exit, Failure> {
     let usage = |what: String, fix: &str| Failure::here(Exit::Usage, what, fix);
     let auth = &settings.auth;
-    let secret = auth.jwt_secret.text().ok_or_else(|| {
+    let made = dev_secret::found(&settings.data).filter(|_| auth.jwt_secret.text().is_none());
+    let secret = made.as_ref().unwrap_or(&auth.jwt_secret).text().ok_or_else(|| {
         usage("auth.jwt_secret is not set".to_owned(), "set it, or JWT_SECRET, to the secret of the server")
     })?;
     if let Some(weak) = weakness(secret) {

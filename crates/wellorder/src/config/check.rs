@@ -50,6 +50,10 @@ pub(super) fn together(
         let what = format!("is not set, and {} is http", beside("processor"));
         add(&["http_processor.url", "processor"], &what, "set it to the URL that takes orders");
     }
+    if settings.catalog.url.is_some() && settings.catalog.file.is_some() {
+        let what = format!("is set, and {} is too", beside("catalog.url"));
+        add(&["catalog.file", "catalog.url"], &what, "keep one of them");
+    }
     if outbound::collector_headers(&settings.telemetry.otlp_headers).is_none() {
         add(&["telemetry.otlp_headers"], "is no list of headers", "write name=value,name=value");
     }

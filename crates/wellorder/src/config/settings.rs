@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) simulate: Simulate,
     /// The processor behind a URL.
     pub(crate) http_processor: HttpProcessor,
+    /// Where products are looked up.
+    pub(crate) catalog: Catalog,
     /// Claiming, leases and retries.
     pub(crate) worker: Worker,
     /// Followers of the journal.
@@ -107,6 +109,7 @@ impl Settings {
             processor: ProcessorKind::default(),
             simulate: Simulate::default(),
             http_processor: HttpProcessor::default(),
+            catalog: Catalog::default(),
             worker: Worker::default(),
             follower: Follower::default(),
             ndjson: Ndjson::default(),
@@ -122,6 +125,21 @@ impl Settings {
             shutdown_drain: Duration::ZERO,
         }
     }
+}
+
+/// The product catalogue: behind a URL, in a file, or neither, and then everything can be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Catalog {
+    /// Below which its products lie. May hold a password.
+    pub(crate) url: Option<String>,
+    /// Its products.
+    pub(crate) file: Option<PathBuf>,
+    /// Until the connection stands.
+    pub(crate) connect_timeout: Duration,
+    /// One call.
+    pub(crate) timeout: Duration,
+    /// Look-ups at once.
+    pub(crate) calls_max: usize,
 }
 
 /// A text that is never shown.
@@ -150,6 +168,8 @@ impl fmt::Debug for Hidden {
 pub(crate) struct Auth {
     /// Shared with an issuer of tokens (HS256).
     pub(crate) jwt_secret: Hidden,
+    /// Whether it was made at the start of `dev`, for nobody gave one.
+    pub(crate) jwt_secret_made: bool,
     /// What that issuer is called; checked where it is given.
     pub(crate) jwt_issuer: Option<String>,
     /// Whom its tokens are for; checked where it is given.

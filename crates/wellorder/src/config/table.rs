@@ -10,6 +10,7 @@ use super::{
     table_kafka::KAFKA,
     table_rabbitmq::RABBITMQ,
     table_redis::REDIS,
+    table_sales::SALES,
     table_serve::SERVE,
     table_storage::STORAGE,
 };
@@ -72,8 +73,8 @@ impl Setting {
 }
 
 /// The contracts that can be at the root of the port, and the port each is used to.
-const CONTRACTS: &[(&str, u16)] = &[("oscarps", 3000), ("parspec", 3000)];
-const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0];
+const CONTRACTS: &[(&str, u16)] = &[("oscarps", 3000), ("parspec", 3000), ("sales", 3000)];
+const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0, CONTRACTS[2].0];
 
 const ROLES: &[&str] = &["api", "worker", "relay", "sync", "all"];
 const ROLE_VALUES: [Role; 5] = [Role::Api, Role::Worker, Role::Relay, Role::Sync, Role::All];
@@ -132,7 +133,7 @@ fn maybe(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
-fn make_public(settings: &mut Settings, name: &'static str, public: bool) {
+pub(super) fn make_public(settings: &mut Settings, name: &'static str, public: bool) {
     if public {
         settings.public.insert(name);
     } else {
@@ -155,7 +156,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
     let servers = KAFKA.iter().chain(RABBITMQ).chain(REDIS);
-    SETTINGS.iter().chain(servers).chain(SERVE).chain(STORAGE)
+    SETTINGS.iter().chain(SALES).chain(servers).chain(SERVE).chain(STORAGE)
 }
 
 static SETTINGS: &[Setting] = &[

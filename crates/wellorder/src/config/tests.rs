@@ -5,6 +5,7 @@ mod issuer;
 mod kafka;
 mod rabbitmq;
 mod redis;
+mod sales;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -71,7 +72,8 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
-    let elsewhere = ["limits.", "rate.", "tls.", "serve.", "kafka.", "redis."];
+    let elsewhere =
+        ["limits.", "rate.", "tls.", "serve.", "kafka.", "redis.", "catalog.", "contracts.sales."];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
@@ -238,7 +240,9 @@ fn every_setting_fills_its_field() {
             "auth.jwks_url" | "auth.jwks_issuer" | "auth.jwks_audience" => continue,
             "auth.jwks_algorithms" => "PS256",
             "auth.jwks_allow_private" => "false",
-            "contracts.oscarps.public" | "contracts.parspec.public" => "true",
+            "contracts.oscarps.public" | "contracts.parspec.public" | "contracts.sales.public" => "true",
+            "catalog.url" => "http://h/",
+            "catalog.file" => "catalog.json",
             "http_processor.url" => "http://h/",
             // Each needs the other; `certificate_and_key_go_together` has them.
             "tls.cert" | "tls.key" => continue,

@@ -109,6 +109,7 @@ async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
     is_offline_documentation(&server, "/v1/docs", "/v1/openapi.json", "/").await;
     is_offline_documentation(&server, "/oscarps/docs", "/oscarps/docs/json", "/oscarps").await;
     is_offline_documentation(&server, "/parspec/docs", "/parspec/docs/json", "/parspec").await;
+    is_offline_documentation(&server, "/sales/docs", "/sales/docs/json", "/sales").await;
     guides_are_linked(&server, "/docs/guides", "/openapi.json").await;
     guides_are_linked(&server, "/v1/docs/guides", "/v1/openapi.json").await;
     let index = server.get("/").await;
@@ -122,14 +123,14 @@ async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
 
 #[tokio::test]
 async fn a_contract_at_the_root_has_its_own_there_and_ours_stays() {
-    for name in ["oscarps", "parspec"] {
+    for (name, orders) in [("oscarps", "/orders"), ("parspec", "/orders"), ("sales", "/api/v1/orders")] {
         let server = Server::builder().args(&["--as", name]).api_alone().start().await;
         is_offline_documentation(&server, "/docs", "/docs/json", "/").await;
         let (page, document) = (format!("/{name}/docs"), format!("/{name}/docs/json"));
         is_offline_documentation(&server, &page, &document, &format!("/{name}")).await;
         is_offline_documentation(&server, "/v1/docs", "/v1/openapi.json", "/").await;
         let paths = server.json("/docs/json").await["paths"].clone();
-        assert!(paths.get("/orders").is_some_and(|path| path.get("post").is_some()), "{name}: {paths}");
+        assert!(paths.get(orders).is_some_and(|path| path.get("post").is_some()), "{name}: {paths}");
         let ours = server.json("/openapi.json").await;
         guides_are_linked(&server, "/v1/docs/guides", "/v1/openapi.json").await;
         assert!(ours["paths"].get("/v1/orders").is_some(), "no contract takes this path: {name}");

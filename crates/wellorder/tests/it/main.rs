@@ -51,6 +51,7 @@ mod rabbitmq;
 mod reads;
 mod redrives;
 mod roles;
+mod sales;
 mod serve;
 mod shut_out;
 mod shutdown;

@@ -6,6 +6,9 @@ use crate::login::{Token, ask, serving, without};
 use edge::{Declared, Need, Scope};
 use serde_json::{Value, json};
 
+/// An order of the contract `sales`.
+pub(crate) const SALE: &str = r#"{"user_id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","product_id":"16fd2706-8baf-433b-82eb-8c7fada847da","quantity":1}"#;
+
 /// What a route is asked with.
 struct Sample {
     /// The path with ids of the tenant `acme` in it.
@@ -36,6 +39,8 @@ struct Things {
     /// Another, to be withdrawn and erased.
     spare_id: String,
     number: i64,
+    /// An order of the contract `sales`.
+    sale_id: String,
     redrive_id: String,
     key_id: String,
     /// A copy of the database.
@@ -53,6 +58,7 @@ async fn things(server: &Server) -> Things {
     };
     made("/oscarps/orders", r#"{"orderId": "A-2", "customer": "c", "total": 1}"#).await;
     let parspec = made("/parspec/orders", r#"{"userId": "u", "itemIds": ["a"], "totalAmount": 1}"#).await;
+    let sale = made("/sales/api/v1/orders", SALE).await;
     let order = made("/v1/orders", r#"{"reference": "A-1", "total": "1"}"#).await;
     let spare = made("/v1/orders", r#"{"reference": "A-4", "total": "1"}"#).await;
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
@@ -67,6 +73,7 @@ async fn things(server: &Server) -> Things {
     Things {
         order_id: text(&order, "order_id"),
         spare_id: text(&spare, "order_id"),
+        sale_id: text(&sale, "order_id"),
         number: parspec["order"]["id"].as_i64().unwrap(),
         redrive_id: text(&redrive, "redrive_id"),
         key_id: text(&key, "key_id"),
@@ -82,7 +89,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         .path
         .replace("{order_id}", if ends { &things.spare_id } else { &things.order_id })
         .replace("{orderId}", "A-2")
-        .replace("{id}", &things.number.to_string())
+        .replace("{id}", &if mount == "/sales" { things.sale_id.clone() } else { things.number.to_string() })
         .replace("{redrive_id}", &things.redrive_id)
         .replace("{key_id}", &things.key_id)
         .replace("{backup}", &things.backup)
@@ -95,6 +102,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         ("/parspec", "POST", "/orders") => {
             (Some(json!({ "userId": "u", "itemIds": ["a"], "totalAmount": 1 })), Other::Own)
         }
+        ("/sales", "POST", _) => (serde_json::from_str(SALE).ok(), Other::Own),
         ("/v1", "POST", "/orders") => (Some(json!({ "reference": "A-1", "total": "1" })), Other::Own),
         ("/v1", "POST", "/orders/bulk") => (Some(json!({ "reference": "A-3", "total": "1" })), Other::Own),
         ("/v1", "PATCH", "/orders/{order_id}") => (Some(json!({ "customer": "c-2" })), Other::NotFound),
@@ -120,12 +128,13 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         (_, _, path) if path.starts_with("/backups") => (None, Other::Operators),
         (_, _, path) if path.starts_with("/followers") => (None, Other::Operators),
         ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions")
-        | ("/parspec", "GET", "/metrics") => (None, Other::Own),
+        | ("/parspec", "GET", "/metrics")
+        | ("/sales", "GET", "/api/v1/orders") => (None, Other::Own),
         (_, "GET", path) if path.contains('{') => (None, Other::NotFound),
         ("/v1", "POST", "/keys/{key_id}/rotate") | ("/v1", "DELETE", "/keys/{key_id}") => {
             (None, Other::NotFound)
         }
-        ("/oscarps", "GET", "/health") => (None, Other::Shared),
+        ("/oscarps", "GET", "/health") | ("/sales", "GET", "/health" | "/metrics") => (None, Other::Shared),
         (mount, method, path) => {
             panic!("say how {method} {mount}{path} is asked, and what another tenant gets")
         }
@@ -138,6 +147,7 @@ fn routes() -> Vec<(&'static str, Declared)> {
         ("/v1", api::declared()),
         ("/oscarps", contracts::oscarps::declared()),
         ("/parspec", contracts::parspec::declared()),
+        ("/sales", contracts::sales::declared()),
     ];
     mounts
         .into_iter()

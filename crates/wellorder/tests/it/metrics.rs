@@ -3,6 +3,7 @@
 use crate::harness::collector::Collector;
 use crate::harness::promql::{self, Used};
 use crate::harness::{Answer, Receiver, Server};
+use crate::login::{SECRET, Token, ask};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -71,7 +72,10 @@ async fn shown() -> Page {
     let collector = Collector::start().await;
     let receiver =
         Receiver::start(|call| Answer::Says(if call.order["total"] == "13" { 400 } else { 200 }, "")).await;
-    let builder = Server::builder().env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
+    let builder = Server::builder()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+        .env("JWT_SECRET", SECRET)
+        .env("PRODUCT_SERVICE_URL", &receiver.url());
     let server = builder.processor(&receiver.url()).start().await;
     let done = server.accept(&json!({ "reference": "a", "total": 1 })).await;
     let parked = server.accept(&json!({ "reference": "b", "total": 13 })).await;
@@ -80,6 +84,8 @@ async fn shown() -> Page {
     for total in [1, 2] {
         server.post("/oscarps/orders", &format!(r#"{{"orderId":"o","customer":"c","total":{total}}}"#)).await;
     }
+    let (bearer, sale) = (Token::all("default").bearer(), crate::matrix::SALE);
+    ask(&server, "POST", "/sales/api/v1/orders", Some(&bearer), Some(sale)).await;
     server.get("/v1/orders?limit=0").await;
     server.carried().await;
     collector.until("spans", |spans| (!spans.is_empty()).then_some(())).await;
