@@ -27,6 +27,7 @@ pub mod clock;
 pub mod command;
 pub mod decide;
 pub mod error;
+pub mod external;
 pub mod fault_point;
 pub mod follow;
 mod footprint;
