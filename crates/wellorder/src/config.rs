@@ -24,6 +24,7 @@ mod show;
 mod sources;
 mod suggest;
 mod table;
+mod table_contracts;
 mod table_kafka;
 mod table_redis;
 mod table_serve;

@@ -14,6 +14,7 @@ mod dev;
 mod failed_logins;
 mod folder;
 mod following;
+mod further;
 mod http_processor;
 mod invocation;
 mod kafka;

@@ -7,6 +7,7 @@ use crate::system::{SystemClock, SystemIds};
 use crate::{redis, wire_up};
 use anyhow::Context;
 use axum::Router;
+use contracts::orderstream::AckWait;
 use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::json::JsonLimits;
@@ -22,7 +23,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 /// The contracts of this version.
-pub(crate) const CONTRACTS: [&str; 2] = [contracts::oscarps::NAME, contracts::parspec::NAME];
+pub(crate) const CONTRACTS: [&str; 3] =
+    [contracts::oscarps::NAME, contracts::parspec::NAME, contracts::orderstream::NAME];
 /// Connections that may wait to be accepted, where the system allows as many. One that finds no room tries again after a
 /// second; with the usual 128, a crowd that comes at once does.
 const BACKLOG: u32 = 4_096;
@@ -93,13 +95,60 @@ fn bare_guard(limits: &Limits, loopback_only: bool) -> Guard {
     Guard::new(limits, loopback_only, clock, ids)
 }
 
-fn contract(name: &str, app: &Arc<App>, guard: &Arc<Guard>, access: &Access) -> Option<Router> {
+/// The contract `name`, under its documented paths.
+pub(crate) fn contract(
+    name: &str,
+    settings: &Settings,
+    app: &Arc<App>,
+    guard: &Arc<Guard>,
+    access: &Access,
+) -> Option<Router> {
     let (app, guard, gate) = (Arc::clone(app), Arc::clone(guard), access.gate_of(name));
     match name {
         contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, gate)),
         contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, gate)),
+        contracts::orderstream::NAME => {
+            Some(contracts::orderstream::router(app, guard, gate, ack_wait(settings)))
+        }
         _ => None,
     }
+}
+
+fn ack_wait(settings: &Settings) -> AckWait {
+    AckWait(settings.orderstream.ack_wait)
+}
+
+/// What is served over HTTP/2: gRPC, where orders are served at all.
+#[cfg(feature = "grpc")]
+pub(crate) fn grpc(
+    settings: &Settings,
+    app: &Arc<App>,
+    guard: &Arc<Guard>,
+    access: &Access,
+) -> Option<Router> {
+    let gate = access.gate_of(contracts::orderstream::NAME);
+    let router =
+        || contracts::orderstream::grpc::router(Arc::clone(app), Arc::clone(guard), gate, ack_wait(settings));
+    settings.has_role(Role::Api).then(router)
+}
+
+/// Nothing: this build has no gRPC.
+#[cfg(not(feature = "grpc"))]
+pub(crate) fn grpc(_: &Settings, _: &Arc<App>, _: &Arc<Guard>, _: &Access) -> Option<Router> {
+    None
+}
+
+/// What is served over HTTP/2 while there is no storage.
+#[cfg(feature = "grpc")]
+pub(crate) fn waiting_grpc(guard: &Arc<Guard>) -> Option<Router> {
+    let mount = contracts::orderstream::grpc::MOUNT;
+    Some(edge::mount_unable(api::not_yet(), mount, Arc::clone(guard)))
+}
+
+/// Nothing: this build has no gRPC.
+#[cfg(not(feature = "grpc"))]
+pub(crate) fn waiting_grpc(_: &Arc<Guard>) -> Option<Router> {
+    None
 }
 
 /// Whether the main port serves our `/metrics`: not where a contract takes the path, nor where others come.
@@ -138,11 +187,11 @@ pub(crate) fn main_router(
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
-        if let Some(contract) = contract(name, app, guard, access) {
+        if let Some(contract) = contract(name, settings, app, guard, access) {
             router = edge::nest(router, &format!("/{name}"), contract);
         }
     }
-    match mounted.and_then(|name| contract(name, app, guard, access)) {
+    match mounted.and_then(|name| contract(name, settings, app, guard, access)) {
         Some(contract) => router.merge(contract),
         None => router,
     }
@@ -151,7 +200,7 @@ pub(crate) fn main_router(
 /// What the main port serves while there is no storage: health, and refusals in the form of each API.
 pub(crate) fn waiting_router(settings: &Settings, guard: &Arc<Guard>, waiting: api::Waiting) -> Router {
     let unable = |mount: Mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard));
-    let mounts = [contracts::oscarps::MOUNT, contracts::parspec::MOUNT];
+    let mounts = [contracts::oscarps::MOUNT, contracts::parspec::MOUNT, contracts::orderstream::MOUNT];
     let root = mounts.into_iter().find(|mount| settings.mounted.as_deref() == Some(mount.name));
     let mut router = api::waiting_router(waiting, guard, root.is_some());
     for mount in mounts {

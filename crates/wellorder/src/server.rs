@@ -12,7 +12,9 @@ use crate::output::Output;
 use crate::seldom::Seldom;
 use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
-use crate::{banner, boot, failed_logins, kafka, lookout, redis, serve, telemetry, transport, wire_up};
+use crate::{
+    banner, boot, failed_logins, further, kafka, lookout, redis, serve, telemetry, transport, wire_up,
+};
 use anyhow::Context;
 use axum::Router;
 use edge::{Listening, Transport};
@@ -72,6 +74,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         Some(address) => Some(serve::listen(address, "--ops").await?),
         None => None,
     };
+    let further = further::listen(&settings).await?;
     let folder = Arc::new(folder);
     let (stop, mut tasks) = (Stop::new(), JoinSet::new());
     tasks.spawn(lookout::lock_file(Arc::clone(&folder), stop.subscribe()));
@@ -79,7 +82,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         tasks.spawn(transport::reload(Arc::clone(tls), &settings, stop.subscribe())?);
     }
     let mut signalled = std::pin::pin!(signals.first());
-    let place = Place { mode, settings: &settings, folder: &folder, listener, ops, transport };
+    let place = Place { mode, settings: &settings, folder: &folder, listener, ops, further, transport };
     let Some((storage, opened)) = boot::storage(&place, check, &mut signalled).await? else {
         out.note("stopped before the database could be had");
         return Ok(Exit::Ok);
@@ -121,7 +124,7 @@ async fn begin(
     stop: &Stop,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Begun> {
-    let Place { mode, settings, folder, listener, ops, transport } = place;
+    let Place { mode, settings, folder, listener, ops, further, transport } = place;
     let (tracer, exporting) = otlp::start(settings)?;
     let app = wire_up::app(settings, storage, tracer.clone());
     let access = Access::new(mode, settings, &app)?;
@@ -152,7 +155,12 @@ async fn begin(
         let router = serve::ops_router(&app, &guard, metrics);
         tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
     }
-    let listening = Listening { listener, transport };
+    for further in further {
+        let (listening, router) = further.served(settings, &app, &guard, &access, transport.clone());
+        tasks.spawn(served(edge::serve(listening, router, Arc::clone(&guard), stop.subscribe(), drain)));
+    }
+    let http2 = serve::grpc(settings, &app, &guard, &access);
+    let listening = Listening { listener, transport, http2 };
     tasks.spawn(served(edge::serve(listening, router.clone(), guard, stop.subscribe(), drain)));
     Ok(Begun { app, router, exporting })
 }
