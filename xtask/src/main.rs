@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask tidy | test | api | services | ci | crash | fuzz | schemathesis | bench`.
+//! Development tasks: `cargo xtask tidy | test | api | proto | services | ci | crash | fuzz | grpc | schemathesis | bench`.
 //!
 //! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
 //! command line, its environment and its HTTP interface, as a user does.
@@ -14,9 +14,11 @@ mod bench;
 mod ci;
 mod crash;
 mod fuzz;
+mod grpc;
 mod http;
 mod money;
 mod procfs;
+mod proto;
 mod rng;
 mod schemathesis;
 mod server;
@@ -24,6 +26,7 @@ mod services;
 mod shell;
 mod stats;
 mod tidy;
+mod venv;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,6 +49,8 @@ enum Task {
     Test(ci::test::Args),
     /// Compare the copy of the API's descriptions under docs/api with the code, or take a new one
     Api(api::Args),
+    /// Generate the code of gRPC from the .proto files, or check that it is current
+    Proto(proto::Args),
     /// Start, stop or name the servers that tests need: PostgreSQL, Redis, RabbitMQ, Kafka
     Services(services::Args),
     /// Everything that must be green before a change is merged
@@ -56,6 +61,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Send generated requests to every operation that is described, and check every answer
     Schemathesis(schemathesis::Args),
+    /// Let a client in another language speak gRPC with a server
+    Grpc(grpc::Args),
     /// Measure the figures of the project beside their goals
     Bench(bench::Args),
 }
@@ -65,11 +72,13 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test(args) => ci::test::run(&args).map(|ran| ran.ok()),
         Task::Api(args) => api::run(&args),
+        Task::Proto(args) => proto::run(&args),
         Task::Services(args) => services::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Crash(args) => crash::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
+        Task::Grpc(args) => grpc::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

@@ -6,10 +6,15 @@ use axum::Router;
 use axum::extract::FromRequestParts;
 use edge::{Caller, Guard, Mount, Refused, Routes};
 use http::request::Parts;
+use order_core::change::Target;
+use order_core::command::{ChangeKind, Changed};
+use order_core::external::ExternalId;
 use order_core::intake::{Accepted, Intake};
 use order_core::query::{OrderQuery, Tally};
-use order_core::{App, Order, OrderId, SourceId, TenantId, Timestamp};
+use order_core::wait::is_worked;
+use order_core::{App, Error, Order, OrderId, SourceId, TenantId, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 use utoipa::openapi::OpenApi;
 
 /// Pages that are read for one list: each looks at a bounded number of rows, and may be full of large orders.
@@ -27,15 +32,17 @@ pub(crate) struct Contract {
     app: Arc<App>,
     pub(crate) tenant: TenantId,
     pub(crate) source: SourceId,
+    /// Who acts, for histories.
+    pub(crate) by: Arc<str>,
 }
 
 impl FromRequestParts<Mounted> for Contract {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, mounted: &Mounted) -> Result<Self, Refused> {
-        let Caller { tenant, .. } = Caller::from_request_parts(parts, mounted).await?;
+        let Caller { tenant, subject, .. } = Caller::from_request_parts(parts, mounted).await?;
         let Mounted { app, source } = mounted.clone();
-        Ok(Self { app, tenant, source })
+        Ok(Self { app, tenant, source, by: subject })
     }
 }
 
@@ -79,6 +86,33 @@ impl Contract {
     /// Takes an order in.
     pub(crate) async fn accept(&self, intake: Intake) -> Result<Accepted, Denied> {
         Ok(self.app.accept(intake).await?)
+    }
+
+    /// Takes an order in that has no reference, under an id that is all chance.
+    pub(crate) async fn accept_scattered(&self, intake: Intake) -> Result<Accepted, Denied> {
+        Ok(self.app.accept_scattered(intake).await?)
+    }
+
+    /// Changes an order that was found here.
+    pub(crate) async fn change(&self, order: &Order, kind: ChangeKind) -> Result<Changed, Error> {
+        let (tenant, source) = (self.tenant.clone(), Some(order.source.clone()));
+        let target = Target { tenant, source, order_id: order.id, expected_version: None };
+        self.app.change(target, kind).await
+    }
+
+    /// The order as it is once its work has ended, or after `patience`; as it is known when it cannot be waited for.
+    pub(crate) async fn worked(&self, order: Order, patience: Duration) -> Order {
+        self.app.when(order.clone(), patience, is_worked).await.unwrap_or(order)
+    }
+
+    /// The order of this tenant with this id, from whatever source.
+    pub(crate) async fn order_of_any_source(&self, order_id: OrderId) -> Result<Option<Order>, Denied> {
+        Ok(self.app.storage.order(&self.tenant, order_id).await?)
+    }
+
+    /// The newest order of this tenant that an external id leads to.
+    pub(crate) async fn order_by_external(&self, external: &ExternalId) -> Result<Option<Order>, Denied> {
+        Ok(self.app.storage.order_by_external(external).await?)
     }
 
     /// The order with this id, if it is one of this contract.

@@ -4,6 +4,7 @@ use edge::Declared;
 use http::Method;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
@@ -18,12 +19,21 @@ pub(crate) fn add_refusals(document: &mut OpenApi, declared: &[Declared], form: 
             if !declared.iter().any(needs_login) {
                 continue;
             }
+            let any_type = operation.request_body.as_ref().is_some_and(reads_any_type);
             for (status, description) in refusals(&method) {
+                if *status == "415" && any_type {
+                    continue;
+                }
                 let response = RefOr::T(refusal(description, form, matches!(*status, "429" | "503")));
                 operation.responses.responses.insert((*status).to_owned(), response);
             }
         }
     }
+}
+
+/// Whether a body is read whatever it is said to be.
+fn reads_any_type(body: &RefOr<RequestBody>) -> bool {
+    matches!(body, RefOr::T(body) if body.content.contains_key("*/*"))
 }
 
 fn refusals(method: &Method) -> &'static [(&'static str, &'static str)] {

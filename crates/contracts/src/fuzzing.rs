@@ -1,6 +1,9 @@
 //! What the fuzz targets see of this crate besides its interface.
 
-use crate::{exact, oscarps, parspec};
+use crate::orderstream::events::{Ack, OrderEvent};
+use crate::{exact, orderstream, oscarps, parspec};
+use order_core::json::JsonLimits;
+use order_core::order::Content;
 use order_core::{Money, Reference};
 use serde_json::{Number, Value};
 
@@ -18,6 +21,20 @@ pub fn oscarps(body: &Value) -> Result<(Reference, String, Money), String> {
 /// When the body is refused.
 pub fn parspec(body: Value) -> Result<(String, Vec<Value>, Money), String> {
     parspec::read(body)
+}
+
+/// A body of `orderstream`: what an order would hold, nothing for a delete; else what is wrong with it.
+///
+/// # Errors
+/// When the body is refused.
+pub fn orderstream(body: Value) -> Result<Option<Content>, String> {
+    orderstream::read(body)
+}
+
+/// Reads a message as an event and as an acknowledgement of `orderstream`; whether it is one of them.
+pub fn orderstream_message(value: &[u8]) -> bool {
+    let limits = JsonLimits::default();
+    OrderEvent::parse(Some(value), limits).is_ok() || Ack::parse(Some(value), limits).is_ok()
 }
 
 /// A number in a path of `parspec`; the inner `None` when it is larger than any order's, the outer one when it is none.

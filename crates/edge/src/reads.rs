@@ -44,10 +44,14 @@ pub(crate) enum ReadClass {
 impl ReadClass {
     const ALL: [Self; 2] = [Self::One, Self::List];
 
-    /// What a route reads, by what it is: a path that ends with a parameter names one thing. `None` for what writes.
+    /// What a route reads, by what it is: a path that ends with a parameter names one thing, and so does a method of gRPC
+    /// that gets (all of those are POST). `None` for what writes.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         match (method, path.ends_with('}')) {
             (&Method::GET, true) => Some(Self::One),
+            (&Method::POST, _) if path.rsplit('/').next().is_some_and(|name| name.starts_with("Get")) => {
+                Some(Self::One)
+            }
             (&Method::GET, false) => Some(Self::List),
             _ => None,
         }

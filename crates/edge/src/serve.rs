@@ -3,7 +3,9 @@
 use crate::check::{Doomed, names_one_host};
 use crate::framing::Verdict;
 use crate::guard::{Guard, Limits};
+use crate::http2::Http2;
 use crate::metering::Counted;
+use crate::preface::Sniffed;
 use crate::refusal::Refusal;
 use crate::socket::Socket;
 use crate::tls::{self, Begun, Tls};
@@ -52,18 +54,20 @@ pub struct Listening {
     pub listener: TcpListener,
     /// How.
     pub transport: Transport,
+    /// What is served to those who begin with HTTP/2 (prior knowledge, RFC 9113 §3.3); they are refused without it.
+    pub http2: Option<Router>,
 }
 
 impl From<TcpListener> for Listening {
     fn from(listener: TcpListener) -> Self {
-        Self { listener, transport: Transport::Plain }
+        Self { listener, transport: Transport::Plain, http2: None }
     }
 }
 
 /// Serves `router` on `listening` until `stop` says so (or its sender is gone). Then takes no more connections, lets
 /// requests that have begun end for at most `drain`, and returns how many connections were cut off all the same.
 ///
-/// HTTP/1.1 only; what cannot be parsed as such is refused by the fallback of what is mounted at the root of `router`.
+/// HTTP/1.1, and HTTP/2 where there is something for it; what cannot be parsed as the former is refused by the fallback of what is mounted at the root of `router`.
 /// Over `connections_max`, connections wait to be accepted.
 pub async fn serve(
     listening: impl Into<Listening>,
@@ -72,10 +76,11 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) -> usize {
-    let Listening { listener, transport } = listening.into();
+    let Listening { listener, transport, http2 } = listening.into();
     let connection = Connection {
         http: http(&guard.limits),
         router: router.with_state(()),
+        http2: http2.map(|router| Arc::new(Http2::new(router.with_state(()), &guard))),
         guard,
         transport,
         stop: stop.clone(),
@@ -157,6 +162,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 struct Connection {
     http: http1::Builder,
     router: Router,
+    http2: Option<Arc<Http2>>,
     guard: Arc<Guard>,
     transport: Transport,
     stop: watch::Receiver<bool>,
@@ -197,6 +203,15 @@ impl Connection {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let mut stream = Sniffed::new(stream);
+        if let (Some(http2), None) = (&self.http2, &refusal) {
+            let patience = self.guard.limits.header_timeout;
+            match stream.begins_with_preface(patience, &mut self.stop).await {
+                Some(true) => return http2.serve(stream, peer, &mut self.stop).await,
+                Some(false) => {}
+                None => return,
+            }
+        }
         let verdict = Arc::new(Verdict::default());
         let mut socket = Socket::new(stream, Arc::clone(&verdict), self.guard.limits.stall_timeout);
         let mut refused = refusal;

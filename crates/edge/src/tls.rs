@@ -1,4 +1,4 @@
-//! TLS 1.2 and 1.3, by rustls on ring; HTTP/1.1 inside, nothing else is offered.
+//! TLS 1.2 and 1.3, by rustls on ring; HTTP/1.1 inside, and HTTP/2 for those who offer nothing else (gRPC).
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -134,7 +134,8 @@ fn proof(certificates: &[u8], key: &[u8]) -> Result<Proof, InvalidTls> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(pair)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Who speaks both gets HTTP/1.1: HTTP/2 is for gRPC, whose clients offer nothing else.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
     Ok(Proof { config: Arc::new(config), certificate })
 }
 

@@ -101,6 +101,16 @@ impl App {
         accepted(self.lanes.submit(self.accept_command(intake)).await?)
     }
 
+    /// As [`App::accept`]; an order without a reference gets an id that is all chance (UUIDv4), where others' begin with the
+    /// time: for contracts that spread orders by how their ids begin.
+    ///
+    /// # Errors
+    /// As [`App::accept`].
+    pub async fn accept_scattered(&self, intake: Intake) -> Result<Accepted, Error> {
+        let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v4()));
+        accepted(self.lanes.submit(self.accept_as(intake, order_id)).await?)
+    }
+
     /// Queues an order, one of many of one caller, and returns what its commit will answer. Waits while many are queued
     /// already; single orders are not held up by them.
     ///
@@ -117,6 +127,11 @@ impl App {
     fn accept_command(&self, intake: Intake) -> Command {
         let now = self.clock.now();
         let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v7(now)));
+        self.accept_as(intake, order_id)
+    }
+
+    fn accept_as(&self, intake: Intake, order_id: OrderId) -> Command {
+        let now = self.clock.now();
         let digest = digest(&intake.content);
         let event_id = EventId(self.ids.uuid_v7(now));
         let (trace, by) = (trace::current(), action_log::current_name());

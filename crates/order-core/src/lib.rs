@@ -30,6 +30,7 @@ pub mod command;
 pub mod consumers;
 pub mod decide;
 pub mod error;
+pub mod external;
 pub mod fault_point;
 pub mod follow;
 mod footprint;

@@ -8,6 +8,7 @@ use crate::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
 use crate::backup::{BackupMade, BackupProgress};
 use crate::command::{Command, Reply};
 use crate::error::{Fault, Rejection};
+use crate::external::ExternalId;
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use crate::journal::{Cursor, Event, Head, Mark};
 use crate::lease::Leased;
@@ -67,6 +68,9 @@ pub trait Storage: Send + Sync {
 
     /// One order by its number.
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault>;
+
+    /// The newest order that bears an external id now.
+    async fn order_by_external(&self, external: &ExternalId) -> Result<Option<Order>, Fault>;
 
     /// A page of orders, newest first; scans at most [`crate::query::SCAN_MAX`] rows.
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault>;

@@ -105,11 +105,15 @@ impl Drop for Waiter {
 
 /// Whether nobody works on the order any more: it is done, parked or withdrawn.
 pub fn is_settled(order: &Order) -> bool {
-    order.withdrawn
-        || match order.processing {
-            Processing::Done | Processing::Parked => true,
-            Processing::Queued | Processing::Running => false,
-        }
+    order.withdrawn || is_worked(order)
+}
+
+/// Whether the work that was due for the order has come to an end, that of a withdrawal too.
+pub fn is_worked(order: &Order) -> bool {
+    match order.processing {
+        Processing::Done | Processing::Parked => true,
+        Processing::Queued | Processing::Running => false,
+    }
 }
 
 impl App {
@@ -117,7 +121,12 @@ impl App {
     /// first; `None` when too many wait already. `known` is the order as its caller saw it, and what is answered while
     /// the storage cannot be read.
     pub async fn when_settled(&self, known: Order, patience: Duration) -> Option<Order> {
-        if is_settled(&known) {
+        self.when(known, patience, is_settled).await
+    }
+
+    /// The same, until `reached` says that the order is as it is waited for.
+    pub async fn when(&self, known: Order, patience: Duration, reached: fn(&Order) -> bool) -> Option<Order> {
+        if reached(&known) {
             return Some(known);
         }
         // Registered before it is read: whatever is not in what is read wakes.
@@ -128,7 +137,7 @@ impl App {
         let mut order = known;
         loop {
             order = self.read_again(order).await;
-            if is_settled(&order) {
+            if reached(&order) {
                 return Some(order);
             }
             tokio::select! {

@@ -82,6 +82,15 @@ CREATE TABLE standings (
     PRIMARY KEY (tenant, standing, number)
 );
 
+-- From the external ids of orders, hashed, to the orders that bear them now. Keys lie at random, but few orders have one.
+CREATE TABLE external_ids (
+    key      uuid     NOT NULL,
+    number   bigint   NOT NULL,
+    shard    smallint NOT NULL,
+    order_id uuid     NOT NULL,
+    PRIMARY KEY (key, number)
+);
+
 -- Append-only. `prev_position` chains the events of one order: its history is read by walking back from
 -- `orders.last_position`. `trace` is the place in a trace that the event happened at: 25 bytes.
 CREATE TABLE journal (
@@ -404,7 +413,7 @@ BEGIN
         EXECUTE format('GRANT SELECT ON %I TO wellorder_read', owned);
     END LOOP;
     -- Of all tenants, or of none. Whatever these lead to is a row of the above.
-    GRANT SELECT ON journal_heads, order_numbers, spans, term_runs, term_tail TO wellorder_read;
+    GRANT SELECT ON journal_heads, order_numbers, spans, term_runs, term_tail, external_ids TO wellorder_read;
     RETURN true;
 END
 $$;

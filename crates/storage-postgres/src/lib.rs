@@ -56,6 +56,7 @@ use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFa
 use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
+use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::lane::Wakes;
@@ -125,6 +126,10 @@ impl Storage for PostgresStorage {
 
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
         Ok(read::order_by_number(&self.guarded.of(tenant), tenant, number).await?)
+    }
+
+    async fn order_by_external(&self, external: &ExternalId) -> Result<Option<Order>, Fault> {
+        Ok(read::order_by_external(&self.guarded.of(&external.tenant), external).await?)
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {

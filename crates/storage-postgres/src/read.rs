@@ -6,6 +6,7 @@ use crate::readers::{Reader, Readers};
 use crate::records::{self, select_redrives};
 use crate::rows::{self, Moment, big, number, select_events, select_orders, small};
 use order_core::clock::Timestamp;
+use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Event, Head, Mark};
 use order_core::lease::Work;
@@ -14,6 +15,7 @@ use order_core::order::event::EventType;
 use order_core::query::{EventPage, FollowerRow, OrderDossier, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 /// Bytes of events after which a read of the journal ends.
 pub(crate) const PAGE_BYTES_MAX: i64 = 4 << 20;
@@ -28,6 +30,13 @@ const BY_NUMBER: &str = select_orders!(
     "FROM tallies t CROSS JOIN LATERAL (SELECT * FROM orders o \
        WHERE o.tenant = t.tenant AND o.source = t.source AND o.number = $2) o \
      LEFT JOIN work w ON w.shard = o.shard AND w.number = o.number WHERE t.tenant = $1 LIMIT 1"
+);
+
+const BY_EXTERNAL: &str = select_orders!(
+    "FROM (SELECT * FROM external_ids WHERE key = $1 ORDER BY number DESC LIMIT 1) e \
+     CROSS JOIN LATERAL (SELECT * FROM orders o \
+       WHERE o.shard = e.shard AND o.order_id = e.order_id AND o.tenant = $2) o \
+     LEFT JOIN work w ON w.shard = o.shard AND w.number = o.number"
 );
 
 /// Ends a snapshot with what was read in it.
@@ -71,6 +80,15 @@ pub(crate) async fn order_by_number(
     let conn = readers.get().await?;
     let row = conn.query_opt(BY_NUMBER, &[&tenant.as_str(), &number]).await?;
     Ok(row.as_ref().map(rows::order).transpose()?.map(|(order, _)| order))
+}
+
+/// The newest order that bears an external id. Rows of these change with their orders, so the newest is the one.
+pub(crate) async fn order_by_external(readers: &Readers, external: &ExternalId) -> Tried<Option<Order>> {
+    let conn = readers.get().await?;
+    let key = Uuid::from_bytes(external.key().0);
+    let row = conn.query_opt(BY_EXTERNAL, &[&key, &external.tenant.as_str()]).await?;
+    let order = row.as_ref().map(rows::order).transpose()?.map(|(order, _)| order);
+    Ok(order.filter(|order| external.names(order)))
 }
 
 /// When the next work of a tenant is due.

@@ -51,7 +51,7 @@ async fn sound() -> Sound {
         app.accept(sent).await.unwrap();
     }
     Worker::new(Arc::clone(&app), Arc::new(Fails), WorkerPolicy::default()).step().await.unwrap();
-    app.accept(intake("queued").build()).await.unwrap();
+    app.accept(intake("queued").attribute("external_id", "\"x\"").build()).await.unwrap();
     let target = Target {
         tenant: tenant("default"),
         source: None,
@@ -139,7 +139,12 @@ async fn what_is_missing_or_too_much_is_found() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_lists_and_searches_would_not_find_is_found() {
-    bites("ids", &["DELETE FROM standings WHERE standing = 'parked'"]).await;
+    bites("ids", &["DELETE FROM standings WHERE standing = 'parked'", "DELETE FROM external_ids"]).await;
+    let externals = [
+        "UPDATE external_ids SET number = 999",
+        "INSERT INTO external_ids SELECT gen_random_uuid(), number, shard, order_id FROM orders WHERE reference = 'a'",
+    ];
+    bites("external_ids", &externals).await;
     let standings = [
         "INSERT INTO standings SELECT tenant, 'parked', number, shard, order_id FROM orders WHERE reference = 'a'",
         "UPDATE standings SET number = 999",

@@ -76,6 +76,13 @@ CREATE TABLE term_loose (
     entry BLOB PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 
+-- From the external ids of orders, hashed, to the orders that bear them now. Keys lie at random, but few orders have one.
+CREATE TABLE external_ids (
+    key    BLOB    NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (key, number)
+) STRICT, WITHOUT ROWID;
+
 -- From when to when the orders of a block of 1,024 numbers were accepted; written when it is full.
 CREATE TABLE order_blocks (
     block        INTEGER PRIMARY KEY,

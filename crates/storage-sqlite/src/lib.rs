@@ -15,6 +15,7 @@ mod checkpoint;
 mod connect;
 mod damage;
 mod error;
+mod external;
 mod guard;
 mod ids;
 mod list;
@@ -51,6 +52,7 @@ use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFa
 use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
+use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
@@ -241,6 +243,11 @@ impl Storage for SqliteStorage {
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
         let found = self.readers.with(move |conn| apply::load_number(conn, number)).await?;
         Ok(found.map(|(order, _)| order).filter(|order| order.tenant == *tenant))
+    }
+
+    async fn order_by_external(&self, external: &ExternalId) -> Result<Option<Order>, Fault> {
+        let external = external.clone();
+        self.readers.with(move |conn| external::find(conn, &external)).await
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {

@@ -296,6 +296,14 @@ async fn runs_of_texts_that_say_what_cannot_be_are_found() {
     }
 }
 
+#[tokio::test]
+async fn external_ids_that_no_order_bears_are_found() {
+    let (database, _) = sound().await;
+    for sql in ["INSERT INTO external_ids VALUES (x'00', 1)", "INSERT INTO external_ids VALUES (x'00', 99)"] {
+        database.bites("external_ids", "[00]", sql).await;
+    }
+}
+
 /// Overwrites pages of the file that are leaves and hold events, or orders, at most so many.
 fn damage(path: &Path, table: &str, pages_max: usize) -> usize {
     const PAGE: usize = 4_096;

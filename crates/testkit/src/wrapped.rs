@@ -11,6 +11,7 @@ use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Command, Reply};
 use order_core::error::Fault;
+use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::intake;
 use order_core::journal::{Cursor, Event, Head, Mark};
@@ -179,6 +180,10 @@ impl Storage for Wrapped {
 
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
         self.inner.order_by_number(tenant, number).await
+    }
+
+    async fn order_by_external(&self, external: &ExternalId) -> Result<Option<Order>, Fault> {
+        self.inner.order_by_external(external).await
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {

@@ -4,6 +4,7 @@
 use crate::cli::failure::Failure;
 use crate::config::{Mode, Settings};
 use crate::folder::Folder;
+use crate::further::Further;
 use crate::seldom::Seldom;
 use crate::serve;
 use crate::serve_check::ServeCheck;
@@ -35,6 +36,7 @@ pub(crate) struct Place<'a> {
     pub(crate) database: Arc<dyn Database>,
     pub(crate) listener: TcpListener,
     pub(crate) ops: Option<TcpListener>,
+    pub(crate) further: Vec<Further>,
     pub(crate) transport: Transport,
 }
 
@@ -103,7 +105,9 @@ impl Place<'_> {
             api::Waiting { why: Arc::new(why), tells_checks }
         };
         let router = serve::waiting_router(self.settings, &guard, telling(self.mode != Mode::Serve));
-        let listening = Listening { listener: twin(&self.listener)?, transport: self.transport.clone() };
+        let http2 = serve::waiting_grpc(&guard);
+        let listening =
+            Listening { listener: twin(&self.listener)?, transport: self.transport.clone(), http2 };
         tasks.spawn(edge::serve(listening, router, Arc::clone(&guard), stop.subscribe(), DRAIN));
         if let Some(ops) = &self.ops {
             let router = api::waiting_router(telling(true), &guard, false);

@@ -25,6 +25,7 @@ mod show;
 mod sources;
 mod suggest;
 mod table;
+mod table_contracts;
 mod table_kafka;
 mod table_rabbitmq;
 mod table_redis;

@@ -16,6 +16,7 @@ mod dev_secret;
 mod failed_logins;
 mod folder;
 mod following;
+mod further;
 mod http_processor;
 mod invocation;
 mod kafka;

@@ -7,6 +7,7 @@ use crate::system::{SystemClock, SystemIds};
 use crate::{redis, wire_up};
 use anyhow::Context;
 use axum::Router;
+use contracts::orderstream::AckWait;
 use contracts::sales::{BrokerStates, Means};
 use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,8 +25,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 /// The contracts of this version.
-pub(crate) const CONTRACTS: [&str; 3] =
-    [contracts::oscarps::NAME, contracts::parspec::NAME, contracts::sales::NAME];
+pub(crate) const CONTRACTS: [&str; 4] = [
+    contracts::oscarps::NAME,
+    contracts::parspec::NAME,
+    contracts::sales::NAME,
+    contracts::orderstream::NAME,
+];
 /// Connections that may wait to be accepted, where the system allows as many. One that finds no room tries again after a
 /// second; with the usual 128, a crowd that comes at once does.
 const BACKLOG: u32 = 4_096;
@@ -96,8 +101,10 @@ fn bare_guard(limits: &Limits, loopback_only: bool) -> Guard {
     Guard::new(limits, loopback_only, clock, ids)
 }
 
-fn contract(
+/// The contract `name`, under its documented paths.
+pub(crate) fn contract(
     name: &str,
+    settings: &Settings,
     app: &Arc<App>,
     guard: &Arc<Guard>,
     access: &Access,
@@ -108,12 +115,15 @@ fn contract(
         contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, gate)),
         contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, gate)),
         contracts::sales::NAME => Some(contracts::sales::router(app, guard, gate, means.clone())),
+        contracts::orderstream::NAME => {
+            Some(contracts::orderstream::router(app, guard, gate, ack_wait(settings)))
+        }
         _ => None,
     }
 }
 
 /// What the contract `sales` needs besides the core.
-fn means(app: &Arc<App>, metrics: &PrometheusHandle, catalog: Arc<dyn Catalog>) -> Means {
+pub(crate) fn means(app: &Arc<App>, metrics: &PrometheusHandle, catalog: Arc<dyn Catalog>) -> Means {
     let (looking, telling, metrics) = (Arc::clone(app), Arc::clone(app), metrics.clone());
     Means {
         catalog,
@@ -132,6 +142,43 @@ fn means(app: &Arc<App>, metrics: &PrometheusHandle, catalog: Arc<dyn Catalog>) 
     }
 }
 
+fn ack_wait(settings: &Settings) -> AckWait {
+    AckWait(settings.orderstream.ack_wait)
+}
+
+/// What is served over HTTP/2: gRPC, where orders are served at all.
+#[cfg(feature = "grpc")]
+pub(crate) fn grpc(
+    settings: &Settings,
+    app: &Arc<App>,
+    guard: &Arc<Guard>,
+    access: &Access,
+) -> Option<Router> {
+    let gate = access.gate_of(contracts::orderstream::NAME);
+    let router =
+        || contracts::orderstream::grpc::router(Arc::clone(app), Arc::clone(guard), gate, ack_wait(settings));
+    settings.has_role(Role::Api).then(router)
+}
+
+/// Nothing: this build has no gRPC.
+#[cfg(not(feature = "grpc"))]
+pub(crate) fn grpc(_: &Settings, _: &Arc<App>, _: &Arc<Guard>, _: &Access) -> Option<Router> {
+    None
+}
+
+/// What is served over HTTP/2 while there is no storage.
+#[cfg(feature = "grpc")]
+pub(crate) fn waiting_grpc(guard: &Arc<Guard>) -> Option<Router> {
+    let mount = contracts::orderstream::grpc::MOUNT;
+    Some(edge::mount_unable(api::not_yet(), mount, Arc::clone(guard)))
+}
+
+/// Nothing: this build has no gRPC.
+#[cfg(not(feature = "grpc"))]
+pub(crate) fn waiting_grpc(_: &Arc<Guard>) -> Option<Router> {
+    None
+}
+
 /// Whether the main port serves our `/metrics`: not where a contract takes the path, nor where others come.
 pub(crate) fn metrics_are_here(mode: Mode, settings: &Settings) -> bool {
     let taken = settings.mounted.as_deref().is_some_and(|name| TAKES_METRICS.contains(&name));
@@ -146,7 +193,7 @@ pub(crate) fn main_router(
     guard: &Arc<Guard>,
     metrics: &PrometheusHandle,
     access: &Access,
-    catalog: Arc<dyn Catalog>,
+    means: &Means,
 ) -> Router {
     let mounted = settings.mounted.as_deref();
     if !settings.has_role(Role::Api) {
@@ -168,13 +215,12 @@ pub(crate) fn main_router(
         backups: storage::copies(settings),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
-    let means = means(app, metrics, catalog);
     for name in CONTRACTS {
-        if let Some(contract) = contract(name, app, guard, access, &means) {
+        if let Some(contract) = contract(name, settings, app, guard, access, means) {
             router = edge::nest(router, &format!("/{name}"), contract);
         }
     }
-    match mounted.and_then(|name| contract(name, app, guard, access, &means)) {
+    match mounted.and_then(|name| contract(name, settings, app, guard, access, means)) {
         Some(contract) => router.merge(contract),
         None => router,
     }
@@ -183,7 +229,12 @@ pub(crate) fn main_router(
 /// What the main port serves while there is no storage: health, and refusals in the form of each API.
 pub(crate) fn waiting_router(settings: &Settings, guard: &Arc<Guard>, waiting: api::Waiting) -> Router {
     let unable = |mount: Mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard));
-    let mounts = [contracts::oscarps::MOUNT, contracts::parspec::MOUNT, contracts::sales::MOUNT];
+    let mounts = [
+        contracts::oscarps::MOUNT,
+        contracts::parspec::MOUNT,
+        contracts::sales::MOUNT,
+        contracts::orderstream::MOUNT,
+    ];
     let root = mounts.into_iter().find(|mount| settings.mounted.as_deref() == Some(mount.name));
     let mut router = api::waiting_router(waiting, guard, root.is_some());
     for mount in mounts {

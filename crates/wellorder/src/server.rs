@@ -14,8 +14,8 @@ use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
 use crate::storage::{Database, Done, Opened};
 use crate::{
-    banner, boot, catalog, failed_logins, kafka, lookout, rabbitmq, redis, serve, telemetry, transport,
-    wire_up,
+    banner, boot, catalog, failed_logins, further, kafka, lookout, rabbitmq, redis, serve, telemetry,
+    transport, wire_up,
 };
 use anyhow::Context;
 use axum::Router;
@@ -77,6 +77,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         Some(address) => Some(serve::listen(address, "--ops").await?),
         None => None,
     };
+    let further = further::listen(&settings).await?;
     let folder = Arc::new(folder);
     let (stop, mut tasks) = (Stop::new(), JoinSet::new());
     tasks.spawn(lookout::lock_file(Arc::clone(&folder), stop.subscribe()));
@@ -84,7 +85,8 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
         tasks.spawn(transport::reload(Arc::clone(tls), &settings, stop.subscribe())?);
     }
     let mut signalled = std::pin::pin!(signals.first());
-    let place = Place { mode, settings: &settings, folder: &folder, database, listener, ops, transport };
+    let place =
+        Place { mode, settings: &settings, folder: &folder, database, listener, ops, further, transport };
     let Some(opened) = boot::storage(&place, check, &mut signalled).await? else {
         out.note("stopped before the database could be had");
         return Ok(Exit::Ok);
@@ -127,7 +129,7 @@ async fn begin(
     stop: &Stop,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Begun> {
-    let Place { mode, settings, folder, listener, ops, transport, .. } = place;
+    let Place { mode, settings, folder, listener, ops, further, transport, .. } = place;
     let (tracer, exporting) = otlp::start(settings)?;
     let app = wire_up::app(settings, &opened, tracer.clone());
     let Opened { done, beside, .. } = opened;
@@ -153,7 +155,8 @@ async fn begin(
     if let Some(shop) = shop.filter(|_| settings.has_role(Role::Api)) {
         app.remotes.add(shop);
     }
-    let router = serve::main_router(mode, settings, &app, &guard, metrics, &access, catalog);
+    let means = serve::means(&app, metrics, catalog);
+    let router = serve::main_router(mode, settings, &app, &guard, metrics, &access, &means);
     let address = listener.local_addr().context("the listener has no address")?;
     if let Err(error) = folder.announce(address, matches!(transport, Transport::Tls(_))) {
         // The lock is held all the same; a full disk keeps nobody from being served.
@@ -164,7 +167,12 @@ async fn begin(
         let router = serve::ops_router(&app, &guard, metrics);
         tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
     }
-    let listening = Listening { listener, transport };
+    for further in further {
+        let (listening, router) = further.served(settings, &app, &guard, &access, &means, transport.clone());
+        tasks.spawn(served(edge::serve(listening, router, Arc::clone(&guard), stop.subscribe(), drain)));
+    }
+    let http2 = serve::grpc(settings, &app, &guard, &access);
+    let listening = Listening { listener, transport, http2 };
     tasks.spawn(served(edge::serve(listening, router.clone(), guard, stop.subscribe(), drain)));
     Ok(Begun { app, router, exporting, done })
 }

@@ -233,3 +233,37 @@ pub(super) fn parspec_number(data: &[u8]) -> Seen {
         None => refused(magnitude(text.len())),
     }
 }
+
+pub(super) const ORDERSTREAM: &[&str] = &[
+    "\"user_id\":\"4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11\"",
+    "\"order_id\":\"0\"",
+    "\"status\":\"deleted\"",
+    "\"payload\":",
+    "\"payload_json\":",
+    "\"items\":[{\"price\":9.95,\"qty\":2}]",
+    "\"amount\":\"19.90\"",
+    "\"id\":42",
+    "\"timestamp\":\"2025-12-20T10:00:00Z\"",
+    "\\\"",
+];
+
+/// What is taken keeps its payload, and its external id is a text.
+pub(super) fn orderstream(data: &[u8]) -> Seen {
+    let message = contracts::fuzzing::orderstream_message(data);
+    let Ok(body) = parse(data, JsonLimits::default()) else {
+        assert!(!message, "what is no JSON is no message");
+        return refused("no JSON");
+    };
+    let content = match contracts::fuzzing::orderstream(body.clone()) {
+        Ok(Some(content)) => content,
+        Ok(None) => return accepted("delete"),
+        Err(no) => return refused((no.split('(').next().map(str::len), message)),
+    };
+    let kept = &content.attributes["payload"];
+    let sent = if body["payload"].is_null() { &body["payload_json"] } else { &body["payload"] };
+    assert!(kept.is_object());
+    assert!(sent.is_string() || sent == kept, "a payload is not kept");
+    let external = content.attributes.get("external_id");
+    assert!(external.is_none_or(|id| id.as_str().is_some_and(|id| !id.is_empty())));
+    accepted((external.is_some(), content.total.is_zero(), sent.is_string(), message))
+}

@@ -96,6 +96,7 @@ pub(crate) const TARGETS: &[Target] = &[
         words: &["0", "9223372036854775807", "-", "%31"],
         check: bodies::parspec_number,
     },
+    Target { name: "orderstream_order", words: bodies::ORDERSTREAM, check: bodies::orderstream },
     Target { name: "cursor", words: &["AQ", "_", "-", "="], check: requests::cursor },
     Target { name: "query", words: requests::QUERY, check: requests::query },
     Target { name: "retry_after", words: requests::RETRY_AFTER, check: requests::retry_after },

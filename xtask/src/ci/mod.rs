@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::shell::{cargo, installed, run as sh};
-use crate::{crash, fuzz, schemathesis, tidy};
+use crate::{crash, fuzz, grpc, proto, schemathesis, tidy};
 
 /// Which steps to run.
 #[derive(clap::Args)]
@@ -34,6 +34,8 @@ const STEPS: &[Step] = &[
     ("deny", deny),
     ("test", || test::run(&test::Args::default()).map(|ran| ran.ok())),
     ("fuzz", || fuzz::run(&fuzz::Args::for_ci())),
+    ("proto", || proto::run(&proto::Args::for_ci())),
+    ("grpc", || grpc::run(&grpc::Args::default())),
     ("schemathesis", || schemathesis::run(&schemathesis::Args::for_ci())),
     ("crash", || crash::run(&crash::Args::for_ci())),
     ("plants", || crash::run(&crash::Args::for_plants())),

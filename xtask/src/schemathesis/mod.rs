@@ -4,7 +4,6 @@
 mod curl;
 mod look;
 mod report;
-mod venv;
 
 use std::fs;
 use std::io::Read;
@@ -20,7 +19,7 @@ use crate::http::client::Client;
 use crate::http::server::free_address;
 use crate::server::{self, Launch, Wellorder, log_tail};
 use crate::shell::capture;
-use crate::workspace;
+use crate::{venv, workspace};
 use report::Run;
 
 /// How hard to try.
@@ -57,6 +56,7 @@ const DOCUMENTS: &[Document] = &[
     Document { name: "v1", path: "/v1/openapi.json" },
     Document { name: "oscarps", path: "/oscarps/docs/json" },
     Document { name: "parspec", path: "/parspec/docs/json" },
+    Document { name: "orderstream", path: "/orderstream/docs/json" },
 ];
 
 /// All that apply: nothing is deleted.
@@ -75,6 +75,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("WELLORDER_WORKER_MAX_ATTEMPTS", "1"),
     ("WELLORDER_LOG_LEVEL", "warn"),
     ("WELLORDER_PROCESSOR", "simulate"),
+    ("WELLORDER_CONTRACTS_ORDERSTREAM_ACK_WAIT", "1s"),
     // A client as busy as this one would be slowed down.
     ("WELLORDER_RATE_KEY_PER_SECOND", "0"),
     ("WELLORDER_RATE_TENANT_PER_SECOND", "0"),
@@ -88,7 +89,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(25);
 /// Runs as asked; false when anything failed.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let began = Instant::now();
-    let program = venv::program()?;
+    let program = venv::programs("schemathesis")?.join("schemathesis");
     let binary = match &args.binary {
         Some(binary) => std::path::absolute(binary)?,
         None => server::build()?,

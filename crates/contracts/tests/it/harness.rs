@@ -3,11 +3,14 @@
 use crate::catalog::ScriptedCatalog;
 use axum::Router;
 use axum::body::Body;
+use contracts::orderstream::{self, AckWait};
 use contracts::{oscarps, parspec, sales};
 use edge::{Gate, Guard, Limits};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
+use order_core::change::Target;
+use order_core::command::ChangeKind;
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
 use order_core::lease::{Backoff, LeasePolicy};
@@ -38,6 +41,12 @@ pub(crate) struct Fixture {
     pub(crate) parspec: Client,
     pub(crate) sales: Client,
     pub(crate) catalog: Arc<ScriptedCatalog>,
+    /// Does not wait for acknowledgements.
+    pub(crate) orderstream: Client,
+    /// Waits for them.
+    pub(crate) patient: Client,
+    /// `orderstream` over gRPC, waiting.
+    pub(crate) grpc: Router,
 }
 
 impl Fixture {
@@ -53,12 +62,16 @@ impl Fixture {
         let backoff = Backoff { base: Duration::from_secs(1), cap: BACKOFF };
         let lease = LeasePolicy { lease: LEASE, attempts_max: 3, backoff, ..LeasePolicy::default() };
         let policy = WorkerPolicy { lease, ..WorkerPolicy::default() };
+        let (no_wait, wait) = (AckWait(Duration::ZERO), AckWait::default());
         Self {
             worker: Worker::new(app.clone(), processor.clone(), policy),
             oscarps: Client::new(oscarps::router(app.clone(), guard.clone(), gate.clone())),
             parspec: Client::new(parspec::router(app.clone(), guard.clone(), gate.clone())),
-            sales: Client::new(sales::router(app.clone(), guard, gate, means)),
+            sales: Client::new(sales::router(app.clone(), guard.clone(), gate.clone(), means)),
             catalog,
+            orderstream: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), no_wait)),
+            patient: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), wait)),
+            grpc: orderstream::grpc::router(app.clone(), guard, gate, wait),
             app,
             storage,
             clock,
@@ -92,6 +105,28 @@ impl Fixture {
         match self.app.accept(intake.build()).await.unwrap() {
             Accepted::New(order) | Accepted::Duplicate { order, .. } => *order,
         }
+    }
+
+    /// The order with this id of the core.
+    pub(crate) async fn order(&self, order_id: OrderId) -> order_core::Order {
+        let order = self.app.storage.order(&TenantId::default_tenant(), order_id).await.unwrap();
+        order.expect("an order of that id")
+    }
+
+    /// Lets somebody ship an order past the contracts.
+    pub(crate) async fn ship(&self, order_id: OrderId) {
+        self.change(order_id, ChangeKind::Ship { shipped_at: None, tracking_number: None }).await;
+    }
+
+    /// Erases the data of an order past the contracts.
+    pub(crate) async fn erase(&self, order_id: OrderId) {
+        self.change(order_id, ChangeKind::Erase).await;
+    }
+
+    async fn change(&self, order_id: OrderId, kind: ChangeKind) {
+        let tenant = TenantId::default_tenant();
+        let target = Target { tenant, source: None, order_id, expected_version: None };
+        self.app.change(target, kind).await.unwrap();
     }
 
     /// The newest order of parspec.

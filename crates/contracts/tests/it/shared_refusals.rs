@@ -116,6 +116,17 @@ async fn sales_says_them_as_errors() {
 }
 
 #[tokio::test]
+async fn orderstream_says_them_as_an_error() {
+    let f = Fixture::new();
+    let body = r#"{"user_id":"4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11"}"#;
+    let seen = refusals(&f, &f.orderstream, body).await;
+    assert!(seen.iter().all(|exchange| exchange.json()["error"].is_string()));
+    check_none_leaks(&seen);
+    assert_text!(transcript(&seen));
+    assert_eq!(f.events().await, 0);
+}
+
+#[tokio::test]
 async fn json_by_another_name_is_read() {
     let f = Fixture::new();
     let body = r#"{"userId":"user-123","itemIds":[],"totalAmount":59.99}"#;

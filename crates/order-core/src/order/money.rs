@@ -99,6 +99,16 @@ impl Money {
         multiply(self.0).or_else(|| multiply(self.0.normalize()))
     }
 
+    /// `self × other`; `None` when the exact product has over 28 digits or decimals.
+    pub fn product(self, other: Self) -> Option<Self> {
+        let multiply = |one: Decimal, other: Decimal| {
+            let mantissa = one.mantissa().checked_mul(other.mantissa())?;
+            let product = Decimal::try_from_i128_with_scale(mantissa, one.scale() + other.scale()).ok()?;
+            Self::within_digits(product)
+        };
+        multiply(self.0, other.0).or_else(|| multiply(self.0.normalize(), other.0.normalize()))
+    }
+
     /// What is computed is held to the same digits as what is read: it must read back. (`Decimal` holds a few more.)
     fn within_digits(value: Decimal) -> Option<Self> {
         (value.mantissa().unsigned_abs() < 10_u128.pow(DIGITS_MAX as u32)).then_some(Self(value))
@@ -221,7 +231,10 @@ mod tests {
         let price = Money::parse("9.95").unwrap();
         assert_eq!(price.times(2).unwrap().to_string(), "19.90");
         assert_eq!(price.plus(Money::parse("0.05").unwrap()).unwrap().to_string(), "10.00");
+        assert_eq!(price.product(Money::parse("1.5").unwrap()).unwrap().to_string(), "14.925");
+        assert_eq!(price.product(Money::parse("-2").unwrap()).unwrap().to_string(), "-19.90");
         let huge = Money::parse(&"9".repeat(28)).unwrap();
+        assert_eq!(huge.product(huge), None);
         assert_eq!(huge.times(u32::MAX), None);
         // 29 digits fit a `Decimal`, and would not read back.
         assert_eq!(huge.times(7), None);

@@ -5,6 +5,7 @@ use super::{Applied, Batch, NewEvent};
 use crate::pipeline::{Pipeline, Value};
 use crate::rows::{Moment, big, moment, small, trace_bytes};
 use crate::span;
+use order_core::external::{ExternalKey, key_of};
 use order_core::ids::{Shard, check_text};
 use order_core::lease::Work;
 use order_core::order::event::DATA_VERSION;
@@ -12,6 +13,7 @@ use order_core::order::{Order, render};
 use order_core::query::TallyChange;
 use std::collections::BTreeSet;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 const ADD_ORDERS: &str = "INSERT INTO orders (shard, order_id, number, tenant, source, reference, digest, customer, \
      currency, lines, total, attributes, version, processing, fulfilment, withdrawn, attempt, last_error, accepted_at, \
@@ -66,6 +68,12 @@ const ADD_STANDINGS: &str = "INSERT INTO standings (tenant, standing, number, sh
 const DROP_STANDINGS: &str = "DELETE FROM standings s USING unnest($1::text[], $2::text[], $3::bigint[]) \
      AS n (tenant, standing, number) \
      WHERE s.tenant = n.tenant AND s.standing = n.standing AND s.number = n.number";
+
+const ADD_EXTERNAL: &str = "INSERT INTO external_ids (key, number, shard, order_id) \
+     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::smallint[], $4::uuid[])";
+
+const DROP_EXTERNAL: &str = "DELETE FROM external_ids e USING unnest($1::uuid[], $2::bigint[]) AS n (key, number) \
+     WHERE e.key = n.key AND e.number = n.number";
 
 /// One row for all of them: see the module [`crate::terms`].
 const ADD_TERMS: &str = "INSERT INTO term_tail (orders, tenants, order_ids, numbers, news, refs, customers) \
@@ -129,6 +137,7 @@ impl Batch<'_> {
             trip.add(self.conn, MOVE_ORDERS, self.moved_orders(&moved)).await?;
         }
         self.write_terms(dirty, trip).await?;
+        self.write_external(dirty, trip).await?;
         self.write_work(dirty, trip).await?;
         self.write_standings(dirty, trip).await
     }
@@ -223,6 +232,34 @@ impl Batch<'_> {
             column(&entered, |(order, _)| order.content.customer.as_deref().and_then(text)),
         ];
         trip.add(self.conn, ADD_TERMS, values).await?;
+        Ok(())
+    }
+
+    /// Enters orders under their external ids, as far as those have changed.
+    async fn write_external(&self, dirty: &[&mut Held], trip: &mut Pipeline<'_>) -> Applied<()> {
+        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        for held in dirty {
+            let leads = key_of(&held.order);
+            if leads != held.led {
+                gone.extend(held.led.map(|key| (&held.order, key)));
+                new.extend(leads.map(|key| (&held.order, key)));
+            }
+        }
+        let key = |rows: &[(&Order, ExternalKey)]| -> Vec<Value<'static>> {
+            vec![
+                column(rows, |(_, ExternalKey(key))| Uuid::from_bytes(*key)),
+                column(rows, |(order, _)| order.number),
+            ]
+        };
+        if !gone.is_empty() {
+            trip.add(self.conn, DROP_EXTERNAL, key(&gone)).await?;
+        }
+        if !new.is_empty() {
+            let mut values = key(&new);
+            values.push(column(&new, |(order, _)| small(self.shard(order.id))));
+            values.push(column(&new, |(order, _)| order.id.0));
+            trip.add(self.conn, ADD_EXTERNAL, values).await?;
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Orders in the hands of a batch: as they are now, and what of that the database does not have yet.
 
+use order_core::external::{ExternalKey, key_of};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::order::state::{Fulfilment, Processing};
@@ -23,13 +24,25 @@ pub(super) struct Held {
     pub(super) work_moved: bool,
     /// What the database says that it stands for.
     pub(super) stood: [bool; 4],
+    /// By which external id the database finds it.
+    pub(super) led: Option<ExternalKey>,
 }
 
 impl Held {
     /// As it was read.
     pub(super) fn read(order: Order, work: Option<Work>) -> Self {
-        let (work_kept, stood) = (work.is_some(), stands(&order));
-        Self { order, work, kept: true, moved: false, revised: false, work_kept, work_moved: false, stood }
+        let (work_kept, stood, led) = (work.is_some(), stands(&order), key_of(&order));
+        Self {
+            order,
+            work,
+            kept: true,
+            moved: false,
+            revised: false,
+            work_kept,
+            work_moved: false,
+            stood,
+            led,
+        }
     }
 
     /// As it was just made.
@@ -43,6 +56,7 @@ impl Held {
             work_kept: false,
             work_moved: true,
             stood: [false; 4],
+            led: None,
         }
     }
 
@@ -55,6 +69,7 @@ impl Held {
     pub(super) fn written(&mut self) {
         (self.kept, self.moved, self.revised, self.work_moved) = (true, false, false, false);
         (self.work_kept, self.stood) = (self.work.is_some(), stands(&self.order));
+        self.led = key_of(&self.order);
     }
 }
 

@@ -12,9 +12,10 @@ use crate::rows::{bytes32, maybe_bytes32, maybe_text, number, time, unreadable};
 use order_core::Fault;
 use order_core::audit::Finding;
 use order_core::audit::kept::{self, REDRIVE_RESULTS, Results};
-use order_core::ids::{OrderId, RedriveId, Shard, TenantId};
+use order_core::external;
+use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::Event;
-use order_core::order::Order;
+use order_core::order::{Content, Order};
 use order_core::redrive::Redrive;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -229,4 +230,24 @@ pub(super) fn standing(row: &Row, _: u16) -> Tried<Seen> {
     let order_id: Uuid = row.try_get(3)?;
     let detail = || format!("{order_id} is no such order");
     Ok((!leads).then(|| finding("standings", shown(row, 3), detail())).into())
+}
+
+/// An order of that number bears that external id.
+pub(super) fn external_id(row: &Row, _: u16) -> Tried<Seen> {
+    let (key, number): (Uuid, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let wrong = |bears: bool| {
+        let detail = || format!("leads to number {number}, which does not bear it");
+        Ok((!bears).then(|| finding("external_ids", key.to_string(), detail())).into())
+    };
+    let (Ok(Some(tenant)), Ok(Some(source))) =
+        (maybe_text::<TenantId>(row, 2), maybe_text::<SourceId>(row, 3))
+    else {
+        return wrong(false);
+    };
+    let (customer, attributes): (Option<String>, String) = (row.try_get(4)?, row.try_get(5)?);
+    // That attributes do not read is told elsewhere.
+    let Ok(attributes) = serde_json::from_str(&attributes) else { return wrong(true) };
+    let content = Content { customer, attributes, ..Content::default() };
+    let of_order = external::key_of_content(&tenant, &source, &content);
+    wrong(of_order.is_some_and(|of_order| of_order.0 == *key.as_bytes()))
 }

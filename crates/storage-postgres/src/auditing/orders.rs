@@ -7,6 +7,7 @@ use crate::read::{PAGE_BYTES_MAX, ended};
 use crate::readers::Readers;
 use crate::rows::{self, ORDER_WIDTH, big, number, select_events, select_orders, small};
 use order_core::audit::rows::{AuditedOrder, Page, Unreadable};
+use order_core::external::key_of;
 use order_core::ids::Shard;
 use order_core::journal::Event;
 use order_core::lease::Work;
@@ -14,6 +15,7 @@ use order_core::order::Order;
 use order_core::order::state::{Fulfilment, Processing};
 use order_core::query::OrderDossier;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 /// From here on the columns of an order are of its work row.
 const WORK: usize = 26;
@@ -98,7 +100,7 @@ async fn read(conn: &Conn, shards: u16, found: &[Row], page: &mut Page<AuditedOr
         // What is of the work row is told to be, for it is another row.
         let order = lenient(audited(row), || {
             let work = row.try_get::<_, Option<rows::Moment>>(WORK).is_ok_and(|due_at| due_at.is_some());
-            let order_id = order_core::OrderId(uuid::Uuid::nil());
+            let order_id = order_core::OrderId(Uuid::nil());
             let is_of_work = work && rows::work(row, order_id, WORK).is_err();
             (if is_of_work { "work" } else { "order" }, format!("number {number}"))
         })?;
@@ -107,6 +109,7 @@ async fn read(conn: &Conn, shards: u16, found: &[Row], page: &mut Page<AuditedOr
             Err(unreadable) => page.unreadable.push(unreadable),
         }
     }
+    external_ids(conn, &mut read).await?;
     let mut bytes = 0;
     for (nth, event) in histories(conn, shards, &read).await? {
         let Some(audited) = read.get_mut(nth) else { continue };
@@ -123,6 +126,30 @@ async fn read(conn: &Conn, shards: u16, found: &[Row], page: &mut Page<AuditedOr
     }
     page.rows.append(&mut read);
     Ok(bytes)
+}
+
+/// Notes of orders that bear an external id whether that leads to them.
+async fn external_ids(conn: &Conn, orders: &mut [AuditedOrder]) -> Tried<()> {
+    let of = |audited: &AuditedOrder| {
+        let order = &audited.dossier.order;
+        key_of(order).map(|key| (Uuid::from_bytes(key.0), order.number))
+    };
+    let (keys, numbers): (Vec<Uuid>, Vec<i64>) = orders.iter().filter_map(of).unzip();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let rows = conn
+        .query(
+            "SELECT e.number FROM external_ids e JOIN unnest($1::uuid[], $2::bigint[]) AS n (key, number) \
+             ON e.key = n.key AND e.number = n.number",
+            &[&keys, &numbers],
+        )
+        .await?;
+    let there: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    for audited in orders.iter_mut().filter(|audited| of(audited).is_some()) {
+        audited.dossier.found &= there.contains(&audited.dossier.order.number);
+    }
+    Ok(())
 }
 
 fn audited(row: &Row) -> Tried<AuditedOrder> {

@@ -146,6 +146,14 @@ const TABLES: &[Table] = &[
         begin: &[Key::text(), Key::text(), Key::Big(i64::MIN)],
         check: kept::standing,
     },
+    Table {
+        sql: "SELECT e.key, e.number, o.tenant, o.source, o.customer, o.attributes \
+              FROM (SELECT * FROM external_ids WHERE (key, number) > ($1, $2) ORDER BY key, number LIMIT $3) e \
+              LEFT JOIN LATERAL (SELECT * FROM orders o WHERE o.shard = e.shard AND o.order_id = e.order_id \
+                AND o.number = e.number LIMIT 1) o ON true ORDER BY 1, 2",
+        begin: &[NIL, Key::Big(i64::MIN)],
+        check: kept::external_id,
+    },
 ];
 
 /// At most `max` findings, in many short reads.

@@ -2,6 +2,7 @@
 
 use super::{Applied, Batch};
 use crate::error::fault;
+use crate::external;
 use crate::rows::{blob, trace_bytes, uuid};
 use crate::terms::entry;
 use order_core::clock::Timestamp;
@@ -70,6 +71,7 @@ impl Batch<'_> {
         self.entries.extend(entry::of(&order));
         self.append(&order, &EventBody::Accepted(Box::new(body)), place, 0)?;
         self.insert_work(&order).map_err(fault)?;
+        external::enter(self.conn, None, &order).map_err(fault)?;
         self.tally(&order, 1);
         self.work_due = true;
         Ok(Some(order))

@@ -12,6 +12,7 @@ mod work;
 pub(crate) use work::{expire_leases, live_leases};
 
 use crate::error::fault;
+use crate::external;
 use crate::ids::OrderIds;
 use crate::rows::{self, ORDER_COLUMNS, blob, micros};
 use crate::span;
@@ -21,6 +22,7 @@ use order_core::action_log::chain::Link;
 use order_core::clock::Timestamp;
 use order_core::command::{Command, Reply};
 use order_core::decide::WorkEffect;
+use order_core::external::key_of;
 use order_core::fault_point;
 use order_core::ids::{EventId, OrderId, Shard};
 use order_core::lease::Work;
@@ -292,11 +294,13 @@ impl Batch<'_> {
         let position = self.next_position(self.shard(order.id))?;
         let place = Place { event_id, position, occurred_at: now };
         let prev_position = order.last_position;
+        let led = key_of(order);
         self.tally(order, -1);
         order.apply(body, place);
         self.tally(order, 1);
         self.append(order, body, place, prev_position)?;
         self.update(order, body).map_err(fault)?;
+        external::enter(self.conn, led, order).map_err(fault)?;
         Ok(())
     }
 

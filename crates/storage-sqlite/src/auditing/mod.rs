@@ -10,6 +10,7 @@ mod tests;
 pub(crate) use strays::strays;
 
 use crate::damage::{self, first, is_damage};
+use crate::external;
 use crate::ids::OrderIds;
 use crate::read::EVENT_AT;
 use crate::rows::{self, ORDER_COLUMNS, event, is_of_row, last_place, place, position, trace, uuid};
@@ -205,7 +206,10 @@ pub(crate) fn orders(
 fn found(conn: &Connection, ids: &OrderIds, terms: &Terms, order: &Order) -> rusqlite::Result<bool> {
     let mut now = order.clone();
     loop {
-        if ids.number(conn, now.id)? == Some(now.number) && terms.lead_to(conn, &now)? {
+        if ids.number(conn, now.id)? == Some(now.number)
+            && terms.lead_to(conn, &now)?
+            && external::leads_to(conn, &now)?
+        {
             return Ok(true);
         }
         let version = now.version;

@@ -3,11 +3,14 @@
 //! keys, a page at a time.
 
 use super::{kept, shown, spans};
+use crate::apply::load_number;
 use crate::damage::is_damage;
 use crate::ids::OrderIds;
 use crate::readers::Readers;
+use crate::rows::is_of_row;
 use order_core::Fault;
 use order_core::audit::Finding;
+use order_core::external::key_of;
 use order_core::ids::Shard;
 use order_core::query::Install;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
@@ -95,6 +98,13 @@ const TABLES: &[Table] = &[
         begin: || vec![Key::blob()],
         page: PAGE,
         check: spans::term_loose,
+    },
+    Table {
+        name: "external_ids",
+        sql: "SELECT key, number FROM external_ids WHERE (key, number) > (?1, ?2) ORDER BY key, number LIMIT ?3",
+        begin: || vec![Key::blob(), Key::integer()],
+        page: PAGE,
+        check: external_id,
     },
     Table {
         name: "order_blocks",
@@ -284,4 +294,19 @@ fn id_entry(_: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
     let leads = row.get::<_, Option<i64>>(2)?.is_some();
     let detail = || format!("its entry leads to number {}, which is no such order", shown(row, 1));
     Ok(if leads { Vec::new() } else { vec![finding("ids", shown(row, 0), detail())] })
+}
+
+/// An order of that number bears that external id.
+fn external_id(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
+    let (key, number): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
+    let bears = match load_number(look.conn, number) {
+        Ok(order) => {
+            order.and_then(|(order, _)| key_of(&order)).is_some_and(|of_order| of_order.0[..] == key)
+        }
+        // That it does not read is told elsewhere.
+        Err(error) if is_of_row(&error) => true,
+        Err(error) => return Err(error),
+    };
+    let detail = || format!("leads to number {number}, which does not bear it");
+    Ok(if bears { Vec::new() } else { vec![finding("external_ids", shown(row, 0), detail())] })
 }

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod action_log;
 pub mod api_keys;
 pub mod backlog;
+pub mod external;
 pub mod follow;
 pub mod history;
 pub mod inbox;
@@ -176,6 +177,10 @@ macro_rules! conformance {
                 what_a_list_shows_is_what_a_job_takes,
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
+            }
+            external {
+                the_newest_order_with_an_external_id_is_found,
+                an_external_id_leads_to_who_bears_it_now,
             }
             backlog {
                 the_backlog_tells_what_is_due_leased_and_parked,

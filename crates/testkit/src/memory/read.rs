@@ -12,6 +12,7 @@ use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::error::Fault;
+use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
@@ -49,6 +50,12 @@ impl Storage for MemoryStorage {
         let state = self.reading()?;
         let order = state.numbers.get(&number).and_then(|order_id| state.order(*order_id));
         Ok(order.filter(|order| order.tenant == *tenant))
+    }
+
+    async fn order_by_external(&self, external: &ExternalId) -> Result<Option<Order>, Fault> {
+        let state = self.reading()?;
+        let newest_first = state.numbers.values().rev().filter_map(|order_id| state.order(*order_id));
+        Ok(newest_first.into_iter().find(|order| external.names(order)))
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<OrderPage, Fault> {

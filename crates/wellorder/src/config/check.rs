@@ -42,6 +42,9 @@ pub(super) fn together(
     if mode == Mode::Dev && settings.ops.as_ref().is_some_and(not_local) {
         add(&["ops"], outside, "use 127.0.0.1 or [::1]");
     }
+    if mode == Mode::Dev {
+        further(settings, outside, &mut add);
+    }
     if settings.listen.port() != 0 && settings.ops == Some(settings.listen) {
         let what = format!("is the same address as {}", beside("listen"));
         add(&["ops", "listen"], &what, "use another port, or leave it out");
@@ -84,6 +87,17 @@ pub(super) fn together(
     if settings.lane.batch_max > settings.lane.queue_max {
         let what = format!("is above {}", beside("lane.queue_max"));
         add(&["lane.batch_max", "lane.queue_max"], &what, "make it smaller, or the queue larger");
+    }
+}
+
+/// Addresses of contracts are as local as the main one.
+fn further(settings: &Settings, outside: &str, add: &mut impl FnMut(&[&str], &str, &str)) {
+    let listen = settings.contract_listen.iter().map(|(name, address)| (format!("{name}.listen"), *address));
+    let grpc = settings.orderstream.grpc.map(|address| ("orderstream.grpc".to_owned(), address));
+    for (name, address) in listen.chain(grpc) {
+        if !address.ip().is_loopback() {
+            add(&[&format!("contracts.{name}")], outside, "use 127.0.0.1 or [::1]");
+        }
     }
 }
 

@@ -23,6 +23,10 @@ pub(crate) struct Settings {
     pub(crate) auth: Auth,
     /// Contracts that ask for no login.
     pub(crate) public: BTreeSet<&'static str>,
+    /// Contracts that are served at an address of their own too.
+    pub(crate) contract_listen: Vec<(&'static str, SocketAddr)>,
+    /// The contract `orderstream`.
+    pub(crate) orderstream: Orderstream,
     /// Certificates of authorities that are believed besides the public ones, by everything that calls out.
     pub(crate) ca_file: Option<PathBuf>,
     /// What client commands log in with.
@@ -68,6 +72,15 @@ pub(crate) struct Settings {
     pub(crate) shutdown_drain: Duration,
 }
 
+/// The contract `orderstream`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Orderstream {
+    /// An address for gRPC alone.
+    pub(crate) grpc: Option<SocketAddr>,
+    /// How long a request waits for its acknowledgement.
+    pub(crate) ack_wait: Duration,
+}
+
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -101,6 +114,8 @@ impl Settings {
             ops: None,
             auth: Auth::default(),
             public: BTreeSet::new(),
+            contract_listen: Vec::new(),
+            orderstream: Orderstream::default(),
             ca_file: None,
             client_key: Hidden::default(),
             log: Log::default(),

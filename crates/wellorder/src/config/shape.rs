@@ -16,6 +16,8 @@ pub(super) enum Shape {
     Millis { min: u64, max: u64, set: fn(&mut Settings, Duration) },
     /// Whole seconds, `min` to `max`.
     Seconds { min: u64, max: u64, set: fn(&mut Settings, Duration) },
+    /// Whole seconds, or a whole number with a unit (`ms`, `s`, `m`, `h`), at most `max`.
+    Span { max: Duration, set: fn(&mut Settings, Duration) },
     /// A number from 0.0 to 1.0.
     Part { set: fn(&mut Settings, f64) },
     /// One of these words; `set` is given its place in the list.
@@ -74,6 +76,11 @@ impl Shape {
             Self::Seconds { min, max, set } => {
                 set(settings, Duration::from_secs(number(text, *min, *max).map_err(bad)?));
             }
+            Self::Span { max, set } => match span(text) {
+                Some(span) if span <= *max => set(settings, span),
+                Some(_) => return Err(bad("is out of range")),
+                None => return Err(bad("is no span of time")),
+            },
             Self::Part { set } => match text.parse::<f64>() {
                 Ok(part) if (0.0..=1.0).contains(&part) => set(settings, part),
                 Ok(_) => return Err(bad("is out of range")),
@@ -139,6 +146,9 @@ impl Shape {
             Self::Count { min, max, .. } => format!("a whole number from {min} to {max}"),
             Self::Millis { min, max, .. } => format!("whole milliseconds from {min} to {max}"),
             Self::Seconds { min, max, .. } => format!("whole seconds from {min} to {max}"),
+            Self::Span { max, .. } => {
+                format!("a span such as 30s, 500ms or 0, at most {}s", max.as_secs())
+            }
             Self::Part { .. } => "a number from 0.0 to 1.0".to_owned(),
             Self::Word { words, .. } => format!("one of {}", words.join(", ")),
             Self::Words { words, .. } => format!("one or more of {}", words.join(", ")),
@@ -214,6 +224,21 @@ fn number(text: &str, min: u64, max: u64) -> Result<u64, &'static str> {
     text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or("is out of range")
 }
 
+/// Digits, and a unit or none.
+fn span(text: &str) -> Option<Duration> {
+    let unit = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(unit);
+    let count: u64 = digits.parse().ok()?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60 * 1_000,
+        "h" => 3_600 * 1_000,
+        _ => return None,
+    };
+    count.checked_mul(millis).map(Duration::from_millis)
+}
+
 fn place_of(text: &str, words: &[&str]) -> Option<usize> {
     words.iter().position(|word| word.eq_ignore_ascii_case(text))
 }
@@ -254,6 +279,7 @@ fn url_host(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
 
     fn read(shape: &Shape, text: &str) -> Result<(), &'static str> {
@@ -309,5 +335,17 @@ mod tests {
         assert_eq!(shape.redacted("https://user:p%40ss@h:8/token?key=1"), "https://h:8/(hidden)");
         assert_eq!(shape.redacted(""), "");
         assert_eq!(Shape::Text { set: |_, _| () }.redacted("hunter2"), "(hidden)");
+    }
+
+    #[test]
+    fn a_span_has_a_unit_or_is_in_seconds() {
+        for (text, millis) in
+            [("0", 0), ("30", 30_000), ("30s", 30_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(span(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "1.5s", "-1", "1 s", "1d", "99999999999999999999", "18446744073709551615h"] {
+            assert_eq!(span(text), None, "{text}");
+        }
     }
 }

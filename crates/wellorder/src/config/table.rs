@@ -7,6 +7,7 @@ use super::{
         Word, Words,
     },
     sources::{Inputs, Mode},
+    table_contracts::CONTRACTS as CONTRACT_SETTINGS,
     table_kafka::KAFKA,
     table_rabbitmq::RABBITMQ,
     table_redis::REDIS,
@@ -73,7 +74,8 @@ impl Setting {
 }
 
 /// The contracts that can be at the root of the port, and the port each is used to.
-const CONTRACTS: &[(&str, u16)] = &[("oscarps", 3000), ("parspec", 3000), ("sales", 3000)];
+const CONTRACTS: &[(&str, u16)] =
+    &[("oscarps", 3000), ("parspec", 3000), ("sales", 3000), ("orderstream", 8080)];
 const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0, CONTRACTS[2].0];
 
 const ROLES: &[&str] = &["api", "worker", "relay", "sync", "all"];
@@ -133,14 +135,6 @@ fn maybe(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
-pub(super) fn make_public(settings: &mut Settings, name: &'static str, public: bool) {
-    if public {
-        settings.public.insert(name);
-    } else {
-        settings.public.remove(name);
-    }
-}
-
 fn set_ndjson_path(settings: &mut Settings, text: &str) {
     settings.ndjson.sink = match text {
         "" => NdjsonSink::Off,
@@ -156,7 +150,8 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
     let servers = KAFKA.iter().chain(RABBITMQ).chain(REDIS);
-    SETTINGS.iter().chain(SALES).chain(servers).chain(SERVE).chain(STORAGE)
+    let contracts = CONTRACT_SETTINGS.iter().chain(SALES);
+    SETTINGS.iter().chain(contracts).chain(servers).chain(SERVE).chain(STORAGE)
 }
 
 static SETTINGS: &[Setting] = &[
@@ -263,18 +258,6 @@ static SETTINGS: &[Setting] = &[
         "what API keys are hashed with, else a random one in the database; changing it ends every key",
     )
     .secret(),
-    Setting::new(
-        "contracts.oscarps.public",
-        Is("false"),
-        Switch { set: |s, v| make_public(s, "oscarps", v) },
-        "whether the contract asks for no login in serve",
-    ),
-    Setting::new(
-        "contracts.parspec.public",
-        Is("false"),
-        Switch { set: |s, v| make_public(s, "parspec", v) },
-        "whether the contract asks for no login in serve",
-    ),
     Setting::new(
         "client.key",
         Is(""),

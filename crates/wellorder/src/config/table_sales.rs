@@ -1,18 +1,11 @@
 //! Settings of the contract `sales`.
 
 use super::{
-    settings::Settings,
-    shape::Shape::{Count, MaybePath, MaybeUrl, Millis, Switch},
-    table::{Default::Is, HOUR_MS, Setting, make_public, small},
+    shape::Shape::{Count, MaybePath, MaybeUrl, Millis},
+    table::{Default::Is, HOUR_MS, Setting, small},
 };
 
 pub(super) const SALES: &[Setting] = &[
-    Setting::new(
-        "contracts.sales.public",
-        Is("false"),
-        Switch { set: |s: &mut Settings, v| make_public(s, "sales", v) },
-        "whether the contract asks for no login in serve",
-    ),
     Setting::new(
         "catalog.url",
         Is(""),

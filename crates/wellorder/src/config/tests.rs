@@ -72,8 +72,7 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
-    let elsewhere =
-        ["limits.", "rate.", "tls.", "serve.", "kafka.", "redis.", "catalog.", "contracts.sales."];
+    let elsewhere = ["contracts.", "limits.", "rate.", "tls.", "serve.", "kafka.", "redis.", "catalog."];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
@@ -95,8 +94,6 @@ fn the_defaults() {
     auth.jwks_type = 
     auth.token_lifetime_max_ms = 0
     auth.key_pepper = 
-    contracts.oscarps.public = false
-    contracts.parspec.public = false
     client.key = 
     log.level = info
     log.format = json
@@ -240,9 +237,11 @@ fn every_setting_fills_its_field() {
             "auth.jwks_url" | "auth.jwks_issuer" | "auth.jwks_audience" => continue,
             "auth.jwks_algorithms" => "PS256",
             "auth.jwks_allow_private" => "false",
-            "contracts.oscarps.public" | "contracts.parspec.public" | "contracts.sales.public" => "true",
             "catalog.url" => "http://h/",
             "catalog.file" => "catalog.json",
+            path if path.starts_with("contracts.") && path.ends_with(".public") => "true",
+            path if path.starts_with("contracts.") && !path.ends_with("_wait") => "127.0.0.1:4568",
+            "contracts.orderstream.ack_wait" => "5s",
             "http_processor.url" => "http://h/",
             // Each needs the other; `certificate_and_key_go_together` has them.
             "tls.cert" | "tls.key" => continue,

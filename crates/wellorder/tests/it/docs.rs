@@ -110,6 +110,7 @@ async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
     is_offline_documentation(&server, "/oscarps/docs", "/oscarps/docs/json", "/oscarps").await;
     is_offline_documentation(&server, "/parspec/docs", "/parspec/docs/json", "/parspec").await;
     is_offline_documentation(&server, "/sales/docs", "/sales/docs/json", "/sales").await;
+    is_offline_documentation(&server, "/orderstream/docs", "/orderstream/docs/json", "/orderstream").await;
     guides_are_linked(&server, "/docs/guides", "/openapi.json").await;
     guides_are_linked(&server, "/v1/docs/guides", "/v1/openapi.json").await;
     let index = server.get("/").await;

@@ -41,6 +41,7 @@ mod login;
 mod logs;
 mod matrix;
 mod metrics;
+mod orderstream;
 mod oscarps;
 mod parspec;
 mod printed;

@@ -41,12 +41,20 @@ struct Things {
     number: i64,
     /// An order of the contract `sales`.
     sale_id: String,
+    /// An order of `orderstream`.
+    stream_id: String,
     redrive_id: String,
     key_id: String,
     /// A copy of the database.
     backup: String,
     /// Of a lease.
     work_token: String,
+}
+
+const USER: &str = "4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11";
+
+fn stream_order() -> Value {
+    json!({ "user_id": USER, "payload": { "id": "e-1" } })
 }
 
 async fn things(server: &Server) -> Things {
@@ -59,6 +67,7 @@ async fn things(server: &Server) -> Things {
     made("/oscarps/orders", r#"{"orderId": "A-2", "customer": "c", "total": 1}"#).await;
     let parspec = made("/parspec/orders", r#"{"userId": "u", "itemIds": ["a"], "totalAmount": 1}"#).await;
     let sale = made("/sales/api/v1/orders", SALE).await;
+    let stream = made("/orderstream/orders", &stream_order().to_string()).await;
     let order = made("/v1/orders", r#"{"reference": "A-1", "total": "1"}"#).await;
     let spare = made("/v1/orders", r#"{"reference": "A-4", "total": "1"}"#).await;
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
@@ -75,6 +84,7 @@ async fn things(server: &Server) -> Things {
         spare_id: text(&spare, "order_id"),
         sale_id: text(&sale, "order_id"),
         number: parspec["order"]["id"].as_i64().unwrap(),
+        stream_id: text(&stream, "order_id"),
         redrive_id: text(&redrive, "redrive_id"),
         key_id: text(&key, "key_id"),
         backup: text(&backup, "name"),
@@ -89,7 +99,15 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         .path
         .replace("{order_id}", if ends { &things.spare_id } else { &things.order_id })
         .replace("{orderId}", "A-2")
-        .replace("{id}", &if mount == "/sales" { things.sale_id.clone() } else { things.number.to_string() })
+        .replace("{external}", &format!("e-1?user_id={USER}"))
+        .replace(
+            "{id}",
+            &match mount {
+                "/parspec" => things.number.to_string(),
+                "/sales" => things.sale_id.clone(),
+                _ => things.stream_id.clone(),
+            },
+        )
         .replace("{redrive_id}", &things.redrive_id)
         .replace("{key_id}", &things.key_id)
         .replace("{backup}", &things.backup)
@@ -103,6 +121,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
             (Some(json!({ "userId": "u", "itemIds": ["a"], "totalAmount": 1 })), Other::Own)
         }
         ("/sales", "POST", _) => (serde_json::from_str(SALE).ok(), Other::Own),
+        ("/orderstream", "POST", "/orders") => (Some(stream_order()), Other::Own),
         ("/v1", "POST", "/orders") => (Some(json!({ "reference": "A-1", "total": "1" })), Other::Own),
         ("/v1", "POST", "/orders/bulk") => (Some(json!({ "reference": "A-3", "total": "1" })), Other::Own),
         ("/v1", "PATCH", "/orders/{order_id}") => (Some(json!({ "customer": "c-2" })), Other::NotFound),
@@ -134,7 +153,9 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         ("/v1", "POST", "/keys/{key_id}/rotate") | ("/v1", "DELETE", "/keys/{key_id}") => {
             (None, Other::NotFound)
         }
-        ("/oscarps", "GET", "/health") | ("/sales", "GET", "/health" | "/metrics") => (None, Other::Shared),
+        ("/oscarps" | "/orderstream", "GET", "/health") | ("/sales", "GET", "/health" | "/metrics") => {
+            (None, Other::Shared)
+        }
         (mount, method, path) => {
             panic!("say how {method} {mount}{path} is asked, and what another tenant gets")
         }
@@ -148,6 +169,7 @@ fn routes() -> Vec<(&'static str, Declared)> {
         ("/oscarps", contracts::oscarps::declared()),
         ("/parspec", contracts::parspec::declared()),
         ("/sales", contracts::sales::declared()),
+        ("/orderstream", contracts::orderstream::declared()),
     ];
     mounts
         .into_iter()
@@ -161,6 +183,7 @@ async fn every_route_admits_exactly_who_may() {
     let server = serving(&Home::new())
         .env("WELLORDER_RATE_FAILED_LOGINS_PER_MINUTE", "0")
         .env("WELLORDER_RATE_ADDRESS_PER_SECOND", "0")
+        .env("WELLORDER_CONTRACTS_ORDERSTREAM_ACK_WAIT", "0")
         .env("WELLORDER_AUTH_OPERATOR_TENANT", "acme")
         .start()
         .await;

@@ -77,7 +77,11 @@ async fn both_versions_of_tls_are_spoken_and_plain_http_is_refused() {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut stream = connect(&server, config).await.unwrap();
         assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]), "nothing else is offered");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]), "whoever speaks it");
+        let mut of_grpc = authority.client(&[version]);
+        of_grpc.alpn_protocols = vec![b"h2".to_vec()];
+        let other = connect(&server, of_grpc).await.unwrap();
+        assert_eq!(other.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "who speaks nothing else");
         let reply = get(&mut stream, "/v1/orders").await;
         assert!(reply.starts_with("HTTP/1.1 401 "), "{reply}");
         assert!(reply.contains("\r\nstrict-transport-security: max-age="), "{reply}");

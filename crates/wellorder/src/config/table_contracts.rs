@@ -1,0 +1,89 @@
+//! Settings of contracts.
+
+use super::{
+    settings::Settings,
+    shape::Shape::{MaybeAddress, Span, Switch},
+    table::{Default::Is, HOUR_MS, Setting},
+};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+fn make_public(settings: &mut Settings, name: &'static str, public: bool) {
+    if public {
+        settings.public.insert(name);
+    } else {
+        settings.public.remove(name);
+    }
+}
+
+fn listen_at(settings: &mut Settings, name: &'static str, address: Option<SocketAddr>) {
+    settings.contract_listen.retain(|(listening, _)| *listening != name);
+    settings.contract_listen.extend(address.map(|address| (name, address)));
+}
+
+const PUBLIC: &str = "whether the contract asks for no login in serve";
+const LISTEN: &str = "a further address that serves this contract, at the root";
+
+pub(super) const CONTRACTS: &[Setting] = &[
+    Setting::new(
+        "contracts.oscarps.public",
+        Is("false"),
+        Switch { set: |s, v| make_public(s, "oscarps", v) },
+        PUBLIC,
+    ),
+    Setting::new(
+        "contracts.oscarps.listen",
+        Is(""),
+        MaybeAddress { set: |s, v| listen_at(s, "oscarps", v) },
+        LISTEN,
+    ),
+    Setting::new(
+        "contracts.parspec.public",
+        Is("false"),
+        Switch { set: |s, v| make_public(s, "parspec", v) },
+        PUBLIC,
+    ),
+    Setting::new(
+        "contracts.parspec.listen",
+        Is(""),
+        MaybeAddress { set: |s, v| listen_at(s, "parspec", v) },
+        LISTEN,
+    ),
+    Setting::new(
+        "contracts.sales.public",
+        Is("false"),
+        Switch { set: |s, v| make_public(s, "sales", v) },
+        PUBLIC,
+    ),
+    Setting::new(
+        "contracts.sales.listen",
+        Is(""),
+        MaybeAddress { set: |s, v| listen_at(s, "sales", v) },
+        LISTEN,
+    ),
+    Setting::new(
+        "contracts.orderstream.public",
+        Is("false"),
+        Switch { set: |s, v| make_public(s, "orderstream", v) },
+        PUBLIC,
+    ),
+    Setting::new(
+        "contracts.orderstream.listen",
+        Is(""),
+        MaybeAddress { set: |s, v| listen_at(s, "orderstream", v) },
+        LISTEN,
+    ),
+    Setting::new(
+        "contracts.orderstream.grpc",
+        Is(""),
+        MaybeAddress { set: |s, v| s.orderstream.grpc = v },
+        "a further address that serves this contract over gRPC alone",
+    ),
+    Setting::new(
+        "contracts.orderstream.ack_wait",
+        Is("30s"),
+        Span { max: Duration::from_millis(HOUR_MS), set: |s: &mut Settings, v| s.orderstream.ack_wait = v },
+        "longest that a request waits for its acknowledgement; 0 does not wait",
+    )
+    .or(&["ACK_WAIT_TIMEOUT"]),
+];
