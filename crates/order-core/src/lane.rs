@@ -303,6 +303,7 @@ impl Lanes {
             | Command::Heartbeat(_)
             | Command::Advance(_)
             | Command::Follower(_)
+            | Command::Share(_)
             | Command::StartRedrive(_)
             | Command::StepRedrive(_)
             | Command::ApiKey(_)
@@ -319,6 +320,7 @@ fn is_urgent(command: &Command) -> bool {
         | Command::Heartbeat(_)
         | Command::Claim(_)
         | Command::Advance(_)
+        | Command::Share(_)
         | Command::Probe
         | Command::StepRedrive(_) => true,
         Command::Accept(_)

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use order_core::ids::OrderId;
 use order_core::journal::Event;
-use order_core::ports::{Sink, SinkFault};
+use order_core::parking::RefusedFor;
+use order_core::ports::{RefusedEvent, Sink, SinkFault};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +17,7 @@ struct Record {
     events: Vec<Event>,
     deliveries: usize,
     failing: Option<Failing>,
+    refused: BTreeMap<OrderId, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,6 +40,16 @@ impl RecordingSink {
     /// From now on every delivery fails after its first `takes` events were taken.
     pub fn fail_after(&self, takes: usize, why: &str) {
         self.record().failing = Some(Failing { why: why.to_owned(), takes });
+    }
+
+    /// From now on this event of an order is refused for good.
+    pub fn refuse(&self, order_id: OrderId, version: u64) {
+        self.record().refused.insert(order_id, version);
+    }
+
+    /// Nothing is refused any more.
+    pub fn refuse_nothing(&self) {
+        self.record().refused.clear();
     }
 
     /// Works again.
@@ -69,6 +81,29 @@ impl RecordingSink {
     }
 }
 
+impl Record {
+    /// Takes all events but the refused ones and what comes behind them of their orders.
+    fn take(&mut self, events: &[Event]) -> Result<(), SinkFault> {
+        let mut refused = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            match self.refused.get(&event.order_id) {
+                Some(version) if *version == event.version => {
+                    let why = format!("version {version} is refused");
+                    refused.push(RefusedEvent { index, reason: RefusedFor::TooLarge, why });
+                }
+                Some(version) if *version < event.version => {
+                    // Sent in the same breath, it is not: the sink saw what it refuses before.
+                    if !refused.iter().any(|it| events[it.index].order_id == event.order_id) {
+                        self.events.push(event.clone());
+                    }
+                }
+                _ => self.events.push(event.clone()),
+            }
+        }
+        if refused.is_empty() { Ok(()) } else { Err(SinkFault::Refused(refused)) }
+    }
+}
+
 #[async_trait]
 impl Sink for RecordingSink {
     fn kind(&self) -> &'static str {
@@ -79,8 +114,11 @@ impl Sink for RecordingSink {
         let mut record = self.record();
         record.deliveries += 1;
         let failing = record.failing.clone();
+        if failing.is_none() && !record.refused.is_empty() {
+            return record.take(events);
+        }
         let taken = failing.as_ref().map_or(events.len(), |failing| failing.takes.min(events.len()));
         record.events.extend_from_slice(&events[..taken]);
-        failing.map_or(Ok(()), |failing| Err(SinkFault(failing.why)))
+        failing.map_or(Ok(()), |failing| Err(SinkFault::Transient(failing.why)))
     }
 }

@@ -10,6 +10,7 @@ use order_core::lease::Work;
 use order_core::order::erasure::Erasure;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{LeaseView, Order};
+use order_core::parking::ParkedStream;
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
 use order_core::trace::TraceContext;
@@ -30,6 +31,7 @@ pub(super) struct State {
     pub(super) work: BTreeMap<OrderId, WorkRow>,
     pub(super) keys: BTreeMap<(TenantId, &'static str, String), KeyRow>,
     pub(super) followers: BTreeMap<String, FollowerRow>,
+    pub(super) parked_streams: BTreeMap<(String, Shard, OrderId), ParkedStream>,
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
     pub(super) api_keys: BTreeMap<ApiKeyId, ApiKey>,
@@ -71,6 +73,7 @@ impl State {
             work: BTreeMap::new(),
             keys: BTreeMap::new(),
             followers: BTreeMap::new(),
+            parked_streams: BTreeMap::new(),
             redrives: BTreeMap::new(),
             redrive_items: BTreeMap::new(),
             trace: None,
