@@ -1,4 +1,4 @@
-//! A sink that remembers.
+//! A sink that remembers, and one that can be held up.
 
 use async_trait::async_trait;
 use order_core::ids::OrderId;
@@ -6,7 +6,9 @@ use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// Keeps every event that it was given, and fails when it is told to.
 #[derive(Debug, Default)]
@@ -120,5 +122,50 @@ impl Sink for RecordingSink {
         let taken = failing.as_ref().map_or(events.len(), |failing| failing.takes.min(events.len()));
         record.events.extend_from_slice(&events[..taken]);
         failing.map_or(Ok(()), |failing| Err(SinkFault::Transient(failing.why)))
+    }
+}
+
+/// Takes nothing of its first delivery until it is let.
+#[derive(Debug)]
+pub struct HeldSink {
+    reached: watch::Sender<bool>,
+    released: watch::Sender<bool>,
+    taken: AtomicUsize,
+}
+
+impl HeldSink {
+    /// A sink that is held.
+    pub fn new() -> Arc<Self> {
+        let (reached, released) = (watch::Sender::new(false), watch::Sender::new(false));
+        Arc::new(Self { reached, released, taken: AtomicUsize::new(0) })
+    }
+
+    /// Waits until a delivery has begun.
+    pub async fn reached(&self) {
+        drop(self.reached.subscribe().wait_for(|reached| *reached).await);
+    }
+
+    /// Lets it go on.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// How many events it has taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Sink for HeldSink {
+    fn kind(&self) -> &'static str {
+        "held"
+    }
+
+    async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
+        self.reached.send_replace(true);
+        drop(self.released.subscribe().wait_for(|released| *released).await);
+        self.taken.fetch_add(events.len(), Ordering::Relaxed);
+        Ok(())
     }
 }

@@ -283,6 +283,8 @@ pub(crate) struct Follower {
     pub(crate) breaker_failures_percent: u32,
     /// How often a sink that is left alone is probed.
     pub(crate) breaker_probe: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) heartbeat: Duration,
 }
 
 /// Where a new follower starts.
