@@ -458,6 +458,18 @@ static SETTINGS: &[Setting] = &[
         "how often a sink that is left alone is tried",
     ),
     Setting::new(
+        "follower.lease_ms",
+        Is("30000"),
+        Millis { min: 100, max: HOUR_MS, set: |s, v| s.follower.lease = v },
+        "how long a node that is not heard of holds its part of a follower",
+    ),
+    Setting::new(
+        "follower.heartbeat_ms",
+        Is("10000"),
+        Millis { min: 50, max: HOUR_MS, set: |s, v| s.follower.heartbeat = v },
+        "how often that is extended",
+    ),
+    Setting::new(
         "ndjson.path",
         Follows(ndjson_path_default),
         Text { set: set_ndjson_path },
