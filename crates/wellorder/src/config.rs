@@ -25,6 +25,7 @@ mod suggest;
 mod table;
 mod table_kafka;
 mod table_serve;
+mod table_share;
 #[cfg(test)]
 mod tests;
 

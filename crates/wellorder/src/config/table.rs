@@ -9,6 +9,7 @@ use super::{
     sources::{Inputs, Mode},
     table_kafka::KAFKA,
     table_serve::SERVE,
+    table_share::SHARE,
 };
 
 /// One setting.
@@ -139,7 +140,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(KAFKA).chain(SERVE)
+    SETTINGS.iter().chain(SHARE).chain(KAFKA).chain(SERVE)
 }
 
 static SETTINGS: &[Setting] = &[
@@ -456,18 +457,6 @@ static SETTINGS: &[Setting] = &[
         Is("5000"),
         Millis { min: 1, max: HOUR_MS, set: |s, v| s.follower.breaker_probe = v },
         "how often a sink that is left alone is tried",
-    ),
-    Setting::new(
-        "follower.lease_ms",
-        Is("30000"),
-        Millis { min: 100, max: HOUR_MS, set: |s, v| s.follower.lease = v },
-        "how long a node that is not heard of holds its part of a follower",
-    ),
-    Setting::new(
-        "follower.heartbeat_ms",
-        Is("10000"),
-        Millis { min: 50, max: HOUR_MS, set: |s, v| s.follower.heartbeat = v },
-        "how often that is extended",
     ),
     Setting::new(
         "ndjson.path",

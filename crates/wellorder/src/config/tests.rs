@@ -123,8 +123,6 @@ fn the_defaults() {
     follower.breaker_calls = 20
     follower.breaker_failures_percent = 50
     follower.breaker_probe_ms = 5000
-    follower.lease_ms = 30000
-    follower.heartbeat_ms = 10000
     ndjson.path = ./wellorder-data/events.ndjson
     ndjson.rotate_mib = 64
     storage.free_space_min_mib = 256
@@ -138,6 +136,8 @@ fn the_defaults() {
     auth.operator_tenant = default
     lane.delay_max_ms = 250
     lane.deadline_ms = 1000
+    follower.lease_ms = 30000
+    follower.heartbeat_ms = 10000
     ");
 }
 
