@@ -218,26 +218,7 @@ impl Command {
                 Some((kind, change.order_id.to_string(), json!({})))
             }
             Self::Follower(command) => {
-                let (kind, details) = match &command.action {
-                    FollowerAction::Ensure { .. } => return None,
-                    FollowerAction::Pause => (ActionKind::FollowerPaused, json!({})),
-                    FollowerAction::Resume => (ActionKind::FollowerResumed, json!({})),
-                    FollowerAction::Replay(to) => (
-                        ActionKind::FollowerReplayed,
-                        json!({ "epoch": to.epoch, "positions": to.positions }),
-                    ),
-                    FollowerAction::ReplayRange { from, to } => (
-                        ActionKind::FollowerReplayed,
-                        json!({ "epoch": from.epoch, "positions": from.positions, "up_to": to.positions }),
-                    ),
-                    FollowerAction::Redrive { orders, skip: None } => {
-                        (ActionKind::FollowerRedriven, json!({ "orders": named(orders.as_deref()) }))
-                    }
-                    FollowerAction::Redrive { orders, skip: Some(reason) } => (
-                        ActionKind::FollowerSkipped,
-                        json!({ "orders": named(orders.as_deref()), "reason": reason }),
-                    ),
-                };
+                let (kind, details) = follower_deed(&command.action)?;
                 Some((kind, command.name.clone(), details))
             }
             Self::StartRedrive(start) => {
@@ -330,6 +311,28 @@ impl App {
         let recorded = Recorded { action, command: None };
         self.lanes.submit(Command::Recorded(Box::new(recorded))).await.map(drop)
     }
+}
+
+/// What is told of what is done to a follower.
+fn follower_deed(action: &FollowerAction) -> Option<(ActionKind, Value)> {
+    Some(match action {
+        FollowerAction::Ensure { .. } => return None,
+        FollowerAction::Pause => (ActionKind::FollowerPaused, json!({})),
+        FollowerAction::Resume => (ActionKind::FollowerResumed, json!({})),
+        FollowerAction::Replay(to) => {
+            (ActionKind::FollowerReplayed, json!({ "epoch": to.epoch, "positions": to.positions }))
+        }
+        FollowerAction::ReplayRange { from, to } => (
+            ActionKind::FollowerReplayed,
+            json!({ "epoch": from.epoch, "positions": from.positions, "up_to": to.positions }),
+        ),
+        FollowerAction::Redrive { orders, skip: None } => {
+            (ActionKind::FollowerRedriven, json!({ "orders": named(orders.as_deref()) }))
+        }
+        FollowerAction::Redrive { orders, skip: Some(reason) } => {
+            (ActionKind::FollowerSkipped, json!({ "orders": named(orders.as_deref()), "reason": reason }))
+        }
+    })
 }
 
 /// The orders that are named, if not all are meant.

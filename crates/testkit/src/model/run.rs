@@ -9,7 +9,7 @@ use crate::dump::Dump;
 use crate::memory::{MemoryFixture, MemoryStorage};
 use order_core::app::App;
 use order_core::audit;
-use order_core::clock::Clock;
+use order_core::clock::{Clock, Timestamp};
 use order_core::command::{
     Advance, AdvancePart, Change, ChangeKind, Claim, Command, FollowerAction, FollowerCommand, Heartbeat,
     Reply, Settle, StartRedrive, StepRedrive,
@@ -75,6 +75,14 @@ fn why(number: u8) -> String {
 
 fn pick<T: Clone>(from: &[T], index: &Index) -> Option<T> {
     if from.is_empty() { None } else { Some(index.get(from).clone()) }
+}
+
+/// A node takes its part of a follower or leaves it, and says whether its sink fails.
+fn share(name: u8, node: u8, (leaves, fault): (bool, bool), now: Timestamp) -> Command {
+    let token = LeaseToken(Uuid::from_u128(u128::from(node) + 1));
+    let until = (!leaves).then(|| now.plus(LEASE));
+    let fault = fault.then(|| "away".to_owned());
+    Command::Share(Share { follower: format!("f-{name}"), token, now, until, fault })
 }
 
 impl Run {
@@ -185,12 +193,7 @@ impl Run {
             Op::Advance { name, replay, shards, by, stale } => {
                 self.advance(*name, *replay, *shards, *by, *stale).await?
             }
-            Op::Share { name, node, leaves, fault } => {
-                let token = LeaseToken(Uuid::from_u128(u128::from(*node) + 1));
-                let until = (!leaves).then(|| now.plus(LEASE));
-                let fault = fault.then(|| "away".to_owned());
-                Command::Share(Share { follower: format!("f-{name}"), token, now, until, fault })
-            }
+            Op::Share { name, node, leaves, fault } => share(*name, *node, (*leaves, *fault), now),
             Op::Park { name, order, version, resent } => {
                 self.park(*name, pick(&self.orders, order)?, *version, *resent).await?
             }

@@ -69,7 +69,7 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
-    let elsewhere = ["limits.", "rate.", "tls.", "serve.", "kafka."];
+    let elsewhere = ["limits.", "rate.", "tls.", "serve.", "kafka.", "follower.lease", "follower.heart"];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()
@@ -136,8 +136,6 @@ fn the_defaults() {
     auth.operator_tenant = default
     lane.delay_max_ms = 250
     lane.deadline_ms = 1000
-    follower.lease_ms = 30000
-    follower.heartbeat_ms = 10000
     ");
 }
 
