@@ -217,7 +217,7 @@ impl Run {
             }
             Op::Sweep { age_ms, limit } => {
                 let before = now.micros() - i64::from(*age_ms) * 1_000;
-                let before = order_core::Timestamp::from_micros(before);
+                let before = Timestamp::from_micros(before);
                 Command::Sweep { before, limit: u32::from(*limit) }
             }
             Op::Probe => Command::Probe,
