@@ -209,7 +209,7 @@ fn show(api: &Api, caller: &Caller, row: &FollowerRow, heads: &[Head]) -> Value 
 
 /// The word for what a follower does.
 pub(crate) fn state(api: &Api, row: &FollowerRow) -> &'static str {
-    match (row.paused, api.app.follower_faults.anywhere(row, api.app.clock.now())) {
+    match (row.paused, api.app.follower_fault(row)) {
         (true, _) => "paused",
         (false, Some(_)) => "failing",
         (false, None) => "running",
@@ -223,6 +223,6 @@ fn last_error(api: &Api, row: &FollowerRow) -> Option<String> {
             if row.parked == 1 { "1 order is".to_owned() } else { format!("{} orders are", row.parked) };
         format!("{orders} parked: the sink refused events for good")
     };
-    let fault = api.app.follower_faults.anywhere(row, api.app.clock.now());
+    let fault = api.app.follower_fault(row);
     fault.or_else(|| (row.parked > 0).then(parked))
 }

@@ -148,7 +148,7 @@ async fn followers(api: &Api) -> Check {
         Ok(rows) => {
             let paused = rows.iter().filter(|row| row.paused).count();
             let fault = |row: &FollowerRow| {
-                let fault = api.app.follower_faults.anywhere(row, api.app.clock.now())?;
+                let fault = api.app.follower_fault(row)?;
                 Some(format!("{}: {fault}", row.name))
             };
             let faults: Vec<_> = rows.iter().filter(|row| !row.paused).filter_map(fault).collect();

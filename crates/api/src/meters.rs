@@ -90,7 +90,7 @@ async fn storage(api: &Api, page: &mut Page<'_>) -> Result<(), Fault> {
     }
     page.family("wellorder_follower_failing", "gauge", "Whether a follower's sink takes nothing (1)");
     for row in &followers {
-        let failing = api.app.follower_faults.anywhere(row, now).is_some();
+        let failing = api.app.follower_fault(row).is_some();
         page.sample("wellorder_follower_failing", &[("follower", &row.name)], u8::from(failing));
     }
     page.family("wellorder_follower_paused", "gauge", "Whether a follower is paused (1)");

@@ -91,6 +91,13 @@ impl App {
         *self.node.get_or_init(|| LeaseToken(self.ids.uuid_v4()))
     }
 
+    /// What ails a follower now, here or on another node that carries it.
+    pub fn follower_fault(&self, row: &crate::query::FollowerRow) -> Option<String> {
+        // Of this node, what it knows itself is newer than what it has told.
+        let elsewhere = || row.fault_besides(self.node.get().copied(), self.clock.now()).map(str::to_owned);
+        self.follower_faults.of(&row.name).or_else(elsewhere)
+    }
+
     /// Answers whoever waits, and ends the streams: what `stop` begins, the process then drains.
     pub fn stop(&self) {
         self.stopping.send_replace(true);

@@ -9,7 +9,6 @@ use crate::error::{Error, Fault};
 use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
 use crate::ports::Storage;
-use crate::query::FollowerRow;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -70,11 +69,6 @@ impl FollowerFaults {
     /// What ails the follower `name` now.
     pub fn of(&self, name: &str) -> Option<String> {
         self.with(name, |ailing| ailing.fault.clone())
-    }
-
-    /// What ails it at `now`, here or on another node that carries it.
-    pub fn anywhere(&self, row: &FollowerRow, now: crate::Timestamp) -> Option<String> {
-        self.of(&row.name).or_else(|| row.fault(now).map(str::to_owned))
     }
 
     /// How often it had to stop because its shards were another node's by then.

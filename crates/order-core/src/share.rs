@@ -92,7 +92,13 @@ impl FollowerRow {
 
     /// Why it takes nothing on some node that carries it at `now`.
     pub fn fault(&self, now: Timestamp) -> Option<&str> {
-        self.relays.iter().filter(|relay| relay.until > now).find_map(|relay| relay.fault.as_deref())
+        self.fault_besides(None, now)
+    }
+
+    /// The same, of all nodes but one.
+    pub fn fault_besides(&self, node: Option<LeaseToken>, now: Timestamp) -> Option<&str> {
+        let told = |relay: &&Relay| relay.until > now && Some(relay.token) != node;
+        self.relays.iter().filter(told).find_map(|relay| relay.fault.as_deref())
     }
 }
 

@@ -164,7 +164,7 @@ pub async fn what_ails_a_follower_is_seen_everywhere(rig: Rig) {
     sink.fail("disk full");
     follower.step().await.expect_err("the sink fails");
     follower.step().await.expect_err("the sink fails, and that is told");
-    let told = rig.app.follower_faults.anywhere(&row(&rig).await, rig.now());
+    let told = rig.app.follower_fault(&row(&rig).await);
     assert!(told.as_deref().is_some_and(|told| told.contains("disk full")), "{told:?}");
     sink.recover();
     follower.step().await.expect("a step");
