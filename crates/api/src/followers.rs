@@ -200,16 +200,29 @@ fn show(api: &Api, caller: &Caller, row: &FollowerRow, heads: &[Head]) -> Value 
         "lag": lag(&row.cursor, heads),
         "cursor": signer.journal(&row.cursor),
         "replay": replay,
-        "last_error": api.app.follower_faults.of(&row.name),
+        "parked": row.parked,
+        "relays": row.relays.iter().filter(|relay| relay.until > api.app.clock.now()).count(),
+        "last_error": last_error(api, row),
         "shards": shards.collect::<Vec<_>>(),
     })
 }
 
 /// The word for what a follower does.
 pub(crate) fn state(api: &Api, row: &FollowerRow) -> &'static str {
-    match (row.paused, api.app.follower_faults.of(&row.name)) {
+    match (row.paused, api.app.follower_fault(row)) {
         (true, _) => "paused",
         (false, Some(_)) => "failing",
         (false, None) => "running",
     }
+}
+
+/// What an operator should know of it: why its sink takes nothing, else that something waits for them.
+fn last_error(api: &Api, row: &FollowerRow) -> Option<String> {
+    let parked = || {
+        let orders =
+            if row.parked == 1 { "1 order is".to_owned() } else { format!("{} orders are", row.parked) };
+        format!("{orders} parked: the sink refused events for good")
+    };
+    let fault = api.app.follower_fault(row);
+    fault.or_else(|| (row.parked > 0).then(parked))
 }

@@ -176,11 +176,14 @@ async fn followers(api: &Api) -> Check {
         Ok(rows) => {
             let paused = rows.iter().filter(|row| row.paused).count();
             let fault = |row: &FollowerRow| {
-                let fault = api.app.follower_faults.of(&row.name)?;
+                let fault = api.app.follower_fault(row)?;
                 Some(format!("{}: {fault}", row.name))
             };
             let faults: Vec<_> = rows.iter().filter(|row| !row.paused).filter_map(fault).collect();
             let mut detail = format!("{} in all, {} failing, {paused} paused", rows.len(), faults.len());
+            for row in rows.iter().filter(|row| row.parked > 0) {
+                detail.push_str(&format!("; {}: {} orders parked", row.name, row.parked));
+            }
             for fault in faults {
                 detail.push_str("; ");
                 detail.push_str(&fault);

@@ -43,6 +43,7 @@ mod revise;
 pub mod schema;
 mod seats;
 mod sse;
+mod streams;
 mod timeline;
 mod waiting;
 mod work;
@@ -230,6 +231,8 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::POST, "/followers/{name}/pause", FOLLOWERS, followers::pause)
         .route(Method::POST, "/followers/{name}/resume", FOLLOWERS, followers::resume)
         .route(Method::POST, "/followers/{name}/replay", FOLLOWERS, followers::replay)
+        .route(Method::GET, "/followers/{name}/parked", SEES_FOLLOWERS, streams::list)
+        .route(Method::POST, "/followers/{name}/redrive", FOLLOWERS, streams::redrive)
         .route(Method::POST, "/keys", KEYS, api_keys::create)
         .route(Method::GET, "/keys", KEYS, api_keys::list)
         .route(Method::GET, "/keys/{key_id}", KEYS, api_keys::get)

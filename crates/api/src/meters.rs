@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::follow::lag;
-use order_core::query::Backlog;
+use order_core::query::{Backlog, FollowerRow};
 use order_core::shed::Shed;
 use order_core::{App, Fault, SourceId, Timestamp};
 use std::sync::Arc;
@@ -138,13 +138,14 @@ async fn storage(app: &App, page: &mut Page<'_>) -> Result<(), Fault> {
     }
     page.family("wellorder_follower_failing", "gauge", "Whether a follower's sink takes nothing (1)");
     for row in &followers {
-        let failing = app.follower_faults.of(&row.name).is_some();
+        let failing = app.follower_fault(row).is_some();
         page.sample("wellorder_follower_failing", &[("follower", &row.name)], u8::from(failing));
     }
     page.family("wellorder_follower_paused", "gauge", "Whether a follower is paused (1)");
     for row in &followers {
         page.sample("wellorder_follower_paused", &[("follower", &row.name)], u8::from(row.paused));
     }
+    relays(app, &followers, now, page);
     work(&backlog, now, page);
     orders(app, page).await?;
     if let Some(space) = storage.space().await {
@@ -154,6 +155,25 @@ async fn storage(app: &App, page: &mut Page<'_>) -> Result<(), Fault> {
         page.one("wellorder_storage_log_pages", "gauge", "Pages in the log of the database", pages);
     }
     Ok(())
+}
+
+fn relays(app: &App, followers: &[FollowerRow], now: Timestamp, page: &mut Page<'_>) {
+    let help = "Orders that are parked for a follower: its sink refused an event of theirs for good";
+    page.family("wellorder_follower_parked", "gauge", help);
+    for row in followers {
+        page.sample("wellorder_follower_parked", &[("follower", &row.name)], row.parked);
+    }
+    page.family("wellorder_follower_relays", "gauge", "Nodes that carry a follower");
+    for row in followers {
+        let live = row.relays.iter().filter(|relay| relay.until > now).count();
+        page.sample("wellorder_follower_relays", &[("follower", &row.name)], live);
+    }
+    let help = "Times this process had to stop because a follower's shards were another node's by then";
+    page.family("wellorder_follower_leases_lost_total", "counter", help);
+    for row in followers {
+        let lost = app.follower_faults.leases_lost(&row.name);
+        page.sample("wellorder_follower_leases_lost_total", &[("follower", &row.name)], lost);
+    }
 }
 
 fn work(backlog: &Backlog, now: Timestamp, page: &mut Page<'_>) {

@@ -6,7 +6,7 @@ mod refusals;
 use crate::schema::Problem;
 use crate::{
     action_log, api_keys, backups, bulk, create, erase, events, facts, followers, health, list, meters,
-    order, problem, redrives, revise, timeline, work,
+    order, problem, redrives, revise, streams, timeline, work,
 };
 use edge::{Declared, Need, Scope};
 use http::Method;
@@ -29,6 +29,7 @@ use utoipa::openapi::{RefOr, Required};
         redrives::start, redrives::get, redrives::items,
         work::claim, work::heartbeat, work::finish,
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
+        streams::list, streams::redrive,
         api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
         action_log::list, backups::start, backups::get,
         health::live, health::ready, meters::metrics,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 const ITEMS_UNLESS_SAID: u32 = 50;
 const ITEMS_MAX: u32 = 200;
 /// Longest reason, in bytes.
-const REASON_BYTES_MAX: usize = 1_000;
+pub(crate) const REASON_BYTES_MAX: usize = 1_000;
 
 /// What is asked for.
 pub(crate) struct Asked {
@@ -184,7 +184,7 @@ fn read_filter(filter: &Value, offences: &mut Offences) -> RedriveFilter {
     }
 }
 
-fn read_ids(filter: &Object<'_>, ids: &[Value], offences: &mut Offences) -> Vec<OrderId> {
+pub(crate) fn read_ids(filter: &Object<'_>, ids: &[Value], offences: &mut Offences) -> Vec<OrderId> {
     let at = filter.at("order_ids");
     if ids.is_empty() || ids.len() > ORDER_IDS_MAX {
         offences.refused(at, "range", format!("must be 1 to {ORDER_IDS_MAX} ids"));

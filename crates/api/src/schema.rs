@@ -12,7 +12,10 @@ mod timeline;
 pub mod work;
 
 pub use changes::{Action, ActionName, Erasure, NewDelivery, NewShipment, NewWithdrawal, OrderPatch};
-pub use followers::{Follower, FollowerList, FollowerReplay, FollowerShard, FollowerState, Replay};
+pub use followers::{
+    Follower, FollowerList, FollowerParked, FollowerParkedList, FollowerRedrive, FollowerRedriven,
+    FollowerRefusal, FollowerReplay, FollowerShard, FollowerState, Replay,
+};
 pub use timeline::{
     AttemptOutcome, EndedAttempt, RunningAttempt, Timeline, TimelineEntry, TimelineFollower, TimelineNow,
 };

@@ -214,7 +214,10 @@ async fn a_follower_is_watched_and_steered() {
     rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
     let shown = rig.get("/v1/followers/ndjson").await.json();
     let keys: Vec<_> = shown.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["name", "sink", "state", "lag", "cursor", "replay", "last_error", "shards"]);
+    assert_eq!(
+        keys,
+        ["name", "sink", "state", "lag", "cursor", "replay", "parked", "relays", "last_error", "shards"]
+    );
     assert_eq!(
         (&shown["state"], &shown["lag"], &shown["last_error"]),
         (&json!("running"), &json!(6), &Value::Null)

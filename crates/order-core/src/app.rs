@@ -6,7 +6,7 @@ use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply};
 use crate::consumers::Consumers;
 use crate::error::{Error, Fault};
 use crate::follow::FollowerFaults;
-use crate::ids::{EventId, Ids, OrderId};
+use crate::ids::{EventId, Ids, LeaseToken, OrderId};
 use crate::intake::{Accepted, Intake, derived_id, digest};
 use crate::lane::{LanePolicy, Lanes, Wakes};
 use crate::ports::Storage;
@@ -14,7 +14,7 @@ use crate::process::WorkerStats;
 use crate::remote::Remotes;
 use crate::tail::Tail;
 use crate::trace::{self, Tracer};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -44,6 +44,7 @@ pub struct App {
     pub stopping: watch::Sender<bool>,
     /// Makes the spans of this process.
     pub tracer: Tracer,
+    node: OnceLock<LeaseToken>,
 }
 
 /// How long an idempotency key is kept at least.
@@ -83,9 +84,22 @@ impl App {
             follower_faults: FollowerFaults::default(),
             remotes: Remotes::default(),
             consumers: Consumers::default(),
+            node: OnceLock::new(),
             worker_stats: Arc::default(),
             tracer,
         })
+    }
+
+    /// The fence value of all that this process holds of followers: fresh for each process.
+    pub fn node(&self) -> LeaseToken {
+        *self.node.get_or_init(|| LeaseToken(self.ids.uuid_v4()))
+    }
+
+    /// What ails a follower now, here or on another node that carries it.
+    pub fn follower_fault(&self, row: &crate::query::FollowerRow) -> Option<String> {
+        // Of this node, what it knows itself is newer than what it has told.
+        let elsewhere = || row.fault_besides(self.node.get().copied(), self.clock.now()).map(str::to_owned);
+        self.follower_faults.of(&row.name).or_else(elsewhere)
     }
 
     /// Answers whoever waits, and ends the streams: what `stop` begins, the process then drains.
@@ -143,16 +157,33 @@ impl App {
     /// # Errors
     /// Faults of storage.
     pub async fn ensure_follower(&self, name: &str, sink: &str, from_now: bool) -> Result<(), Error> {
-        self.follower(name, FollowerAction::Ensure { sink: sink.to_owned(), from_now }).await
+        self.follower(name, FollowerAction::Ensure { sink: sink.to_owned(), from_now }).await.map(drop)
     }
 
-    /// Creates, pauses, resumes or replays a follower.
+    /// Creates, pauses, resumes, replays or redrives a follower.
     ///
     /// # Errors
     /// [`crate::Rejection::FollowerUnknown`], a cursor's rejections; faults of storage.
-    pub async fn follower(&self, name: &str, action: FollowerAction) -> Result<(), Error> {
+    pub async fn follower(&self, name: &str, action: FollowerAction) -> Result<Reply, Error> {
         let command = FollowerCommand { name: name.to_owned(), now: self.clock.now(), action };
-        self.lanes.submit(self.recorded(Command::Follower(command))).await.map(drop)
+        self.lanes.submit(self.recorded(Command::Follower(command))).await
+    }
+
+    /// Sends what is parked for a follower again, of `orders` or of all: with the refused events, or without them where
+    /// `skip` says why. Returns how many orders that will be; those that are on their way already do not count.
+    ///
+    /// # Errors
+    /// [`crate::Rejection::FollowerUnknown`]; faults of storage.
+    pub async fn redrive_follower(
+        &self,
+        name: &str,
+        orders: Option<Vec<OrderId>>,
+        skip: Option<String>,
+    ) -> Result<u64, Error> {
+        match self.follower(name, FollowerAction::Redrive { orders, skip }).await? {
+            Reply::Redriven(count) => Ok(count),
+            other => Err(unexpected("redrive of a follower", &other)),
+        }
     }
 
     /// Finds out whether storage can be written.

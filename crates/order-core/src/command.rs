@@ -3,6 +3,7 @@
 use crate::action_log::Recorded;
 use crate::api_key::{ApiKey, ApiKeyCommand};
 use crate::clock::Timestamp;
+use crate::error::Rejection;
 use crate::ids::{EventId, LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
 use crate::inbox::{Consume, Consumed};
 use crate::intake::{Accepted, Intake};
@@ -10,7 +11,10 @@ use crate::journal::Cursor;
 use crate::lease::{Leased, Outcome};
 use crate::order::state::ChangeName;
 use crate::order::{Content, Order};
+use crate::parking::{ParkedStream, Resent};
+use crate::query::FollowerRow;
 use crate::redrive::{Redrive, RedriveFilter};
+use crate::share::Share;
 use crate::trace::TraceContext;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +36,10 @@ pub enum Command {
     Settle(Box<Settle>),
     /// Move a follower's cursor, or what it carries on once more.
     Advance(Advance),
-    /// Create, pause, resume or replay a follower.
+    /// Create, pause, resume, replay or redrive a follower.
     Follower(FollowerCommand),
+    /// Extend what a node holds of a follower, take or give up shards.
+    Share(Share),
     /// Record a redrive job.
     StartRedrive(Box<StartRedrive>),
     /// Redrive the next orders of a job.
@@ -74,6 +80,7 @@ impl Command {
             | Self::Heartbeat(_)
             | Self::Advance(_)
             | Self::Follower(_)
+            | Self::Share(_)
             | Self::StartRedrive(_)
             | Self::ApiKey(_)
             | Self::Sweep { .. }
@@ -107,6 +114,8 @@ pub enum Reply {
     ApiKey(Box<ApiKey>),
     /// To [`Command::Sweep`] and [`Command::SweepInbox`]: how many keys or messages went.
     Swept(u32),
+    /// To [`FollowerAction::Redrive`]: how many orders will be sent again.
+    Redriven(u64),
     /// To the rest. [`Command::Recorded`] is answered as its command is.
     Done,
 }
@@ -289,14 +298,49 @@ pub struct Advance {
     pub epoch: u32,
     /// (shard, from, to) for each shard that moves.
     pub moves: Vec<(Shard, u64, u64)>,
+    /// Who moves them: every shard of this command must be held by it.
+    pub token: LeaseToken,
+    /// Until when its lease is extended.
+    pub until: Timestamp,
+    /// What of parked orders was sent again.
+    pub resent: Vec<Resent>,
+    /// What the sink refused for good.
+    pub parked: Vec<ParkedStream>,
     /// When.
     pub now: Timestamp,
 }
 
+impl Advance {
+    /// The shards that it is about, for an installation of so many.
+    pub fn shards(&self, shards: u16) -> impl Iterator<Item = Shard> + '_ {
+        let moved = self.moves.iter().map(|(shard, _, _)| *shard);
+        let resent = self.resent.iter().map(move |resent| resent.order_id.shard(shards));
+        moved.chain(resent).chain(self.parked.iter().map(|stream| stream.shard))
+    }
+
+    /// Whether it may be carried out on a follower that is so.
+    ///
+    /// # Errors
+    /// [`Rejection::CursorInvalid`] for another epoch, or a shard that there is not; [`Rejection::LeaseLost`] when the token
+    /// does not hold all of its shards.
+    pub fn check(&self, row: &FollowerRow) -> Result<(), Rejection> {
+        let shards = u16::try_from(row.holders.len()).unwrap_or(u16::MAX);
+        if row.cursor.epoch != self.epoch || self.shards(shards).any(|shard| shard.0 >= shards) {
+            return Err(Rejection::CursorInvalid);
+        }
+        if self.shards(shards).all(|shard| row.is_held(shard, self.token)) {
+            Ok(())
+        } else {
+            Err(Rejection::LeaseLost)
+        }
+    }
+}
+
 /// What of a follower moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AdvancePart {
     /// Its cursor.
+    #[default]
     Cursor,
     /// Its replay of a range ([`crate::replay::Replay`]), which its last event ends.
     Replay,
@@ -336,6 +380,13 @@ pub enum FollowerAction {
         from: Cursor,
         /// The last place that it holds.
         to: Cursor,
+    },
+    /// Send what is parked again.
+    Redrive {
+        /// Of these orders; of all when `None`.
+        orders: Option<Vec<OrderId>>,
+        /// Leave the refused event out, and why.
+        skip: Option<String>,
     },
 }
 

@@ -1,21 +1,23 @@
 //! Following the journal: a follower is a name, a cursor for each shard, and a sink. What the sink has safely, the
 //! cursor passes; never the other way round. What is to be carried on once more has a pair of places of its own, and comes
-//! first. A sink that fails too often is left alone but for probes.
+//! first. A sink that fails too often is left alone but for probes. What it refuses for good waits for an operator
+//! ([`crate::parking`]). Nodes share the shards of a follower ([`crate::share`]).
 
 use crate::app::App;
-use crate::breaker::{Breaker, BreakerPolicy, Call};
-use crate::command::{Advance, AdvancePart, Command};
-use crate::error::{Error, Fault, Rejection};
-use crate::fault_point;
+use crate::breaker::BreakerPolicy;
+use crate::error::{Error, Fault};
 use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
-use crate::ports::{Sink, SinkFault, Storage};
-use crate::trace::{Attribute, Span, SpanName};
+use crate::ports::Storage;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+
+mod parked;
+mod place;
+mod runner;
+
+pub use runner::Follower;
 
 /// Bytes of events after which a page, or a delivery, is full; one event more may be in it.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -33,6 +35,10 @@ pub struct FollowerPolicy {
     pub idle: Duration,
     /// When the sink is left alone.
     pub breaker: BreakerPolicy,
+    /// How long a node holds shards that it does not hear of.
+    pub lease: Duration,
+    /// How often that is extended.
+    pub heartbeat: Duration,
 }
 
 impl Default for FollowerPolicy {
@@ -43,26 +49,47 @@ impl Default for FollowerPolicy {
             retry_max: Duration::from_secs(5),
             idle: Duration::from_secs(1),
             breaker: BreakerPolicy::default(),
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
         }
     }
 }
 
-/// Why followers are stuck, by name; in memory only.
+/// Why followers of this process are stuck, and how often they lost what they held, by name; in memory only.
 #[derive(Debug, Default)]
-pub struct FollowerFaults(Mutex<BTreeMap<String, String>>);
+pub struct FollowerFaults(Mutex<BTreeMap<String, Ailing>>);
+
+#[derive(Debug, Default)]
+struct Ailing {
+    fault: Option<String>,
+    leases_lost: u64,
+}
 
 impl FollowerFaults {
     /// What ails the follower `name` now.
     pub fn of(&self, name: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.with(name, |ailing| ailing.fault.clone())
+    }
+
+    /// How often it had to stop because its shards were another node's by then.
+    pub fn leases_lost(&self, name: &str) -> u64 {
+        self.with(name, |ailing| ailing.leases_lost)
     }
 
     fn set(&self, name: &str, fault: Option<String>) {
-        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match fault {
-            Some(fault) => faults.insert(name.to_owned(), fault),
-            None => faults.remove(name),
-        };
+        self.with(name, |ailing| ailing.fault = fault);
+    }
+
+    fn lost(&self, name: &str) {
+        self.with(name, |ailing| ailing.leases_lost += 1);
+    }
+
+    fn with<T>(&self, name: &str, look: impl FnOnce(&mut Ailing) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(name) {
+            Some(ailing) => look(ailing),
+            None => look(all.entry(name.to_owned()).or_default()),
+        }
     }
 }
 
@@ -77,209 +104,10 @@ pub enum Progress {
     Paused,
     /// Its place was changed meanwhile; the next step reads from there.
     Moved,
+    /// Another node took its shards meanwhile, and carries on from the same place: what was sent may come twice.
+    LeaseLost,
     /// The sink failed too often and is left alone: the next probe may be made after so long.
     Held(Duration),
-}
-
-/// Carries the journal to one sink.
-pub struct Follower {
-    app: Arc<App>,
-    name: String,
-    sink: Arc<dyn Sink>,
-    policy: FollowerPolicy,
-    breaker: Mutex<Breaker>,
-    /// Whether the sink is open.
-    open: AtomicBool,
-}
-
-impl Follower {
-    /// The follower `name`, which feeds `sink`. Its row must be there ([`App::ensure_follower`]).
-    pub fn new(app: Arc<App>, name: &str, sink: Arc<dyn Sink>, policy: FollowerPolicy) -> Self {
-        let breaker = Mutex::new(Breaker::new(policy.breaker));
-        Self { app, name: name.to_owned(), sink, policy, breaker, open: AtomicBool::new(false) }
-    }
-
-    /// Reads what is to be carried on once more, else what is behind the cursor, delivers it, moves that place; and keeps in
-    /// [`FollowerFaults`] what ails it.
-    ///
-    /// # Errors
-    /// When storage or the sink fails; the place then stays, and the same events come again.
-    pub async fn step(&self) -> Result<Progress, Error> {
-        let progress = self.carry().await;
-        match &progress {
-            Ok(Progress::Carried(_) | Progress::Moved | Progress::UpToDate) => self.recovered(),
-            Ok(Progress::Paused) => {}
-            // What the sink said last is told already, unless there was nothing to carry for a while.
-            Ok(Progress::Held(_)) if self.app.follower_faults.of(&self.name).is_some() => {}
-            Ok(Progress::Held(_)) => self.failed("the sink failed too often and is left alone for a while"),
-            Err(error) => self.failed(&error.to_string()),
-        }
-        progress
-    }
-
-    async fn carry(&self) -> Result<Progress, Error> {
-        let row = self.app.storage.follower(&self.name).await?.ok_or(Rejection::FollowerUnknown)?;
-        if row.paused {
-            return Ok(Progress::Paused);
-        }
-        if !self.open.load(Ordering::Relaxed) {
-            self.sink.open().await.map_err(|fault| self.fault(&fault))?;
-            self.open.store(true, Ordering::Relaxed);
-        }
-        let heads = self.app.storage.heads().await?;
-        row.cursor.check(self.app.storage.install().epoch, &heads)?;
-        let limit = u32::try_from(self.policy.batch_size).unwrap_or(u32::MAX);
-        // What comes again comes before what is new: so an order's events are in their order from there on.
-        let (part, heads, begin) = match &row.replay {
-            Some(replay) => (AdvancePart::Replay, replay.heads(&heads), &replay.next),
-            None => (AdvancePart::Cursor, heads, &row.cursor.positions),
-        };
-        let streams = read_fairly(self.app.storage.as_ref(), &heads, &mut begin.clone(), limit).await?;
-        let mut events: Vec<Event> = streams.into_iter().flatten().collect();
-        let epoch = row.cursor.epoch;
-        if events.is_empty() {
-            let Some(replay) = &row.replay else { return Ok(Progress::UpToDate) };
-            // What was left of it is no longer kept.
-            return moved(self.advance(part, replay.rest(), epoch).await, Progress::Moved);
-        }
-        let moves = moves(begin, &events);
-        if events.len() > 1 && fault_point::planted("cursor-past-gap") {
-            events.pop();
-        }
-        let call = match self.breaker().ask(self.app.clock.now()) {
-            Ok(call) => call,
-            Err(wait) => return Ok(Progress::Held(wait)),
-        };
-        let mut spans = self.spans(&events);
-        let carried = self.deliver(call, &events, part, moves, epoch).await;
-        if matches!(carried, Err(Error::Fault(_))) {
-            spans.iter_mut().for_each(Span::fail);
-        }
-        moved(carried, Progress::Carried(events.len()))
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Delivers, then moves the place.
-    async fn deliver(
-        &self,
-        call: Call,
-        events: &[Event],
-        part: AdvancePart,
-        moves: Vec<(Shard, u64, u64)>,
-        epoch: u32,
-    ) -> Result<(), Error> {
-        let delivered = self.sink.deliver(events).await;
-        self.breaker().ended(call, delivered.is_ok(), self.app.clock.now());
-        delivered.map_err(|fault| self.fault(&fault))?;
-        fault_point::pass("follower.after_send");
-        let advanced = self.advance(part, moves, epoch).await;
-        fault_point::pass("follower.after_cursor");
-        advanced
-    }
-
-    async fn advance(
-        &self,
-        part: AdvancePart,
-        moves: Vec<(Shard, u64, u64)>,
-        epoch: u32,
-    ) -> Result<(), Error> {
-        let (follower, now) = (self.name.clone(), self.app.clock.now());
-        let advance = Advance { follower, part, epoch, moves, now };
-        self.app.lanes.submit(Command::Advance(advance)).await.map(drop)
-    }
-
-    fn fault(&self, fault: &SinkFault) -> Fault {
-        let why = format!("sink {}: {fault}", self.sink.kind());
-        Fault::Unavailable { why, retry_after: self.policy.retry_min }
-    }
-
-    /// A span for each event whose trace is recorded, in that trace: whoever looks at an order finds where it went.
-    fn spans(&self, events: &[Event]) -> Vec<Span> {
-        let begin = |event: &Event| {
-            let mut span = self.app.tracer.child(SpanName::Deliver, event.trace);
-            span.recorded()?;
-            span.say(|| Attribute::OrderId(event.order_id));
-            span.say(|| Attribute::EventType(event.kind.as_str().to_owned()));
-            span.say(|| Attribute::Follower(self.name.clone()));
-            span.say(|| Attribute::Sink(self.sink.kind()));
-            span.say(|| Attribute::BatchSize(events.len()));
-            Some(span)
-        };
-        events.iter().filter_map(begin).collect()
-    }
-
-    /// Follows until `stop` says so.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut grew = self.app.wakes.journal.subscribe();
-        let mut pause = self.policy.retry_min;
-        while !*stop.borrow() {
-            grew.mark_unchanged();
-            let step = self.step().await;
-            if matches!(step, Ok(Progress::Carried(_) | Progress::Moved | Progress::UpToDate)) {
-                pause = self.policy.retry_min;
-            }
-            let wait = match step {
-                Ok(Progress::Carried(_) | Progress::Moved) => continue,
-                Ok(Progress::UpToDate) => {
-                    tokio::select! {
-                        _ = stop.wait_for(|stop| *stop) => return,
-                        _ = grew.changed() => {}
-                        () = tokio::time::sleep(self.policy.idle) => {}
-                    }
-                    continue;
-                }
-                // More events change nothing: look now and then whether it was resumed.
-                Ok(Progress::Paused) => self.policy.idle,
-                Ok(Progress::Held(wait)) => wait,
-                Err(_) => {
-                    let now = pause;
-                    pause = (pause * 2).min(self.policy.retry_max);
-                    now
-                }
-            };
-            // Neither a pause nor a fault is mended by more events: wait for time alone.
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    fn recovered(&self) {
-        if self.app.follower_faults.of(&self.name).is_some() {
-            tracing::info!(follower = %self.name, "carries events on again");
-            self.app.follower_faults.set(&self.name, None);
-        }
-    }
-
-    fn failed(&self, error: &str) {
-        if self.app.follower_faults.of(&self.name).is_none() {
-            tracing::error!(follower = %self.name, error, "cannot carry events on; trying again");
-        }
-        self.app.follower_faults.set(&self.name, Some(error.to_owned()));
-    }
-}
-
-/// What came of a step whose move ended so: a move that is refused found another place than was read.
-fn moved(ended: Result<(), Error>, progress: Progress) -> Result<Progress, Error> {
-    match ended {
-        Ok(()) => Ok(progress),
-        Err(Error::Rejection(_)) => Ok(Progress::Moved),
-        Err(fault) => Err(fault),
-    }
-}
-
-/// How far each shard moves from `begin` once `events` are safe.
-fn moves(begin: &[u64], events: &[Event]) -> Vec<(Shard, u64, u64)> {
-    let mut ends: BTreeMap<Shard, u64> = BTreeMap::new();
-    for event in events {
-        ends.insert(event.shard, event.position);
-    }
-    let from = |shard: &Shard| begin.get(usize::from(shard.0)).copied().unwrap_or(0);
-    ends.into_iter().map(|(shard, to)| (shard, from(&shard), to)).collect()
 }
 
 /// How many events lie between a cursor and the heads.

@@ -2,10 +2,11 @@
 //! are added up; nothing is written out.
 
 use crate::api_key::ApiKeyAction;
-use crate::command::{ChangeKind, Command};
+use crate::command::{ChangeKind, Command, FollowerAction};
 use crate::intake::Intake;
 use crate::lease::Outcome;
 use crate::order::{Content, Line, Order};
+use crate::parking::ParkedStream;
 use serde_json::{Map, Value};
 use std::mem::size_of;
 
@@ -24,8 +25,28 @@ impl Command {
             Self::Settle(settle) => size_of_val(&**settle) + outcome(&settle.outcome),
             Self::Claim(claim) => size_of_val(&*claim.tokens) + size_of_val(&*claim.event_ids),
             Self::Heartbeat(heartbeat) => size_of_val(&*heartbeat.held),
-            Self::Advance(advance) => advance.follower.len() + size_of_val(&*advance.moves),
-            Self::Follower(follower) => follower.name.len(),
+            Self::Advance(advance) => {
+                let detail = |stream: &ParkedStream| stream.detail.len() + stream.tenant.as_str().len();
+                advance.follower.len()
+                    + size_of_val(&*advance.moves)
+                    + size_of_val(&*advance.resent)
+                    + size_of_val(&*advance.parked)
+                    + advance.parked.iter().map(detail).sum::<usize>()
+            }
+            Self::Share(share) => share.follower.len() + optional(share.fault.as_ref()),
+            Self::Follower(follower) => {
+                let named = match &follower.action {
+                    FollowerAction::Redrive { orders, skip } => {
+                        orders.as_ref().map_or(0, |orders| size_of_val(&**orders)) + optional(skip.as_ref())
+                    }
+                    FollowerAction::Ensure { .. }
+                    | FollowerAction::Pause
+                    | FollowerAction::Resume
+                    | FollowerAction::Replay(_)
+                    | FollowerAction::ReplayRange { .. } => 0,
+                };
+                follower.name.len() + named
+            }
             Self::StartRedrive(start) => {
                 let filter = &start.filter;
                 size_of_val(&**start)

@@ -304,6 +304,7 @@ impl Lanes {
             | Command::Heartbeat(_)
             | Command::Advance(_)
             | Command::Follower(_)
+            | Command::Share(_)
             | Command::StartRedrive(_)
             | Command::StepRedrive(_)
             | Command::ApiKey(_)
@@ -321,6 +322,7 @@ fn is_urgent(command: &Command) -> bool {
         | Command::Heartbeat(_)
         | Command::Claim(_)
         | Command::Advance(_)
+        | Command::Share(_)
         | Command::Probe
         | Command::StepRedrive(_) => true,
         Command::Accept(_)

@@ -14,6 +14,7 @@ use crate::journal::{Cursor, Event, Head, Mark};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
+use crate::parking::{ParkedStream, RefusedFor, WhichStreams};
 use crate::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
 };
@@ -46,6 +47,11 @@ pub struct Committed {
 ///   fewer than `limit`, but one at least. The next page goes on behind it; what is left of a claim stays due.
 /// * A replay of a range leaves the cursor where it is ([`crate::replay::Replay`] says what is kept of it, beside the cursor,
 ///   and when it is over); an advance moves one of the two.
+/// * An advance moves shards that its token holds, else it is [`Rejection::LeaseLost`], and extends the lease of its relay;
+///   who holds what after a share is what [`crate::share::Share::changes`] says. Relays whose leases have run out go then.
+/// * What an advance has sent again of parked orders is moved before what it parks; an order that is parked already is parked
+///   from the lower version on, with what was said last of that. A redrive of a follower takes those that are not
+///   redriving yet.
 /// * Of orders that a redrive names, another tenant's or source's is `unknown`, one that does not meet the rest of its filter
 ///   `not_parked`.
 #[async_trait]
@@ -132,6 +138,9 @@ pub trait Storage: Send + Sync {
         source: &SourceId,
         now: crate::Timestamp,
     ) -> Result<Tally, Fault>;
+
+    /// Some of the orders that are parked for a follower ([`crate::parking`]), by shard and id.
+    async fn parked_streams(&self, follower: &str, which: &WhichStreams) -> Result<Vec<ParkedStream>, Fault>;
 
     /// How much waits, and since when.
     async fn backlog(&self, now: crate::Timestamp) -> Result<Backlog, Fault>;
@@ -244,10 +253,35 @@ pub trait Processor: Send + Sync {
     async fn process(&self, work: &Leased) -> Processed;
 }
 
-/// Why a sink took nothing.
+/// Why a sink did not take all that it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SinkFault(pub String);
+pub enum SinkFault {
+    /// It may take it later: nothing counts as taken, the same events come again.
+    #[error("{0}")]
+    Transient(String),
+    /// It will never take these events as they are, and has all others safely; but perhaps not the later ones of the same
+    /// orders, which wait with those that are named. None is named that may be taken later.
+    #[error("refuses {} events for good", .0.len())]
+    Refused(Vec<RefusedEvent>),
+}
+
+impl SinkFault {
+    /// One that time mends.
+    pub fn transient(why: impl Into<String>) -> Self {
+        Self::Transient(why.into())
+    }
+}
+
+/// An event that a sink refuses for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedEvent {
+    /// Which of those that were given.
+    pub index: usize,
+    /// Why.
+    pub reason: RefusedFor,
+    /// More about it, for operators; nothing of what is in the event.
+    pub why: String,
+}
 
 /// Where a follower carries events.
 #[async_trait]
@@ -261,7 +295,8 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Carries all of `events`, per order in the order given, and returns once they are safe there. After an error the
-    /// same events come again: the sink may have taken some of them.
+    /// Carries all of `events`, per order in the order given, and returns once they are safe there. After a transient fault
+    /// the same events come again: the sink may have taken some of them. What can be seen to be refused for good is found
+    /// before anything is sent, so that no later event of that order overtakes it.
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault>;
 }

@@ -2,12 +2,13 @@
 
 use crate::api_key::Pepper;
 use crate::clock::Timestamp;
-use crate::ids::{SourceId, TenantId};
+use crate::ids::{LeaseToken, SourceId, TenantId};
 use crate::journal::{Cursor, Event};
 use crate::lease::Work;
 use crate::order::Order;
 use crate::order::state::{Fulfilment, Processing};
 use crate::replay::Replay;
+use crate::share::Relay;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -263,6 +264,12 @@ pub struct FollowerRow {
     pub cursor: Cursor,
     /// What it carries on once more before it goes on.
     pub replay: Option<Replay>,
+    /// By shard, the node that holds it, if any; see [`FollowerRow::holder`].
+    pub holders: Vec<Option<LeaseToken>>,
+    /// The nodes that carry it, by token; the leases of some may have run out.
+    pub relays: Vec<Relay>,
+    /// Orders that are parked for it ([`crate::parking`]).
+    pub parked: u64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it moved last.

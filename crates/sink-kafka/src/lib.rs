@@ -72,11 +72,11 @@ impl Sink for KafkaSink {
     }
 
     async fn open(&self) -> Result<(), SinkFault> {
-        self.publisher.open().await.map_err(|ails| SinkFault(ails.to_string()))
+        self.publisher.open().await.map_err(|ails| SinkFault::Transient(ails.to_string()))
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
         let records: Vec<Record> = events.iter().filter_map(|event| self.encode.encode(event)).collect();
-        self.publisher.publish(&records).await.map_err(|ails| SinkFault(ails.to_string()))
+        self.publisher.publish(&records).await.map_err(|ails| SinkFault::Transient(ails.to_string()))
     }
 }

@@ -52,11 +52,11 @@ impl Sink for TellingSink {
     }
 
     async fn open(&self) -> Result<(), SinkFault> {
-        self.publisher.open().await.map_err(|ails| SinkFault(ails.to_string()))
+        self.publisher.open().await.map_err(|ails| SinkFault::transient(ails.to_string()))
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let records = self.records(events).await.map_err(|fault| SinkFault(fault.to_string()))?;
-        self.publisher.publish(&records).await.map_err(|ails| SinkFault(ails.to_string()))
+        let records = self.records(events).await.map_err(|fault| SinkFault::transient(fault.to_string()))?;
+        self.publisher.publish(&records).await.map_err(|ails| SinkFault::transient(ails.to_string()))
     }
 }

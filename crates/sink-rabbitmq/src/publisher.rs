@@ -180,7 +180,7 @@ impl RabbitSink {
     }
 
     fn fault(&self, trouble: &Trouble) -> SinkFault {
-        SinkFault(format!("{trouble} (rabbitmq.url {})", self.publisher.options.address))
+        SinkFault::transient(format!("{trouble} (rabbitmq.url {})", self.publisher.options.address))
     }
 }
 

@@ -181,18 +181,46 @@ CREATE TABLE followers (
     paused     boolean     NOT NULL,
     epoch      integer     NOT NULL,
     created_at timestamptz NOT NULL,
-    updated_at timestamptz NOT NULL
+    updated_at timestamptz NOT NULL,
+    parked     bigint      NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
--- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none.
+-- A node that carries a follower, until when, and why its sink takes nothing. When its lease has run out, what it holds is free.
+CREATE TABLE relays (
+    follower text        COLLATE "C" NOT NULL,
+    token    uuid        NOT NULL,
+    until    timestamptz NOT NULL,
+    fault    text,
+    PRIMARY KEY (follower, token)
+) WITH (fillfactor = 50);
+
+-- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none;
+-- and which node holds the shard.
 CREATE TABLE cursors (
     follower     text     COLLATE "C" NOT NULL,
     shard        smallint NOT NULL,
     position     bigint   NOT NULL,
     replay_next  bigint,
     replay_up_to bigint,
+    token        uuid,
     PRIMARY KEY (follower, shard)
 ) WITH (fillfactor = 50);
+
+-- Orders whose events from a version on wait for an operator, because the sink of a follower refused that one for good.
+CREATE TABLE parked_streams (
+    follower     text        COLLATE "C" NOT NULL,
+    shard        smallint    NOT NULL,
+    order_id     uuid        NOT NULL,
+    tenant       text        COLLATE "C" NOT NULL,
+    from_version bigint      NOT NULL,
+    reason       text        NOT NULL,
+    detail       text        NOT NULL,
+    parked_at    timestamptz NOT NULL,
+    redriving    boolean     NOT NULL,
+    PRIMARY KEY (follower, shard, order_id)
+);
+
+CREATE INDEX parked_streams_redriving ON parked_streams (follower, shard, order_id) WHERE redriving;
 
 CREATE TABLE redrives (
     redrive_id uuid        PRIMARY KEY,

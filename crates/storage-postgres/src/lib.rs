@@ -31,6 +31,7 @@ mod refusal;
 mod rows;
 mod search;
 mod span;
+mod streams;
 mod terms;
 mod wake;
 mod writer;
@@ -62,6 +63,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::lane::Wakes;
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
+use order_core::parking::{ParkedStream, WhichStreams};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
@@ -194,6 +196,10 @@ impl Storage for PostgresStorage {
 
     async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
         Ok(read::follower(&self.readers, self.install.shards, name).await?)
+    }
+
+    async fn parked_streams(&self, follower: &str, which: &WhichStreams) -> Result<Vec<ParkedStream>, Fault> {
+        Ok(streams::parked(&self.readers, follower, which, self.install.shards).await?)
     }
 
     async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {

@@ -2,15 +2,16 @@
 
 use crate::connect::Conn;
 use crate::error::Tried;
-use crate::rows::{bytes32, maybe_bytes32, maybe_time, number, text, time, unreadable};
+use crate::rows::{Moment, bytes32, maybe_bytes32, maybe_time, number, text, time, unreadable};
 use order_core::action_log::Action;
 use order_core::action_log::chain::Link;
 use order_core::api_key::{ApiKey, ApiKeyId, KeyHash, Previous};
-use order_core::ids::{RedriveId, Shard};
+use order_core::ids::{LeaseToken, RedriveId, Shard};
 use order_core::journal::{Cursor, Head};
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveFilter};
 use order_core::replay::Replay;
+use order_core::share::Relay;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -132,7 +133,11 @@ pub(crate) async fn followers(conn: &Conn, name: Option<&str>, shards: u16) -> T
              array(SELECT c.shard FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
              array(SELECT c.position FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
              array(SELECT c.replay_next FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
-             array(SELECT c.replay_up_to FROM cursors c WHERE c.follower = f.name ORDER BY c.shard) \
+             array(SELECT c.replay_up_to FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
+             array(SELECT c.token FROM cursors c WHERE c.follower = f.name ORDER BY c.shard), \
+             array(SELECT r.token FROM relays r WHERE r.follower = f.name ORDER BY r.token), \
+             array(SELECT r.until FROM relays r WHERE r.follower = f.name ORDER BY r.token), \
+             array(SELECT r.fault FROM relays r WHERE r.follower = f.name ORDER BY r.token), f.parked \
              FROM followers f WHERE $1::text IS NULL OR f.name = $1 ORDER BY f.name",
             &[&name],
         )
@@ -145,11 +150,15 @@ fn follower(row: &Row, shards: u16) -> Tried<FollowerRow> {
     let (mut positions, mut replay) = (none(), None);
     let (of, at): (Vec<i16>, Vec<i64>) = (row.try_get(6)?, row.try_get(7)?);
     let (next, up_to): (Vec<Option<i64>>, Vec<Option<i64>>) = (row.try_get(8)?, row.try_get(9)?);
+    let (holding, mut holders): (Vec<Option<Uuid>>, _) = (row.try_get(10)?, vec![None; usize::from(shards)]);
     let place = |position: i64| u64::try_from(position).map_err(|error| unreadable("position", error));
-    for (((shard, position), next), up_to) in of.into_iter().zip(at).zip(next).zip(up_to) {
+    for ((((shard, position), next), up_to), token) in
+        of.into_iter().zip(at).zip(next).zip(up_to).zip(holding)
+    {
         let index = usize::try_from(shard).ok().filter(|index| *index < positions.len());
         let index = index.ok_or_else(|| unreadable("shard", shard))?;
         positions[index] = place(position)?;
+        holders[index] = token.map(LeaseToken);
         if let (Some(next), Some(up_to)) = (next, up_to) {
             let replay = replay.get_or_insert_with(|| Replay { next: none(), up_to: none() });
             (replay.next[index], replay.up_to[index]) = (place(next)?, place(up_to)?);
@@ -161,9 +170,21 @@ fn follower(row: &Row, shards: u16) -> Tried<FollowerRow> {
         paused: row.try_get(2)?,
         cursor: Cursor { epoch: number::<_, i32>(row, 3)?, positions },
         replay,
+        holders,
+        relays: relays(row)?,
+        parked: number::<_, i64>(row, 14)?,
         created_at: time(row, 4)?,
         updated_at: time(row, 5)?,
     })
+}
+
+fn relays(row: &Row) -> Tried<Vec<Relay>> {
+    let (tokens, until): (Vec<Uuid>, Vec<Moment>) = (row.try_get(11)?, row.try_get(12)?);
+    let faults: Vec<Option<String>> = row.try_get(13)?;
+    let relays = tokens.into_iter().zip(until).zip(faults);
+    Ok(relays
+        .map(|((token, until), fault)| Relay { token: LeaseToken(token), until: until.0, fault })
+        .collect())
 }
 
 /// The head of every shard, by shard, in one moment.

@@ -188,18 +188,46 @@ CREATE TABLE followers (
     paused     INTEGER NOT NULL,
     epoch      INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    parked     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none.
+-- A node that carries a follower, until when, and why its sink takes nothing. When its lease has run out, what it holds is free.
+CREATE TABLE relays (
+    follower TEXT    NOT NULL,
+    token    BLOB    NOT NULL,
+    until    INTEGER NOT NULL,
+    fault    TEXT,
+    PRIMARY KEY (follower, token)
+) STRICT, WITHOUT ROWID;
+
+-- Beside how far a follower is, what it carries on once more: behind replay_next up to replay_up_to, in all shards or none;
+-- and which node holds the shard.
 CREATE TABLE cursors (
     follower     TEXT    NOT NULL,
     shard        INTEGER NOT NULL,
     position     INTEGER NOT NULL,
     replay_next  INTEGER,
     replay_up_to INTEGER,
+    token        BLOB,
     PRIMARY KEY (follower, shard)
 ) STRICT, WITHOUT ROWID;
+
+-- Orders whose events from a version on wait for an operator, because the sink of a follower refused that one for good.
+CREATE TABLE parked_streams (
+    follower     TEXT    NOT NULL,
+    shard        INTEGER NOT NULL,
+    order_id     BLOB    NOT NULL,
+    tenant       TEXT    NOT NULL,
+    from_version INTEGER NOT NULL,
+    reason       TEXT    NOT NULL,
+    detail       TEXT    NOT NULL,
+    parked_at    INTEGER NOT NULL,
+    redriving    INTEGER NOT NULL,
+    PRIMARY KEY (follower, shard, order_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX parked_streams_redriving ON parked_streams (follower, shard, order_id) WHERE redriving = 1;
 
 CREATE TABLE redrives (
     redrive_id BLOB PRIMARY KEY,

@@ -30,6 +30,7 @@ mod rows;
 mod scrub;
 mod search;
 mod span;
+mod streams;
 mod terms;
 mod writer;
 
@@ -57,6 +58,7 @@ use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
+use order_core::parking::{ParkedStream, WhichStreams};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
@@ -327,6 +329,11 @@ impl Storage for SqliteStorage {
     async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
         let (name, shards) = (name.to_owned(), self.install.shards);
         self.readers.with(move |conn| read::follower(conn, &name, shards)).await
+    }
+
+    async fn parked_streams(&self, follower: &str, which: &WhichStreams) -> Result<Vec<ParkedStream>, Fault> {
+        let (follower, which, shards) = (follower.to_owned(), which.clone(), self.install.shards);
+        self.readers.with(move |conn| streams::parked(conn, &follower, &which, shards)).await
     }
 
     async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {

@@ -3,13 +3,15 @@
 use crate::apply::load_number;
 use crate::ids::OrderIds;
 use crate::rows::{EVENT_COLUMNS, blob, collect, event, last_place, place, position, uuid};
+use crate::streams;
 use order_core::clock::Timestamp;
-use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
+use order_core::ids::{LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::order::event::EventType;
 use order_core::query::{EventPage, FollowerRow, OrderDossier, PAGE_BYTES_MAX, PageWeight, Tally};
 use order_core::redrive::{Redrive, RedriveFilter, RedriveItem};
 use order_core::replay::Replay;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use std::collections::VecDeque;
 use std::sync::LazyLock;
@@ -190,7 +192,7 @@ fn head(statement: &mut Statement<'_>, shard: Shard) -> rusqlite::Result<Head> {
 pub(crate) fn follower(conn: &Connection, name: &str, shards: u16) -> rusqlite::Result<Option<FollowerRow>> {
     let row = conn
         .prepare_cached(
-            "SELECT name, sink, paused, epoch, created_at, updated_at FROM followers WHERE name = ?1",
+            "SELECT name, sink, paused, epoch, created_at, updated_at, parked FROM followers WHERE name = ?1",
         )?
         .query_row([name], follower_row)
         .optional()?;
@@ -200,7 +202,7 @@ pub(crate) fn follower(conn: &Connection, name: &str, shards: u16) -> rusqlite::
 /// All followers, by name.
 pub(crate) fn followers(conn: &Connection, shards: u16) -> rusqlite::Result<Vec<FollowerRow>> {
     let mut statement = conn.prepare_cached(
-        "SELECT name, sink, paused, epoch, created_at, updated_at FROM followers ORDER BY name",
+        "SELECT name, sink, paused, epoch, created_at, updated_at, parked FROM followers ORDER BY name",
     )?;
     let rows = collect(&mut statement, params![], follower_row)?;
     rows.into_iter().map(|row| with_positions(conn, row, shards)).collect()
@@ -213,6 +215,9 @@ pub(crate) fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
         paused: row.get(2)?,
         cursor: Cursor { epoch: row.get(3)?, positions: Vec::new() },
         replay: None,
+        holders: Vec::new(),
+        relays: Vec::new(),
+        parked: row.get(6)?,
         created_at: Timestamp::from_micros(row.get(4)?),
         updated_at: Timestamp::from_micros(row.get(5)?),
     })
@@ -220,8 +225,10 @@ pub(crate) fn follower_row(row: &Row<'_>) -> rusqlite::Result<FollowerRow> {
 
 fn with_positions(conn: &Connection, mut row: FollowerRow, shards: u16) -> rusqlite::Result<FollowerRow> {
     row.cursor.positions = vec![0; usize::from(shards)];
+    row.holders = vec![None; usize::from(shards)];
+    row.relays = streams::relays(conn, &row.name)?;
     let mut statement = conn.prepare_cached(
-        "SELECT shard, position, replay_next, replay_up_to FROM cursors WHERE follower = ?1",
+        "SELECT shard, position, replay_next, replay_up_to, token FROM cursors WHERE follower = ?1",
     )?;
     let mut rows = statement.query([&row.name])?;
     let none = || Replay { next: vec![0; usize::from(shards)], up_to: vec![0; usize::from(shards)] };
@@ -229,6 +236,9 @@ fn with_positions(conn: &Connection, mut row: FollowerRow, shards: u16) -> rusql
         let shard: usize = cursor.get(0)?;
         let Some(position) = row.cursor.positions.get_mut(shard) else { continue };
         *position = cursor.get(1)?;
+        if !matches!(cursor.get_ref(4)?, ValueRef::Null) {
+            row.holders[shard] = Some(LeaseToken(uuid(cursor, 4)?));
+        }
         if let (Some(next), Some(up_to)) = (cursor.get(2)?, cursor.get(3)?) {
             let replay = row.replay.get_or_insert_with(none);
             (replay.next[shard], replay.up_to[shard]) = (next, up_to);

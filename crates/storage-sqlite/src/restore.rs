@@ -154,6 +154,7 @@ fn anchor(conn: &Connection, install: &Install, epoch: u32) -> rusqlite::Result<
             params![head.shard.0, head.position],
         )?;
     }
+    conn.execute("DELETE FROM relays", [])?;
     conn.execute("UPDATE followers SET epoch = ?1", [epoch])
 }
 

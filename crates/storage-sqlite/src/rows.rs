@@ -8,6 +8,7 @@ use order_core::order::event::{EventType, parse_lines};
 use order_core::order::money::Money;
 use order_core::order::state::{Fulfilment, Processing};
 use order_core::order::{Content, LeaseView, Order};
+use order_core::parking::RefusedFor;
 use order_core::trace::{self, TraceContext};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Row, Statement, ToSql};
@@ -65,6 +66,7 @@ from_text! {
     Processing: Processing::from_word;
     Fulfilment: Fulfilment::from_word;
     EventType: |text| Some(EventType::from_word(text));
+    RefusedFor: RefusedFor::from_name;
     serde_json::Value: |text| serde_json::from_str(text).ok();
 }
 

@@ -5,6 +5,7 @@ use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
 use order_core::order::Order;
+use order_core::parking::{ParkedStream, WhichStreams};
 use order_core::ports::Storage;
 use order_core::query::{Backlog, FollowerRow, OrderDossier, OrderQuery, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
@@ -23,6 +24,7 @@ pub struct Dump {
     dossiers: Vec<OrderDossier>,
     work: Vec<(Work, Option<bool>)>,
     followers: Vec<FollowerRow>,
+    parked_streams: Vec<ParkedStream>,
     tenants: Vec<TenantDump>,
     tallies: Vec<(String, String, Tally)>,
     redrives: Vec<(Option<Redrive>, Vec<RedriveItem>)>,
@@ -50,6 +52,7 @@ impl Dump {
             dossiers: Vec::new(),
             work: Vec::new(),
             followers: storage.followers().await.expect("followers"),
+            parked_streams: Vec::new(),
             tenants: Vec::new(),
             tallies: storage.audit_beginning().await.expect("tallies").tallies,
             redrives: Vec::new(),
@@ -62,6 +65,10 @@ impl Dump {
         dump.tallies.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         for shard in (0..storage.install().shards).map(Shard) {
             dump.journal.extend(storage.journal(shard, 0, 1_000_000).await.expect("a journal"));
+        }
+        for row in &dump.followers {
+            let all = WhichStreams::Page { after: None, limit: 1_000_000 };
+            dump.parked_streams.extend(storage.parked_streams(&row.name, &all).await.expect("parked orders"));
         }
         dump.dossiers = all_orders(storage).await;
         let work = storage.audit_work(i64::MIN, 1_000_000).await.expect("work").rows;

@@ -17,6 +17,7 @@ use order_core::intake;
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
+use order_core::parking::{ParkedStream, WhichStreams};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
@@ -247,6 +248,10 @@ impl Storage for Wrapped {
 
     async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
         self.inner.follower(name).await
+    }
+
+    async fn parked_streams(&self, follower: &str, which: &WhichStreams) -> Result<Vec<ParkedStream>, Fault> {
+        self.inner.parked_streams(follower, which).await
     }
 
     async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {

@@ -31,6 +31,7 @@ mod table_rabbitmq;
 mod table_redis;
 mod table_sales;
 mod table_serve;
+mod table_share;
 mod table_storage;
 #[cfg(test)]
 mod tests;

@@ -85,6 +85,8 @@ fn policy(settings: &Settings) -> FollowerPolicy {
             failures_percent: settings.follower.breaker_failures_percent,
             probe_every: settings.follower.breaker_probe,
         },
+        lease: settings.follower.lease,
+        heartbeat: settings.follower.heartbeat,
     }
 }
 

@@ -32,8 +32,8 @@ impl Sink for StdoutSink {
         });
         written
             .await
-            .map_err(|error| SinkFault(error.to_string()))?
-            .map_err(|error| SinkFault(error.to_string()))
+            .map_err(|error| SinkFault::Transient(error.to_string()))?
+            .map_err(|error| SinkFault::Transient(error.to_string()))
     }
 }
 
@@ -94,8 +94,8 @@ impl FileSink {
     ) -> Result<(), SinkFault> {
         let sink = self.clone();
         let done = tokio::task::spawn_blocking(move || run(&sink)).await;
-        done.map_err(|error| SinkFault(error.to_string()))?
-            .map_err(|error| SinkFault(format!("{}: {error}", self.path.display())))
+        done.map_err(|error| SinkFault::Transient(error.to_string()))?
+            .map_err(|error| SinkFault::Transient(format!("{}: {error}", self.path.display())))
     }
 
     fn rotate(&self, full: Open) -> io::Result<Open> {

@@ -12,6 +12,7 @@ use axum::response::Response;
 use edge::{Caller, LoggedOrder, Standing};
 use http::StatusCode;
 use order_core::event::EventType;
+use order_core::parking::WhichStreams;
 use order_core::query::{FollowerRow, OrderDossier};
 use order_core::state::Processing;
 use order_core::{Order, OrderId, Rejection, Shard, Timestamp};
@@ -53,7 +54,11 @@ pub(crate) async fn timeline(
     };
     let install = api.app.storage.install();
     let shard = order_id.shard(install.shards);
-    let carriers = followers.iter().map(|row| follower(&api, row, &dossier.order, shard, install.epoch));
+    let mut carriers = Vec::new();
+    for row in &followers {
+        let waits = waits(&api, row, order_id).await?;
+        carriers.push(follower(&api, row, &dossier.order, (shard, install.epoch), waits));
+    }
     let shown = json!({
         "order_id": order_id.to_string(),
         "version": dossier.order.version,
@@ -62,20 +67,29 @@ pub(crate) async fn timeline(
         "now": now(&dossier, api.app.clock.now()),
         "entries": entries::entries(&dossier.events),
         "truncated": (dossier.events.len() as u64) < dossier.order.version,
-        "followers": carriers.collect::<Vec<_>>(),
+        "followers": carriers,
     });
     let mut response = edge::respond::json(StatusCode::OK, shown.to_string());
     response.extensions_mut().insert(LoggedOrder(order_id));
     Ok(crate::create::tagged(response, &dossier.order))
 }
 
-fn follower(api: &Api, row: &FollowerRow, order: &Order, shard: Shard, epoch: u32) -> Value {
+/// Whether the order is parked for a follower.
+async fn waits(api: &Api, row: &FollowerRow, order_id: OrderId) -> Result<bool, Failure> {
+    if row.parked == 0 {
+        return Ok(false);
+    }
+    let streams = api.app.storage.parked_streams(&row.name, &WhichStreams::Of(vec![order_id])).await?;
+    Ok(!streams.is_empty())
+}
+
+fn follower(api: &Api, row: &FollowerRow, order: &Order, (shard, epoch): (Shard, u32), waits: bool) -> Value {
     let position = row.cursor.positions.get(usize::from(shard.0)).copied().unwrap_or(0);
     json!({
         "name": row.name,
         "state": followers::state(api, row),
         "position": position,
-        "carried": row.cursor.epoch == epoch && position >= order.last_position,
+        "carried": !waits && row.cursor.epoch == epoch && position >= order.last_position,
     })
 }
 

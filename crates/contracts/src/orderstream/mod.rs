@@ -220,6 +220,8 @@ struct Docs;
 /// Reads a body for the fuzz targets; see [`crate::fuzzing`].
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read(body: serde_json::Value) -> Result<Option<order_core::order::Content>, String> {
+    use order_core::json::JsonLimits;
+
     let upsert = wire::Upsert::read(body, JsonLimits::default());
     Ok(match upsert.map_err(|no| format!("{no:?}"))? {
         wire::Upsert::Create { payload, .. } | wire::Upsert::Update { payload, .. } => {

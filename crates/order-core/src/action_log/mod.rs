@@ -2,7 +2,8 @@
 //! with the deed that it tells of, and carries the hash of the row before (see [`chain`]).
 //!
 //! A row names things by their ids. It holds nothing of an order's content, so that an erasure has nothing to look for
-//! here; and nothing that is said to explain a deed (reasons, names), for people may be named in it.
+//! here; and nothing that is said to explain a deed (reasons, names), for people may be named in it: but for why an event
+//! was never sent to a sink, which is told nowhere else, and whoever asks for that is told to name nobody.
 //!
 //! Who acts is ambient, as the trace is ([`crate::trace`]): the edge says it once, for every route that there is or will
 //! be. Workers and followers act for nobody and leave no rows.
@@ -72,6 +73,10 @@ pub enum ActionKind {
     FollowerResumed,
     /// It goes on from another place.
     FollowerReplayed,
+    /// What is parked for it is sent again.
+    FollowerRedriven,
+    /// The same, but for the events that its sink refused.
+    FollowerSkipped,
     /// Parked orders are sent to work again.
     RedriveStarted,
     /// An order was withdrawn.
@@ -88,13 +93,15 @@ pub enum ActionKind {
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::KeyCreated,
         Self::KeyRotated,
         Self::KeyRevoked,
         Self::FollowerPaused,
         Self::FollowerResumed,
         Self::FollowerReplayed,
+        Self::FollowerRedriven,
+        Self::FollowerSkipped,
         Self::RedriveStarted,
         Self::OrderWithdrawn,
         Self::OrderErased,
@@ -112,6 +119,8 @@ impl ActionKind {
             Self::FollowerPaused => "follower.paused",
             Self::FollowerResumed => "follower.resumed",
             Self::FollowerReplayed => "follower.replayed",
+            Self::FollowerRedriven => "follower.redriven",
+            Self::FollowerSkipped => "follower.skipped",
             Self::RedriveStarted => "redrive.started",
             Self::OrderWithdrawn => "order.withdrawn",
             Self::OrderErased => "order.erased",
@@ -209,19 +218,7 @@ impl Command {
                 Some((kind, change.order_id.to_string(), json!({})))
             }
             Self::Follower(command) => {
-                let (kind, details) = match &command.action {
-                    FollowerAction::Ensure { .. } => return None,
-                    FollowerAction::Pause => (ActionKind::FollowerPaused, json!({})),
-                    FollowerAction::Resume => (ActionKind::FollowerResumed, json!({})),
-                    FollowerAction::Replay(to) => (
-                        ActionKind::FollowerReplayed,
-                        json!({ "epoch": to.epoch, "positions": to.positions }),
-                    ),
-                    FollowerAction::ReplayRange { from, to } => (
-                        ActionKind::FollowerReplayed,
-                        json!({ "epoch": from.epoch, "positions": from.positions, "up_to": to.positions }),
-                    ),
-                };
+                let (kind, details) = follower_deed(&command.action)?;
                 Some((kind, command.name.clone(), details))
             }
             Self::StartRedrive(start) => {
@@ -257,6 +254,7 @@ impl Command {
             | Self::Heartbeat(_)
             | Self::Settle(_)
             | Self::Advance(_)
+            | Self::Share(_)
             | Self::StepRedrive(_)
             | Self::Recorded(_)
             | Self::Sweep { .. }
@@ -287,7 +285,7 @@ impl Command {
 impl Reply {
     /// Whether something was changed, as far as the reply tells.
     pub fn changed(&self) -> bool {
-        !matches!(self, Self::Changed(Changed { changed: false, .. }))
+        !matches!(self, Self::Changed(Changed { changed: false, .. }) | Self::Redriven(0))
     }
 }
 
@@ -315,6 +313,33 @@ impl App {
         let recorded = Recorded { action, command: None };
         self.lanes.submit(Command::Recorded(Box::new(recorded))).await.map(drop)
     }
+}
+
+/// What is told of what is done to a follower.
+fn follower_deed(action: &FollowerAction) -> Option<(ActionKind, Value)> {
+    Some(match action {
+        FollowerAction::Ensure { .. } => return None,
+        FollowerAction::Pause => (ActionKind::FollowerPaused, json!({})),
+        FollowerAction::Resume => (ActionKind::FollowerResumed, json!({})),
+        FollowerAction::Replay(to) => {
+            (ActionKind::FollowerReplayed, json!({ "epoch": to.epoch, "positions": to.positions }))
+        }
+        FollowerAction::ReplayRange { from, to } => (
+            ActionKind::FollowerReplayed,
+            json!({ "epoch": from.epoch, "positions": from.positions, "up_to": to.positions }),
+        ),
+        FollowerAction::Redrive { orders, skip: None } => {
+            (ActionKind::FollowerRedriven, json!({ "orders": named(orders.as_deref()) }))
+        }
+        FollowerAction::Redrive { orders, skip: Some(reason) } => {
+            (ActionKind::FollowerSkipped, json!({ "orders": named(orders.as_deref()), "reason": reason }))
+        }
+    })
+}
+
+/// The orders that are named, if not all are meant.
+fn named(orders: Option<&[OrderId]>) -> Option<Vec<String>> {
+    orders.map(|orders| orders.iter().map(OrderId::to_string).collect())
 }
 
 /// The state of a key, as a hash.

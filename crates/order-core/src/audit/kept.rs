@@ -4,6 +4,7 @@
 use crate::journal::Event;
 use crate::order::Order;
 use crate::order::event::{EventBody, EventType};
+use crate::parking::ParkedStream;
 use crate::redrive::Redrive;
 use crate::{OrderId, intake};
 
@@ -75,6 +76,24 @@ pub fn was_redriven(events: &[Event], reason: &str, by: &str) -> bool {
         Err(_) => true,
     };
     is_cut(events) || events.iter().any(tells)
+}
+
+/// What is wrong with an order that is parked for a follower; `version` is that of the order that it names, if there is one.
+pub fn parked_stream(stream: &ParkedStream, version: Option<u64>, shards: u16) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if stream.order_id.shard(shards) != stream.shard {
+        wrong.push(format!("is parked in shard {}, where it is not", stream.shard));
+    }
+    // Whoever skips its last event waits for the next.
+    match version {
+        None => wrong.push("is parked, and is no order".to_owned()),
+        Some(version) if stream.from_version == 0 || stream.from_version > version + 1 => {
+            let from = stream.from_version;
+            wrong.push(format!("is parked from version {from} on, and has {version}"));
+        }
+        Some(_) => {}
+    }
+    wrong
 }
 
 /// Whether an idempotency key may have been used with content of digest `used` for `order`, of which these are the

@@ -83,8 +83,8 @@ async fn nothing_overtakes_what_failed() {
     let large = format!("{{\"text\":\"{}\"}}", "x".repeat(2 << 20));
     let mut events = [event(order, 1, "{}"), event(order, 2, &large), event(order, 3, "{}")];
     let fault = sink.deliver(&events).await.unwrap_err();
-    assert!(fault.0.contains("size"), "{fault}");
-    assert!(fault.0.contains(&topic.0) && fault.0.contains(&brokers()), "{fault}");
+    assert!(fault.to_string().contains("size"), "{fault}");
+    assert!(fault.to_string().contains(&topic.0) && fault.to_string().contains(&brokers()), "{fault}");
     assert_eq!(versions(&topic), BTreeMap::from([(order.to_string(), vec![1])]));
 
     events[1].data = "{}".to_owned();

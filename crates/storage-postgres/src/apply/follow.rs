@@ -26,14 +26,17 @@ const END_REPLAY: &str = "UPDATE cursors SET replay_next = NULL, replay_up_to = 
 const CREATE: &str = "INSERT INTO followers (name, sink, paused, epoch, created_at, updated_at) \
      VALUES ($1, $2, false, $3, $4, $4)";
 
+/// Notes that it moved, and extends the lease of the node that moved it.
+const EXTEND: &str = "WITH relay AS (UPDATE relays SET until = greatest(until, $4) WHERE follower = $1 AND token = $3) \
+     UPDATE followers SET updated_at = $2 WHERE name = $1";
+
 impl Batch<'_> {
     /// Moves a cursor, all shards or none, and only from where it is: a second runner, or one that was overtaken by a
     /// replay, moves nothing.
     pub(super) async fn advance(&mut self, advance: &Advance) -> Applied {
         let row = self.follower_row(&advance.follower).await?.ok_or(Rejection::FollowerUnknown)?;
-        if row.cursor.epoch != advance.epoch {
-            return Err(Rejection::CursorInvalid.into());
-        }
+        advance.check(&row)?;
+        self.check_resent(advance).await?;
         match advance.part {
             AdvancePart::Cursor => {
                 let at = |shard: u16| row.cursor.positions.get(usize::from(shard)).copied();
@@ -51,7 +54,10 @@ impl Batch<'_> {
                 self.keep_replay(&advance.follower, left.as_ref()).await?;
             }
         }
-        self.touch(&advance.follower, row.cursor.epoch, row.paused, advance.now).await
+        self.park(advance).await?;
+        let (token, until) = (advance.token.0, Moment(advance.until));
+        self.conn.execute(EXTEND, &[&advance.follower, &Moment(advance.now), &token, &until]).await?;
+        Ok(Reply::Done)
     }
 
     pub(super) async fn follower(&mut self, command: &FollowerCommand) -> Applied {
@@ -72,6 +78,9 @@ impl Batch<'_> {
                 self.place(&row.name, &moves(cursor)).await?;
                 self.keep_replay(&row.name, None).await?;
                 self.touch(&row.name, cursor.epoch, row.paused, command.now).await
+            }
+            (FollowerAction::Redrive { orders, skip }, Some(row)) => {
+                self.redrive_streams(&row.name, orders.as_deref(), skip.is_some()).await
             }
             (FollowerAction::ReplayRange { from, to }, Some(row)) => {
                 self.flush().await?;

@@ -16,6 +16,7 @@ mod inbox;
 mod load;
 mod plan;
 mod redrive;
+mod share;
 mod work;
 
 use crate::connect::Conn;
@@ -193,6 +194,7 @@ impl Batch<'_> {
             Command::Settle(settle) => self.settle(settle).await,
             Command::Advance(advance) => self.advance(advance).await,
             Command::Follower(follower) => self.follower(follower).await,
+            Command::Share(share) => self.share(share).await,
             Command::StartRedrive(start) => self.start_redrive(start).await,
             Command::StepRedrive(step) => self.step_redrive(step).await,
             Command::ApiKey(command) => self.api_key(command).await,

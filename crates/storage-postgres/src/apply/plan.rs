@@ -76,6 +76,7 @@ impl<'b> Plan<'b> {
             }
             Command::Settle(settle) => self.changed(settle.order_id, shards),
             Command::Advance(advance) => drop(self.followers.insert(&advance.follower)),
+            Command::Share(share) => drop(self.followers.insert(&share.follower)),
             Command::Follower(command) => {
                 self.followers.insert(&command.name);
                 if let FollowerAction::Ensure { .. } = command.action {

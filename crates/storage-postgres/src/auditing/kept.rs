@@ -9,6 +9,7 @@ use crate::error::{Tried, Trouble};
 use crate::read;
 use crate::records;
 use crate::rows::{bytes32, maybe_bytes32, maybe_text, number, time, unreadable};
+use crate::streams;
 use order_core::Fault;
 use order_core::audit::Finding;
 use order_core::audit::kept::{self, REDRIVE_RESULTS, Results};
@@ -203,7 +204,41 @@ pub(super) fn follower(row: &Row, shards: u16) -> Tried<Seen> {
         shard: Some(Shard(shard)),
         ..finding("cursors", shown(row, 1), "has no cursor in this shard")
     };
-    Ok(Seen::Wrong(missing.map(found).collect()))
+    let mut wrong: Vec<Finding> = missing.map(found).collect();
+    let (says, parked): (i64, i64) = (row.try_get(5)?, row.try_get(6)?);
+    if says != parked {
+        let detail = format!("says that {says} orders are parked for it, and {parked} are");
+        wrong.push(finding("parked_streams", shown(row, 1), detail));
+    }
+    Ok(Seen::Wrong(wrong))
+}
+
+pub(super) fn relay(row: &Row, _: u16) -> Tried<Seen> {
+    let name = || ("relay", format!("of {}", shown(row, 1)));
+    if let Some(finding) = unread(time(row, 2), name)? {
+        return Ok(Some(finding).into());
+    }
+    let owned: bool = row.try_get(3)?;
+    Ok((!owned).then(|| finding("relays", shown(row, 1), "carries no follower")).into())
+}
+
+/// A parked order is one, and its follower too.
+pub(super) fn parked_stream(row: &Row, shards: u16) -> Tried<Seen> {
+    let name = || ("parked_stream", format!("of {}", shown(row, 3)));
+    let stream = match streams::stream(row) {
+        Ok(stream) => stream,
+        unreadable => return Ok(unread(unreadable, name)?.into()),
+    };
+    let version = match row.try_get::<_, Option<i64>>(10)? {
+        Some(_) => Some(number::<u64, i64>(row, 10)?),
+        None => None,
+    };
+    let mut wrong = kept::parked_stream(&stream, version, shards);
+    if !row.try_get::<_, bool>(9)? {
+        wrong.push("is parked for what is no follower".to_owned());
+    }
+    let subject = || shown(row, 3);
+    Ok(Seen::Wrong(wrong.into_iter().map(|wrong| finding("parked_streams", subject(), wrong)).collect()))
 }
 
 pub(super) fn cursor(row: &Row, shards: u16) -> Tried<Seen> {

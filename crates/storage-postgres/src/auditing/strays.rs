@@ -123,7 +123,8 @@ const TABLES: &[Table] = &[
     },
     Table {
         sql: "SELECT f.name, f.epoch, f.created_at, f.updated_at, \
-              array(SELECT c.shard FROM cursors c WHERE c.follower = f.name) \
+              array(SELECT c.shard FROM cursors c WHERE c.follower = f.name), f.parked, \
+              (SELECT count(*) FROM parked_streams p WHERE p.follower = f.name) \
               FROM followers f WHERE f.name > $1 ORDER BY f.name LIMIT $2",
         begin: &[Key::text()],
         check: kept::follower,
@@ -134,6 +135,23 @@ const TABLES: &[Table] = &[
               WHERE (c.follower, c.shard) > ($1, $2) ORDER BY c.follower, c.shard LIMIT $3",
         begin: &[Key::text(), Key::Small(i16::MIN)],
         check: kept::cursor,
+    },
+    Table {
+        sql: "SELECT r.follower, r.token, r.until, f.name IS NOT NULL FROM relays r \
+              LEFT JOIN followers f ON f.name = r.follower \
+              WHERE (r.follower, r.token) > ($1, $2) ORDER BY r.follower, r.token LIMIT $3",
+        begin: &[Key::text(), NIL],
+        check: kept::relay,
+    },
+    Table {
+        sql: "SELECT p.follower, p.shard, p.order_id, p.tenant, p.from_version, p.reason, p.detail, p.parked_at, \
+              p.redriving, f.name IS NOT NULL, o.version \
+              FROM (SELECT * FROM parked_streams WHERE (follower, shard, order_id) > ($1, $2, $3) \
+                ORDER BY follower, shard, order_id LIMIT $4) p LEFT JOIN followers f ON f.name = p.follower \
+              LEFT JOIN LATERAL (SELECT o.version FROM orders o WHERE o.tenant = p.tenant \
+                AND o.shard = p.shard AND o.order_id = p.order_id LIMIT 1) o ON true ORDER BY 1, 2, 3",
+        begin: &[Key::text(), Key::Small(i16::MIN), NIL],
+        check: kept::parked_stream,
     },
     Table {
         sql: "SELECT s.tenant, s.standing, s.number, s.order_id, o.found IS NOT NULL \

@@ -17,9 +17,8 @@ impl Batch<'_> {
     pub(super) fn advance(&self, advance: &Advance) -> Applied {
         let row = read::follower(self.conn, &advance.follower, self.install.shards).map_err(fault)?;
         let row = row.ok_or(Rejection::FollowerUnknown)?;
-        if row.cursor.epoch != advance.epoch {
-            return Err(Rejection::CursorInvalid.into());
-        }
+        advance.check(&row)?;
+        self.check_resent(advance)?;
         match advance.part {
             AdvancePart::Cursor => {
                 let at = |shard: u16| row.cursor.positions.get(usize::from(shard)).copied();
@@ -37,6 +36,8 @@ impl Batch<'_> {
                 self.keep_replay(&advance.follower, left.as_ref()).map_err(fault)?;
             }
         }
+        self.park(advance).map_err(fault)?;
+        self.extend(&advance.follower, advance.token, advance.until).map_err(fault)?;
         self.touch(&advance.follower, advance.now).map_err(fault)?;
         Ok(Reply::Done)
     }
@@ -67,6 +68,12 @@ impl Batch<'_> {
                     .map_err(fault)?;
                 Ok(Reply::Done)
             }
+            (FollowerAction::Redrive { orders, skip }, Some(_)) => {
+                let skipped = u8::from(skip.is_some());
+                self.redrive_streams(&command.name, orders.as_deref(), skipped)
+                    .map(Reply::Redriven)
+                    .map_err(|error| fault(error).into())
+            }
         }
     }
 
@@ -86,7 +93,10 @@ impl Batch<'_> {
 
     fn create(&self, command: &FollowerCommand, sink: &str, cursor: &Cursor) -> rusqlite::Result<()> {
         self.conn
-            .prepare_cached("INSERT INTO followers VALUES (?1, ?2, 0, ?3, ?4, ?4)")?
+            .prepare_cached(
+                "INSERT INTO followers (name, sink, paused, epoch, created_at, updated_at) \
+                 VALUES (?1, ?2, 0, ?3, ?4, ?4)",
+            )?
             .execute(params![command.name, sink, cursor.epoch, command.now.micros()])?;
         self.place(&command.name, cursor, command.now)
     }
@@ -123,7 +133,7 @@ impl Batch<'_> {
             return Ok(());
         };
         let mut keep = self.conn.prepare_cached(
-            "INSERT INTO cursors VALUES (?1, ?2, 0, ?3, ?4) \
+            "INSERT INTO cursors (follower, shard, position, replay_next, replay_up_to) VALUES (?1, ?2, 0, ?3, ?4) \
              ON CONFLICT DO UPDATE SET replay_next = ?3, replay_up_to = ?4",
         )?;
         for (shard, (next, up_to)) in replay.next.iter().zip(&replay.up_to).enumerate() {

@@ -7,6 +7,7 @@ mod change;
 mod follow;
 mod inbox;
 mod redrive;
+mod share;
 mod work;
 
 pub(crate) use work::{expire_leases, live_leases};
@@ -156,6 +157,7 @@ impl Batch<'_> {
             Command::Settle(settle) => self.settle(settle),
             Command::Advance(advance) => self.advance(advance),
             Command::Follower(follower) => self.follower(follower),
+            Command::Share(share) => self.share(share),
             Command::StartRedrive(start) => self.start_redrive(start),
             Command::StepRedrive(step) => self.step_redrive(step),
             Command::ApiKey(command) => self.api_key(command),

@@ -225,6 +225,8 @@ pub(crate) fn expire_leases(
     now: Timestamp,
     outlive: bool,
 ) -> rusqlite::Result<()> {
+    // Whoever carried followers is gone in any case: nobody outside does.
+    conn.execute("DELETE FROM relays", [])?;
     let longest = if outlive { now.plus(LEASED_FOR_MAX) } else { now };
     conn.execute(
         "UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?2",

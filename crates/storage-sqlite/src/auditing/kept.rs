@@ -4,12 +4,13 @@ use super::strays::{Look, finding, in_shard};
 use super::{chain, lenient, shown};
 use crate::apply::load_number;
 use crate::rows::{collect, is_of_row, uuid};
-use crate::{api_keys, read};
+use crate::{api_keys, read, streams};
 use order_core::audit::Finding;
 use order_core::audit::kept::{self, REDRIVE_RESULTS, Results};
 use order_core::ids::{OrderId, RedriveId};
 use order_core::journal::Event;
 use order_core::order::Order;
+use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 
 /// What a look for an order gave.
@@ -190,13 +191,23 @@ pub(super) fn follower(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<F
     let shards: Vec<i64> = collect(&mut shards, params![follower.name], |row| row.get(0))?;
     let missing = (0..i64::from(look.install.shards)).filter(|shard| !shards.contains(shard));
     let found = |shard| in_shard("cursors", shard, follower.name.clone(), "has no cursor in this shard");
-    Ok(missing.map(found).collect())
+    let mut findings: Vec<Finding> = missing.map(found).collect();
+    let mut parked = look.conn.prepare_cached("SELECT count(*) FROM parked_streams WHERE follower = ?1")?;
+    let parked: u64 = parked.query_row([&follower.name], |row| row.get(0))?;
+    if parked != follower.parked {
+        let detail = format!("says that {} orders are parked for it, and {parked} are", follower.parked);
+        findings.push(finding("parked_streams", follower.name, detail));
+    }
+    Ok(findings)
 }
 
 pub(super) fn cursor(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
     let read = || -> rusqlite::Result<_> {
         let _: u64 = row.get(2)?;
         let replay: (Option<u64>, Option<u64>) = (row.get(3)?, row.get(4)?);
+        if row.get_ref(6)? != ValueRef::Null {
+            uuid(row, 6)?;
+        }
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, replay))
     };
     let name = |_| ("cursor", format!("of {} in shard {}", shown(row, 0), shown(row, 1)));
@@ -217,4 +228,34 @@ pub(super) fn cursor(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Fin
         findings.push(in_shard("cursors", shard, follower, "has a cursor, and is no follower"));
     }
     Ok(findings)
+}
+
+pub(super) fn relay(_: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
+    let name = |_| ("relay", format!("of {}", shown(row, 0)));
+    if let Err(unreadable) = lenient(row, streams::relay(row), name)? {
+        return Ok(vec![unreadable.into()]);
+    }
+    let owned: bool = row.get(4)?;
+    Ok(if owned { Vec::new() } else { vec![finding("relays", shown(row, 0), "carries no follower")] })
+}
+
+/// A parked order is one, and its follower too.
+pub(super) fn parked_stream(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
+    let name = |_| ("parked_stream", format!("of {} {}", shown(row, 0), shown(row, 2)));
+    let stream = match lenient(row, streams::stream(row), name)? {
+        Ok(stream) => stream,
+        Err(unreadable) => return Ok(vec![unreadable.into()]),
+    };
+    let order = match look.order(stream.order_id, stream.tenant.as_str())? {
+        Found::Order(order) => Some(order),
+        Found::Missing => None,
+        Found::Unreadable => return Ok(Vec::new()),
+    };
+    let follower = shown(row, 0);
+    let mut wrong = kept::parked_stream(&stream, order.map(|order| order.version), look.install.shards);
+    if !row.get::<_, bool>(9)? {
+        wrong.push("is parked for what is no follower".to_owned());
+    }
+    let subject = || format!("{follower} {}", stream.order_id);
+    Ok(wrong.into_iter().map(|wrong| finding("parked_streams", subject(), wrong)).collect())
 }

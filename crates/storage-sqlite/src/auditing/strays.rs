@@ -170,7 +170,7 @@ const TABLES: &[Table] = &[
     },
     Table {
         name: "followers",
-        sql: "SELECT name, sink, paused, epoch, created_at, updated_at FROM followers \
+        sql: "SELECT name, sink, paused, epoch, created_at, updated_at, parked FROM followers \
               WHERE name > ?1 ORDER BY name LIMIT ?2",
         begin: || vec![Key::text()],
         page: PAGE,
@@ -179,11 +179,28 @@ const TABLES: &[Table] = &[
     Table {
         name: "cursors",
         sql: "SELECT follower, shard, position, replay_next, replay_up_to, \
-              EXISTS (SELECT 1 FROM followers WHERE name = follower) FROM cursors \
+              EXISTS (SELECT 1 FROM followers WHERE name = follower), token FROM cursors \
               WHERE (follower, shard) > (?1, ?2) ORDER BY follower, shard LIMIT ?3",
         begin: || vec![Key::text(), Key::integer()],
         page: PAGE,
         check: kept::cursor,
+    },
+    Table {
+        name: "relays",
+        sql: "SELECT follower, token, until, fault, EXISTS (SELECT 1 FROM followers WHERE name = follower) \
+              FROM relays WHERE (follower, token) > (?1, ?2) ORDER BY follower, token LIMIT ?3",
+        begin: || vec![Key::text(), Key::blob()],
+        page: PAGE,
+        check: kept::relay,
+    },
+    Table {
+        name: "parked_streams",
+        sql: "SELECT follower, shard, order_id, tenant, from_version, reason, detail, parked_at, redriving, \
+              EXISTS (SELECT 1 FROM followers WHERE name = follower) FROM parked_streams \
+              WHERE (follower, shard, order_id) > (?1, ?2, ?3) ORDER BY follower, shard, order_id LIMIT ?4",
+        begin: || vec![Key::text(), Key::integer(), Key::blob()],
+        page: PAGE,
+        check: kept::parked_stream,
     },
 ];
 
@@ -201,6 +218,10 @@ const INDEXES: &[(&str, &str)] = &[
     ("term_firsts", "SELECT count(*) FROM term_blocks INDEXED BY term_firsts"),
     ("idempotency_by_age", "SELECT count(*) FROM idempotency INDEXED BY idempotency_by_age"),
     ("inbox_by_age", "SELECT count(*) FROM inbox INDEXED BY inbox_by_age"),
+    (
+        "parked_streams_redriving",
+        "SELECT count(*) FROM parked_streams INDEXED BY parked_streams_redriving WHERE redriving = 1",
+    ),
     ("redrives_open", "SELECT count(*) FROM redrives INDEXED BY redrives_open WHERE finished = 0"),
     ("api_keys_by_tenant", "SELECT count(*) FROM api_keys INDEXED BY api_keys_by_tenant"),
     ("actions_by_tenant", "SELECT count(*) FROM actions INDEXED BY actions_by_tenant"),

@@ -3,7 +3,7 @@
 use super::Rig;
 use super::rig::LEASE;
 use crate::build::intake;
-use order_core::command::{Advance, AdvancePart, Command};
+use order_core::command::{AdvancePart, Command};
 use order_core::lease::Outcome;
 use order_core::query::Backlog;
 use order_core::redrive::RedriveFilter;
@@ -71,9 +71,7 @@ pub async fn the_backlog_tells_how_far_behind_followers_are(rig: Rig) {
         let position: &mut u64 = &mut positions[usize::from(shard.0)];
         let moves = vec![(shard, *position, *position + 1)];
         *position += 1;
-        let epoch = rig.storage().install().epoch;
-        let advance =
-            Advance { follower: "f".to_owned(), part: AdvancePart::Cursor, epoch, moves, now: rig.now() };
+        let advance = rig.advance_command("f", AdvancePart::Cursor, moves).await;
         rig.submit(Command::Advance(advance)).await.expect("it moves");
     }
     assert_eq!(backlog(&rig).await.followers[0].1, None);

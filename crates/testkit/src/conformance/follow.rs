@@ -1,6 +1,7 @@
 //! Followers: cursors move from where they are or not at all, and survive whatever happens to their runner.
 
 use super::Rig;
+use super::rig::LEASE;
 use crate::build::intake;
 use crate::sinks::RecordingSink;
 use order_core::clock::Timestamp;
@@ -30,6 +31,13 @@ async fn write(rig: &Rig, names: std::ops::Range<u32>) {
     rig.new_orders(names.map(|index| intake(&format!("o-{index}")).build()).collect()).await;
 }
 
+/// Opened by another process, when the leases of the one before have run out.
+async fn reopened(rig: Rig) -> Rig {
+    let rig = rig.reopen().await;
+    rig.clock.advance(LEASE);
+    rig
+}
+
 fn runner(rig: &Rig, sink: &Arc<RecordingSink>, batch_size: usize) -> Follower {
     let sink: Arc<RecordingSink> = Arc::clone(sink);
     Follower::new(Arc::clone(&rig.app), "f", sink, FollowerPolicy { batch_size, ..FollowerPolicy::default() })
@@ -53,6 +61,9 @@ pub async fn a_follower_is_made_once_and_begins_where_it_is_told(rig: Rig) {
         paused: false,
         cursor: Cursor::beginning(epoch, shards),
         replay: None,
+        holders: vec![None; usize::from(shards)],
+        relays: Vec::new(),
+        parked: 0,
         created_at: rig.now(),
         updated_at: rig.now(),
     };
@@ -84,17 +95,13 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
     let busy: Vec<Shard> = heads.iter().filter(|head| head.position >= 2).map(|head| head.shard).collect();
     let (a, b) = (busy[0], busy[1]);
     let epoch = rig.storage().install().epoch;
-    let advance = |epoch, moves: Vec<(Shard, u64, u64)>| {
-        rig.submit(Command::Advance(Advance {
-            follower: "f".to_owned(),
-            part: AdvancePart::Cursor,
-            epoch,
-            moves,
-            now: rig.now(),
-        }))
+    let at_rig = &rig;
+    let advance = |epoch, moves: Vec<(Shard, u64, u64)>| async move {
+        let command = at_rig.advance_command("f", AdvancePart::Cursor, moves).await;
+        at_rig.submit(Command::Advance(Advance { epoch, ..command })).await
     };
     let at = |row: &FollowerRow, shard: Shard| row.cursor.positions[usize::from(shard.0)];
-    let before = row(&rig, "f").await;
+    let before = row(&rig, "f").await.cursor;
     rig.clock.advance(Duration::from_secs(1));
     assert_eq!(advance(epoch, vec![(a, 0, 1), (b, 1, 2)]).await, Err(Rejection::CursorInvalid), "b is at 0");
     assert_eq!(advance(epoch + 1, vec![(a, 0, 1)]).await, Err(Rejection::CursorInvalid), "another epoch");
@@ -104,7 +111,7 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
         Err(Rejection::CursorInvalid),
         "no such shard"
     );
-    assert_eq!(row(&rig, "f").await, before, "a move that is refused moves nothing");
+    assert_eq!(row(&rig, "f").await.cursor, before, "a move that is refused moves nothing");
     advance(epoch, vec![(a, 0, 1), (b, 0, 2)]).await.expect("both are at 0");
     let moved = row(&rig, "f").await;
     assert_eq!((at(&moved, a), at(&moved, b), moved.updated_at), (1, 2, rig.now()));
@@ -114,16 +121,10 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
         Err(Rejection::CursorInvalid),
         "a second runner is late"
     );
-    let other = Advance {
-        follower: "other".to_owned(),
-        part: AdvancePart::Cursor,
-        epoch,
-        moves: Vec::new(),
-        now: rig.now(),
-    };
+    let other = rig.advance_command("other", AdvancePart::Cursor, Vec::new()).await;
     assert_eq!(rig.submit(Command::Advance(other)).await, Err(Rejection::FollowerUnknown));
     let rig = rig.reopen().await;
-    assert_eq!(row(&rig, "f").await, moved, "a cursor outlives its process");
+    assert_eq!(row(&rig, "f").await.cursor, moved.cursor, "a cursor outlives its process");
 }
 
 /// Runners that race each other carry everything, and no cursor passes what no sink has.
@@ -159,10 +160,14 @@ pub async fn a_failing_sink_gets_the_same_again(rig: Rig) {
     let before = row(&rig, "f").await;
     sink.fail_after(4, "disk full");
     follower.step().await.expect_err("the sink fails");
-    assert_eq!(row(&rig, "f").await, before, "the cursor stays behind what the sink has not got");
+    assert_eq!(
+        row(&rig, "f").await.cursor,
+        before.cursor,
+        "the cursor stays behind what the sink has not got"
+    );
     sink.recover();
     drop(follower);
-    let rig = rig.reopen().await;
+    let rig = reopened(rig).await;
     run_to_the_end(&runner(&rig, &sink, 10)).await;
     let versions = sink.versions();
     assert_eq!(versions.len(), 30, "every order's event reached the sink");
@@ -180,7 +185,7 @@ pub async fn a_paused_follower_stays_where_it_is(rig: Rig) {
     act(&rig, "f", FollowerAction::Pause).await.expect("paused");
     act(&rig, "f", FollowerAction::Pause).await.expect("paused already");
     write(&rig, 5..10).await;
-    let rig = rig.reopen().await;
+    let rig = reopened(rig).await;
     assert!(row(&rig, "f").await.paused, "a pause outlives its process");
     assert_eq!(runner(&rig, &sink, 100).step().await.expect("a step"), Progress::Paused);
     assert_eq!(row(&rig, "f").await.cursor, here, "a paused follower stays where it is");
@@ -229,7 +234,7 @@ pub async fn a_late_advance_does_not_undo_a_replay(rig: Rig) {
     let busy = busy.expect("40 orders fill some shard");
     act(&rig, "f", FollowerAction::Replay(Cursor::beginning(epoch, shards))).await.expect("a replay");
     let moves = vec![(busy.shard, busy.position, busy.position + 1)];
-    let late = Advance { follower: "f".to_owned(), part: AdvancePart::Cursor, epoch, moves, now: rig.now() };
+    let late = rig.advance_command("f", AdvancePart::Cursor, moves).await;
     assert_eq!(rig.submit(Command::Advance(late)).await, Err(Rejection::CursorInvalid));
     assert_eq!(row(&rig, "f").await.cursor, Cursor::beginning(epoch, shards), "the replay stands");
 }
@@ -285,7 +290,7 @@ pub async fn a_range_is_carried_on_once_more(rig: Rig) {
     assert_eq!((&replay.next, &replay.up_to), (&from.positions, &to.positions));
     runner(&rig, &sink, 2).step().await.expect("a step");
     act(&rig, "f", FollowerAction::Pause).await.expect("paused");
-    let rig = rig.reopen().await;
+    let rig = reopened(rig).await;
     let paused = row(&rig, "f").await;
     let heads = rig.storage().heads().await.expect("heads");
     assert_eq!(paused.cursor, end, "the cursor stays where it is");
@@ -359,9 +364,10 @@ pub async fn a_replay_of_a_range_moves_beside_the_cursor(rig: Rig) {
     let end = row(&rig, "f").await.cursor;
     let busy = rig.storage().heads().await.expect("heads").into_iter().find(|head| head.position > 1);
     let busy = busy.expect("40 orders fill some shard");
-    let advance = |part, from: u64, to: u64| {
-        let (moves, now) = (vec![(busy.shard, from, to)], rig.now());
-        rig.submit(Command::Advance(Advance { follower: "f".to_owned(), part, epoch: end.epoch, moves, now }))
+    let at = &rig;
+    let advance = |part, from: u64, to: u64| async move {
+        let command = at.advance_command("f", part, vec![(busy.shard, from, to)]).await;
+        at.submit(Command::Advance(command)).await
     };
     let (last, beginning) = (busy.position, Cursor::beginning(end.epoch, rig.storage().install().shards));
     assert_eq!(advance(AdvancePart::Replay, 0, 1).await, Err(Rejection::CursorInvalid), "there is none");

@@ -11,7 +11,9 @@ pub mod inbox;
 pub mod journal;
 pub mod keys;
 pub mod large;
+pub mod leases;
 pub mod lists;
+pub mod parking;
 pub mod pull;
 pub mod reads;
 pub mod redrives;
@@ -169,6 +171,22 @@ macro_rules! conformance {
                 a_replay_of_a_range_moves_beside_the_cursor,
                 every_version_of_every_order_arrives_in_order,
             }
+            leases {
+                nodes_share_a_follower_out,
+                concurrent_shares_never_overlap,
+                a_lost_lease_moves_nothing,
+                a_lease_is_extended_and_given_up,
+                what_ails_a_follower_is_seen_everywhere,
+                two_nodes_carry_everything_once_and_in_order,
+                a_node_that_wakes_too_late_stops,
+            }
+            parking {
+                a_refused_event_holds_its_order_alone_until_it_is_redriven,
+                a_skipped_event_is_left_out,
+                a_replay_passes_parked_orders,
+                what_is_redriven_goes_on_in_steps,
+                parked_orders_are_listed_in_pages_and_moved_from_where_they_are,
+            }
             redrives {
                 a_job_goes_on_in_steps_across_a_restart,
                 a_job_of_named_orders_answers_for_each,
@@ -226,7 +244,9 @@ mod tests {
             include_str!("journal.rs"),
             include_str!("keys.rs"),
             include_str!("large.rs"),
+            include_str!("leases.rs"),
             include_str!("lists.rs"),
+            include_str!("parking.rs"),
             include_str!("pull.rs"),
             include_str!("reads.rs"),
             include_str!("redrives.rs"),

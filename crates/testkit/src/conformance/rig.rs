@@ -8,7 +8,8 @@ use order_core::app::App;
 use order_core::audit::{self, Report};
 use order_core::clock::{Clock, Timestamp};
 use order_core::command::{
-    Change, ChangeKind, Changed, Claim, Claimed, Command, Heartbeat, Reply, Settle, StartRedrive, StepRedrive,
+    Advance, AdvancePart, Change, ChangeKind, Changed, Claim, Claimed, Command, Heartbeat, Reply, Settle,
+    StartRedrive, StepRedrive,
 };
 use order_core::error::{Error, Rejection};
 use order_core::ids::{EventId, Ids, LeaseToken, OrderId, RedriveId, Shard, TenantId};
@@ -19,6 +20,7 @@ use order_core::lease::{Leased, Outcome};
 use order_core::order::Order;
 use order_core::ports::Storage;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::share::Share;
 use order_core::trace;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +121,27 @@ impl Rig {
     /// A fresh event id.
     pub fn event_id(&self) -> EventId {
         EventId(self.ids.uuid_v7(self.now()))
+    }
+
+    /// An advance of a follower by this process, which holds what it moves.
+    pub async fn advance_command(
+        &self,
+        follower: &str,
+        part: AdvancePart,
+        moves: Vec<(Shard, u64, u64)>,
+    ) -> Advance {
+        // Whether there is such a follower is for the advance to tell.
+        drop(self.submit(Command::Share(self.share_command(follower, self.app.node()))).await);
+        let (now, epoch) = (self.now(), self.storage().install().epoch);
+        let (token, until) = (self.app.node(), now.plus(LEASE));
+        let follower = follower.to_owned();
+        Advance { follower, part, epoch, moves, token, until, resent: Vec::new(), parked: Vec::new(), now }
+    }
+
+    /// The command that takes a node's part of a follower, for one lease.
+    pub fn share_command(&self, follower: &str, token: LeaseToken) -> Share {
+        let (now, follower) = (self.now(), follower.to_owned());
+        Share { follower, token, now, until: Some(now.plus(LEASE)), fault: None }
     }
 
     /// A fresh token.

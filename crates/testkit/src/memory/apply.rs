@@ -3,21 +3,17 @@
 use super::state::{KeyRow, State, WorkRow};
 use order_core::clock::Timestamp;
 use order_core::command::{
-    Accept, Advance, AdvancePart, Change, ChangeKind, Changed, Claim, Claimed, Command, FollowerAction,
-    FollowerCommand, Heartbeat, Reply, Settle,
+    Accept, Change, ChangeKind, Changed, Claim, Claimed, Command, Heartbeat, Reply, Settle,
 };
 use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
 use order_core::error::Rejection;
 use order_core::event::{Accepted as AcceptedBody, EventBody};
 use order_core::ids::{EventId, LeaseToken, OrderId, TenantId};
 use order_core::intake::Accepted;
-use order_core::journal::Cursor;
 use order_core::lease::{Leased, Work};
 use order_core::order::Order;
 use order_core::ports::Committed;
-use order_core::query::FollowerRow;
 use order_core::query::PageWeight;
-use order_core::replay::Replay;
 
 impl State {
     pub(super) fn apply_all(&mut self, batch: &[Command]) -> Committed {
@@ -36,7 +32,8 @@ impl State {
             Command::Heartbeat(heartbeat) => Ok(Reply::Extended { lost: self.heartbeat(heartbeat) }),
             Command::Settle(settle) => self.settle(settle).map(|order| Reply::Settled(Box::new(order))),
             Command::Advance(advance) => self.advance(advance).map(|()| Reply::Done),
-            Command::Follower(command) => self.follower(command).map(|()| Reply::Done),
+            Command::Follower(command) => self.follower(command),
+            Command::Share(share) => self.share(share).map(|()| Reply::Done),
             Command::StartRedrive(start) => Ok(Reply::Redrive(Box::new(self.start_redrive(start)))),
             Command::StepRedrive(step) => {
                 self.step_redrive(step).map(|redrive| Reply::Redrive(Box::new(redrive)))
@@ -228,68 +225,6 @@ impl State {
         let decision = decide::settle(&order, work, settle.token, &settle.outcome)?;
         self.carry_out(settle.order_id, decision, settle.event_id, settle.now);
         self.order(settle.order_id).ok_or(Rejection::OrderUnknown)
-    }
-
-    fn advance(&mut self, advance: &Advance) -> Result<(), Rejection> {
-        let row = self.followers.get_mut(&advance.follower).ok_or(Rejection::FollowerUnknown)?;
-        if row.cursor.epoch != advance.epoch {
-            return Err(Rejection::CursorInvalid);
-        }
-        match advance.part {
-            AdvancePart::Cursor => {
-                let mut cursor = row.cursor.clone();
-                for (shard, from, to) in &advance.moves {
-                    match cursor.positions.get_mut(usize::from(shard.0)) {
-                        Some(position) if position == from && to > from => *position = *to,
-                        _ => return Err(Rejection::CursorInvalid),
-                    }
-                }
-                row.cursor = cursor;
-            }
-            AdvancePart::Replay => {
-                let replay = row.replay.as_ref().ok_or(Rejection::CursorInvalid)?;
-                row.replay = replay.advanced(&advance.moves)?;
-            }
-        }
-        row.updated_at = advance.now;
-        Ok(())
-    }
-
-    fn follower(&mut self, command: &FollowerCommand) -> Result<(), Rejection> {
-        let (epoch, heads) = (self.epoch, self.heads());
-        if let FollowerAction::Ensure { sink, from_now } = &command.action {
-            self.followers.entry(command.name.clone()).or_insert_with(|| FollowerRow {
-                name: command.name.clone(),
-                sink: sink.clone(),
-                paused: false,
-                cursor: if *from_now {
-                    Cursor::at_heads(epoch, &heads)
-                } else {
-                    Cursor::beginning(epoch, self.shards)
-                },
-                replay: None,
-                created_at: command.now,
-                updated_at: command.now,
-            });
-            return Ok(());
-        }
-        let row = self.followers.get_mut(&command.name).ok_or(Rejection::FollowerUnknown)?;
-        match &command.action {
-            FollowerAction::Ensure { .. } => {}
-            FollowerAction::Pause => row.paused = true,
-            FollowerAction::Resume => row.paused = false,
-            FollowerAction::Replay(cursor) => {
-                cursor.check(epoch, &heads)?;
-                (row.cursor, row.replay) = (cursor.clone(), None);
-            }
-            FollowerAction::ReplayRange { from, to } => {
-                from.check(epoch, &heads)?;
-                to.check(epoch, &heads)?;
-                row.replay = Replay::between(from, to, &row.cursor);
-            }
-        }
-        row.updated_at = command.now;
-        Ok(())
     }
 
     fn sweep(&mut self, before: Timestamp, limit: u32) -> u32 {

@@ -6,6 +6,7 @@ mod api_key;
 mod apply;
 mod auditing;
 mod fixture;
+mod follow;
 mod inbox;
 mod listing;
 mod read;
@@ -105,6 +106,9 @@ impl MemoryStorage {
     /// Makes every lease due at `now`, as a storage does at start that only one process at a time can hold open: whoever
     /// held the leases is gone.
     pub fn expire_leases(&self, now: Timestamp) {
+        for row in self.state().followers.values_mut() {
+            row.relays.clear();
+        }
         for row in self.state().work.values_mut() {
             if row.work.token.is_some() && row.work.due_at > now {
                 row.work.due_at = now;

@@ -17,6 +17,7 @@ use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
+use order_core::parking::{ParkedStream, WhichStreams};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
     Backlog, DUE_COUNT_MAX, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, PageWeight,
@@ -147,6 +148,10 @@ impl Storage for MemoryStorage {
 
     async fn follower(&self, name: &str) -> Result<Option<FollowerRow>, Fault> {
         Ok(self.reading()?.followers.get(name).cloned())
+    }
+
+    async fn parked_streams(&self, follower: &str, which: &WhichStreams) -> Result<Vec<ParkedStream>, Fault> {
+        Ok(self.reading()?.parked_of(follower, which))
     }
 
     async fn tally(&self, tenant: &TenantId, source: &SourceId, now: Timestamp) -> Result<Tally, Fault> {

@@ -11,6 +11,7 @@ use order_core::lease::Work;
 use order_core::order::erasure::Erasure;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{LeaseView, Order};
+use order_core::parking::ParkedStream;
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
 use order_core::trace::TraceContext;
@@ -32,6 +33,7 @@ pub(super) struct State {
     pub(super) keys: BTreeMap<(TenantId, &'static str, String), KeyRow>,
     pub(super) inbox: BTreeMap<(TenantId, MessageId), (OrderId, Timestamp)>,
     pub(super) followers: BTreeMap<String, FollowerRow>,
+    pub(super) parked_streams: BTreeMap<(String, Shard, OrderId), ParkedStream>,
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
     pub(super) api_keys: BTreeMap<ApiKeyId, ApiKey>,
@@ -74,6 +76,7 @@ impl State {
             keys: BTreeMap::new(),
             inbox: BTreeMap::new(),
             followers: BTreeMap::new(),
+            parked_streams: BTreeMap::new(),
             redrives: BTreeMap::new(),
             redrive_items: BTreeMap::new(),
             trace: None,

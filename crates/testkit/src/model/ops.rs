@@ -23,6 +23,10 @@ pub enum Op {
     Follower { name: u8, action: Action },
     /// A follower's runner moves the cursor, or the replay, of some shards, perhaps from where it no longer is.
     Advance { name: u8, replay: bool, shards: u16, by: u8, stale: bool },
+    /// A node takes its part of a follower, or leaves it.
+    Share { name: u8, node: u8, leaves: bool, fault: bool },
+    /// A follower's sink refuses events of an order, or takes parked ones that were sent again.
+    Park { name: u8, order: Index, version: u8, resent: Option<u8> },
     /// An operator asks for a redrive job.
     StartRedrive {
         tenant: u8,
@@ -84,6 +88,11 @@ pub enum Action {
         from: u8,
         to: u8,
     },
+    /// Of what is parked, all or some orders.
+    Redrive {
+        orders: Option<Vec<Index>>,
+        skip: bool,
+    },
 }
 
 /// A sequence of at most `length` things.
@@ -143,6 +152,10 @@ fn op() -> impl Strategy<Value = Op> {
         18 => settle,
         3 => (0..2_u8, action()).prop_map(|(name, action)| Op::Follower { name, action }),
         5 => advance,
+        5 => (0..2_u8, 0..3_u8, prop::bool::weighted(0.2), any::<bool>())
+            .prop_map(|(name, node, leaves, fault)| Op::Share { name, node, leaves, fault }),
+        4 => (0..2_u8, any::<Index>(), 1..4_u8, prop::option::of(0..3_u8))
+            .prop_map(|(name, order, version, resent)| Op::Park { name, order, version, resent }),
         2 => start,
         4 => (any::<Index>(), 1..4_u8).prop_map(|(job, count)| Op::StepRedrive { job, count }),
         1 => (0..60_000_u32, 0..3_u8).prop_map(|(age_ms, limit)| Op::Sweep { age_ms, limit }),
@@ -183,6 +196,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::ReplayAhead),
         1 => any::<bool>().prop_map(|later| Action::ReplayOtherEpoch { later }),
         3 => (0..110_u8, 0..110_u8).prop_map(|(from, to)| Action::ReplayRange { from, to }),
+        3 => (prop::option::of(prop::collection::vec(any::<Index>(), 0..4)), any::<bool>())
+            .prop_map(|(orders, skip)| Action::Redrive { orders, skip }),
     ]
 }
 

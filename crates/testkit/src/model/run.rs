@@ -4,11 +4,12 @@ use super::ops::{Action, End, Kind, Op};
 use crate::build::{accept, intake, source, tenant};
 use crate::clock::{ManualClock, SeededIds};
 use crate::conformance::Fixture;
+use crate::conformance::rig::LEASE;
 use crate::dump::Dump;
 use crate::memory::{MemoryFixture, MemoryStorage};
 use order_core::app::App;
 use order_core::audit;
-use order_core::clock::Clock;
+use order_core::clock::{Clock, Timestamp};
 use order_core::command::{
     Advance, AdvancePart, Change, ChangeKind, Claim, Command, FollowerAction, FollowerCommand, Heartbeat,
     Reply, Settle, StartRedrive, StepRedrive,
@@ -21,13 +22,17 @@ use order_core::journal::{Cursor, Head};
 use order_core::lane::LanePolicy;
 use order_core::lease::Outcome;
 use order_core::order::Content;
+use order_core::parking::{ParkedStream, RefusedFor, Resent};
 use order_core::ports::Storage;
+use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveFilter};
+use order_core::share::Share;
 use order_core::state::Fulfilment;
 use order_core::trace::{self, TraceContext};
 use proptest::sample::Index;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Why the two differ.
 pub(super) type Difference = String;
@@ -71,6 +76,14 @@ fn why(number: u8) -> String {
 
 fn pick<T: Clone>(from: &[T], index: &Index) -> Option<T> {
     if from.is_empty() { None } else { Some(index.get(from).clone()) }
+}
+
+/// A node takes its part of a follower or leaves it, and says whether its sink fails.
+fn share(name: u8, node: u8, (leaves, fault): (bool, bool), now: Timestamp) -> Command {
+    let token = LeaseToken(Uuid::from_u128(u128::from(node) + 1));
+    let until = (!leaves).then(|| now.plus(LEASE));
+    let fault = fault.then(|| "away".to_owned());
+    Command::Share(Share { follower: format!("f-{name}"), token, now, until, fault })
 }
 
 impl Run {
@@ -179,6 +192,10 @@ impl Run {
             Op::Advance { name, replay, shards, by, stale } => {
                 self.advance(*name, *replay, *shards, *by, *stale).await?
             }
+            Op::Share { name, node, leaves, fault } => share(*name, *node, (*leaves, *fault), now),
+            Op::Park { name, order, version, resent } => {
+                self.park(*name, pick(&self.orders, order)?, *version, *resent).await?
+            }
             Op::StartRedrive { tenant, orders, error, source: from, shipped } => {
                 let redrive_id = RedriveId(self.ids.uuid_v7(now));
                 self.jobs.push((owner(*tenant), redrive_id));
@@ -199,12 +216,12 @@ impl Run {
             }
             Op::Sweep { age_ms, limit } => {
                 let before = now.micros() - i64::from(*age_ms) * 1_000;
-                let before = order_core::Timestamp::from_micros(before);
+                let before = Timestamp::from_micros(before);
                 Command::Sweep { before, limit: u32::from(*limit) }
             }
             Op::SweepInbox { age_ms, limit } => {
                 let before = now.micros() - i64::from(*age_ms) * 1_000;
-                let before = order_core::Timestamp::from_micros(before);
+                let before = Timestamp::from_micros(before);
                 Command::SweepInbox { before, limit: u32::from(*limit) }
             }
             Op::Probe => Command::Probe,
@@ -314,6 +331,10 @@ impl Run {
                 there.epoch = if *later { there.epoch + 1 } else { there.epoch.saturating_sub(1) };
                 there
             }
+            Action::Redrive { orders, skip } => {
+                let orders = orders.as_ref().map(|indexes| self.named(indexes));
+                return FollowerAction::Redrive { orders, skip: skip.then(|| "too large".to_owned()) };
+            }
             Action::ReplayRange { from, to } => {
                 let place = |percent: &u8| {
                     let part = |head: &Head| head.position * u64::from(*percent) / 100;
@@ -335,15 +356,60 @@ impl Run {
             None if replay => (AdvancePart::Replay, &row.cursor.positions, &ends),
             _ => (AdvancePart::Cursor, &row.cursor.positions, &ends),
         };
+        // Most of the time one that holds some of it moves what it holds.
+        let token = row.holders.iter().flatten().copied().next().unwrap_or(LeaseToken(Uuid::from_u128(1)));
+        let foreign = shards % 8 == 0;
         let mut moves = Vec::new();
         for ((shard, position), end) in (0..).map(Shard).zip(positions).zip(ends) {
-            if shards & (1 << (shard.0 % 16)) != 0 && end > position {
+            let held = foreign || row.is_held(shard, token);
+            if held && shards & (1 << (shard.0 % 16)) != 0 && end > position {
                 let from = position + u64::from(stale);
                 moves.push((shard, from, *end.min(&(from + u64::from(by)))));
             }
         }
-        let (epoch, now) = (row.cursor.epoch, self.clock.now());
-        Some(Command::Advance(Advance { follower, part, epoch, moves, now }))
+        Some(Command::Advance(Advance { part, moves, ..self.still(follower, &row, token) }))
+    }
+
+    /// An advance that moves nothing.
+    fn still(&self, follower: String, row: &FollowerRow, token: LeaseToken) -> Advance {
+        let (epoch, now, part) = (row.cursor.epoch, self.clock.now(), AdvancePart::Cursor);
+        let (moves, resent, parked, until) = (Vec::new(), Vec::new(), Vec::new(), now.plus(LEASE));
+        Advance { follower, part, epoch, moves, token, until, resent, parked, now }
+    }
+
+    /// Events of an order are refused, or what was parked of it was sent again.
+    async fn park(
+        &self,
+        name: u8,
+        (tenant, order_id): (TenantId, OrderId),
+        version: u8,
+        resent: Option<u8>,
+    ) -> Option<Command> {
+        let follower = format!("f-{name}");
+        let row = self.model.follower(&follower).await.expect("the model has followers")?;
+        let shard = order_id.shard(self.model.install().shards);
+        let token = (*row.holders.get(usize::from(shard.0))?)?;
+        let mut advance = self.still(follower.clone(), &row, token);
+        let order = self.model.order(&tenant, order_id).await.expect("the model has orders")?;
+        let from_version = u64::from(version).min(order.version);
+        if let Some(more) = resent {
+            let next = (more > 0).then_some((from_version + u64::from(more)).min(order.version + 1));
+            advance.resent.push(Resent { order_id, from_version, next });
+        } else {
+            let (reason, detail, parked_at) = (RefusedFor::TooLarge, format!("v{version}"), advance.now);
+            let redriving = false;
+            advance.parked.push(ParkedStream {
+                shard,
+                order_id,
+                tenant,
+                from_version,
+                reason,
+                detail,
+                parked_at,
+                redriving,
+            });
+        }
+        Some(Command::Advance(advance))
     }
 
     async fn commit(&mut self) -> Result<(), Difference> {

@@ -419,6 +419,28 @@ pub(crate) enum FollowersCommand {
         #[arg(long, value_name = "PLACE")]
         to: Option<String>,
     },
+    /// The orders that wait because its sink refused an event of theirs for good
+    Parked {
+        /// Its name
+        name: String,
+        /// Behind this order
+        #[arg(long, value_name = "ORDER")]
+        after: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+    },
+    /// Send what is parked for it again, in order, from the refused event on
+    Redrive {
+        /// Its name
+        name: String,
+        /// These orders; all that are parked unless said
+        #[arg(value_name = "ORDER")]
+        orders: Vec<String>,
+        /// Leave the refused events out, and say why; it is kept for ever, so name no person
+        #[arg(long, value_name = "REASON")]
+        skip: Option<String>,
+    },
 }
 
 impl Cli {

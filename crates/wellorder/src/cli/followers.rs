@@ -28,12 +28,34 @@ pub(super) async fn run(
         FollowersCommand::Replay { name, from, to } => {
             api.post(&at(name, "/replay"), Some(&json!({ "from": from, "to": to }))).await?
         }
+        FollowersCommand::Parked { name, after, limit } => {
+            let query = [("after_order_id", after.clone()), ("limit", limit.map(|limit| limit.to_string()))];
+            let query =
+                query.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(&value?))));
+            api.get(&at(name, &format!("/parked?{}", query.collect::<Vec<_>>().join("&")))).await?
+        }
+        FollowersCommand::Redrive { name, orders, skip } => {
+            let mut body =
+                if orders.is_empty() { json!({ "all": true }) } else { json!({ "order_ids": orders }) };
+            if let Some(reason) = skip {
+                body["skip"] = true.into();
+                body["reason"] = reason.as_str().into();
+            }
+            api.post(&at(name, "/redrive"), Some(&body)).await?
+        }
     };
     if out.json {
         out.json(&reply.body)?;
         return Ok(Exit::Ok);
     }
     match command {
+        FollowersCommand::Parked { name, .. } => parked(name, &value, out)?,
+        FollowersCommand::Redrive { name, skip, .. } => {
+            let (name, count) = (escape(name), text(&value, "redriven"));
+            let orders = if count == "1" { "order is" } else { "orders are" };
+            let without = if skip.is_some() { ", without what was refused" } else { "" };
+            out.line(&format!("{count} {orders} sent to {name} again{without}"))?;
+        }
         FollowersCommand::List => table(list(&value, "followers"), out)?,
         FollowersCommand::Get { .. } => show(&value, out)?,
         FollowersCommand::Pause { name } => out.line(&format!("{} is paused", escape(name)))?,
@@ -58,6 +80,31 @@ pub(super) async fn run(
         }
     }
     Ok(Exit::Ok)
+}
+
+fn parked(name: &str, value: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    let streams = list(value, "parked");
+    if streams.is_empty() {
+        out.note(&format!("nothing is parked for {}", escape(name)));
+        return Ok(());
+    }
+    let row = |stream: &Value| {
+        let field = |name: &str| Cell::from(text(stream, name));
+        let state = if text(stream, "redriving") == "true" { "redriving" } else { "parked" };
+        let cells = ["order_id", "from_version", "reason", "parked_at", "detail"].map(field);
+        let [order, version, reason, at, detail] = cells;
+        vec![order, version, Cell::from(state.to_owned()), reason, at, detail]
+    };
+    let rows: Vec<_> = streams.iter().map(row).collect();
+    out.table(&["ORDER", "FROM VERSION", "STATE", "REASON", "SINCE", "DETAIL"], &rows)?;
+    let (name, next) = (escape(name), text(value, "next"));
+    if !next.is_empty() {
+        let next = out.again.command(&format!("followers parked {name} --after {}", escape(&next)));
+        out.note(&format!("more: {next}"));
+    }
+    let next = out.again.command(&format!("followers redrive {name}"));
+    out.note(&format!("next: {next}"));
+    Ok(())
 }
 
 /// What a follower is to carry on once more, if there is something.
@@ -98,6 +145,10 @@ fn show(follower: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("sink", field("sink")),
         ("state", state(follower)),
         ("behind", field("lag")),
+        (
+            "parked",
+            Cell::new(Style::Bad, &Some(text(follower, "parked")).filter(|n| n != "0").unwrap_or_default()),
+        ),
         ("last error", Cell::new(Style::Bad, &text(follower, "last_error"))),
         ("once more", Cell::new(Style::Busy, &again(follower).unwrap_or_default())),
         ("cursor", field("cursor")),
@@ -211,6 +262,49 @@ mod tests {
         assert!(shown.out.contains("once more   10 events\n"), "{}", shown.out);
         let body = r#"{"from":"beginning","to":"2026-11-20T10:00:00Z"}"#;
         assert_eq!(fake.asked()[0], format!("POST /v1/followers/ndjson/replay {body}"));
+    }
+
+    #[tokio::test]
+    async fn what_is_parked_is_shown_and_sent_again() {
+        let stream = json!({
+            "order_id": "o-1", "tenant": "default", "shard": 3, "from_version": 2, "reason": "too-large",
+            "detail": "2 MB", "parked_at": "2026-11-20T10:00:00Z", "redriving": false,
+        });
+        let fake = Fake::new([
+            reply(200, &json!({ "parked": [stream], "next": "o-1" })),
+            reply(200, &json!({ "parked": [], "next": null })),
+            reply(200, &json!({ "redriven": 2 })),
+            reply(200, &json!({ "redriven": 1 })),
+        ]);
+        let name = || "kafka".to_owned();
+        let parked = |after| FollowersCommand::Parked { name: name(), after, limit: Some(1) };
+        let shown = run_one(&fake, parked(None)).await;
+        insta::assert_snapshot!(shown.out, @r"
+        ORDER  FROM VERSION  STATE   REASON     SINCE                 DETAIL
+        o-1    2             parked  too-large  2026-11-20T10:00:00Z  2 MB
+        ");
+        assert_eq!(
+            shown.err,
+            "more: wellorder followers parked kafka --after o-1\nnext: wellorder followers redrive kafka\n"
+        );
+        assert_eq!(run_one(&fake, parked(Some("o-1".to_owned()))).await.err, "nothing is parked for kafka\n");
+        let redrive = |orders, skip| FollowersCommand::Redrive { name: name(), orders, skip };
+        let all = run_one(&fake, redrive(Vec::new(), None)).await;
+        assert_eq!(all.out, "2 orders are sent to kafka again\n");
+        let one = run_one(&fake, redrive(vec!["o-1".to_owned()], Some("unwanted".to_owned()))).await;
+        assert_eq!(one.out, "1 order is sent to kafka again, without what was refused\n");
+        let at = "/v1/followers/kafka";
+        assert_eq!(
+            fake.asked(),
+            [
+                format!("GET {at}/parked?limit=1"),
+                format!("GET {at}/parked?after_order_id=o-1&limit=1"),
+                format!("POST {at}/redrive {{\"all\":true}}"),
+                format!(
+                    "POST {at}/redrive {{\"order_ids\":[\"o-1\"],\"reason\":\"unwanted\",\"skip\":true}}"
+                ),
+            ]
+        );
     }
 
     #[tokio::test]

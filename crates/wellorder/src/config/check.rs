@@ -79,6 +79,10 @@ pub(super) fn together(
         let what = format!("is not below {}", beside("worker.lease_ms"));
         add(&["worker.heartbeat_ms", "worker.lease_ms"], &what, "use a third of it");
     }
+    if settings.follower.heartbeat >= settings.follower.lease {
+        let what = format!("is not below {}", beside("follower.lease_ms"));
+        add(&["follower.heartbeat_ms", "follower.lease_ms"], &what, "use a third of it");
+    }
     if worker.backoff_base > worker.backoff_cap {
         let what = format!("is above {}", beside("worker.backoff_cap_ms"));
         let paths = ["worker.backoff_base_ms", "worker.backoff_cap_ms"];

@@ -329,6 +329,10 @@ pub(crate) struct Follower {
     pub(crate) breaker_failures_percent: u32,
     /// How often a sink that is left alone is probed.
     pub(crate) breaker_probe: Duration,
+    /// How long a node that is not heard of holds its part.
+    pub(crate) lease: Duration,
+    /// How often that is extended.
+    pub(crate) heartbeat: Duration,
 }
 
 /// Where a new follower starts.

@@ -13,6 +13,7 @@ use super::{
     table_redis::REDIS,
     table_sales::SALES,
     table_serve::SERVE,
+    table_share::SHARE,
     table_storage::STORAGE,
 };
 
@@ -151,7 +152,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
     let servers = KAFKA.iter().chain(RABBITMQ).chain(REDIS);
     let contracts = CONTRACT_SETTINGS.iter().chain(SALES);
-    SETTINGS.iter().chain(contracts).chain(servers).chain(SERVE).chain(STORAGE)
+    SETTINGS.iter().chain(SHARE).chain(contracts).chain(servers).chain(SERVE).chain(STORAGE)
 }
 
 static SETTINGS: &[Setting] = &[

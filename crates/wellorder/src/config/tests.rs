@@ -72,7 +72,18 @@ fn the_defaults_are_typed() {
 
 #[test]
 fn the_defaults() {
-    let elsewhere = ["contracts.", "limits.", "rate.", "tls.", "serve.", "kafka.", "redis.", "catalog."];
+    let elsewhere = [
+        "contracts.",
+        "limits.",
+        "rate.",
+        "tls.",
+        "serve.",
+        "kafka.",
+        "redis.",
+        "catalog.",
+        "follower.lease",
+        "follower.heart",
+    ];
     let config = load_ok(&Inputs::default());
     let rows = as_rows(&config)
         .into_iter()

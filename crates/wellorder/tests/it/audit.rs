@@ -93,7 +93,7 @@ const TAMPERING: &[(&str, &str)] = &[
     ("events", "UPDATE journal SET data_version = 9"),
     ("events", "UPDATE journal SET type = 'order.dreamt' WHERE type = 'order.processed'"),
     ("cursors", "DELETE FROM cursors"),
-    ("cursors", "INSERT INTO cursors SELECT follower, 99, 0, NULL, NULL FROM cursors LIMIT 1"),
+    ("cursors", "INSERT INTO cursors SELECT follower, 99, 0, NULL, NULL, NULL FROM cursors LIMIT 1"),
     ("cursors", "INSERT INTO cursors (follower, shard, position) VALUES ('ghost', 0, 0)"),
     ("cursors", "UPDATE followers SET epoch = 2"),
     (

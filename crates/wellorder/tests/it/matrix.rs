@@ -144,6 +144,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         ("/v1", "POST", "/followers/{name}/replay") => {
             (Some(json!({ "from": "beginning" })), Other::Operators)
         }
+        ("/v1", "POST", "/followers/{name}/redrive") => (Some(json!({ "all": true })), Other::Operators),
         (_, _, path) if path.starts_with("/backups") => (None, Other::Operators),
         (_, _, path) if path.starts_with("/followers") => (None, Other::Operators),
         ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions")

@@ -1,0 +1,91 @@
+//! Sending parked events again, and parking what the sink refuses.
+
+use super::{Follower, Progress, place, runner};
+use crate::error::{Error, Fault};
+use crate::ids::Shard;
+use crate::journal::Event;
+use crate::parking::{self, PARKED_MAX, ParkedStream, Resent, WhichStreams};
+use crate::ports::{RefusedEvent, SinkFault};
+use crate::query::FollowerRow;
+
+/// Parked orders that are sent again in one step at most.
+const STREAMS_MAX: u32 = 100;
+
+impl Follower {
+    /// Sends again what an operator asked for, as far as the cursor has passed it: what lies behind that comes anyway. `None`
+    /// when there is nothing to send.
+    pub(super) async fn redrive(&self, row: &FollowerRow, held: &[Shard]) -> Result<Option<Progress>, Error> {
+        // What is carried on once more lies before what waits.
+        let shards = held.iter().copied().filter(|shard| !place::replays(row, &[*shard])).collect();
+        let which = WhichStreams::Redriving { shards, limit: STREAMS_MAX };
+        let streams = self.app.storage.parked_streams(&self.name, &which).await?;
+        if streams.is_empty() {
+            return Ok(None);
+        }
+        let (mut events, mut resent) = (Vec::new(), Vec::new());
+        for stream in &streams {
+            let room = self.policy.batch_size.saturating_sub(events.len());
+            if room == 0 {
+                break;
+            }
+            let (some, next) = self.waiting(row, stream, room).await?;
+            events.extend(some);
+            resent.push(Resent { order_id: stream.order_id, from_version: stream.from_version, next });
+        }
+        let advance = runner::Move { resent, ..runner::Move::default() };
+        self.send(row, events, advance).await.map(Some)
+    }
+
+    /// The next events of a parked order, at most `room` of them, and from which version on there are more.
+    async fn waiting(
+        &self,
+        row: &FollowerRow,
+        stream: &ParkedStream,
+        room: usize,
+    ) -> Result<(Vec<Event>, Option<u64>), Fault> {
+        let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let after = stream.from_version.saturating_sub(1);
+        let page = self.app.storage.order_events(&stream.tenant, stream.order_id, after, limit).await?;
+        let Some(page) = page else { return Ok((Vec::new(), None)) };
+        let passed = row.cursor.positions.get(usize::from(stream.shard.0)).copied().unwrap_or(0);
+        let (mut events, found) = (page.events, page.next);
+        let more = events.last().is_some_and(|event| event.position <= passed) && found.is_some();
+        events.retain(|event| event.position <= passed);
+        let next = events.last().map(|event| event.version + 1).filter(|_| more);
+        Ok((events, next))
+    }
+
+    /// What is not parked of `events`.
+    pub(super) async fn unparked(&self, row: &FollowerRow, events: Vec<Event>) -> Result<Vec<Event>, Fault> {
+        if row.parked == 0 {
+            return Ok(events);
+        }
+        let mut orders: Vec<_> = events.iter().map(|event| event.order_id).collect();
+        orders.sort_unstable();
+        orders.dedup();
+        let streams = self.app.storage.parked_streams(&self.name, &WhichStreams::Of(orders)).await?;
+        Ok(parking::without_parked(events, &streams))
+    }
+
+    /// What is parked after a delivery that ended so.
+    pub(super) fn refused(
+        &self,
+        row: &FollowerRow,
+        events: &[Event],
+        refused: &[RefusedEvent],
+    ) -> Result<Vec<ParkedStream>, Fault> {
+        let streams = parking::parked(events, refused, self.app.clock.now())?;
+        if row.parked + streams.len() as u64 > PARKED_MAX {
+            let why = format!("it refuses events of more than {PARKED_MAX} orders for good");
+            return Err(self.fault(&SinkFault::Transient(why)));
+        }
+        for stream in &streams {
+            tracing::error!(
+                follower = %self.name, order_id = %stream.order_id, version = stream.from_version,
+                reason = stream.reason.name(), detail = stream.detail,
+                "the sink refuses an event for good; its order waits until it is redriven"
+            );
+        }
+        Ok(streams)
+    }
+}

@@ -1,0 +1,209 @@
+//! Sharing a follower out: any number of nodes carry one follower, each its part of the shards. A node that carries it has
+//! a row with the end of its lease, a shard has the token of the node that holds it. A node that dies needs no rescuer: its
+//! lease runs out, and its shards are free.
+
+use crate::clock::Timestamp;
+use crate::ids::{LeaseToken, Shard};
+use crate::query::FollowerRow;
+use std::time::Duration;
+
+/// Bytes of a fault's text that are kept.
+pub const FAULT_BYTES_MAX: usize = 500;
+
+/// A node that carries a follower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// The fence value of all that it holds.
+    pub token: LeaseToken,
+    /// When its lease runs out: then what it holds is free.
+    pub until: Timestamp,
+    /// Why its sink takes nothing; at most [`FAULT_BYTES_MAX`].
+    pub fault: Option<String>,
+}
+
+/// See [`crate::command::Command::Share`]: extends what a node holds of a follower, and takes or gives up shards until it has
+/// its part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Which follower.
+    pub follower: String,
+    /// The node's.
+    pub token: LeaseToken,
+    /// When.
+    pub now: Timestamp,
+    /// Until when it holds its part; `None` when it leaves and holds nothing more.
+    pub until: Option<Timestamp>,
+    /// Why its sink takes nothing.
+    pub fault: Option<String>,
+}
+
+impl Share {
+    /// The shards whose holder changes, and the new one; what every storage does with the row as it finds it. Relays whose
+    /// leases have run out go besides.
+    ///
+    /// Every node may hold its equal part. Where that leaves some over, the nodes with the lowest tokens hold one more: all
+    /// nodes find the same parts, whoever looks.
+    pub fn changes(&self, row: &FollowerRow) -> Vec<(Shard, Option<LeaseToken>)> {
+        let shards = || (0..).map(Shard).zip(&row.holders);
+        let mine: Vec<Shard> =
+            shards().filter(|(_, at)| **at == Some(self.token)).map(|(shard, _)| shard).collect();
+        if self.until.is_none() {
+            return mine.into_iter().map(|shard| (shard, None)).collect();
+        }
+        let part = self.part(row);
+        if let Some(over) = mine.get(part..).filter(|over| !over.is_empty()) {
+            return over.iter().map(|shard| (*shard, None)).collect();
+        }
+        let free =
+            shards().filter(|(shard, _)| row.holder(*shard, self.now).is_none_or(|at| at == self.token));
+        let free = free.map(|(shard, _)| shard).filter(|shard| !mine.contains(shard));
+        free.take(part - mine.len()).map(|shard| (shard, Some(self.token))).collect()
+    }
+
+    /// How many shards this node may hold.
+    fn part(&self, row: &FollowerRow) -> usize {
+        let others = || row.relays.iter().filter(|relay| relay.until > self.now && relay.token != self.token);
+        let nodes = others().count() + 1;
+        let rank = others().filter(|relay| relay.token < self.token).count();
+        row.holders.len() / nodes + usize::from(rank < row.holders.len() % nodes)
+    }
+
+    /// Whether there is something to be committed: the lease was not extended for `heartbeat` of its `lease`, a fault began
+    /// or ended, or some shard is to be taken or given up.
+    pub fn is_due(&self, row: &FollowerRow, lease: Duration, heartbeat: Duration) -> bool {
+        let Some(relay) = row.relays.iter().find(|relay| relay.token == self.token) else { return true };
+        relay.until <= self.now.plus(lease.saturating_sub(heartbeat))
+            || relay.fault.is_some() != self.fault.is_some()
+            || !self.changes(row).is_empty()
+    }
+}
+
+impl FollowerRow {
+    /// Who holds a shard at `now`; nobody whose lease has run out.
+    pub fn holder(&self, shard: Shard, now: Timestamp) -> Option<LeaseToken> {
+        let token = (*self.holders.get(usize::from(shard.0))?)?;
+        self.relays.iter().any(|relay| relay.token == token && relay.until > now).then_some(token)
+    }
+
+    /// Whether `token` may move this shard. Being late is no loss by itself: until another takes it, it may.
+    pub fn is_held(&self, shard: Shard, token: LeaseToken) -> bool {
+        self.holders.get(usize::from(shard.0)).is_some_and(|at| *at == Some(token))
+    }
+
+    /// Why it takes nothing on some node that carries it at `now`.
+    pub fn fault(&self, now: Timestamp) -> Option<&str> {
+        self.fault_besides(None, now)
+    }
+
+    /// The same, of all nodes but one.
+    pub fn fault_besides(&self, node: Option<LeaseToken>, now: Timestamp) -> Option<&str> {
+        let told = |relay: &&Relay| relay.until > now && Some(relay.token) != node;
+        self.relays.iter().filter(told).find_map(|relay| relay.fault.as_deref())
+    }
+}
+
+/// `text`, as much of it as is kept.
+pub fn kept(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Cursor;
+    use uuid::Uuid;
+
+    const NOW: i64 = 1_000_000_000;
+
+    fn token(node: u128) -> LeaseToken {
+        LeaseToken(Uuid::from_u128(node))
+    }
+
+    /// A follower whose shards are held so; 0 is nobody. Nodes up to 9 live.
+    fn row(holders: &[u128], live: &[u128]) -> FollowerRow {
+        let now = Timestamp::from_micros(NOW);
+        let relay = |node: &u128| {
+            let until = Timestamp::from_micros(if *node < 10 { NOW + 30_000_000 } else { NOW });
+            Relay { token: token(*node), until, fault: None }
+        };
+        FollowerRow {
+            name: "f".to_owned(),
+            sink: "s".to_owned(),
+            paused: false,
+            cursor: Cursor::beginning(1, u16::try_from(holders.len()).unwrap_or(0)),
+            replay: None,
+            holders: holders.iter().map(|node| (*node > 0).then(|| token(*node))).collect(),
+            relays: live.iter().map(relay).collect(),
+            parked: 0,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    fn share(node: u128, stays: bool) -> Share {
+        let now = Timestamp::from_micros(NOW);
+        let until = stays.then(|| now.plus(Duration::from_secs(30)));
+        Share { follower: "f".to_owned(), token: token(node), now, until, fault: None }
+    }
+
+    fn changes(node: u128, row: &FollowerRow) -> Vec<(u16, u128)> {
+        let of = |holder: Option<LeaseToken>| holder.map_or(0, |token| token.0.as_u128());
+        let changes = share(node, true).changes(row);
+        changes.into_iter().map(|(shard, holder)| (shard.0, of(holder))).collect()
+    }
+
+    #[test]
+    fn one_node_takes_all_that_nobody_holds() {
+        assert_eq!(changes(1, &row(&[0, 0, 0], &[])), [(0, 1), (1, 1), (2, 1)]);
+        assert_eq!(changes(1, &row(&[1, 1, 1], &[1])), []);
+        assert_eq!(changes(1, &row(&[12, 12, 1], &[1, 12])), [(0, 1), (1, 1)], "of one whose lease ran out");
+        assert_eq!(changes(1, &row(&[3, 3, 1], &[1])), [(0, 1), (1, 1)], "of one that is gone");
+    }
+
+    #[test]
+    fn each_node_comes_to_its_part_and_takes_nothing_that_is_held() {
+        assert_eq!(changes(2, &row(&[1, 1, 1, 1], &[1])), [], "nothing is free yet");
+        assert_eq!(changes(1, &row(&[1, 1, 1, 1], &[1, 2])), [(2, 0), (3, 0)], "what is over is given up");
+        assert_eq!(changes(2, &row(&[1, 1, 0, 0], &[1, 2])), [(2, 2), (3, 2)]);
+        assert_eq!(changes(1, &row(&[1, 1, 0, 0], &[1, 2])), [], "the other's part");
+        assert_eq!(changes(3, &row(&[1, 1, 2, 0], &[1, 2, 3])), [(3, 3)]);
+        assert_eq!(changes(1, &row(&[1, 1, 2, 3], &[1, 2, 3])), [], "the lowest holds the one left over");
+        assert_eq!(changes(3, &row(&[1, 2], &[1, 2, 3])), [], "more nodes than shards");
+    }
+
+    #[test]
+    fn whoever_leaves_gives_up_all_of_its_own() {
+        let left = share(1, false).changes(&row(&[1, 2, 1], &[1, 2]));
+        assert_eq!(left, [(Shard(0), None), (Shard(2), None)]);
+    }
+
+    #[test]
+    fn sharing_is_due_seldom() {
+        let (lease, heartbeat) = (Duration::from_secs(30), Duration::from_secs(10));
+        let is_due = |share: &Share, row: &FollowerRow| share.is_due(row, lease, heartbeat);
+        assert!(is_due(&share(1, true), &row(&[0], &[])), "it is not known yet");
+        let mine = row(&[1, 1], &[1]);
+        assert!(!is_due(&share(1, true), &mine));
+        let later = |secs| Share {
+            now: Timestamp::from_micros(NOW).plus(Duration::from_secs(secs)),
+            ..share(1, true)
+        };
+        assert!(!is_due(&later(9), &mine) && is_due(&later(10), &mine), "a heartbeat");
+        assert!(is_due(&Share { fault: Some("away".to_owned()), ..share(1, true) }, &mine), "a fault began");
+        assert!(is_due(&share(1, true), &row(&[1, 1], &[1, 2])), "somebody came");
+        assert!(!is_due(&share(2, true), &row(&[1, 1], &[1, 2])), "nothing is free");
+    }
+
+    #[test]
+    fn a_holder_is_one_whose_lease_is_live_and_late_is_no_loss() {
+        let (row, now) = (row(&[1, 12, 0], &[1, 12]), Timestamp::from_micros(NOW));
+        assert_eq!(row.holder(Shard(0), now), Some(token(1)));
+        assert_eq!(
+            (row.holder(Shard(1), now), row.holder(Shard(2), now), row.holder(Shard(9), now)),
+            (None, None, None)
+        );
+        assert!(row.is_held(Shard(1), token(12)) && !row.is_held(Shard(0), token(2)));
+        assert_eq!(kept("ä".repeat(400)).len(), FAULT_BYTES_MAX);
+    }
+}
