@@ -25,7 +25,7 @@ pub struct ConsumerFigures {
     pub done: u64,
     /// Times that a message was put off.
     pub retried: u64,
-    /// Messages that became dead letters.
+    /// Messages that were parked at the broker.
     pub dead: u64,
     /// Times that a message was held because of a fault of ours.
     pub held: u64,
@@ -70,7 +70,7 @@ impl ConsumerStats {
         self.retried.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A message became a dead letter.
+    /// A message was parked at the broker.
     pub fn count_dead(&self) {
         self.dead.fetch_add(1, Ordering::Relaxed);
     }

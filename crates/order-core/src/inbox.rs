@@ -83,12 +83,12 @@ pub enum Consumed {
 pub enum Outcome {
     /// It is dealt with, or was before: what it caused is committed.
     Done,
-    /// It may be dealt with later; after the last retry it is a dead letter.
+    /// It may be dealt with later; after the last retry it is parked at the broker.
     Retry {
         /// Why not now, for people.
         why: String,
     },
-    /// It can never be dealt with: a dead letter at once.
+    /// It can never be dealt with: parked at the broker at once.
     Poison {
         /// Why, for people.
         why: String,

@@ -61,7 +61,7 @@ const TABLE: &[Word] = &[
         say: "parked",
         because: "a dead letter is the parked message of a broker, nothing else",
         scope: Where::Everywhere,
-        except: &["crates/sink-rabbitmq", "crates/sink-kafka"],
+        except: &["crates/sink-rabbitmq", "crates/sink-kafka", "docs/guides/rabbitmq.md"],
     },
     Word {
         not: "dlq",

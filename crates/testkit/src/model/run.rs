@@ -154,6 +154,7 @@ impl Run {
     /// The command that `op` stands for now; none when what it is about is not there yet.
     async fn command(&mut self, op: &Op) -> Option<Command> {
         let (now, trace) = (self.clock.now(), trace::current());
+        let ago = |ms| Timestamp::from_micros(now.micros() - i64::from(ms) * 1_000);
         Some(match op {
             Op::Accept { tenant, source, reference, content: sent, key } => {
                 let intake = Self::intake(*tenant, *source, *reference, *sent, *key);
@@ -214,15 +215,9 @@ impl Run {
                 let event_ids = (0..*count).map(|_| self.event_id()).collect();
                 Command::StepRedrive(StepRedrive { redrive_id, event_ids, now, trace })
             }
-            Op::Sweep { age_ms, limit } => {
-                let before = now.micros() - i64::from(*age_ms) * 1_000;
-                let before = Timestamp::from_micros(before);
-                Command::Sweep { before, limit: u32::from(*limit) }
-            }
+            Op::Sweep { age_ms, limit } => Command::Sweep { before: ago(*age_ms), limit: u32::from(*limit) },
             Op::SweepInbox { age_ms, limit } => {
-                let before = now.micros() - i64::from(*age_ms) * 1_000;
-                let before = Timestamp::from_micros(before);
-                Command::SweepInbox { before, limit: u32::from(*limit) }
+                Command::SweepInbox { before: ago(*age_ms), limit: u32::from(*limit) }
             }
             Op::Probe => Command::Probe,
             Op::Pass { .. } | Op::Reopen => return None,

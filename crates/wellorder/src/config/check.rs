@@ -74,6 +74,11 @@ pub(super) fn together(
     check_redis::redis(settings, &mut add);
     check_rabbitmq::rabbitmq(settings, &mut add);
     certificate(settings, &beside, &mut add);
+    spans(settings, &beside, &mut add);
+}
+
+/// What must be shorter, or fewer, than something else.
+fn spans(settings: &Settings, beside: &impl Fn(&str) -> String, add: &mut impl FnMut(&[&str], &str, &str)) {
     let worker = &settings.worker;
     if worker.heartbeat >= worker.lease {
         let what = format!("is not below {}", beside("worker.lease_ms"));

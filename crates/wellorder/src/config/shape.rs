@@ -63,6 +63,18 @@ pub(super) struct Bad {
     pub(super) fix: String,
 }
 
+/// Networks of proxies; `None` when one is no network.
+fn networks(text: &str) -> Option<Result<Vec<edge::Network>, Bad>> {
+    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let networks = texts.map(str::parse).collect::<Result<Vec<edge::Network>, _>>().ok()?;
+    // Whoever is in one of them is believed: with everybody in it, nobody is told from anybody.
+    if networks.iter().any(edge::Network::holds_strangers) {
+        let fix = "name the proxies themselves, or their network: /8 or longer, /16 or longer in IPv6";
+        return Some(Err(Bad { what: "holds addresses of strangers", fix: fix.to_owned() }));
+    }
+    Some(Ok(networks))
+}
+
 impl Shape {
     /// Reads `text` and fills the field of `settings`.
     pub(super) fn set(&self, settings: &mut Settings, text: &str) -> Result<(), Bad> {
@@ -116,16 +128,7 @@ impl Shape {
                 _ => return Err(bad("is neither true nor false")),
             },
             Self::Networks { set } => {
-                let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
-                let networks = texts.map(str::parse).collect::<Result<Vec<edge::Network>, _>>();
-                let networks = networks.map_err(|_| bad("names no network"))?;
-                // Whoever is in one of them is believed: with everybody in it, nobody is told from anybody.
-                if networks.iter().any(edge::Network::holds_strangers) {
-                    let fix =
-                        "name the proxies themselves, or their network: /8 or longer, /16 or longer in IPv6";
-                    return Err(Bad { what: "holds addresses of strangers", fix: fix.to_owned() });
-                }
-                set(settings, networks);
+                set(settings, networks(text).unwrap_or_else(|| Err(bad("names no network")))?);
             }
             Self::Database { set } if text.is_empty() || database(text).is_some() => {
                 set(settings, Hidden::new(text));

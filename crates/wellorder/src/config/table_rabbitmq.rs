@@ -67,6 +67,6 @@ pub(super) const RABBITMQ: &[Setting] = &[
         "rabbitmq.retry_ms",
         Is("5000,25000,125000"),
         Text { set: set_retries },
-        "how long a message waits before each retry, apart by commas; then it is a dead letter",
+        "how long a message waits before each retry, apart by commas; then it is parked in QUEUE.dlq",
     ),
 ];

@@ -66,7 +66,7 @@ impl Handle for Shipped {
     }
 }
 
-/// Consumes until one message is dealt with, or is a dead letter.
+/// Consumes until one message is dealt with, or is parked.
 async fn consume_one(app: Arc<App>, queue: &str) {
     let server = Options::new(Address::parse(&url()).unwrap());
     let mut options = ConsumerOptions::new(queue);
@@ -191,7 +191,7 @@ async fn a_crash_makes_no_message_count_twice_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_a_message_in_its_queue_or_among_the_dead_letters() {
+async fn a_crash_leaves_a_message_in_its_queue_or_parked() {
     for (point, dead_max) in [("inbox.before_dlq", 1), ("inbox.after_dlq", 2)] {
         let (folder, queue) = (tempfile::tempdir().unwrap(), unique("shipped"));
         declare(&[&queue], None).await;
