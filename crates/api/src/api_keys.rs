@@ -1,14 +1,13 @@
 //! API keys of the caller's tenant. Nobody makes or takes over a key that may do what they themselves may not.
 
 use crate::Api;
-use crate::changing::MaybeJson;
 use crate::cursor::{Purpose, Signer};
-use crate::object::{Object, Offences, typed};
+use crate::object::{Object, Offences, typed, whole};
 use crate::params::{NoParams, Params};
 use crate::problem::Failure;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::Response;
-use edge::{Caller, Json, Refusal, Refused, Scope, Scopes};
+use edge::{Caller, Json, MaybeJson, Refusal, Refused, Scope, Scopes};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use order_core::api_key::{ApiKey, ApiKeyAction, ApiKeyId, GRACE_MAX, GRACE_UNLESS_SAID, KeyText, NewApiKey};
@@ -255,12 +254,11 @@ fn read_rotation(body: &Value) -> Result<(Duration, bool), Failure> {
 fn read_grace(body: &Object<'_>, offences: &mut Offences) -> Duration {
     let Some(value) = body.get("grace_seconds") else { return GRACE_UNLESS_SAID };
     let place = || body.at("grace_seconds");
-    let integer = value.is_number().then_some(value);
-    let Some(value) = typed(integer, place, "must be a number", offences) else {
+    let Some(number) = typed(value.as_number(), place, "must be a number", offences) else {
         return GRACE_UNLESS_SAID;
     };
     let most = GRACE_MAX.as_secs();
-    let seconds = value.as_u64().filter(|seconds| *seconds <= most);
+    let seconds = whole(number).filter(|seconds| *seconds <= most);
     if seconds.is_none() {
         offences.refused(place(), "range", format!("must be whole seconds from 0 to {most}"));
     }

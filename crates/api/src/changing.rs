@@ -3,14 +3,10 @@
 use crate::Api;
 use crate::if_match::IfMatch;
 use crate::problem::Failure;
-use axum::body::HttpBody;
-use axum::extract::{FromRequest, Request};
-use edge::{Caller, Json};
-use http::header;
+use edge::Caller;
 use order_core::change::Target;
 use order_core::command::{ChangeKind, Changed};
 use order_core::{Error, Fault, Order, OrderId, Rejection};
-use serde_json::{Map, Value};
 
 /// Tries to change an order that keeps being changed by others.
 const TRIES_MAX: u32 = 16;
@@ -55,20 +51,4 @@ pub(crate) async fn change_as_read(
 
 fn target(caller: &Caller, order_id: OrderId, expected_version: Option<u64>) -> Target {
     Target { tenant: caller.tenant.clone(), source: None, order_id, expected_version }
-}
-
-/// A JSON body that may be left out: then it is an empty object.
-pub(crate) struct MaybeJson(pub(crate) Value);
-
-impl<S: Send + Sync> FromRequest<S> for MaybeJson {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let nothing = request.body().size_hint().exact() == Some(0);
-        if nothing && !request.headers().contains_key(header::CONTENT_TYPE) {
-            return Ok(Self(Value::Object(Map::new())));
-        }
-        let Json(body) = Json::from_request(request, state).await.map_err(Failure::Refused)?;
-        Ok(Self(body))
-    }
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/orders`.
 
 use crate::actions::order_json;
-use crate::object::{Object, Offences, typed};
+use crate::object::{Object, Offences, typed, whole};
 use crate::params::NoParams;
 use crate::prefer::Prefer;
 use crate::problem::{DUPLICATE_DIFFERS, Failure, INVALID_KEY, Problem, differing};
@@ -220,7 +220,7 @@ fn read_line(line: &Value, pointer: &str, offences: &mut Offences) -> Option<Lin
 
 fn quantity(line: &Object<'_>, value: &Value, offences: &mut Offences) -> Option<u32> {
     let number = typed(value.as_number(), || line.at("quantity"), "must be an integer", offences)?;
-    let fits = number.as_u64().filter(|quantity| (1..=QUANTITY_MAX).contains(quantity));
+    let fits = whole(number).filter(|quantity| (1..=QUANTITY_MAX).contains(quantity));
     if fits.is_none() {
         offences.refused(
             line.at("quantity"),

@@ -2,7 +2,7 @@
 
 use crate::Api;
 use crate::actions::order_json;
-use crate::changing::{MaybeJson, change};
+use crate::changing::change;
 use crate::create::{IDEMPOTENT_REPLAYED, tagged};
 use crate::facts::read;
 use crate::if_match::IfMatch;
@@ -10,7 +10,7 @@ use crate::params::{NoParams, PathId};
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
-use edge::Caller;
+use edge::{Caller, MaybeJson};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use order_core::command::{ChangeKind, Changed};
 use order_core::event::{EventBody, EventType};

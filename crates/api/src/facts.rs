@@ -2,7 +2,7 @@
 //! harmless, telling it otherwise is refused.
 
 use crate::Api;
-use crate::changing::{MaybeJson, change};
+use crate::changing::change;
 use crate::create::{IDEMPOTENT_REPLAYED, answer};
 use crate::if_match::IfMatch;
 use crate::object::{Object, Offences};
@@ -10,7 +10,7 @@ use crate::params::{NoParams, PathId};
 use crate::problem::{ALREADY_DIFFERS, Failure, Offence, Problem};
 use axum::extract::State;
 use axum::response::Response;
-use edge::{Caller, Json};
+use edge::{Caller, Json, MaybeJson};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use order_core::command::{ChangeKind, Changed};
 use order_core::event::{EventBody, EventType};

@@ -113,21 +113,34 @@ pub(crate) async fn replay(
     Json(body): Json,
 ) -> Result<Response, Failure> {
     let (from, to) = asked(&body)?;
+    in_order(to.as_ref().is_none_or(|to| moments_in_order(&from, to)))?;
     let from = place(&api, &caller, "/from", &from).await?;
     let action = match to {
         None => FollowerAction::Replay(from),
         Some(to) => {
             let to = place(&api, &caller, "/to", &to).await?;
-            if from.has_reached(&to) && from != to {
-                let mut offences = Offences::default();
-                offences.refused("/to", "contradicts", "must not lie before from");
-                offences.settle()?;
-            }
+            in_order(!from.has_reached(&to) || from == to)?;
             FollowerAction::ReplayRange { from, to }
         }
     };
     api.app.follower(&name, action).await.map_err(|error| place_refused("/from", error))?;
     answer(&api, &caller, &name).await
+}
+
+/// Whether two moments are one after the other. Where nothing happened between them they are one place, which does not tell.
+fn moments_in_order(from: &str, to: &str) -> bool {
+    match (Timestamp::parse(from), Timestamp::parse(to)) {
+        (Ok(from), Ok(to)) => from <= to,
+        _ => true,
+    }
+}
+
+fn in_order(is: bool) -> Result<(), Failure> {
+    let mut offences = Offences::default();
+    if !is {
+        offences.refused("/to", "contradicts", "must not lie before from");
+    }
+    offences.settle()
 }
 
 /// The place that the member at `pointer` names.

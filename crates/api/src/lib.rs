@@ -206,7 +206,8 @@ pub fn declared() -> Vec<Declared> {
 /// Every route of `/v1`, with what it needs.
 fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const READ: Need = Need::Scope(Scope::OrdersRead);
-    const KEYS: Need = Need::Scope(Scope::KeysAdmin);
+    const SEES_KEYS: Need = Need::Scope(Scope::KeysAdmin);
+    const KEYS: Need = Need::KeyHolder(Scope::KeysAdmin);
     const FOLLOWERS: Need = Need::Operator(Scope::FollowersWrite);
     const SEES_FOLLOWERS: Need = Need::Operator(Scope::EventsRead);
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
@@ -234,8 +235,8 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::GET, "/followers/{name}/parked", SEES_FOLLOWERS, streams::list)
         .route(Method::POST, "/followers/{name}/redrive", FOLLOWERS, streams::redrive)
         .route(Method::POST, "/keys", KEYS, api_keys::create)
-        .route(Method::GET, "/keys", KEYS, api_keys::list)
-        .route(Method::GET, "/keys/{key_id}", KEYS, api_keys::get)
+        .route(Method::GET, "/keys", SEES_KEYS, api_keys::list)
+        .route(Method::GET, "/keys/{key_id}", SEES_KEYS, api_keys::get)
         .route(Method::POST, "/keys/{key_id}/rotate", KEYS, api_keys::rotate)
         .route(Method::DELETE, "/keys/{key_id}", KEYS, api_keys::revoke)
         .route(Method::GET, "/actions", Need::Scope(Scope::AuditRead), action_log::list)

@@ -2,7 +2,7 @@
 
 use crate::problem::{Failure, MEDIA_TYPE_UNSUPPORTED, Problem};
 use axum::extract::{FromRequest, Request};
-use edge::{Json, content_type_is_json};
+use edge::{Json, content_type_is_json, refuse_coded};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::{Map, Value};
 
@@ -19,6 +19,7 @@ impl<S: Send + Sync> FromRequest<S> for MergePatch {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        refuse_coded(request.headers())?;
         if !is_merge_patch(request.headers()) {
             let detail = "Content-Type must be application/merge-patch+json or application/json";
             return Err(Problem::new(MEDIA_TYPE_UNSUPPORTED, detail).header(ACCEPT_PATCH).into());

@@ -5,7 +5,7 @@ use order_core::ids::TEXT_BYTES_MAX;
 use order_core::json::push_pointer;
 use order_core::order::money::InvalidMoney;
 use order_core::{Money, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Most problems that one reply names.
 const OFFENCES_MAX: usize = 100;
@@ -171,6 +171,7 @@ impl<'v> Object<'v> {
     /// An amount of zero or more, if it is there: a string or a number, read exactly.
     pub(crate) fn money(&self, name: &str, offences: &mut Offences) -> Option<Money> {
         let parsed = match self.get(name)? {
+            Value::String(text) if is_exponential(text) => Err(InvalidMoney::NotANumber),
             Value::String(text) => Money::parse(text),
             Value::Number(number) => Money::parse(&number.to_string()),
             _ => {
@@ -198,6 +199,20 @@ impl<'v> Object<'v> {
             }
         }
     }
+}
+
+/// Whether a text has an exponent: JSON writes numbers so, people do not write amounts so.
+fn is_exponential(text: &str) -> bool {
+    text.contains(['e', 'E'])
+}
+
+/// A number that is whole, however it is written: `2`, `2.0` and `2e0` are one number to JSON, and to JSON Schema.
+pub(crate) fn whole(number: &Number) -> Option<u64> {
+    number.as_u64().or_else(|| {
+        let text = Money::parse(&number.to_string()).ok()?.to_string();
+        let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
+        decimals.bytes().all(|digit| digit == b'0').then(|| whole.parse().ok()).flatten()
+    })
 }
 
 /// Notes that a value has another type than it must.

@@ -1,6 +1,7 @@
 //! The OpenAPI document of this API. The operations are described beside their handlers.
 
 mod examples;
+mod headers;
 mod refusals;
 
 use crate::schema::Problem;
@@ -70,6 +71,10 @@ const LOGIN: &str = "An API key (`wo_…`) or a JSON Web Token of an issuer that
 const OPERATORS: &str = "It belongs to the whole installation: callers of the operators' tenant alone may do it \
      (`auth.operator_tenant`, `default` unless said); others get 403.";
 
+/// What is said of operations that hand API keys out, or end them.
+const KEY_HOLDERS: &str = "Keys of the operators' tenant are operators' keys: a token that names no tenant, which is no operator's, \
+     may list them and gets 403 here.";
+
 /// What clients send, and may not add to.
 #[rustfmt::skip]
 const STRICT: [&str; 15] = [
@@ -78,7 +83,7 @@ const STRICT: [&str; 15] = [
 ];
 
 /// Operations whose body may be left out.
-const BODY_OPTIONAL: [&str; 3] = ["ship_order", "deliver_order", "rotate_key"];
+const BODY_OPTIONAL: [&str; 4] = ["claim_work", "ship_order", "deliver_order", "rotate_key"];
 
 /// The name of the way to log in.
 const BEARER: &str = "bearer";
@@ -109,11 +114,17 @@ pub(crate) fn document(declared: &[Declared]) -> utoipa::openapi::OpenApi {
             let is =
                 |route: &&Declared| route.method == method && path.strip_prefix("/v1") == Some(route.path);
             let need = declared.iter().find(is).map_or(Need::Nothing, |route| route.need);
-            if let Need::Operator(_) = need {
+            let besides = match need {
+                Need::Operator(_) => Some(OPERATORS),
+                Need::KeyHolder(_) => Some(KEY_HOLDERS),
+                Need::Scope(_) | Need::Nothing => None,
+            };
+            if let Some(besides) = besides {
                 let said = operation.description.take().unwrap_or_default();
-                operation.description = Some(format!("{said}\n\n{OPERATORS}").trim_start().to_owned());
+                operation.description = Some(format!("{said}\n\n{besides}").trim_start().to_owned());
             }
             refusals::add(operation, &method, need);
+            headers::add(operation);
             examples::add_to_operation(operation);
             if let Some(scope) = need.scope() {
                 operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope.name()])]);

@@ -60,6 +60,7 @@ kinds! {
     BODY_TOO_LARGE = "body-too-large", 413, "The body is too large";
     URI_TOO_LONG = "uri-too-long", 414, "The request target is too long";
     MEDIA_TYPE_UNSUPPORTED = "media-type-unsupported", 415, "The content type is not supported";
+    CONTENT_CODED = "content-coded", 415, "The body is compressed, or coded otherwise";
     VALUE_REFUSED = "value-refused", 422, "A value is refused";
     DUPLICATE_DIFFERS = "duplicate-differs", 422, "The order exists with other content";
     KEY_REUSED = "key-reused", 422, "The idempotency key was used for another request";
@@ -215,6 +216,7 @@ fn kind_of(refusal: &Refusal) -> Kind {
         Refusal::MethodNotAllowed => METHOD_NOT_ALLOWED,
         Refusal::BodyTooLarge { .. } => BODY_TOO_LARGE,
         Refusal::MediaTypeUnsupported => MEDIA_TYPE_UNSUPPORTED,
+        Refusal::ContentCoded => CONTENT_CODED,
         Refusal::UriTooLong => URI_TOO_LONG,
         Refusal::UriInvalid => URI_INVALID,
         Refusal::HeadersTooLarge => HEADERS_TOO_LARGE,
@@ -223,7 +225,7 @@ fn kind_of(refusal: &Refusal) -> Kind {
         Refusal::CodingUnknown => TRANSFER_CODING,
         Refusal::BodyTimeout => BODY_TIMEOUT,
         Refusal::Unauthenticated => UNAUTHENTICATED,
-        Refusal::Forbidden { .. } | Refusal::NotOperator => FORBIDDEN,
+        Refusal::Forbidden { .. } | Refusal::NotOperator | Refusal::KeysOfOperators => FORBIDDEN,
         Refusal::RateLimited { .. } => RATE_LIMITED,
         Refusal::RequestTimeout => REQUEST_TIMEOUT,
         Refusal::InvalidJson(_) => INVALID_JSON,
@@ -428,6 +430,7 @@ mod tests {
             Refusal::MethodNotAllowed,
             Refusal::BodyTooLarge { bytes_max: 1 },
             Refusal::MediaTypeUnsupported,
+            Refusal::ContentCoded,
             Refusal::UriTooLong,
             Refusal::UriInvalid,
             Refusal::HeadersTooLarge,
@@ -439,6 +442,7 @@ mod tests {
             Refusal::Unauthenticated,
             Refusal::Forbidden { scope: edge::Scope::OrdersRead },
             Refusal::NotOperator,
+            Refusal::KeysOfOperators,
             Refusal::RateLimited { retry_after: Duration::from_secs(1) },
             Refusal::PlainHttp,
             Refusal::RequestTimeout,

@@ -4,13 +4,13 @@ use crate::Api;
 use crate::actions::order_json;
 use crate::create;
 use crate::cursor::Signer;
-use crate::object::{Object, Offences, typed};
+use crate::object::{Object, Offences, typed, whole};
 use crate::params::NoParams;
 use crate::prefer::Prefer;
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
-use edge::{AnswerRoom, Caller, Json, Standing};
+use edge::{AnswerRoom, Caller, Json, MaybeJson, Standing};
 use http::StatusCode;
 use order_core::lease::Leased;
 use order_core::ports::Processed;
@@ -37,7 +37,7 @@ const RETRY_AFTER_SECONDS_MAX: u64 = 86_400;
     operation_id = "claim_work",
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: when nothing is due, wait until something is, at \
         most N seconds (1 to 50)")),
-    request_body = crate::schema::work::Claim,
+    request_body(content = crate::schema::work::Claim, description = "May be left out"),
     responses((status = 200, description = "What was leased; empty when nothing is due", body = crate::schema::work::ClaimedWork,
         headers(("Preference-Applied" = String, description = "`wait=N`"))))
 )]
@@ -48,7 +48,7 @@ pub(crate) async fn claim(
     _: NoParams,
     _: AnswerRoom,
     prefer: Prefer,
-    Json(body): Json,
+    MaybeJson(body): MaybeJson,
 ) -> Result<Response, Failure> {
     let mut offences = Offences::default();
     let asked = Object::read(&body, "", &["max", "lease_seconds"], &mut offences).map(|body| {
@@ -134,7 +134,8 @@ pub(crate) async fn heartbeat(
     operation_id = "finish_work",
     request_body = crate::schema::work::Finish,
     responses((status = 200, description = "One: the order as it is now. Several: what became of each, in the order in which \
-        they were given", body = crate::schema::work::Finished))
+        they were given", body = crate::schema::work::Finished,
+        headers(("ETag" = String, description = "One: the order's version"))))
 )]
 pub(crate) async fn finish(
     State(api): State<Arc<Api>>,
@@ -294,7 +295,7 @@ fn said(why: Option<String>, result: &Object<'_>, offences: &mut Offences) -> Op
 /// An integer from `min` to `max`, if it is there.
 fn integer(body: &Object<'_>, name: &str, min: u64, max: u64, offences: &mut Offences) -> Option<u64> {
     let number = typed(body.get(name)?.as_number(), || body.at(name), "must be an integer", offences)?;
-    let fits = number.as_u64().filter(|number| (min..=max).contains(number));
+    let fits = whole(number).filter(|number| (min..=max).contains(number));
     if fits.is_none() {
         offences.refused(body.at(name), "range", format!("must be an integer from {min} to {max}"));
     }

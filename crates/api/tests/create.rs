@@ -335,3 +335,55 @@ async fn a_line_may_cost_nothing() {
         .await;
     assert_eq!(order["total"], "5.000");
 }
+
+/// `2.0` is an integer to JSON Schema, and an amount as a string has the form that the schema states.
+#[tokio::test]
+async fn numbers_are_taken_as_the_schema_states_them() {
+    let rig = Rig::new();
+    for quantity in ["2", "2.0", "2e0", "20e-1"] {
+        let body = format!(r#"{{"lines": [{{"sku": "a", "quantity": {quantity}, "unit_price": 1e2}}]}}"#);
+        let order = rig.order(&body).await;
+        assert_eq!(
+            (&order["lines"][0]["quantity"], &order["total"]),
+            (&json!(2), &json!("200")),
+            "{quantity}"
+        );
+    }
+    for quantity in ["2.5", "0.0", "-1.0", "1e99", "2147483648.0"] {
+        let body = format!(r#"{{"lines": [{{"sku": "a", "quantity": {quantity}, "unit_price": 1}}]}}"#);
+        let said = rig.post("/v1/orders", &body).await;
+        assert_eq!(
+            (said.status, said.errors()),
+            (422, vec!["/lines/0/quantity range".to_owned()]),
+            "{quantity}"
+        );
+    }
+    for total in ["1e2", "1E2", "1e0"] {
+        let said = rig.post("/v1/orders", &json!({ "total": total }).to_string()).await;
+        assert_eq!((said.status, said.errors()), (422, vec!["/total not-a-number".to_owned()]), "{total}");
+    }
+    let claimed = rig.post("/v1/work/claim", r#"{"max": 1.0, "lease_seconds": 6e1}"#).await;
+    assert_eq!(claimed.status, 200, "{}", claimed.text);
+}
+
+/// What is wrong with a body that is compressed is not its type.
+#[tokio::test]
+async fn a_coded_body_is_refused_by_its_coding() {
+    let rig = Rig::new();
+    let order = rig.order(r#"{"total": 1}"#).await;
+    let address = format!("/v1/orders/{}", order["order_id"].as_str().unwrap());
+    let shipments = format!("{address}/shipments");
+    for (method, path, kind) in [
+        ("POST", "/v1/orders", "application/json"),
+        ("POST", "/v1/orders/bulk", "application/x-ndjson"),
+        ("PATCH", address.as_str(), "application/merge-patch+json"),
+        ("POST", shipments.as_str(), "application/json"),
+    ] {
+        let headers = [("content-type", kind), ("content-encoding", "gzip"), ("if-match", "*")];
+        let said = rig.ask(method, path, &headers, "{}").await;
+        assert_eq!((said.status, said.problem().as_str()), (415, "content-coded"), "{path}: {}", said.text);
+        assert_eq!(said.header("accept-encoding"), Some("identity"), "{path}");
+        let detail = said.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("Content-Encoding") && detail.contains("not compressed"), "{detail}");
+    }
+}

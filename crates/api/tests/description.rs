@@ -138,6 +138,67 @@ async fn replies_have_the_members_that_are_described() {
     }
 }
 
+/// Every body that may be left out may be left out by clients that name its type all the same, and that is none at all too.
+#[tokio::test]
+async fn where_a_body_may_be_left_out_no_byte_is_none() {
+    let rig = rig();
+    let document = document(&rig).await;
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let mut optional = 0;
+    for (method, path) in operations(&document) {
+        let body = &document["paths"][&path][&method]["requestBody"];
+        if method != "post" || body["required"] == true {
+            continue;
+        }
+        optional += usize::from(body.is_object());
+        let order = rig.order(r#"{"total": 1}"#).await;
+        let key = rig.post("/v1/keys", r#"{"name": "x", "scopes": ["events:read"]}"#).await.json();
+        let asked = path
+            .replace("{order_id}", order["order_id"].as_str().unwrap())
+            .replace("{key_id}", key["key_id"].as_str().unwrap())
+            .replace("{name}", "ndjson");
+        let said = rig.ask(&method.to_uppercase(), &asked, &[("content-type", "application/json")], "").await;
+        assert!((200..300).contains(&said.status), "{path}: {} {}", said.status, said.text);
+    }
+    assert_eq!(optional, 4, "claim, shipments, deliveries, rotate");
+}
+
+/// What every reply has is described with every reply; what tells of an order's version, where it does.
+#[tokio::test]
+async fn headers_of_replies_are_described() {
+    let rig = rig();
+    let document = document(&rig).await;
+    for (method, path) in operations(&document) {
+        for (status, response) in document["paths"][&path][&method]["responses"].as_object().unwrap() {
+            assert!(response["headers"]["X-Request-Id"].is_object(), "{method} {path} {status}");
+        }
+    }
+    let described = |path: &str, status: &str| {
+        let response = &document["paths"][path]["post"]["responses"][status];
+        response["headers"]["ETag"].is_object()
+    };
+    let order = rig.order(r#"{"total": 1}"#).await;
+    let address = format!("/v1/orders/{}", order["order_id"].as_str().unwrap());
+    let token = rig.post("/v1/work/claim", "").await.json()["work"][0]["token"].clone();
+    let done = rig.post("/v1/work/finish", &json!({ "token": token, "outcome": "done" }).to_string()).await;
+    assert_eq!((done.status, done.header("etag").is_some()), (200, true), "{}", done.text);
+    assert!(described("/v1/work/finish", "200"));
+    for (what, body) in
+        [("withdrawals", r#"{"reason": "x"}"#), ("withdrawals", r#"{"reason": "y"}"#), ("shipments", "")]
+    {
+        let said = rig.post(&format!("{address}/{what}"), body).await;
+        let described = described(&format!("/v1/orders/{{order_id}}/{what}"), &said.status.to_string());
+        assert!(described, "{what}: {} {}", said.status, said.text);
+        // It is not why, where the state does not allow the change.
+        let tells = said.status == 200 || said.problem() == "already-differs";
+        assert_eq!(said.header("etag").is_some(), tells, "{what}: {} {}", said.status, said.text);
+    }
+    let stale = [("content-type", "application/json"), ("if-match", "\"99\"")];
+    let said = rig.ask("POST", &format!("{address}/deliveries"), &stale, "{}").await;
+    assert_eq!((said.status, said.header("etag").is_some()), (412, true), "{}", said.text);
+    assert!(described("/v1/orders/{order_id}/deliveries", "412"));
+}
+
 /// Holds a value against a schema: types, members, enumerations; as much as is used here.
 fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
     let schema = resolved(document, schema);

@@ -283,6 +283,9 @@ async fn a_follower_carries_a_range_on_once_more() {
     let first = rig.get("/v1/events?limit=2").await.json()["next"].as_str().unwrap().to_owned();
     let later = "2999-01-01T00:00:00Z";
     assert_eq!(left("beginning", "now").await, Some(10));
+    // Nothing happened between these two, which does not put them in order.
+    let said = replay("2998-01-01T00:00:00Z", "2997-01-01T00:00:00Z").await;
+    assert_eq!((said.status, said.errors()), (422, vec!["/to contradicts".to_owned()]), "{}", said.text);
     assert_eq!(left(&middle, later).await, Some(4));
     assert_eq!(left(&first, "now").await, Some(8));
     assert_eq!(left("now", "now").await, None, "an empty range ends the one before");

@@ -13,8 +13,8 @@ use std::time::Duration;
 pub struct Mint<'a> {
     /// Who uses it.
     pub subject: &'a str,
-    /// Whose orders it opens.
-    pub tenant: &'a TenantId,
+    /// Whose orders it opens; without, it names no tenant, as tokens of issuers that know of none.
+    pub tenant: Option<&'a TenantId>,
     /// What it may do.
     pub scopes: Scopes,
     /// When it is made.
@@ -33,12 +33,12 @@ pub fn mint(secret: &Secret, mint: &Mint<'_>) -> String {
     let expires = issued.saturating_add(i64::try_from(mint.lifetime.as_secs()).unwrap_or(i64::MAX));
     let mut claims = json!({
         "sub": mint.subject,
-        "tenant": mint.tenant.as_str(),
         "scope": mint.scopes.to_string(),
         "iat": issued,
         "exp": expires,
     });
-    for (name, value) in [("iss", mint.issuer), ("aud", mint.audience)] {
+    let tenant = mint.tenant.map(TenantId::as_str);
+    for (name, value) in [("tenant", tenant), ("iss", mint.issuer), ("aud", mint.audience)] {
         if let Some(value) = value {
             claims[name] = value.into();
         }

@@ -1,5 +1,8 @@
 //! A secret that is shared with an issuer, and how one that anybody can guess is told.
 
+mod made_up;
+mod published;
+
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -7,12 +10,19 @@ use std::fmt;
 
 /// Fewest bytes of a strong secret: as many as its hash has (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
-/// Fewest different bytes among them: random base64 of that length has 25 of 64 on average.
-const DISTINCT_MIN: usize = 16;
+/// Fewest different bytes among them: 32 random small letters have 18 of 26 on average, and fewer than these once in 10^8.
+const DISTINCT_MIN: usize = 10;
 /// The same where all are hexadecimal digits: 32 random ones have 14 of 16 on average.
-const DISTINCT_HEX_MIN: usize = 8;
+const DISTINCT_HEX_MIN: usize = 7;
+/// Most decimal digits alone: 32 hexadecimal ones are such once in 3 million times, and more than these never.
+const DIGITS_MAX: usize = 44;
 /// Most neighbours in a row that are equal, or each one more (or less) than the one before.
-const RUN_MAX: usize = 8;
+const RUN_MAX: usize = 10;
+/// Fewest characters beside words that everybody knows. A random text has one of them by chance once in a million times.
+const REST_MIN: usize = 16;
+
+/// What is said of words.
+const MADE_UP: &str = "is made up of words, years and the like, which can be guessed";
 
 /// What secrets in examples are called. Compared without regard to case, `-`, `_`, `.` and spaces. Each has six characters or
 /// more: shorter words are in random texts too.
@@ -41,8 +51,9 @@ const KNOWN: &[&str] = &[
     "0123456789abcdef",
     "1234567890",
     "abcdefghijklmnop",
-    // In the documentation of a much used library.
-    "gqdstcksx0nhjpouxoyg5mbej1xt0ufiwdvvvbrk",
+    // Of π and e.
+    "31415926535897932384",
+    "27182818284590452353",
 ];
 
 /// A secret for HMAC.
@@ -84,14 +95,30 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is weak about a secret, if anything; never the secret itself.
+/// What is weak about a secret, if anything; never the secret itself. What it stands for, in hexadecimal digits or base64, is
+/// judged too when it is a text.
 pub fn weakness(secret: &str) -> Option<&'static str> {
+    if published::is_published(secret) || published::is_generated(secret) {
+        return Some("stands in standards, manuals or tutorials, so that everybody knows it");
+    }
+    weakness_of(secret)
+        .or_else(|| published::texts_within(secret).iter().find_map(|text| weakness_within(text)))
+}
+
+fn weakness_within(text: &str) -> Option<&'static str> {
+    if published::is_generated(text) {
+        return Some("stands in standards, manuals or tutorials, so that everybody knows it");
+    }
+    made_up::is_made_up(text).then_some(MADE_UP)
+}
+
+fn weakness_of(secret: &str) -> Option<&'static str> {
     let plain: String = secret
         .chars()
         .filter(|letter| !matches!(letter, '-' | '_' | '.' | ' '))
         .flat_map(char::to_lowercase)
         .collect();
-    if is_known(&plain, secret) {
+    if is_known(&plain) {
         return Some("is one of the examples that everybody knows");
     }
     if secret.len() < SECRET_BYTES_MIN {
@@ -100,23 +127,22 @@ pub fn weakness(secret: &str) -> Option<&'static str> {
     let mut seen = [false; 256];
     secret.bytes().for_each(|byte| seen[usize::from(byte)] = true);
     let distinct = seen.iter().filter(|seen| **seen).count();
-    let is_hex = secret.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let is_digits = secret.bytes().all(|byte| byte.is_ascii_digit());
+    // Those of a UUID are apart by `-`.
+    let is_hex = secret.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let is_digits = secret.len() > DIGITS_MAX && secret.bytes().all(|byte| byte.is_ascii_digit());
     if is_digits || distinct < if is_hex { DISTINCT_HEX_MIN } else { DISTINCT_MIN } {
         return Some("has too few different characters to be random");
     }
     if is_in_order(secret.as_bytes()) {
         return Some("has characters in a row that are no chance");
     }
-    None
+    made_up::is_made_up(secret).then_some(MADE_UP)
 }
 
 /// Whether a text is words that everybody knows, rather than a random one that has such a word in it by chance.
-fn is_known(plain: &str, secret: &str) -> bool {
+fn is_known(plain: &str) -> bool {
     let rest = KNOWN.iter().fold(plain.to_owned(), |rest, known| rest.replace(known, ""));
-    let has = |kind: fn(&u8) -> bool| secret.as_bytes().iter().any(kind);
-    let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
-    rest.len() < plain.len() && (rest.len() < SECRET_BYTES_MIN || !is_mixed)
+    rest.len() < plain.len() && rest.len() < REST_MIN
 }
 
 /// Whether many neighbours are equal or follow each other: in a row, or most of all.
@@ -175,32 +201,70 @@ mod tests {
             "k3Jx9vQ2mZ7pR5tW8yB4nC6dabcdefghijkl",
             "my-very-long-secret-for-the-production-environment-of-our-company",
             "31415926535897932384626433832795028841971693993751",
+            "3.1415926535897932384626433832795",
+            "correct horse battery staple and some more words",
+            "09D25E094FAA6CA2556C818166B7A9563B93F7099F6F0F4CAA6CF63B88E8D3E7",
+            "CdJeCU+qbKJVbIGBZrepVjuT9wmfbw9Mqmz2O4jo0+c=",
+            "MySuperSecretJwtSigningKey2024ForProduction!!",
+            "TXlTdXBlclNlY3JldEp3dFNpZ25pbmdLZXkyMDI0Rm9yUHJvZHVjdGlvbiEh",
         ] {
             assert!(weakness(weak).is_some(), "{weak}");
         }
         for strong in [
             "k3Jx9vQ2mZ7pR5tW8yB4nC6dF1gH0sLa",
             "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-            "correct horse battery staple and some more words",
+            // Hexadecimal, none of it a letter by chance; and apart by `-`.
+            "19110016580048429644363285712367",
+            "4bb06f8e-4e3a-7715-d201-d573d0aa4237",
         ] {
             assert_eq!(weakness(strong), None, "{strong}");
         }
     }
 
-    /// 32 bytes of chance and more, in base64 and in hexadecimal digits; and 32 such digits, the shortest text there may be.
+    /// Texts of every generator that is in use, of 128 bits of chance and more. Optimized, a million of each:
+    /// `cargo test --release -p auth`.
     #[test]
     fn what_is_random_is_never_weak() {
+        let rounds = if cfg!(debug_assertions) { 1_500 } else { 1_000_000 };
         let mut block = [7_u8; 32];
-        for round in 0..100_000_u32 {
+        for _ in 0..rounds {
             block = Sha256::digest(block).into();
+            let more: [u8; 32] = Sha256::digest([block, [1; 32]].concat()).into();
+            let wide = [block, more].concat();
             let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            let text = match round % 4 {
-                0 => STANDARD.encode(block),
-                1 => URL_SAFE_NO_PAD.encode([block, Sha256::digest(block).into()].concat()),
-                2 => hex(&block),
-                _ => hex(&block[..16]),
+            // Each byte as one of so many letters; the bytes are more than are needed, those that would favour some are left out.
+            let of = |letters: &[u8], count: usize| {
+                let fair = 256 - 256 % letters.len();
+                let chance = (0_u8..4).flat_map(|part| Sha256::digest([&block[..], &[part]].concat()));
+                let kept = chance.filter(|byte| usize::from(*byte) < fair).take(count);
+                kept.map(|byte| char::from(letters[usize::from(byte) % letters.len()])).collect::<String>()
             };
-            assert_eq!(weakness(&text), None, "{text}");
+            let uuid = |text: String| {
+                [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+            };
+            let small: Vec<u8> = (b'a'..=b'z').collect();
+            let alphanumeric: Vec<u8> = (b'0'..=b'z').filter(u8::is_ascii_alphanumeric).collect();
+            let graphic: Vec<u8> = (b'!'..=b'~').collect();
+            for text in [
+                hex(&block),
+                hex(&block).to_uppercase(),
+                hex(&block[..16]),
+                hex(&block[..16]).to_uppercase(),
+                STANDARD.encode(block),
+                STANDARD.encode(&wide[..48]),
+                URL_SAFE_NO_PAD.encode(block),
+                URL_SAFE_NO_PAD.encode(&wide),
+                of(&alphanumeric, 43),
+                of(&alphanumeric, 32),
+                of(&small, 32),
+                of(&small, 32).to_uppercase(),
+                of(&graphic, 32),
+                of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 32),
+                uuid(hex(&block[..16])) + &uuid(hex(&block[16..])),
+                uuid(hex(&block[..16])),
+            ] {
+                assert_eq!(weakness(&text), None, "{text}");
+            }
         }
     }
 

@@ -376,7 +376,7 @@ async fn a_token_that_is_minted_here_is_good_here_until_it_expires() {
         &secret,
         &Mint {
             subject: "ops",
-            tenant: &tenant,
+            tenant: Some(&tenant),
             scopes,
             now: rig.clock.now(),
             lifetime: Duration::from_secs(60),

@@ -66,6 +66,7 @@ pub(crate) fn sentence(refusal: &Refusal) -> Result<String, &InvalidJson> {
         | Refusal::MethodNotAllowed
         | Refusal::BodyTooLarge { .. }
         | Refusal::MediaTypeUnsupported
+        | Refusal::ContentCoded
         | Refusal::UriTooLong
         | Refusal::UriInvalid
         | Refusal::HeadersTooLarge
@@ -78,6 +79,7 @@ pub(crate) fn sentence(refusal: &Refusal) -> Result<String, &InvalidJson> {
         | Refusal::Unauthenticated
         | Refusal::Forbidden { .. }
         | Refusal::NotOperator
+        | Refusal::KeysOfOperators
         | Refusal::RateLimited { .. }
         | Refusal::RequestTimeout
         | Refusal::Fault(_)

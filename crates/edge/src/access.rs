@@ -210,6 +210,9 @@ pub enum Need {
     Scope(Scope),
     /// The same, of those who run the installation: it touches all tenants.
     Operator(Scope),
+    /// The same, of nobody who is less than the API keys of their tenant are: it hands such a key out, or ends one. Whoever
+    /// could, would gain by a key what their own credential was denied.
+    KeyHolder(Scope),
 }
 
 impl Need {
@@ -217,7 +220,7 @@ impl Need {
     pub fn scope(self) -> Option<Scope> {
         match self {
             Self::Nothing => None,
-            Self::Scope(scope) | Self::Operator(scope) => Some(scope),
+            Self::Scope(scope) | Self::Operator(scope) | Self::KeyHolder(scope) => Some(scope),
         }
     }
 
@@ -225,12 +228,19 @@ impl Need {
     pub(crate) fn refuse(self, gate: &dyn Gate, caller: &Caller) -> Result<(), Refusal> {
         match self {
             Self::Operator(_) if !gate.is_operator(caller) => Err(Refusal::NotOperator),
+            Self::KeyHolder(_) if is_less_than_a_key(gate, caller) => Err(Refusal::KeysOfOperators),
             _ => match self.scope().filter(|scope| !caller.scopes.has(*scope)) {
                 Some(scope) => Err(Refusal::Forbidden { scope }),
                 None => Ok(()),
             },
         }
     }
+}
+
+/// Whether an API key of the caller's tenant, which says its tenant as all keys do, is an operator's, and the caller is none.
+fn is_less_than_a_key(gate: &dyn Gate, caller: &Caller) -> bool {
+    let key = Caller { tenant_said: true, ..caller.clone() };
+    gate.is_operator(&key) && !gate.is_operator(caller)
 }
 
 /// A route as it was declared.

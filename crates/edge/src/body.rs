@@ -5,10 +5,10 @@ use crate::refusal::{Refusal, Refused};
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use order_core::json;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// The whole body, at most as large as the limit, arrived in time.
@@ -18,6 +18,11 @@ pub struct RawBody(pub Bytes);
 /// A JSON body: of a JSON content type, and within the limits of [`order_core::json`].
 #[derive(Debug, Clone)]
 pub struct Json(pub Value);
+
+/// A JSON body that may be left out: then it is an empty object. A body without a byte is left out, whatever is said of its
+/// type: many clients name one always.
+#[derive(Debug, Clone)]
+pub struct MaybeJson(pub Value);
 
 impl<S: Sync> FromRequest<S> for RawBody {
     type Rejection = Refused;
@@ -33,11 +38,36 @@ impl<S: Sync> FromRequest<S> for Json {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
         let limits = limits(&request);
+        refuse_coded(request.headers())?;
         if !content_type_is_json(request.headers()) {
             return Err(Refusal::MediaTypeUnsupported.into());
         }
         let body = read(request.into_body(), &limits).await?;
         Ok(Self(json::parse(&body, limits.json)?))
+    }
+}
+
+impl<S: Sync> FromRequest<S> for MaybeJson {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
+        let limits = limits(&request);
+        let nothing = || Self(Value::Object(Map::new()));
+        if request.body().size_hint().exact() == Some(0) {
+            return Ok(nothing());
+        }
+        refuse_coded(request.headers())?;
+        let is_json = content_type_is_json(request.headers());
+        if !is_json && request.headers().contains_key(header::CONTENT_TYPE) {
+            return Err(Refusal::MediaTypeUnsupported.into());
+        }
+        // Whether a body of no announced length has a byte is known once it is here.
+        let body = read(request.into_body(), &limits).await?;
+        match (body.is_empty(), is_json) {
+            (true, _) => Ok(nothing()),
+            (false, true) => Ok(Self(json::parse(&body, limits.json)?)),
+            (false, false) => Err(Refusal::MediaTypeUnsupported.into()),
+        }
     }
 }
 
@@ -57,13 +87,22 @@ pub(crate) fn content_type_is(headers: &HeaderMap, name: &str) -> bool {
     essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case(name))
 }
 
+/// Refuses a body that is coded: none is decoded here.
+///
+/// # Errors
+/// [`Refusal::ContentCoded`] for any `Content-Encoding` but `identity`.
+pub fn refuse_coded(headers: &HeaderMap) -> Result<(), Refusal> {
+    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    match headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+        true => Ok(()),
+        false => Err(Refusal::ContentCoded),
+    }
+}
+
 /// The type of the body without its parameters, if it is one, of UTF-8 and not compressed.
 fn essence(headers: &HeaderMap) -> Option<&str> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(only), None) = (types.next(), types.next()) else { return None };
-    let plain = headers
-        .get(header::CONTENT_ENCODING)
-        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let mut parts = only.to_str().ok()?.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
@@ -72,7 +111,7 @@ fn essence(headers: &HeaderMap) -> Option<&str> {
         }
         _ => true,
     });
-    (plain && utf8).then_some(essence)
+    (refuse_coded(headers).is_ok() && utf8).then_some(essence)
 }
 
 fn is_json(essence: &str) -> bool {
@@ -122,7 +161,6 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use http::HeaderValue;
 
     #[test]
     fn json_is_what_says_so_in_utf_8() {
@@ -163,9 +201,38 @@ mod tests {
         assert!(content_type_is_json(&headers));
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(!content_type_is_json(&headers));
+        assert!(matches!(refuse_coded(&headers), Err(Refusal::ContentCoded)));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("Identity"));
+        assert!(refuse_coded(&headers).is_ok());
+        headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+        assert!(refuse_coded(&headers).is_err());
         headers.remove(header::CONTENT_ENCODING);
         headers.append(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         assert!(!content_type_is_json(&headers));
+    }
+
+    /// However a client says that it sends nothing, and whatever it says of the type of that.
+    #[tokio::test]
+    async fn no_byte_is_no_body() {
+        let unsized_body =
+            || Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::new())]));
+        let ask = async |kind: Option<&str>, body: Body| {
+            let mut request = Request::post("/");
+            if let Some(kind) = kind {
+                request = request.header(header::CONTENT_TYPE, kind);
+            }
+            let read = MaybeJson::from_request(request.body(body).unwrap(), &()).await;
+            read.map(|MaybeJson(value)| value.to_string())
+                .map_err(|Refused(refusal)| refusal.status().as_u16())
+        };
+        for kind in [None, Some("application/json")] {
+            assert_eq!(ask(kind, Body::empty()).await.unwrap(), "{}", "{kind:?}");
+            assert_eq!(ask(kind, unsized_body()).await.unwrap(), "{}", "{kind:?}");
+        }
+        assert_eq!(ask(Some("application/json"), Body::from(r#"{"a":1}"#)).await.unwrap(), r#"{"a":1}"#);
+        assert_eq!(ask(Some("application/json"), Body::from(" ")).await, Err(400));
+        assert_eq!(ask(None, Body::from("{}")).await, Err(415));
+        assert_eq!(ask(Some("text/plain"), Body::from("{}")).await, Err(415));
     }
 
     #[tokio::test]

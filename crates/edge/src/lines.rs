@@ -1,6 +1,6 @@
 //! Reads a body line by line, as it comes: each line within the limits of a whole body, all of them within one more.
 
-use crate::body::content_type_is;
+use crate::body::{content_type_is, refuse_coded};
 use crate::guard::{Guard, Limits};
 use crate::refusal::{Refusal, Refused};
 use axum::body::{Body, HttpBody};
@@ -58,6 +58,7 @@ impl<S: Sync> FromRequest<S> for Lines {
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
         let guard = request.extensions().get::<Arc<Guard>>();
         let limits = guard.map(|guard| guard.limits).unwrap_or_default();
+        refuse_coded(request.headers())?;
         if !NDJSON.iter().any(|name| content_type_is(request.headers(), name)) {
             return Err(Refusal::MediaTypeUnsupported.into());
         }

@@ -210,6 +210,9 @@ impl Shared {
         if matches!(refusal, Refusal::Unauthenticated) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if matches!(refusal, Refusal::ContentCoded) {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if ends_connection(&refusal) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -23,6 +23,8 @@ pub enum Refusal {
     },
     /// The content type is missing or none that is read here: 415.
     MediaTypeUnsupported,
+    /// The body is compressed, or coded otherwise (`Content-Encoding`): 415 with `Accept-Encoding` (RFC 9110 §12.5.3).
+    ContentCoded,
     /// The request target is too long: 414.
     UriTooLong,
     /// The request target is not percent-encoded UTF-8, or holds U+0000: 400.
@@ -55,6 +57,8 @@ pub enum Refusal {
     },
     /// The credential is good, and not of those who run the installation: 403.
     NotOperator,
+    /// The credential is good and no operator's, the API keys of its tenant are: it may not hand them out, or end them: 403.
+    KeysOfOperators,
     /// Too many requests of this caller or address: 429 with `Retry-After`.
     RateLimited {
         /// When there is room again.
@@ -73,7 +77,7 @@ impl Refusal {
             Self::RouteUnknown => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaTypeUnsupported | Self::ContentCoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UriInvalid
@@ -85,7 +89,7 @@ impl Refusal {
             Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } | Self::NotOperator => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::NotOperator | Self::KeysOfOperators => StatusCode::FORBIDDEN,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fault(fault) if fault.retry_after().is_some() => StatusCode::SERVICE_UNAVAILABLE,
@@ -116,6 +120,10 @@ impl Refusal {
             Self::MethodNotAllowed => "Method not allowed".to_owned(),
             Self::BodyTooLarge { bytes_max } => format!("Body larger than {bytes_max} bytes"),
             Self::MediaTypeUnsupported => "Content-Type must be application/json".to_owned(),
+            Self::ContentCoded => {
+                "Content-Encoding is not understood here: send the body as it is, not compressed, and leave that header out"
+                    .to_owned()
+            }
             Self::UriTooLong => "Request target too long".to_owned(),
             Self::UriInvalid => "Request target is not percent-encoded UTF-8".to_owned(),
             Self::HeadersTooLarge => "Too many or too large header fields".to_owned(),
@@ -130,6 +138,11 @@ impl Refusal {
             Self::Forbidden { scope } => format!("The credential lacks the scope {scope}"),
             Self::NotOperator => {
                 "This belongs to the whole installation: only credentials that name its operators' tenant may do it"
+                    .to_owned()
+            }
+            Self::KeysOfOperators => {
+                "API keys of this tenant are operators' keys, and this credential is no operator's, for it names no tenant: use \
+                 a token with the claim tenant, an API key, or wellorder keys on the server's data folder"
                     .to_owned()
             }
             Self::RateLimited { .. } => "Too many requests; try again later".to_owned(),

@@ -9,7 +9,7 @@ use crate::ids::{LeaseToken, OrderId};
 use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::ports::{Processed, Processor};
 use crate::pull;
-use crate::trace::{self, Attribute, Span, SpanName};
+use crate::trace::{self, Attribute, Span, SpanName, TraceContext};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -274,7 +274,7 @@ impl Worker {
                 outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
             match self.app.settle(leased.order.id, leased.token, outcome.clone(), now).await {
                 Ok(_) => {
-                    say(leased, &outcome);
+                    say(leased, &outcome, span.context());
                     return self.count(&outcome, span);
                 }
                 Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
@@ -312,13 +312,18 @@ impl Worker {
 }
 
 /// One line for each try that ended. Errors are not in it: they may hold personal data, and the order has them.
-fn say(leased: &Leased, outcome: &Outcome) {
+fn say(leased: &Leased, outcome: &Outcome, at: Option<TraceContext>) {
     let (order_id, attempt) = (leased.order.id, leased.attempt);
+    let trace_id = at.map(|at| tracing::field::display(at.trace_id_hex()));
     match outcome {
-        Outcome::Done => tracing::debug!(%order_id, attempt, "processed"),
-        Outcome::Retry { at, .. } => tracing::info!(%order_id, attempt, %at, "failed; to be tried again"),
-        Outcome::Park { .. } => tracing::warn!(%order_id, attempt, "parked: somebody should look at it"),
-        Outcome::Release { .. } => tracing::debug!(%order_id, attempt, "given back"),
+        Outcome::Done => tracing::debug!(%order_id, attempt, trace_id, "processed"),
+        Outcome::Retry { at, .. } => {
+            tracing::info!(%order_id, attempt, trace_id, %at, "failed; to be tried again");
+        }
+        Outcome::Park { .. } => {
+            tracing::warn!(%order_id, attempt, trace_id, "parked: somebody should look at it");
+        }
+        Outcome::Release { .. } => tracing::debug!(%order_id, attempt, trace_id, "given back"),
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn token(settings: &Settings) -> Option<String> {
         &Secret::new(secret.as_bytes()),
         &Mint {
             subject: "developer",
-            tenant: &TenantId::default_tenant(),
+            tenant: Some(&TenantId::default_tenant()),
             scopes: [Scope::OrdersRead, Scope::OrdersWrite].into_iter().collect(),
             now: SystemClock::default().now(),
             lifetime,

@@ -37,7 +37,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<f64> {
     let mut noisy = false;
     for run in 0..bench.runs {
         // In turn, so that a machine that slows down slows all of them.
-        let load = quietly(|| wellorder(bench, &format!("p2-{run}")))?;
+        let load = quietly(|| wellorder(bench, &format!("p2-{run}"), &[]))?;
         noisy |= load.noisy;
         let (load, mib) = load.value;
         ours.push(load.per_second);
@@ -66,8 +66,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<f64> {
 }
 
 /// One load on a fresh folder: what wrk says, and the memory after it.
-pub(crate) fn wellorder(bench: &Bench, name: &str) -> Result<(wrk::Load, f64)> {
-    let launch = bench.launch(name, &["--role", "api"], &[])?;
+pub(crate) fn wellorder(bench: &Bench, name: &str, env: &[(&str, &str)]) -> Result<(wrk::Load, f64)> {
+    let launch = bench.launch(name, &["--role", "api"], env)?;
     let mut server = launch.start(&[])?;
     if !server.ready_within(READY_LIMIT) {
         bail!("wellorder did not become ready:\n{}", log_tail(&launch.log, 20));

@@ -1,5 +1,9 @@
-//! P12: what is left of the server's own peak when five and twenty times as much is offered, from clients that stay away as
+//! P12: what is left of the server's own peak when five and twenty times as much is due, from clients that stay away as
 //! long as they are told and from clients that do not.
+//!
+//! Client and server share the cores. The server as it is takes nearly all that one client can send, so that far less than
+//! what is due reaches it. In a second scene each commit holds one order: storage is then what is short, as on a slow disk,
+//! and what is due is sent. How much of it was sent stands beside every figure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -22,7 +26,18 @@ const CLIENTS: usize = 8_000;
 /// Between two looks at an order, and at the memory.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How much more than the peak is offered, whether clients obey, and what is to be left of the peak.
+/// A server, what it is called in the table, and its settings.
+struct Scene {
+    name: &'static str,
+    title: &'static str,
+    env: &'static [(&'static str, &'static str)],
+}
+
+const AS_IT_IS: Scene = Scene { name: "p12", title: "", env: &[] };
+const SLOW_STORAGE: Scene =
+    Scene { name: "p12-slow", title: "one order a commit, ", env: &[("WELLORDER_LANE_BATCH_MAX", "1")] };
+
+/// How much more than the peak is due, whether clients obey, and what is to be left of the peak.
 const CASES: [(f64, bool, f64); 4] =
     [(5.0, true, 0.9), (20.0, true, 0.9), (5.0, false, 0.6), (20.0, false, 0.6)];
 
@@ -40,39 +55,44 @@ struct Case {
 /// Measures, after the peak when that is not known yet.
 pub(crate) fn measure(bench: &Bench, peak: Option<f64>, report: &mut Report) -> Result<()> {
     println!("P12: overload");
-    let peak = match peak {
-        Some(peak) => peak,
-        None => own_peak(bench, report)?,
-    };
-    for (times, obeys, least) in CASES {
-        let whose = if obeys { "clients obey Retry-After" } else { "clients do not obey" };
-        let (mut cases, mut noisy) = (Vec::new(), false);
-        for run in 0..bench.runs {
-            let name = format!("p12-{times}-{obeys}-{run}");
-            let case = quietly(|| flood(bench, &name, peak * times, obeys))?;
-            noisy |= case.noisy;
-            cases.push(case.value);
-        }
-        let mut add = |what: &str, unit, of: &dyn Fn(&Case) -> f64, goal| {
-            let figure = format!("{times} × peak offered, {whose}: {what}");
-            report.add("P12", figure, unit, cases.iter().map(of).collect(), goal, noisy);
+    for (scene, peak) in [(&AS_IT_IS, peak), (&SLOW_STORAGE, None)] {
+        let peak = match peak {
+            Some(peak) => peak,
+            None => own_peak(bench, scene, report)?,
         };
-        add("goodput ÷ peak", "", &|case| case.rate(case.outcome.taken) / peak, Goal::AtLeast(least));
-        add("sent", "requests/s", &|case| case.rate(case.outcome.sent), Goal::None);
-        add("refused with 503", "requests/s", &|case| case.rate(case.outcome.unavailable), Goal::None);
-        add("refused with 429", "requests/s", &|case| case.rate(case.outcome.limited), Goal::None);
-        add("refusals without Retry-After", "", &|case| case.outcome.unexplained as f64, Goal::AtMost(0.0));
-        add(
-            "other answers and broken connections",
-            "",
-            &|case| (case.outcome.other + case.outcome.broken) as f64,
-            Goal::AtMost(0.0),
-        );
-        add("look-up of an order meanwhile, p99", "ms", &|case| percentile(&case.looks_ms, 99.0), Goal::None);
-        add("resident memory before it", "MiB", &|case| case.before_mib, Goal::None);
-        add("most resident memory", "MiB", &|case| case.most_mib, Goal::None);
+        for (times, obeys, least) in CASES {
+            let (mut cases, mut noisy) = (Vec::new(), false);
+            for run in 0..bench.runs {
+                let name = format!("{}-{times}-{obeys}-{run}", scene.name);
+                let case = quietly(|| flood(bench, scene, &name, peak * times, obeys))?;
+                noisy |= case.noisy;
+                cases.push(case.value);
+            }
+            let whose = if obeys { "clients obey Retry-After" } else { "clients do not obey" };
+            let title = format!("{}{times} × peak due, {whose}", scene.title);
+            tell(report, &title, &cases, peak, least, noisy);
+        }
     }
     Ok(())
+}
+
+fn tell(report: &mut Report, title: &str, cases: &[Case], peak: f64, least: f64, noisy: bool) {
+    let mut add = |what: &str, unit, of: &dyn Fn(&Case) -> f64, goal| {
+        report.add("P12", format!("{title}: {what}"), unit, cases.iter().map(of).collect(), goal, noisy);
+    };
+    add("goodput ÷ peak", "", &|case| case.rate(case.outcome.taken) / peak, Goal::AtLeast(least));
+    add("sent ÷ peak", "", &|case| case.rate(case.outcome.sent) / peak, Goal::None);
+    add("due", "requests/s", &|case| case.rate(case.outcome.offered), Goal::None);
+    add("sent", "requests/s", &|case| case.rate(case.outcome.sent), Goal::None);
+    add("taken in", "requests/s", &|case| case.rate(case.outcome.taken), Goal::None);
+    add("refused with 503", "requests/s", &|case| case.rate(case.outcome.unavailable), Goal::None);
+    add("refused with 429", "requests/s", &|case| case.rate(case.outcome.limited), Goal::None);
+    add("refusals without Retry-After", "", &|case| case.outcome.unexplained as f64, Goal::AtMost(0.0));
+    let astray = |case: &Case| (case.outcome.other + case.outcome.broken) as f64;
+    add("other answers and broken connections", "", &astray, Goal::AtMost(0.0));
+    add("look-up of an order meanwhile, p99", "ms", &|case| percentile(&case.looks_ms, 99.0), Goal::None);
+    add("resident memory before it", "MiB", &|case| case.before_mib, Goal::None);
+    add("most resident memory", "MiB", &|case| case.most_mib, Goal::None);
 }
 
 impl Case {
@@ -82,20 +102,21 @@ impl Case {
 }
 
 /// What 64 clients that wait for their answers get through.
-fn own_peak(bench: &Bench, report: &mut Report) -> Result<f64> {
+fn own_peak(bench: &Bench, scene: &Scene, report: &mut Report) -> Result<f64> {
     let (mut rates, mut noisy) = (Vec::new(), false);
     for run in 0..bench.runs {
-        let load = quietly(|| intake::wellorder(bench, &format!("p12-peak-{run}")))?;
+        let load = quietly(|| intake::wellorder(bench, &format!("{}-peak-{run}", scene.name), scene.env))?;
         noisy |= load.noisy;
         rates.push(load.value.0.per_second);
     }
     let peak = median(&rates);
-    report.add("P12", "its own peak: intake, 64 connections", "orders/s", rates, Goal::None, noisy);
+    let title = format!("{}its own peak: intake, 64 connections", scene.title);
+    report.add("P12", title, "orders/s", rates, Goal::None, noisy);
     Ok(peak)
 }
 
-fn flood(bench: &Bench, name: &str, rate: f64, obeys: bool) -> Result<Case> {
-    let launch = bench.launch(name, &["--role", "api"], &[])?;
+fn flood(bench: &Bench, scene: &Scene, name: &str, rate: f64, obeys: bool) -> Result<Case> {
+    let launch = bench.launch(name, &["--role", "api"], scene.env)?;
     let mut server = launch.start(&[])?;
     if !server.ready_within(Duration::from_secs(20)) {
         bail!("wellorder did not become ready:\n{}", log_tail(&launch.log, 20));

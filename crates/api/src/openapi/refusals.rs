@@ -74,7 +74,7 @@ fn of(operation: &Operation, method: &Method, need: Need) -> Vec<Kind> {
     // An erasure takes an empty object, which is not worth describing.
     if operation.request_body.is_some() || id == "erase_order" {
         found.extend([kinds::INVALID_JSON, kinds::INVALID_BODY]);
-        found.extend([kinds::BODY_TOO_LARGE, kinds::MEDIA_TYPE_UNSUPPORTED]);
+        found.extend([kinds::BODY_TOO_LARGE, kinds::MEDIA_TYPE_UNSUPPORTED, kinds::CONTENT_CODED]);
     }
     if operation.request_body.is_some() && id != "create_orders" {
         found.push(kinds::VALUE_REFUSED);

@@ -13,7 +13,7 @@ pub struct NewKey {
     /// What it may do; nothing that its maker may not.
     #[schema(min_items = 1, example = json!(["orders:read", "orders:write"]))]
     pub scopes: Vec<String>,
-    /// From when on it no longer works; never unless said.
+    /// From when on it no longer works; never unless said: it outlives the token or key that makes it.
     #[schema(format = "date-time")]
     pub expires_at: Option<String>,
 }

@@ -217,7 +217,7 @@ impl ClientCommand {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_display_order = 800)]
 pub(crate) struct ServerArgs {
     /// Server to ask, instead of the one that runs on the data folder

@@ -26,11 +26,11 @@ use crate::output::{Output, Style};
 /// How often a copy is looked at.
 pub(super) const POLL: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BackupArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Where the copy goes: a new file, or a folder [default: the folder backups in the data folder]
+    /// Where the copy goes: a folder that is there, or a new file, whose name has an extension such as .db [default: the folder backups in the data folder]
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "url")]
     pub(crate) to: Option<PathBuf>,
 }
@@ -48,7 +48,11 @@ pub(super) async fn backup(
     }
     if let Some(to) = args.to.as_deref().filter(|to| names_folder(to) && !to.is_dir()) {
         let what = format!("there is no folder {}", shown(to));
-        return Err(Failure::here(Exit::Usage, what, "make it first, or name a file without `/` at its end"));
+        return Err(Failure::here(
+            Exit::Usage,
+            what,
+            "make it first, or name a file, with an extension such as .db",
+        ));
     }
     let (_, mut job) = api.post("/v1/backups", None).await?;
     let address = format!("/v1/backups/{}", encode(&text(&job, "name")));
@@ -70,9 +74,9 @@ pub(super) async fn backup(
     show(job, path.as_deref(), out)
 }
 
-/// Whether it can only be meant for a folder.
+/// Whether it is meant for a folder: it ends with `/`, or its name has no extension, as names of folders have none.
 fn names_folder(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().ends_with(b"/")
+    path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.extension().is_none()
 }
 
 fn progress(job: &Value) -> String {
@@ -207,12 +211,15 @@ mod tests {
         })
         .await;
         assert_eq!(again.exit, Exit::Refused, "never over another file");
-        let none = BackupArgs { to: Some(data.path().join("none/")), ..args };
-        let none = said(false, async |out| {
-            backup(Fake::new([]).api(), &none, data.path(), Duration::ZERO, out).await
-        })
-        .await;
-        assert_eq!(none.exit, Exit::Usage, "{}", none.err);
+        // A folder that is not there never becomes a file of its name.
+        for none in ["none/", "none", "none/copies"] {
+            let none = BackupArgs { to: Some(data.path().join(none)), ..args.clone() };
+            let none = said(false, async |out| {
+                backup(Fake::new([]).api(), &none, data.path(), Duration::ZERO, out).await
+            })
+            .await;
+            assert_eq!(none.exit, Exit::Usage);
+        }
     }
 
     #[tokio::test]

@@ -30,9 +30,10 @@ pub(super) async fn export(
     pause: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let mut file = args.file.as_deref().map(|path| create(path, args.force)).transpose()?;
+    let path = args.file.as_deref().filter(|path| *path != Path::new("-"));
+    let mut file = path.map(|path| create(path, args.force)).transpose()?;
     let mut since = args.updated_since.clone();
-    let (mut written, mut told, mut patience) = (0_u64, HashMap::new(), Patience::new(pause));
+    let (mut written, mut told, mut patience) = (0_u64, Told::default(), Patience::new(pause));
     loop {
         let query = [
             ("updated_since", Some(since.as_str())),
@@ -51,10 +52,10 @@ pub(super) async fn export(
         patience.progressed();
         for order in list(&page, "orders") {
             // An order stands at each of its changes, as it is now: once is enough.
-            if !is_news(&mut told, order) {
+            if !told.is_news(order) {
                 continue;
             }
-            match (&mut file, args.file.as_deref()) {
+            match (&mut file, path) {
                 (Some(file), Some(path)) => {
                     writeln!(file, "{order}").map_err(|error| unwritable(path, &error))?
                 }
@@ -63,27 +64,54 @@ pub(super) async fn export(
             written += 1;
         }
         if file.is_some() {
-            out.progress(&format!("{written} orders"));
+            out.progress(&format!("{} orders", told.orders()));
         }
         since = string(&page, "next").unwrap_or(&since).to_owned();
         if page.get("up_to_date") != Some(&Value::Bool(false)) {
             break;
         }
     }
-    if let (Some(file), Some(path)) = (&mut file, args.file.as_deref()) {
+    if let (Some(file), Some(path)) = (&mut file, path) {
         file.flush().map_err(|error| unwritable(path, &error))?;
         out.progress("");
     }
-    out.note(&format!("{written} orders; what changes from now on: --updated-since {}", escape(&since)));
+    // What changed meanwhile stands twice.
+    let (orders, again) = (told.orders(), written - told.orders());
+    let lines = if again > 0 {
+        format!(" in {written} lines (some changed meanwhile: the last is good)")
+    } else {
+        String::new()
+    };
+    out.note(&format!(
+        "{orders} orders{lines}; what changes from now on: --updated-since {}",
+        escape(&since)
+    ));
     Ok(Exit::Ok)
 }
 
-/// Whether this version of an order was not written yet; notes it.
-fn is_news(told: &mut HashMap<Uuid, u64>, order: &Value) -> bool {
-    let id = string(order, "order_id").and_then(|id| Uuid::try_parse(id).ok());
-    let version = order.get("version").and_then(Value::as_u64);
-    let (Some(id), Some(version)) = (id, version) else { return true };
-    told.insert(id, version).is_none_or(|before| before < version)
+/// What was written: of each order its latest version, and how many have no id to be known by.
+#[derive(Default)]
+struct Told {
+    versions: HashMap<Uuid, u64>,
+    nameless: u64,
+}
+
+impl Told {
+    /// Whether this version of an order was not written yet; notes it.
+    fn is_news(&mut self, order: &Value) -> bool {
+        let id = string(order, "order_id").and_then(|id| Uuid::try_parse(id).ok());
+        let version = order.get("version").and_then(Value::as_u64);
+        let (Some(id), Some(version)) = (id, version) else {
+            self.nameless += 1;
+            return true;
+        };
+        self.versions.insert(id, version).is_none_or(|before| before < version)
+    }
+
+    /// Different orders among them.
+    fn orders(&self) -> u64 {
+        self.versions.len() as u64 + self.nameless
+    }
 }
 
 /// A file that is there may be the only export of its time. A pipe or a device loses nothing.
@@ -139,13 +167,27 @@ mod tests {
 
     #[test]
     fn an_order_is_written_again_only_when_it_has_changed() {
-        let mut told = HashMap::new();
+        let mut told = Told::default();
         let order =
             |version: u64| json!({ "order_id": "01920000-0000-7000-8000-000000000001", "version": version });
-        assert_eq!(
-            [1, 1, 3, 3].map(|version| is_news(&mut told, &order(version))),
-            [true, false, true, false]
-        );
+        assert_eq!([1, 1, 3, 3].map(|version| told.is_news(&order(version))), [true, false, true, false]);
+        assert_eq!(told.orders(), 1, "lines are not counted");
+    }
+
+    #[tokio::test]
+    async fn a_dash_is_standard_output_and_orders_are_counted_not_lines() {
+        let order =
+            |version: u64| json!({ "order_id": "01920000-0000-7000-8000-000000000001", "version": version });
+        let pages = [(1, "a", false), (2, "b", true)].map(|(version, next, up_to_date)| {
+            reply(200, &json!({ "orders": [order(version)], "next": next, "up_to_date": up_to_date }))
+        });
+        let args =
+            ExportArgs { file: Some("-".into()), updated_since: "x".to_owned(), ..ExportArgs::default() };
+        let fake = Fake::new(pages);
+        let said = said(false, async |out| export(fake.api(), &args, Duration::ZERO, out).await).await;
+        assert_eq!((said.exit, said.out.lines().count()), (Exit::Ok, 2), "{}", said.err);
+        assert!(said.err.starts_with("1 orders in 2 lines (some changed meanwhile"), "{}", said.err);
+        assert!(!Path::new("-").exists());
     }
 
     #[tokio::test]

@@ -186,6 +186,8 @@ fn as_json(failure: &Failure, out: &mut Output<'_>) -> io::Result<()> {
 }
 
 const CHECK_URL: &str = "check --url";
+const LOG_IN: &str =
+    "log in with an API key or a token that is good here: --key, or better the variable WELLORDER_KEY";
 
 fn not_ours(reply: &ApiReply) -> String {
     format!("the server answered {} and not in wellorder's form", reply.status)
@@ -230,6 +232,9 @@ fn refusal(problem: &Value, status: u16, out: &mut Output<'_>) -> io::Result<()>
             Some(pointer) => pointer,
         };
         out.note(&format!("  {}  {}", escape(pointer), escape(&text(error, "message"))));
+    }
+    if status == 401 {
+        out.note(&format!("  fix: {LOG_IN}"));
     }
     if let Some(id) = read::string(problem, "request_id") {
         out.note(&format!("  request {}", escape(id)));
@@ -293,6 +298,18 @@ mod tests {
         assert_eq!(code, Exit::Refused);
         let (text, _) = said(Failure::from(problem(422, &body)), true);
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), body);
+    }
+
+    #[test]
+    fn whoever_is_not_let_in_is_told_how_to_log_in() {
+        let body = json!({ "title": "A valid credential is needed", "status": 401, "request_id": "r-1" });
+        let (text, code) = said(Failure::from(problem(401, &body)), false);
+        insta::assert_snapshot!(text, @r"
+        error: A valid credential is needed (401)
+          fix: log in with an API key or a token that is good here: --key, or better the variable WELLORDER_KEY
+          request r-1
+        ");
+        assert_eq!(code, Exit::Refused);
     }
 
     #[test]

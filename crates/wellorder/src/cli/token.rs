@@ -49,7 +49,7 @@ pub(crate) fn token(
         &Secret::new(secret.as_bytes()),
         &Mint {
             subject: &args.subject,
-            tenant: &tenant,
+            tenant: Some(&tenant),
             scopes,
             now,
             lifetime: args.lifetime,

@@ -154,3 +154,32 @@ async fn a_request_that_fails_on_our_side_is_logged_with_its_id() {
     assert_eq!(json!([event["level"], event["status"]]), json!(["WARN", 503]), "{line}");
     std::fs::rename(home.data().join("away"), home.database()).unwrap();
 }
+
+/// With no collector too: the trace is the client's own.
+#[tokio::test]
+async fn a_line_about_a_try_carries_the_trace_of_its_order() {
+    let receiver = Receiver::start(|_| Answer::Says(503, "")).await;
+    let server = Server::builder()
+        .env("WELLORDER_LOG_FORMAT", "json")
+        .env("WELLORDER_WORKER_MAX_ATTEMPTS", "2")
+        .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "1")
+        .processor(&receiver.url())
+        .start()
+        .await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let headers = [("content-type", "application/json"), ("traceparent", traceparent.as_str())];
+    let order = server.send("POST", "/v1/orders", &headers, br#"{"total":"1"}"#).await.json();
+    server.until_order(&order, "parked").await;
+    let ended = server.terminate().await;
+    for message in ["failed; to be tried again", "parked: somebody should look at it"] {
+        let events = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines: Vec<Value> = events.filter(|event| event["message"] == message).collect();
+        assert_eq!(lines.len(), 1, "{message}: {}", ended.stderr);
+        assert_eq!(
+            (&lines[0]["trace_id"], &lines[0]["order_id"]),
+            (&json!(trace), &order["order_id"]),
+            "{message}"
+        );
+    }
+}

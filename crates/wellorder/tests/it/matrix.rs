@@ -33,7 +33,7 @@ enum Other {
     Operators,
 }
 
-/// Things of the tenant `acme`.
+/// Things of a tenant.
 struct Things {
     order_id: String,
     /// Another, to be withdrawn and erased.
@@ -57,8 +57,8 @@ fn stream_order() -> Value {
     json!({ "user_id": USER, "payload": { "id": "e-1" } })
 }
 
-async fn things(server: &Server) -> Things {
-    let all = Token::all("acme").bearer();
+async fn things(server: &Server, tenant: &'static str) -> Things {
+    let all = Token::all(tenant).bearer();
     let made = async |path: &str, body: &str| -> Value {
         let reply = ask(server, "POST", path, Some(&all), Some(body)).await;
         assert!((200..300).contains(&reply.status), "{path}: {}", reply.text());
@@ -189,7 +189,7 @@ async fn every_route_admits_exactly_who_may() {
         .start()
         .await;
     server_is_ready(&server).await;
-    let things = things(&server).await;
+    let things = things(&server, "acme").await;
     let mut checked = 0;
     // What ends things comes last.
     let (ends, rest): (Vec<_>, Vec<_>) =
@@ -277,6 +277,81 @@ async fn other_tenant(server: &Server, route: &Declared, sample: &Sample, scope:
     }
 }
 
+/// A token that names no tenant is of the tenant `default`, and no operator's though that is the operators': it does what a
+/// tenant may, and gains nothing by keys, which are operators' keys there.
+#[tokio::test]
+async fn whoever_is_no_operator_gets_no_rights_of_operators() {
+    let server = serving(&Home::new()).start().await;
+    let things = things(&server, "default").await;
+    let nameless = |scopes| Token { tenant: None, ..Token::of("default", scopes) }.bearer();
+    let everything = nameless(edge::Scopes::all());
+    let (mut of_operators, mut of_keys) = (0, 0);
+    for (mount, route) in routes() {
+        let Some(scope) = route.need.scope() else { continue };
+        let sample = sample(mount, &route, &things);
+        let (method, path, body) = (route.method.as_str(), sample.path.as_str(), sample.body.as_deref());
+        for bearer in [&nameless([scope].into_iter().collect()), &everything] {
+            let reply = ask(&server, method, path, Some(bearer), body).await;
+            let text = reply.text();
+            match route.need {
+                Need::Operator(_) => {
+                    assert!(
+                        reply.status == 403 && text.contains("operators' tenant"),
+                        "{method} {path}: {text}"
+                    );
+                    of_operators += 1;
+                }
+                Need::KeyHolder(_) => {
+                    assert!(
+                        reply.status == 403 && text.contains("operators' keys"),
+                        "{method} {path}: {text}"
+                    );
+                    assert!(
+                        text.contains("claim tenant") && text.contains("wellorder keys"),
+                        "how to mend it: {text}"
+                    );
+                    of_keys += 1;
+                }
+                Need::Scope(_) | Need::Nothing => assert_ne!(reply.status, 403, "{method} {path}: {text}"),
+            }
+        }
+    }
+    assert!(of_operators >= 10 && of_keys == 6, "{of_operators}, {of_keys}: each twice");
+    // What makes, changes or ends a key is held to it, whichever routes there will be.
+    let changes_keys = |route: &Declared| route.path.starts_with("/keys") && route.method != "GET";
+    for route in api::declared().iter().filter(|route| changes_keys(route)) {
+        assert_eq!(route.need, Need::KeyHolder(Scope::KeysAdmin), "{} {}", route.method, route.path);
+    }
+    // The secret of the operators' key is what it was, and it still works.
+    let keys = ask(&server, "GET", "/v1/keys", Some(&everything), None).await.json();
+    let all: Vec<_> = keys["keys"].as_array().unwrap().iter().collect();
+    assert!(all.len() == 1 && all[0]["rotated_at"].is_null() && all[0]["state"] == "active", "{keys}");
+}
+
+/// Where another tenant runs the installation, keys of `default` are nobody's but its own; and a key of a tenant that does not
+/// is never an operator's, whoever made it.
+#[tokio::test]
+async fn keys_that_others_make_are_no_operators() {
+    for (operators, maker) in [("acme", None), ("default", Some("acme"))] {
+        let server = serving(&Home::new()).env("WELLORDER_AUTH_OPERATOR_TENANT", operators).start().await;
+        let maker = Token { tenant: maker, ..Token::all("default") }.bearer();
+        let scopes: Vec<&str> = Scope::ALL.iter().map(|scope| scope.name()).collect();
+        let body = json!({ "name": "k", "scopes": scopes }).to_string();
+        let made = ask(&server, "POST", "/v1/keys", Some(&maker), Some(&body)).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let path = format!("/v1/keys/{}/rotate", made.json()["key_id"].as_str().unwrap());
+        let rotated = ask(&server, "POST", &path, Some(&maker), None).await.json();
+        for key in [&made.json(), &rotated] {
+            let bearer = format!("Bearer {}", key["key"].as_str().unwrap());
+            for (method, path) in [("GET", "/v1/followers"), ("POST", "/v1/backups")] {
+                let reply = ask(&server, method, path, Some(&bearer), None).await;
+                assert_eq!(reply.status, 403, "{operators}: {method} {path}: {}", reply.text());
+            }
+            assert_eq!(ask(&server, "GET", "/v1/orders", Some(&bearer), None).await.status, 200);
+        }
+    }
+}
+
 /// The same path with another id.
 fn never_was(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
@@ -308,7 +383,7 @@ async fn server_is_ready(server: &Server) {
 #[tokio::test]
 async fn nothing_of_one_tenant_is_seen_by_another() {
     let server = serving(&Home::new()).env("WELLORDER_AUTH_OPERATOR_TENANT", "acme").start().await;
-    let things = things(&server).await;
+    let things = things(&server, "acme").await;
     let other = Token::all("other").bearer();
     for (path, list) in
         [("/v1/orders", "orders"), ("/v1/parked", "orders"), ("/v1/events", "events"), ("/v1/keys", "keys")]

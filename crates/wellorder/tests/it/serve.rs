@@ -65,6 +65,27 @@ fn weak_secrets_are_refused() {
         let problems = refused(&Home::new(), &[("JWT_SECRET", weak)], &["--listen", "127.0.0.1:0"]);
         assert_eq!(problems.len(), 1, "{weak}: {problems:?}");
     }
+    for (weak, why) in [
+        (
+            "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+            "stands in standards, manuals or tutorials",
+        ),
+        (
+            "404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970",
+            "stands in standards, manuals or tutorials",
+        ),
+        ("MySuperSecretJwtSigningKey2024ForProduction!!", "is made up of words"),
+        ("Wellorder2026!ProductionKey#Shop42", "is made up of words"),
+    ] {
+        for name in ["JWT_SECRET", "WELLORDER_AUTH_KEY_PEPPER"] {
+            let login = ("JWT_SECRET", if name == "JWT_SECRET" { weak } else { SECRET });
+            let problems = refused(&Home::new(), &[login, (name, weak)], &["--listen", "127.0.0.1:0"]);
+            assert!(problems.len() == 1 && problems[0].contains(why), "{weak}: {problems:?}");
+            let said = Home::new().run_with(&[login, (name, weak)], &["serve", "--listen", "127.0.0.1:0"]);
+            assert!(said.stderr.contains("openssl rand -base64 48"), "{said:?}");
+            assert!(!said.stderr.contains(weak), "{said:?}");
+        }
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn style(refusal: &Refusal, request_id: &RequestId) -> Response {
     let mut details = ErrorDetails::new();
     details.set_request_info(request_id.0.clone(), String::new());
     let mut response: Response = refused(refusal, details).into_http::<Body>();
-    if matches!(refusal, Refusal::MediaTypeUnsupported) {
+    if matches!(refusal, Refusal::MediaTypeUnsupported | Refusal::ContentCoded) {
         // Whoever sends something else does not look for a status of gRPC.
         *response.status_mut() = refusal.status();
     }
@@ -69,6 +69,7 @@ fn code(refusal: &Refusal) -> Code {
         | Refusal::HeadersTooLarge
         | Refusal::RateLimited { .. } => Code::ResourceExhausted,
         Refusal::MediaTypeUnsupported
+        | Refusal::ContentCoded
         | Refusal::UriInvalid
         | Refusal::ForeignHost
         | Refusal::HostInvalid
@@ -77,7 +78,7 @@ fn code(refusal: &Refusal) -> Code {
         | Refusal::InvalidJson(_) => Code::InvalidArgument,
         Refusal::BodyTimeout => Code::DeadlineExceeded,
         Refusal::Unauthenticated => Code::Unauthenticated,
-        Refusal::Forbidden { .. } | Refusal::NotOperator => Code::PermissionDenied,
+        Refusal::Forbidden { .. } | Refusal::NotOperator | Refusal::KeysOfOperators => Code::PermissionDenied,
         Refusal::RequestTimeout => Code::Unavailable,
         Refusal::Fault(fault) if fault.retry_after().is_some() => Code::Unavailable,
         Refusal::Fault(_) | Refusal::Panicked => Code::Internal,
