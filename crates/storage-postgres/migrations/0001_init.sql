@@ -434,7 +434,7 @@ BEGIN
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
     FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'inbox', 'tallies', 'redrives', 'api_keys',
-                                 'actions', 'term_blocks'] LOOP
+                                 'actions', 'term_blocks', 'parked_streams'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
         EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '
                        'USING (tenant = current_setting(''wellorder.tenant'', true))', owned);

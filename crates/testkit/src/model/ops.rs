@@ -239,6 +239,6 @@ mod tests {
                 *seen.entry(combination.to_owned()).or_default() += 1;
             }
         }
-        assert_eq!(seen.len(), 15 + 11, "{seen:#?}");
+        assert_eq!(seen.len(), 17 + 11, "{seen:#?}");
     }
 }

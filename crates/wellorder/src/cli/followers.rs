@@ -301,7 +301,7 @@ mod tests {
                 format!("GET {at}/parked?after_order_id=o-1&limit=1"),
                 format!("POST {at}/redrive {{\"all\":true}}"),
                 format!(
-                    "POST {at}/redrive {{\"order_ids\":[\"o-1\"],\"reason\":\"unwanted\",\"skip\":true}}"
+                    "POST {at}/redrive {{\"order_ids\":[\"o-1\"],\"skip\":true,\"reason\":\"unwanted\"}}"
                 ),
             ]
         );

@@ -77,7 +77,7 @@ impl Setting {
 /// The contracts that can be at the root of the port, and the port each is used to.
 const CONTRACTS: &[(&str, u16)] =
     &[("oscarps", 3000), ("parspec", 3000), ("sales", 3000), ("orderstream", 8080)];
-const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0, CONTRACTS[2].0];
+const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0, CONTRACTS[2].0, CONTRACTS[3].0];
 
 const ROLES: &[&str] = &["api", "worker", "relay", "sync", "all"];
 const ROLE_VALUES: [Role; 5] = [Role::Api, Role::Worker, Role::Relay, Role::Sync, Role::All];

@@ -171,7 +171,13 @@ fn every_setting_fills_its_field() {
             "kafka.create_topics" => "false",
             "kafka.delivery_timeout_ms" => "7000",
             "redis.url" => "127.0.0.1:6379",
-            "redis.insecure" => "true",
+            "redis.insecure" | "rabbitmq.insecure" | "postgres.insecure" => "true",
+            "rabbitmq.url" => "amqp://127.0.0.1",
+            "rabbitmq.retry_ms" => "1,2",
+            "database" => "postgres://wellorder@127.0.0.1/orders",
+            path if path.starts_with("postgres.") && path.ends_with("_ms") => "7777",
+            "follower.lease_ms" => "20000",
+            path if path.starts_with("rabbitmq.") && path.ends_with("_timeout_ms") => "7777",
             _ => "77",
         };
         let changed = load_ok(&Inputs { flags: vec![flag(setting.path, "--x", other)], ..Inputs::default() });

@@ -248,7 +248,8 @@ fn unparsable(path: &str) -> Vec<(String, u16)> {
         "GET / HTTP/0.9\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
         "GET / http/1.1\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        // The preface of HTTP/2 to the letter begins HTTP/2, which is for gRPC; anything else that looks like it is nonsense.
+        "PRI * HTTP/2.0\r\n\r\nMS\r\n\r\n",
     ] {
         all.push((nonsense.to_owned(), 400));
     }

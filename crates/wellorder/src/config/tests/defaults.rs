@@ -50,7 +50,6 @@ fn the_defaults() {
     telemetry.service_name = wellorder
     telemetry.sample_ratio = 1.0
     telemetry.trust_incoming = true
-    shards = 1
     processor = simulate
     simulate.delay_ms = 2000
     simulate.fail_rate = 0.0
@@ -85,6 +84,7 @@ fn the_defaults() {
     auth.operator_tenant = default
     lane.delay_max_ms = 250
     lane.deadline_ms = 1000
+    shards = 1
     ");
 }
 

@@ -9,6 +9,7 @@ fn the_defaults() {
     let rows = rows.map(|[key, value, ..]| format!("{key} = {value}\n"));
     insta::assert_snapshot!(rows.collect::<String>(), @r"
     contracts.sales.public = false
+    contracts.sales.listen = 
     catalog.url = 
     catalog.file = 
     catalog.connect_timeout_ms = 3000
