@@ -244,7 +244,6 @@ mod tests {
         for line in [
             "      WELLORDER_WORKER_BATCH_SIZE: \"5\"",
             "WELLORDER_KEY=x WELLORDER_KAFKA_BROKERS=a:1 WELLORDER_{{ $path }}",
-            "WELLORDER_REDIS_URL=redis://a   # there is nothing of redis yet",
             "command: [serve, --as, x]",
             "command: [redis-server, --save]",
             "ExecStart=/usr/local/bin/wellorder key-ring --end-grace",

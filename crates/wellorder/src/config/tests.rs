@@ -177,6 +177,7 @@ fn every_setting_fills_its_field() {
             "database" => "postgres://wellorder@127.0.0.1/orders",
             path if path.starts_with("postgres.") && path.ends_with("_ms") => "7777",
             "follower.lease_ms" => "20000",
+            "follower.heartbeat_ms" => "7777",
             path if path.starts_with("rabbitmq.") && path.ends_with("_timeout_ms") => "7777",
             _ => "77",
         };
