@@ -6,6 +6,7 @@ use crate::error::Fault;
 use crate::ids::{OrderId, Shard, TenantId};
 use crate::journal::Event;
 use crate::ports::RefusedEvent;
+use crate::share;
 use std::collections::BTreeMap;
 
 /// Orders that may be parked for one follower. A sink that refuses more than that is not asked on: it is the sink that is
@@ -108,8 +109,7 @@ pub fn parked(
     for refused in refused {
         let event = events.get(refused.index);
         let event = event.ok_or_else(|| Fault::internal("a sink refused an event that it was not given"))?;
-        let mut detail = refused.why.clone();
-        detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
+        let detail = share::beginning(refused.why.clone(), DETAIL_BYTES_MAX);
         let stream = ParkedStream {
             shard: event.shard,
             order_id: event.order_id,

@@ -103,8 +103,17 @@ impl FollowerRow {
 }
 
 /// `text`, as much of it as is kept.
-pub fn kept(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
+pub fn kept(text: String) -> String {
+    beginning(text, FAULT_BYTES_MAX)
+}
+
+/// As much of `text` as has at most `bytes_max` bytes.
+pub(crate) fn beginning(mut text: String, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
     text
 }
 

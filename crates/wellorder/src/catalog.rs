@@ -29,14 +29,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Between two lines of the log about a catalogue that gives no answer.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
+/// The server behind a catalogue, if there is one.
+type Shops = Option<Arc<dyn Remote>>;
+
 /// The catalogue that the settings ask for, and the server behind it for health checks.
 ///
 /// # Errors
 /// When its address or its file cannot be used.
-pub(crate) fn of(
-    settings: &Settings,
-    app: &App,
-) -> anyhow::Result<(Arc<dyn Catalog>, Option<Arc<dyn Remote>>)> {
+pub(crate) fn of(settings: &Settings, app: &App) -> anyhow::Result<(Arc<dyn Catalog>, Shops)> {
     let catalog = &settings.catalog;
     if let Some(url) = &catalog.url {
         let timeouts = outbound::Timeouts { connect: catalog.connect_timeout, total: catalog.timeout };

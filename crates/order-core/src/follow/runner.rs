@@ -59,7 +59,7 @@ impl Follower {
     }
 
     /// Reads what is to be carried on once more, else what is behind the cursor, delivers it, moves that place; and keeps in
-    /// [`FollowerFaults`] what ails it.
+    /// [`super::FollowerFaults`] what ails it.
     ///
     /// # Errors
     /// When storage or the sink fails; the place then stays, and the same events come again.

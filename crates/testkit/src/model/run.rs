@@ -79,6 +79,11 @@ fn pick<T: Clone>(from: &[T], index: &Index) -> Option<T> {
 }
 
 /// A node takes its part of a follower or leaves it, and says whether its sink fails.
+fn message(consumer: u8, id: u8) -> MessageId {
+    let queue: Arc<str> = ["shipped", "delivered"][usize::from(consumer) % 2].into();
+    MessageId::new(&queue, format!("m-{id}")).expect("an id")
+}
+
 fn share(name: u8, node: u8, (leaves, fault): (bool, bool), now: Timestamp) -> Command {
     let token = LeaseToken(Uuid::from_u128(u128::from(node) + 1));
     let until = (!leaves).then(|| now.plus(LEASE));
@@ -167,8 +172,7 @@ impl Run {
                 Command::Change(Box::new(Change { source: from, expected_version, ..change }))
             }
             Op::Consume { order, foreign, consumer, id, kind } => {
-                let queue: Arc<str> = ["shipped", "delivered"][usize::from(*consumer) % 2].into();
-                let message = MessageId::new(&queue, format!("m-{id}")).expect("an id");
+                let message = message(*consumer, *id);
                 let change = self.change(order, *foreign, kind, trace)?;
                 Command::Consume(Box::new(Consume { message, change }))
             }
@@ -181,8 +185,8 @@ impl Run {
             }
             Op::Settle { lease, mixed, end } => {
                 let (order_id, token) = pick(&self.leases, lease)?;
-                let token =
-                    mixed.and_then(|other| pick(&self.leases, &other)).map_or(token, |(_, token)| token);
+                let mixed = mixed.and_then(|other| pick(&self.leases, &other));
+                let token = mixed.map_or(token, |(_, token)| token);
                 let (outcome, event_id) = (self.outcome(end), self.event_id());
                 Command::Settle(Box::new(Settle { order_id, token, outcome, event_id, now, trace }))
             }
@@ -353,7 +357,7 @@ impl Run {
         };
         // Most of the time one that holds some of it moves what it holds.
         let token = row.holders.iter().flatten().copied().next().unwrap_or(LeaseToken(Uuid::from_u128(1)));
-        let foreign = shards % 8 == 0;
+        let foreign = shards.is_multiple_of(8);
         let mut moves = Vec::new();
         for ((shard, position), end) in (0..).map(Shard).zip(positions).zip(ends) {
             let held = foreign || row.is_held(shard, token);
