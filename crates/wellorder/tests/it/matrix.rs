@@ -53,8 +53,8 @@ struct Things {
 
 const USER: &str = "4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11";
 
-fn stream_order() -> Value {
-    json!({ "user_id": USER, "payload": { "id": "e-1" } })
+fn stream_order(external: &str) -> Value {
+    json!({ "user_id": USER, "payload": { "id": external } })
 }
 
 async fn things(server: &Server, tenant: &'static str) -> Things {
@@ -67,7 +67,7 @@ async fn things(server: &Server, tenant: &'static str) -> Things {
     made("/oscarps/orders", r#"{"orderId": "A-2", "customer": "c", "total": 1}"#).await;
     let parspec = made("/parspec/orders", r#"{"userId": "u", "itemIds": ["a"], "totalAmount": 1}"#).await;
     let sale = made("/sales/api/v1/orders", SALE).await;
-    let stream = made("/orderstream/orders", &stream_order().to_string()).await;
+    let stream = made("/orderstream/orders", &stream_order("e-1").to_string()).await;
     let order = made("/v1/orders", r#"{"reference": "A-1", "total": "1"}"#).await;
     let spare = made("/v1/orders", r#"{"reference": "A-4", "total": "1"}"#).await;
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
@@ -121,7 +121,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
             (Some(json!({ "userId": "u", "itemIds": ["a"], "totalAmount": 1 })), Other::Own)
         }
         ("/sales", "POST", _) => (serde_json::from_str(SALE).ok(), Other::Own),
-        ("/orderstream", "POST", "/orders") => (Some(stream_order()), Other::Own),
+        ("/orderstream", "POST", "/orders") => (Some(stream_order("e-2")), Other::Own),
         ("/v1", "POST", "/orders") => (Some(json!({ "reference": "A-1", "total": "1" })), Other::Own),
         ("/v1", "POST", "/orders/bulk") => (Some(json!({ "reference": "A-3", "total": "1" })), Other::Own),
         ("/v1", "PATCH", "/orders/{order_id}") => (Some(json!({ "customer": "c-2" })), Other::NotFound),
@@ -358,6 +358,7 @@ async fn keys_that_others_make_are_no_operators() {
 fn never_was(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
         "A-2" => "A-999".to_owned(),
+        external if external.starts_with("e-1?") => external.replacen("e-1", "e-999", 1),
         id if id.len() == 36 => "00000000-0000-7000-8000-000000000000".to_owned(),
         id if id.len() == 16 => "0000000000000000".to_owned(),
         number if number.parse::<i64>().is_ok() => "999999".to_owned(),
