@@ -77,9 +77,10 @@ const KEY_HOLDERS: &str = "Keys of the operators' tenant are operators' keys: a 
 
 /// What clients send, and may not add to.
 #[rustfmt::skip]
-const STRICT: [&str; 15] = [
+const STRICT: [&str; 16] = [
     "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
     "Replay", "Claim", "Heartbeat", "WorkResult", "WorkResults", "NewKey", "Rotation",
+    "FollowerRedrive",
 ];
 
 /// Operations whose body may be left out.

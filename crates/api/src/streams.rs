@@ -30,7 +30,7 @@ const STREAMS_MAX: u32 = 200;
     params(
         ("name" = String, Path, description = "The follower"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 unless said", minimum = 1, maximum = 200),
-        ("after_order_id" = Option<String>, Query, description = "`next` of the page before"),
+        ("after_order_id" = Option<String>, Query, description = "`next` of the page before", format = "uuid"),
     ),
     responses((status = 200, description = "Parked orders, by shard and id", body = crate::schema::FollowerParkedList))
 )]
