@@ -36,7 +36,8 @@ impl TellingSink {
                 as_of.pass(event);
                 continue;
             }
-            let Some(told) = self.telling.tell(event, as_of.order(event).await?) else { continue };
+            let (before, after) = as_of.around(event).await?;
+            let Some(told) = self.telling.tell(event, before, after) else { continue };
             let mut headers = told.headers;
             headers.extend(event.trace.map(cloud_events::traceparent));
             records.push(Record { topic: told.to, key: told.key, value: told.body, headers });
