@@ -214,3 +214,18 @@ async fn a_simulated_delivery_service_sees_every_order_to_its_end() {
     home.audited();
     names.forget();
 }
+
+#[tokio::test]
+async fn health_tells_of_brokers_in_every_role_and_an_order_needs_none() {
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::builder()
+        .api_alone()
+        .env("JWT_SECRET", SECRET)
+        .env("RABBITMQ_URL", &format!("amqp://guest:guest@{away}"))
+        .env("KAFKA_BROKERS", &brokers())
+        .start()
+        .await;
+    let health = server.json("/sales/health").await;
+    assert_eq!(health, json!({ "status": "healthy", "database": true, "rabbitmq": false, "kafka": true }));
+    sell(&server, "default", "k-1").await;
+}
