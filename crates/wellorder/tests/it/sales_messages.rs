@@ -163,7 +163,7 @@ async fn messages_find_the_orders_of_every_tenant_in_whatever_order_they_come() 
 }
 
 #[tokio::test]
-async fn what_cannot_be_dealt_with_is_a_dead_letter_with_its_reason() {
+async fn what_cannot_be_dealt_with_is_parked_with_its_reason() {
     let (names, home) = (Names::new(), Home::new());
     let server = names.start(&home).await;
     let dead = format!("{}.dlq", names.shipped);
