@@ -25,7 +25,7 @@ macro_rules! guides {
 }
 
 /// In the order in which they are read.
-const GUIDES: [Guide; 13] = guides! {
+const GUIDES: [Guide; 14] = guides! {
     "integrate" "guides/integrate.md",
     "bulk" "guides/bulk.md",
     "wait" "guides/wait.md",
@@ -33,6 +33,7 @@ const GUIDES: [Guide; 13] = guides! {
     "lists" "guides/lists.md",
     "change-orders" "guides/change-orders.md",
     "pull-workers" "guides/pull-workers.md",
+    "followers" "guides/followers.md",
     "kafka" "guides/kafka.md",
     "postgresql" "guides/postgresql.md",
     "rabbitmq" "guides/rabbitmq.md",

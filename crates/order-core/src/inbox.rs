@@ -105,8 +105,8 @@ pub enum Outcome {
 pub struct Fact {
     /// What its sender calls this fact, if it says so.
     pub event_id: Option<String>,
-    /// Whose order it is.
-    pub tenant: TenantId,
+    /// Whose order it is; `None` where the sender does not know: whose it turns out to be.
+    pub tenant: Option<TenantId>,
     /// Set where the sender knows the orders of one source only.
     pub source: Option<SourceId>,
     /// Which order.
@@ -128,9 +128,8 @@ impl App {
                 Err(error) => return Outcome::Poison { why: error.to_string() },
             },
         };
-        let Fact { tenant, source, order_id, kind, .. } = fact;
-        let target = Target { tenant, source, order_id, expected_version: None };
-        match self.consume(message, target, kind).await {
+        let order_id = fact.order_id;
+        match self.heard(message, fact).await {
             Ok(Consumed::Now(_) | Consumed::Before) => Outcome::Done,
             Err(Error::Rejection(Rejection::OrderUnknown)) => {
                 Outcome::Retry { why: "no such order".to_owned() }
@@ -146,6 +145,16 @@ impl App {
             }
             Err(Error::Fault(fault)) => Outcome::Hold { why: fault.to_string() },
         }
+    }
+
+    async fn heard(&self, message: MessageId, fact: Fact) -> Result<Consumed, Error> {
+        let Fact { tenant, source, order_id, kind, .. } = fact;
+        let tenant = match tenant {
+            Some(tenant) => tenant,
+            None => self.storage.owner(order_id).await?.ok_or(Rejection::OrderUnknown)?,
+        };
+        let target = Target { tenant, source, order_id, expected_version: None };
+        self.consume(message, target, kind).await
     }
 
     /// Changes an order as `message` says, once however often it comes: that it was consumed is committed with the change.

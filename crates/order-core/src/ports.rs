@@ -72,6 +72,9 @@ pub trait Storage: Send + Sync {
     /// One order, with its lease.
     async fn order(&self, tenant: &TenantId, order_id: OrderId) -> Result<Option<Order>, Fault>;
 
+    /// Whose an order is, for who knows its id alone: what others send names no tenant.
+    async fn owner(&self, order_id: OrderId) -> Result<Option<TenantId>, Fault>;
+
     /// One order by its number.
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault>;
 

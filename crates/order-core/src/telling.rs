@@ -38,14 +38,20 @@ pub trait Telling: Send + Sync {
     /// Whether anything is told of such an event: only then the order is fetched.
     fn concerns(&self, event: &Event) -> bool;
 
-    /// What is told of `event`, with the order as it was right after it.
-    fn tell(&self, event: &Event, order: &Order) -> Option<Told>;
+    /// What is told of `event`, which made the order `after` of `before`; without one before, it is new.
+    fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Option<Told>;
 }
 
-/// Orders as they were right after an event. Made for one batch: what was folded for one event serves the next of its order.
+/// Orders as they were around an event. Made for one batch: what was folded for one event serves the next of its order.
 pub struct AsOf<'a> {
     storage: &'a dyn Storage,
-    orders: HashMap<OrderId, Order>,
+    orders: HashMap<OrderId, Around>,
+}
+
+/// An order around the event that was folded last.
+struct Around {
+    before: Option<Order>,
+    after: Order,
 }
 
 impl<'a> AsOf<'a> {
@@ -56,40 +62,42 @@ impl<'a> AsOf<'a> {
 
     /// Takes note of an event that nobody asks about: it saves a read where a later one of its order is asked about.
     pub fn pass(&mut self, event: &Event) {
-        let before = self.orders.remove(&event.order_id);
+        let before = self.orders.remove(&event.order_id).map(|around| around.after);
         let follows = before.as_ref().map_or(0, |order| order.version) + 1 == event.version;
-        if let Some(order) = follows.then(|| Order::fold(before, event).ok()).flatten() {
-            self.orders.insert(event.order_id, order);
+        if let Some(after) = follows.then(|| Order::fold(before.clone(), event).ok()).flatten() {
+            self.orders.insert(event.order_id, Around { before, after });
         }
     }
 
-    /// The order right after `event`.
+    /// The order right before `event`, unless that made it, and right after it.
     ///
     /// # Errors
     /// Faults of storage; a history that does not fold.
-    pub async fn order(&mut self, event: &Event) -> Result<&Order, Fault> {
+    pub async fn around(&mut self, event: &Event) -> Result<(Option<&Order>, &Order), Fault> {
         self.pass(event);
         if !self.orders.contains_key(&event.order_id) {
-            let order = self.read(event).await?;
-            self.orders.insert(event.order_id, order);
+            let around = self.read(event).await?;
+            self.orders.insert(event.order_id, around);
         }
-        self.orders.get(&event.order_id).ok_or_else(|| gone(event))
+        let Around { before, after } = self.orders.get(&event.order_id).ok_or_else(|| gone(event))?;
+        Ok((before.as_ref(), after))
     }
 
-    async fn read(&self, event: &Event) -> Result<Order, Fault> {
-        let (mut order, mut after) = (None, 0);
+    async fn read(&self, event: &Event) -> Result<Around, Fault> {
+        let (mut before, mut order, mut after) = (None, None::<Order>, 0);
         while after < event.version {
             let page = self.storage.order_events(&event.tenant, event.order_id, after, PAGE).await?;
             let page = page.filter(|page| !page.events.is_empty()).ok_or_else(|| gone(event))?;
             for one in page.events.iter().filter(|one| one.version <= event.version) {
-                let folded = Order::fold(order, one).map_err(|error| {
+                let folded = Order::fold(order.clone(), one).map_err(|error| {
                     Fault::internal(format!("order {} does not fold: {error}", event.order_id))
                 })?;
                 after = folded.version;
-                order = Some(folded);
+                before = order.replace(folded);
             }
         }
-        order.ok_or_else(|| gone(event))
+        let after = order.ok_or_else(|| gone(event))?;
+        Ok(Around { before, after })
     }
 }
 

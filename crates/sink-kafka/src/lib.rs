@@ -20,12 +20,12 @@ pub use cloud_events::CloudEvents;
 pub use consumer::{Consumer, ConsumerState, Handler, Incoming, Received, Subscription};
 pub use options::{Identity, NewTopics, Options, OptionsError, Sasl, SaslMechanism, Security};
 pub use probe::probe;
-pub use publisher::Publisher;
+pub use publisher::{NotWritten, Publisher, Refused};
 pub use telling::TellingSink;
 
 use async_trait::async_trait;
 use order_core::journal::Event;
-use order_core::ports::{Sink, SinkFault};
+use order_core::ports::{RefusedEvent, Sink, SinkFault};
 
 /// What is written to a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,36 @@ impl Sink for KafkaSink {
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let records: Vec<Record> = events.iter().filter_map(|event| self.encode.encode(event)).collect();
-        self.publisher.publish(&records).await.map_err(|ails| SinkFault::Transient(ails.to_string()))
+        let mut made = Made::default();
+        for (index, event) in events.iter().enumerate() {
+            made.extend(index, self.encode.encode(event));
+        }
+        made.publish(&self.publisher).await
+    }
+}
+
+/// Records, and which of the events each was made of.
+#[derive(Default)]
+struct Made {
+    records: Vec<Record>,
+    of: Vec<usize>,
+}
+
+impl Made {
+    fn extend(&mut self, index: usize, record: Option<Record>) {
+        self.of.extend(record.is_some().then_some(index));
+        self.records.extend(record);
+    }
+
+    async fn publish(self, publisher: &Publisher) -> Result<(), SinkFault> {
+        publisher.publish(&self.records).await.map_err(|not_written| match not_written {
+            NotWritten::Ails(ails) => SinkFault::transient(ails.to_string()),
+            NotWritten::Refused(refused) => SinkFault::Refused(
+                refused
+                    .into_iter()
+                    .map(|Refused { index, reason, why }| RefusedEvent { index: self.of[index], reason, why })
+                    .collect(),
+            ),
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::client::{Ails, Reports, locked};
 use crate::{Options, Record, topic};
+use order_core::parking::RefusedFor;
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -19,6 +20,22 @@ const LOOK: Duration = Duration::from_millis(250);
 /// With no broker in reach for so long, records are given up, and come again later: waiting on would only hide why.
 const OUTAGE: Duration = Duration::from_secs(3);
 
+/// Why records are not safe.
+pub(crate) struct Failed {
+    pub(crate) ails: Ails,
+    /// Why one of them will never be taken, if that is what it is.
+    pub(crate) refused: Option<RefusedFor>,
+}
+
+/// Whether a record that failed so will never be taken as it is.
+fn refusal(code: RDKafkaErrorCode) -> Option<RefusedFor> {
+    match code {
+        RDKafkaErrorCode::MessageSizeTooLarge => Some(RefusedFor::TooLarge),
+        RDKafkaErrorCode::InvalidRecord => Some(RefusedFor::Invalid),
+        _ => None,
+    }
+}
+
 /// Records that were handed over together.
 pub(crate) struct Batch {
     /// Records that are not settled yet.
@@ -31,8 +48,15 @@ pub(crate) struct Batch {
 impl Batch {
     fn settle(&self, fault: Option<(&str, &KafkaError)>) {
         if let Some((topic, error)) = fault {
-            let said = || (error.rdkafka_error_code(), format!("topic {topic}: {error}"));
-            locked(&self.fault).get_or_insert_with(said);
+            let code = error.rdkafka_error_code();
+            let mut kept = locked(&self.fault);
+            // What is refused takes others down with it, which are told of first at times.
+            let is_news = kept.as_ref().is_none_or(|(known, _)| {
+                known.and_then(refusal).is_none() && code.and_then(refusal).is_some()
+            });
+            if is_news {
+                *kept = Some((code, format!("topic {topic}: {error}")));
+            }
         }
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_one();
@@ -100,8 +124,8 @@ impl Producer {
     /// Hands over all of `records` and waits until each is safe.
     ///
     /// # Errors
-    /// Why the first of those that are not safe is not; others may be.
-    pub(crate) async fn deliver(&self, records: &[Record]) -> Result<(), Ails> {
+    /// Why the first of those that are not safe is not, a refusal before all else; others may be.
+    pub(crate) async fn deliver(&self, records: impl IntoIterator<Item = &Record>) -> Result<(), Failed> {
         let batch =
             Arc::new(Batch { open: AtomicUsize::new(1), fault: Mutex::default(), settled: Notify::new() });
         for record in records {
@@ -116,8 +140,16 @@ impl Producer {
         self.settled(&batch).await;
         match locked(&batch.fault).take() {
             None => Ok(()),
-            Some((code, fault)) => Err(self.inner.context().explained(&fault, code)),
+            Some((code, fault)) => Err(Failed {
+                ails: self.inner.context().explained(&fault, code),
+                refused: code.and_then(refusal),
+            }),
         }
+    }
+
+    /// Whether it will never send anything again.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.client().fatal_error().is_some()
     }
 
     fn send(&self, record: &Record, batch: &Arc<Batch>) -> Result<(), KafkaError> {

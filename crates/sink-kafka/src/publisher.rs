@@ -1,10 +1,37 @@
 //! Records that are written and then safe; connected when it is first needed, and anew after a failure.
 
 use crate::client::Ails;
-use crate::producer::Producer;
+use crate::producer::{Failed, Producer};
 use crate::{Options, OptionsError, Record};
+use order_core::parking::RefusedFor;
 use std::sync::Arc;
 use tokio::sync::Mutex;
+
+/// Why not all records were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotWritten {
+    /// Something that may pass: some may be written.
+    Ails(Ails),
+    /// Some will never be taken as they are; all others are safe, but for those of the same keys behind them, which were left
+    /// out.
+    Refused(Vec<Refused>),
+}
+
+/// A record that will never be taken as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Which of those that were given.
+    pub index: usize,
+    /// Why.
+    pub reason: RefusedFor,
+    /// More about it, and what to do.
+    pub why: String,
+}
+
+/// Whether a record is a refused one, or behind one of its key.
+fn behind(refused: &[Refused], records: &[Record], index: usize) -> bool {
+    refused.iter().any(|one| one.index <= index && records[one.index].key == records[index].key)
+}
 
 /// Writes records to topics.
 pub struct Publisher {
@@ -35,16 +62,65 @@ impl Publisher {
     ///
     /// # Errors
     /// Why the first of those that are not safe is not; some may be.
-    pub async fn publish(&self, records: &[Record]) -> Result<(), Ails> {
-        if records.is_empty() {
-            return Ok(());
+    pub async fn publish(&self, records: &[Record]) -> Result<(), NotWritten> {
+        // Found before anything is sent, so that nothing overtakes it.
+        let mut refused: Vec<Refused> = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            if !behind(&refused, records, index) {
+                refused.extend(self.too_large(index, record));
+            }
+        }
+        let sent: Vec<usize> =
+            (0..records.len()).filter(|index| !behind(&refused, records, *index)).collect();
+        refused.extend(self.send(records, &sent).await.map_err(|ails| NotWritten::Ails(self.named(ails)))?);
+        if refused.is_empty() { Ok(()) } else { Err(NotWritten::Refused(refused)) }
+    }
+
+    /// Sends those of `records`; what brokers refuse is found by sending each alone.
+    async fn send(&self, records: &[Record], sent: &[usize]) -> Result<Vec<Refused>, Ails> {
+        if sent.is_empty() {
+            return Ok(Vec::new());
         }
         let producer = self.producer().await?;
-        let published = producer.deliver(records).await;
-        if published.is_err() {
-            self.discard(producer).await;
+        let Err(failed) = producer.deliver(sent.iter().map(|index| &records[*index])).await else {
+            return Ok(Vec::new());
+        };
+        self.discard(producer).await;
+        match failed.refused {
+            // One took others of its request down with it, and none is named.
+            Some(_) => self.send_one_by_one(records, sent).await,
+            None => Err(failed.ails),
         }
-        published.map_err(|ails| self.named(ails))
+    }
+
+    async fn send_one_by_one(&self, records: &[Record], sent: &[usize]) -> Result<Vec<Refused>, Ails> {
+        let mut refused: Vec<Refused> = Vec::new();
+        for &index in sent {
+            if behind(&refused, records, index) {
+                continue;
+            }
+            let producer = self.producer().await?;
+            let Err(failed) = producer.deliver([&records[index]]).await else { continue };
+            if failed.refused.is_none() || producer.is_broken() {
+                self.discard(producer).await;
+            }
+            let Failed { ails, refused: Some(reason) } = failed else { return Err(failed.ails) };
+            refused.push(Refused { index, reason, why: ails.to_string() });
+        }
+        Ok(refused)
+    }
+
+    /// A record that is certain to be refused here.
+    fn too_large(&self, index: usize, record: &Record) -> Option<Refused> {
+        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = record.key.len() + record.value.len() + headers;
+        (bytes > self.options.record_bytes_max).then(|| {
+            let why = format!(
+                "topic {}: a record of {bytes} bytes; raise kafka.message_max_kib, and max.message.bytes of the topic",
+                record.topic
+            );
+            Refused { index, reason: RefusedFor::TooLarge, why }
+        })
     }
 
     /// The producer, made anew after a failure: what failed in one is never finished by another.

@@ -1,6 +1,6 @@
 //! What contracts tell of their orders, as records of their own topics.
 
-use crate::{Options, OptionsError, Publisher, Record, cloud_events};
+use crate::{Made, Options, OptionsError, Publisher, Record, cloud_events};
 use async_trait::async_trait;
 use order_core::error::Fault;
 use order_core::journal::Event;
@@ -28,20 +28,22 @@ impl TellingSink {
         Ok(Self { publisher: Publisher::new(options, telling.places())?, telling, storage })
     }
 
-    async fn records(&self, events: &[Event]) -> Result<Vec<Record>, Fault> {
+    async fn records(&self, events: &[Event]) -> Result<Made, Fault> {
         let mut as_of = AsOf::new(self.storage.as_ref());
-        let mut records = Vec::new();
-        for event in events.iter().filter(|event| event.source == *self.telling.source()) {
+        let mut made = Made::default();
+        let own = |(_, event): &(usize, &Event)| event.source == *self.telling.source();
+        for (index, event) in events.iter().enumerate().filter(own) {
             if !self.telling.concerns(event) {
                 as_of.pass(event);
                 continue;
             }
-            let Some(told) = self.telling.tell(event, as_of.order(event).await?) else { continue };
+            let (before, after) = as_of.around(event).await?;
+            let Some(told) = self.telling.tell(event, before, after) else { continue };
             let mut headers = told.headers;
             headers.extend(event.trace.map(cloud_events::traceparent));
-            records.push(Record { topic: told.to, key: told.key, value: told.body, headers });
+            made.extend(index, Some(Record { topic: told.to, key: told.key, value: told.body, headers }));
         }
-        Ok(records)
+        Ok(made)
     }
 }
 
@@ -57,6 +59,6 @@ impl Sink for TellingSink {
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
         let records = self.records(events).await.map_err(|fault| SinkFault::transient(fault.to_string()))?;
-        self.publisher.publish(&records).await.map_err(|ails| SinkFault::transient(ails.to_string()))
+        records.publish(&self.publisher).await
     }
 }

@@ -8,7 +8,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
 use order_core::ids::OrderId;
 use order_core::journal::Event;
-use order_core::ports::{Sink, SinkFault};
+use order_core::parking::RefusedFor;
+use order_core::ports::{RefusedEvent, Sink, SinkFault};
 use order_core::trace::TraceContext;
 use std::collections::BTreeMap;
 use tokio::sync::Mutex;
@@ -118,6 +119,11 @@ impl Publisher {
         }
     }
 
+    /// Declares once more what is published to: somebody may have taken a queue away since.
+    async fn mend(&self) -> Result<(), Trouble> {
+        self.topology.declare(&self.channel().await?).await
+    }
+
     async fn channel(&self) -> Result<Channel, Trouble> {
         let mut live = self.live.lock().await;
         if let Some(Live { connection, channel }) = &*live
@@ -195,34 +201,78 @@ impl Sink for RabbitSink {
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let encoded = events.iter().map(|event| (event.order_id, self.encode.encode(event)));
-        let messages: Vec<(OrderId, Message)> =
-            encoded.filter_map(|(order_id, message)| Some((order_id, message?))).collect();
-        for wave in waves(&messages) {
-            for (taken, message) in self.publisher.wave(&wave).await.into_iter().zip(&wave) {
-                match taken {
-                    Ok(()) => {}
-                    Err(NotTaken::Returned(why)) => {
-                        return Err(self.fault(&Trouble::new(unrouted(message, &why))));
-                    }
-                    Err(NotTaken::Trouble(trouble)) => return Err(self.fault(&trouble)),
-                }
-            }
+        let encoded =
+            events.iter().enumerate().map(|(index, event)| (index, event, self.encode.encode(event)));
+        let messages: Vec<Carried> = encoded
+            .filter_map(|(index, event, message)| {
+                Some(Carried { index, order_id: event.order_id, message: message? })
+            })
+            .collect();
+        let mut refused = Vec::new();
+        for mut wave in waves(&messages) {
+            // What is behind a refused one waits with it.
+            wave.retain(|one| {
+                !refused.iter().any(|it: &RefusedEvent| events[it.index].order_id == one.order_id)
+            });
+            let returned = self.wave(&wave).await.map_err(|trouble| self.fault(&trouble))?;
+            refused.extend(returned.into_iter().map(|(index, why)| RefusedEvent {
+                index,
+                reason: RefusedFor::Unroutable,
+                why,
+            }));
         }
-        Ok(())
+        if refused.is_empty() { Ok(()) } else { Err(SinkFault::Refused(refused)) }
     }
 }
 
+impl RabbitSink {
+    /// Publishes a wave; gives those that no queue takes, and why.
+    async fn wave(&self, wave: &[&Carried]) -> Result<Vec<(usize, String)>, Trouble> {
+        let returned = self.once(wave).await?;
+        if returned.is_empty() {
+            return Ok(returned);
+        }
+        // Perhaps the queue is ours and somebody took it away: then declaring it mends that.
+        self.publisher.mend().await?;
+        let again: Vec<&Carried> = wave
+            .iter()
+            .filter(|one| returned.iter().any(|(index, _)| one.index == *index))
+            .copied()
+            .collect();
+        self.once(&again).await
+    }
+
+    async fn once(&self, wave: &[&Carried]) -> Result<Vec<(usize, String)>, Trouble> {
+        let messages: Vec<&Message> = wave.iter().map(|one| &one.message).collect();
+        let mut returned = Vec::new();
+        for (taken, one) in self.publisher.wave(&messages).await.into_iter().zip(wave) {
+            match taken {
+                Ok(()) => {}
+                Err(NotTaken::Returned(why)) => returned.push((one.index, unrouted(&one.message, &why))),
+                Err(NotTaken::Trouble(trouble)) => return Err(trouble),
+            }
+        }
+        Ok(returned)
+    }
+}
+
+/// A message, and which of the events it was made of.
+struct Carried {
+    index: usize,
+    order_id: OrderId,
+    message: Message,
+}
+
 /// Messages apart by how many of the same order come before: each wave holds an order once.
-fn waves(messages: &[(OrderId, Message)]) -> Vec<Vec<&Message>> {
-    let mut waves: Vec<Vec<&Message>> = Vec::new();
+fn waves(messages: &[Carried]) -> Vec<Vec<&Carried>> {
+    let mut waves: Vec<Vec<&Carried>> = Vec::new();
     let mut before: BTreeMap<OrderId, usize> = BTreeMap::new();
-    for (order_id, message) in messages {
-        let turn = before.entry(*order_id).or_default();
+    for one in messages {
+        let turn = before.entry(one.order_id).or_default();
         if waves.len() == *turn {
             waves.push(Vec::new());
         }
-        waves[*turn].push(message);
+        waves[*turn].push(one);
         *turn += 1;
     }
     waves

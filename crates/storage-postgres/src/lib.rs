@@ -126,6 +126,10 @@ impl Storage for PostgresStorage {
         Ok(read::order(&self.guarded.of(tenant), self.install.shards, tenant, order_id).await?)
     }
 
+    async fn owner(&self, order_id: OrderId) -> Result<Option<TenantId>, Fault> {
+        Ok(read::owner(&self.readers, self.install.shards, order_id).await?)
+    }
+
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
         Ok(read::order_by_number(&self.guarded.of(tenant), tenant, number).await?)
     }

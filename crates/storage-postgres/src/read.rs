@@ -25,6 +25,8 @@ const BY_ID: &str = select_orders!(
      WHERE o.shard = $1 AND o.order_id = $2 AND o.tenant = $3"
 );
 
+const OWNER: &str = "SELECT tenant FROM orders WHERE shard = $1 AND order_id = $2";
+
 /// Behind the order comes its shard. A tenant has as many sources as it has tallies: `sources!` of list.rs.
 const BY_NUMBER: &str = select_orders!(
     "FROM tallies t CROSS JOIN LATERAL (SELECT * FROM orders o \
@@ -69,6 +71,13 @@ pub(crate) async fn order(
 ) -> Tried<Option<Order>> {
     let conn = readers.get().await?;
     Ok(load(&conn, shards, tenant, order_id).await?.map(|(order, _)| order))
+}
+
+/// Whose an order is: `readers` see the rows of all tenants.
+pub(crate) async fn owner(readers: &Readers, shards: u16, order_id: OrderId) -> Tried<Option<TenantId>> {
+    let (conn, shard) = (readers.get().await?, small(order_id.shard(shards)));
+    let row = conn.query_opt(OWNER, &[&shard, &order_id.0]).await?;
+    row.map(|row| rows::text(&row, 0)).transpose()
 }
 
 /// One order by its number.

@@ -242,6 +242,12 @@ impl Storage for SqliteStorage {
         Ok(found.map(|(order, _)| order).filter(|order| order.tenant == *tenant))
     }
 
+    async fn owner(&self, order_id: OrderId) -> Result<Option<TenantId>, Fault> {
+        let ids = Arc::clone(&self.ids);
+        let found = self.readers.with(move |conn| apply::load(conn, &ids, order_id)).await?;
+        Ok(found.map(|(order, _)| order.tenant))
+    }
+
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
         let found = self.readers.with(move |conn| apply::load_number(conn, number)).await?;
         Ok(found.map(|(order, _)| order).filter(|order| order.tenant == *tenant))

@@ -179,6 +179,10 @@ impl Storage for Wrapped {
         self.inner.order(tenant, order_id).await
     }
 
+    async fn owner(&self, order_id: OrderId) -> Result<Option<TenantId>, Fault> {
+        self.inner.owner(order_id).await
+    }
+
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
         self.inner.order_by_number(tenant, number).await
     }

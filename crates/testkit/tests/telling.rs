@@ -45,7 +45,8 @@ async fn an_order_is_shown_as_it_was_not_as_it_is() {
         let mut as_of = AsOf::new(port.as_ref());
         for version in asked {
             let event = events.iter().find(|one| one.order_id == flaky && one.version == version);
-            let order = as_of.order(event.expect("an event")).await.expect("the order");
+            let (before, order) = as_of.around(event.expect("an event")).await.expect("the order");
+            assert_eq!(before.map(|before| before.version), Some(version - 1).filter(|version| *version > 0));
             let expected = if version == 3 { Processing::Done } else { Processing::Queued };
             assert_eq!((order.version, order.processing), (version, expected));
             assert_eq!(order.last_error.is_some(), version == 2);
@@ -66,12 +67,12 @@ async fn what_was_passed_saves_the_read() {
             .filter(|one| one.order_id == event.order_id)
             .all(|one| one.version <= event.version);
         if last {
-            assert_eq!(as_of.order(event).await.expect("folded").version, event.version);
+            assert_eq!(as_of.around(event).await.expect("folded").1.version, event.version);
         } else {
             as_of.pass(event);
         }
     }
     let mut as_of = AsOf::new(port.as_ref());
     let late = events.iter().find(|event| event.version > 1).expect("one");
-    assert!(as_of.order(late).await.is_err(), "a history that is not there is a fault");
+    assert!(as_of.around(late).await.is_err(), "a history that is not there is a fault");
 }

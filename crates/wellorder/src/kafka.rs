@@ -11,14 +11,19 @@ mod wired {
     use crate::following::Plan;
     use anyhow::Context;
     use async_trait::async_trait;
+    use contracts::sales::OrderEvents;
     use order_core::App;
     use order_core::remote::{Remote, Trouble};
-    use sink_kafka::{CloudEvents, Identity, KafkaSink, NewTopics, Options, Sasl, SaslMechanism, Security};
+    use sink_kafka::{
+        CloudEvents, Identity, KafkaSink, NewTopics, Options, Sasl, SaslMechanism, Security, TellingSink,
+    };
     use std::path::Path;
     use std::sync::Arc;
 
     /// The name of the follower that carries every event to the topic of our own form.
     const EVENTS: &str = "kafka";
+    /// The name of the follower that tells what happens to the orders of the contract `sales`.
+    const SALES: &str = "sales-kafka";
 
     /// The followers that write to Kafka.
     ///
@@ -27,8 +32,15 @@ mod wired {
     pub(crate) fn plans(settings: &Settings, app: &App) -> anyhow::Result<Vec<Plan>> {
         let Some(options) = options(&settings.kafka)? else { return Ok(Vec::new()) };
         let encode = CloudEvents::new(&settings.kafka.topic, app.storage.install().installation_id);
-        let sink = KafkaSink::new(options, Box::new(encode)).context("kafka")?;
-        Ok(vec![Plan::new(settings, EVENTS, Arc::new(sink))])
+        let sink = KafkaSink::new(options.clone(), Box::new(encode)).context("kafka")?;
+        let mut plans = vec![Plan::new(settings, EVENTS, Arc::new(sink))];
+        let topic = &settings.sales.topic;
+        if !topic.is_empty() {
+            let telling = Arc::new(OrderEvents::new(topic)?);
+            let sink = TellingSink::new(options, telling, Arc::clone(&app.storage)).context("kafka")?;
+            plans.push(Plan::new(settings, SALES, Arc::new(sink)));
+        }
+        Ok(plans)
     }
 
     /// Refuses what cannot be used whatever the brokers say.
@@ -58,7 +70,8 @@ mod wired {
     pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
         let options = options(&settings.kafka)?;
         Ok(options.map(|options| {
-            let topics = vec![settings.kafka.topic.clone()];
+            let topics = [&settings.kafka.topic, &settings.sales.topic];
+            let topics = topics.into_iter().filter(|topic| !topic.is_empty()).cloned().collect();
             Arc::new(Brokers { options, topics }) as Arc<dyn Remote>
         }))
     }

@@ -30,6 +30,8 @@ mod rabbitmq;
 mod redis;
 mod restore;
 mod run;
+#[cfg(feature = "amqp")]
+mod sales;
 mod seldom;
 mod serve;
 mod serve_check;

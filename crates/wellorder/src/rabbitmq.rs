@@ -1,20 +1,23 @@
 //! RabbitMQ, as the settings have it. A build without the feature `amqp` has none, and the settings are refused.
 
 #[cfg(feature = "amqp")]
-pub(crate) use wired::{check, options, plans, remote};
+pub(crate) use wired::{check, consume, options, plans, remote};
 #[cfg(not(feature = "amqp"))]
-pub(crate) use without::{check, plans, remote};
+pub(crate) use without::{check, consume, plans, remote};
 
 #[cfg(feature = "amqp")]
 mod wired {
     use crate::config::Settings;
     use crate::following::Plan;
+    use crate::sales;
+    use crate::shutdown::Stop;
     use anyhow::Context;
     use async_trait::async_trait;
     use order_core::App;
     use order_core::remote::{Remote, Trouble};
     use sink_rabbitmq::{Address, CloudEvents, Options, RabbitSink};
     use std::sync::Arc;
+    use tokio::task::JoinSet;
 
     /// The name of the follower that carries every event to the exchange of our own form.
     const EVENTS: &str = "rabbitmq";
@@ -24,13 +27,32 @@ mod wired {
     /// # Errors
     /// When the settings cannot be used.
     pub(crate) fn plans(settings: &Settings, app: &App) -> anyhow::Result<Vec<Plan>> {
+        let Some(options) = options(settings)? else { return Ok(Vec::new()) };
+        let mut plans: Vec<Plan> = sales::plan(settings, options.clone())?.into_iter().collect();
         let exchange = &settings.rabbitmq.exchange;
-        let Some(options) = options(settings)?.filter(|_| !exchange.is_empty()) else {
-            return Ok(Vec::new());
-        };
-        let encode = CloudEvents::new(exchange, app.storage.install().installation_id);
-        let sink = RabbitSink::new(options, Box::new(encode));
-        Ok(vec![Plan::new(settings, EVENTS, Arc::new(sink))])
+        if !exchange.is_empty() {
+            let encode = CloudEvents::new(exchange, app.storage.install().installation_id);
+            let sink = RabbitSink::new(options, Box::new(encode));
+            plans.insert(0, Plan::new(settings, EVENTS, Arc::new(sink)));
+        }
+        Ok(plans)
+    }
+
+    /// Starts what takes messages from queues.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub(crate) fn consume(
+        settings: &Settings,
+        app: &Arc<App>,
+        stop: &Stop,
+        tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        let Some(options) = options(settings)? else { return Ok(()) };
+        for consumer in sales::consumers(settings, &options, app)? {
+            tasks.spawn(consumer.run(stop.subscribe()));
+        }
+        Ok(())
     }
 
     /// Refuses what cannot be used whatever the server says.
@@ -102,9 +124,11 @@ mod wired {
 mod without {
     use crate::config::Settings;
     use crate::following::Plan;
+    use crate::shutdown::Stop;
     use order_core::App;
     use order_core::remote::Remote;
     use std::sync::Arc;
+    use tokio::task::JoinSet;
 
     #[expect(clippy::unnecessary_wraps, reason = "as with RabbitMQ")]
     pub(crate) fn plans(_: &Settings, _: &App) -> anyhow::Result<Vec<Plan>> {
@@ -119,5 +143,9 @@ mod without {
     #[expect(clippy::unnecessary_wraps, reason = "as with RabbitMQ")]
     pub(crate) fn remote(_: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
         Ok(None)
+    }
+    #[expect(clippy::unnecessary_wraps, reason = "as with RabbitMQ")]
+    pub(crate) fn consume(_: &Settings, _: &Arc<App>, _: &Stop, _: &mut JoinSet<()>) -> anyhow::Result<()> {
+        Ok(())
     }
 }

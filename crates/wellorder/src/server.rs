@@ -267,15 +267,19 @@ fn background(
     {
         tasks.spawn(worker.run(stop.subscribe(), settings.shutdown_drain));
     }
+    if settings.has_role(Role::Worker) {
+        rabbitmq::consume(settings, app, stop, tasks)?;
+    }
     if settings.has_role(Role::Relay) {
         for plan in following::plans(settings, app)? {
             let follower = Following::new(app, plan);
             // A sink that hangs must not keep the process from ending: its cursor has not moved.
             tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
         }
-        for remote in [kafka::remote(settings)?, rabbitmq::remote(settings)?].into_iter().flatten() {
-            app.remotes.add(remote);
-        }
+    }
+    // Looked at by every role: health of an API tells of the brokers too, whoever relays.
+    for remote in [kafka::remote(settings)?, rabbitmq::remote(settings)?].into_iter().flatten() {
+        app.remotes.add(remote);
     }
     if settings.has_role(Role::Api) {
         tasks.spawn(redrives(Arc::clone(app), stop.subscribe()));

@@ -9,7 +9,7 @@
 //! | `GET /metrics` | 200 the text form of Prometheus |
 //! | `GET /docs`, `/docs/json` | Swagger UI; the OpenAPI document |
 //!
-//! What goes to brokers and comes from them: [`message`], [`consumed`].
+//! What goes to brokers and comes from them: [`message`], [`OrderEvents`], [`consumed`].
 
 pub mod consumed;
 mod kept;
@@ -17,6 +17,7 @@ mod map;
 pub mod message;
 mod page;
 mod refuse;
+mod telling;
 mod wire;
 
 use crate::contract::{Contract, Mounted};
@@ -36,6 +37,7 @@ use refuse::{Issue, No};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+pub use telling::OrderEvents;
 use utoipa::OpenApi;
 
 /// The contract's name: its prefix, its source, its label in metrics.

@@ -3,7 +3,8 @@
 use crate::rig::{PARTITIONS, Topic, brokers, event};
 use order_core::ids::OrderId;
 use order_core::journal::Event;
-use order_core::ports::Sink;
+use order_core::parking::RefusedFor;
+use order_core::ports::{Sink, SinkFault};
 use order_core::trace::TraceContext;
 use sink_kafka::{CloudEvents, KafkaSink, Options};
 use std::collections::BTreeMap;
@@ -75,21 +76,33 @@ async fn the_events_of_an_order_lie_in_one_partition_in_their_order() {
 }
 
 #[tokio::test]
-async fn nothing_overtakes_what_failed() {
-    let topic = Topic::new().await;
-    let sink = sink(&topic);
-    let order = OrderId(Uuid::new_v4());
-    // More than the broker and the client take in one record.
+async fn nothing_overtakes_what_is_refused_and_all_else_goes_on() {
     let large = format!("{{\"text\":\"{}\"}}", "x".repeat(2 << 20));
-    let mut events = [event(order, 1, "{}"), event(order, 2, &large), event(order, 3, "{}")];
-    let fault = sink.deliver(&events).await.unwrap_err();
-    assert!(fault.to_string().contains("size"), "{fault}");
-    assert!(fault.to_string().contains(&topic.0) && fault.to_string().contains(&brokers()), "{fault}");
-    assert_eq!(versions(&topic), BTreeMap::from([(order.to_string(), vec![1])]));
-
-    events[1].data = "{}".to_owned();
-    sink.deliver(&events).await.unwrap();
-    assert_eq!(versions(&topic), BTreeMap::from([(order.to_string(), vec![1, 1, 2, 3])]));
+    // Too large for the client, which sends none of it; and for the brokers alone, where the others are sent once more.
+    for (topic, text) in [(Topic::new().await, large), (Topic::taking(2_000).await, "x".repeat(5_000))] {
+        let sink = sink(&topic);
+        let (order, other) = (OrderId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
+        let events = [
+            event(order, 1, "{}"),
+            event(order, 2, &text),
+            event(other, 1, "{}"),
+            event(order, 3, "{}"),
+            event(other, 2, "{}"),
+        ];
+        let Err(SinkFault::Refused(refused)) = sink.deliver(&events).await else { panic!("it is refused") };
+        assert_eq!((refused.len(), refused[0].index, refused[0].reason), (1, 1, RefusedFor::TooLarge));
+        let why = &refused[0].why;
+        assert!(why.contains(&topic.0) && why.contains("max.message.bytes"), "{why}");
+        let versions = versions(&topic);
+        let in_order = |versions: &[u64]| {
+            let mut seen = versions.to_vec();
+            seen.dedup();
+            seen.ends_with(&[1, 2]) && versions.iter().all(|version| *version <= 2)
+        };
+        assert!(versions[&order.to_string()].iter().all(|version| *version == 1), "{versions:?}");
+        assert!(in_order(&versions[&other.to_string()]), "{versions:?}");
+        sink.deliver(&[event(other, 3, "{}")]).await.unwrap();
+    }
 }
 
 #[tokio::test]

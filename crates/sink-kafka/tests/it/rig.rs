@@ -42,15 +42,23 @@ pub(crate) struct Topic(pub(crate) String);
 
 impl Topic {
     pub(crate) async fn new() -> Self {
+        Self::made(None).await
+    }
+
+    /// One that takes records of at most so many bytes.
+    pub(crate) async fn taking(bytes_max: usize) -> Self {
+        Self::made(Some(&bytes_max.to_string())).await
+    }
+
+    async fn made(bytes_max: Option<&str>) -> Self {
         let name = format!("test-{}", Uuid::new_v4());
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
-        let made = admin
-            .create_topics(
-                &[NewTopic::new(&name, PARTITIONS, TopicReplication::Fixed(1))],
-                &AdminOptions::new().request_timeout(Some(PATIENCE)),
-            )
-            .await;
+        let mut topic = NewTopic::new(&name, PARTITIONS, TopicReplication::Fixed(1));
+        if let Some(bytes_max) = bytes_max {
+            topic = topic.set("max.message.bytes", bytes_max);
+        }
+        let made = admin.create_topics(&[topic], &AdminOptions::new().request_timeout(Some(PATIENCE))).await;
         made.unwrap_or_else(|error| {
             panic!("no Kafka at {}: {error}; start one: cargo xtask services up kafka", brokers())
         })

@@ -35,7 +35,8 @@ impl Telling for Totals {
         event.kind == EventType::OrderProcessed
     }
 
-    fn tell(&self, event: &Event, order: &Order) -> Option<Told> {
+    fn tell(&self, event: &Event, before: Option<&Order>, order: &Order) -> Option<Told> {
+        assert!(before.is_some_and(|before| before.version + 1 == order.version));
         let body = format!("{} {} {:?}", order.version, order.id == event.order_id, order.processing);
         let headers = vec![("kind", event.kind.as_str().to_owned())];
         Some(Told { to: self.topic.clone(), key: order.id.to_string(), body: body.into_bytes(), headers })

@@ -4,7 +4,8 @@ use crate::rig::{Other, ToQueue, event, headers, options, text, unique};
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use order_core::ids::OrderId;
-use order_core::ports::Sink;
+use order_core::parking::RefusedFor;
+use order_core::ports::{Sink, SinkFault};
 use order_core::trace::TraceContext;
 use sink_rabbitmq::{CloudEvents, RabbitSink};
 use uuid::Uuid;
@@ -64,8 +65,12 @@ async fn a_message_that_no_queue_takes_is_refused_and_holds_its_order_back() {
     let sink = RabbitSink::new(options(), Box::new(encode));
     let order = OrderId(Uuid::new_v4());
     let events = [event(order, 1, "astray"), event(order, 2, "{}"), event(OrderId(Uuid::new_v4()), 1, "{}")];
-    let fault = sink.deliver(&events).await.unwrap_err().to_string();
-    assert!(fault.contains("no queue takes it") && fault.contains("nowhere"), "{fault}");
+    let Err(SinkFault::Refused(refused)) = sink.deliver(&events).await else { panic!("it is refused") };
+    assert_eq!((refused.len(), refused[0].index, refused[0].reason), (1, 0, RefusedFor::Unroutable));
+    assert!(
+        refused[0].why.contains("no queue takes it") && refused[0].why.contains("nowhere"),
+        "{refused:?}"
+    );
     let ids: Vec<String> = other
         .take(&queue, 1)
         .await
@@ -78,6 +83,18 @@ async fn a_message_that_no_queue_takes_is_refused_and_holds_its_order_back() {
         "the other order's, and nothing behind what was refused"
     );
     assert_eq!(other.ready(&queue).await, 0);
+    other.delete(&[queue]).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_somebody_took_away_is_made_again() {
+    let (other, encode) = (Other::new().await, ToQueue::new());
+    let queue = encode.exchange.clone();
+    let sink = RabbitSink::new(options(), Box::new(encode));
+    sink.open().await.unwrap();
+    other.delete(std::slice::from_ref(&queue)).await;
+    sink.deliver(&[event(OrderId(Uuid::new_v4()), 1, "{}")]).await.unwrap();
+    assert_eq!(other.take(&queue, 1).await.len(), 1);
     other.delete(&[queue]).await;
 }
 

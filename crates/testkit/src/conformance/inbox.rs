@@ -182,3 +182,16 @@ pub async fn a_sweep_forgets_the_oldest_messages(rig: Rig) {
     }
     rig.assert_sound().await;
 }
+
+/// Messages name no tenant: whose an order is, its id tells.
+pub async fn whoever_knows_the_id_of_an_order_finds_its_owner(rig: Rig) {
+    let mine = rig.new_order(intake("A-1")).await;
+    let theirs = rig.new_order(intake("A-1").tenant("acme")).await;
+    let never = OrderId(Uuid::from_u128(7));
+    let rig = rig.reopen().await;
+    for (order_id, owner) in
+        [(mine.id, Some(tenant("default"))), (theirs.id, Some(tenant("acme"))), (never, None)]
+    {
+        assert_eq!(rig.storage().owner(order_id).await.expect("a read"), owner);
+    }
+}

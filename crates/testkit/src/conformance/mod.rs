@@ -63,6 +63,7 @@ macro_rules! conformance {
                 one_message_that_comes_many_times_at_once_counts_once,
                 a_batch_may_hold_one_message_twice,
                 a_sweep_forgets_the_oldest_messages,
+                whoever_knows_the_id_of_an_order_finds_its_owner,
             }
             api_keys {
                 an_api_key_is_kept_as_it_was_made,

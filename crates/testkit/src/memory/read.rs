@@ -47,6 +47,10 @@ impl Storage for MemoryStorage {
         Ok(self.reading()?.order(order_id).filter(|order| order.tenant == *tenant))
     }
 
+    async fn owner(&self, order_id: OrderId) -> Result<Option<TenantId>, Fault> {
+        Ok(self.reading()?.order(order_id).map(|order| order.tenant))
+    }
+
     async fn order_by_number(&self, tenant: &TenantId, number: i64) -> Result<Option<Order>, Fault> {
         let state = self.reading()?;
         let order = state.numbers.get(&number).and_then(|order_id| state.order(*order_id));

@@ -26,6 +26,15 @@ pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let fix = "use up to 249 of A-Z a-z 0-9 . _ -";
         add(&["kafka.topic"], "is no name of a topic", fix);
     }
+    let told = &settings.sales.topic;
+    if !told.is_empty() && !is_topic(told) {
+        let fix = "use up to 249 of A-Z a-z 0-9 . _ -, or leave it empty for none";
+        add(&["contracts.sales.topic"], "is no name of a topic", fix);
+    }
+    if *told == kafka.topic {
+        let fix = "name another, or leave it empty for none";
+        add(&["contracts.sales.topic", "kafka.topic"], "is the topic of all events", fix);
+    }
     login(kafka, add);
     tls(kafka, add);
     let protected = kafka.tls && (kafka.sasl.is_some() || kafka.cert_file.is_some());

@@ -1,6 +1,6 @@
 //! Settings of RabbitMQ that must fit one another.
 
-use super::settings::Settings;
+use super::settings::{Sales, Settings};
 
 /// Adds what does not fit. The setting to mend comes first in the list given to `add`.
 pub(super) fn rabbitmq(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
@@ -19,6 +19,29 @@ pub(super) fn rabbitmq(settings: &Settings, add: &mut impl FnMut(&[&str], &str, 
     address(url, settings, add);
     if rabbitmq.exchange.len() > 127 {
         add(&["rabbitmq.exchange"], "is longer than 127 bytes", "name it shorter");
+    }
+    queues(&settings.sales, add);
+}
+
+/// The longest name of a queue whose queues of retries have names too.
+const QUEUE_BYTES_MAX: usize = 200;
+
+/// Each has one meaning: a queue that is read and written, or read as two things, would make its own messages.
+fn queues(sales: &Sales, add: &mut impl FnMut(&[&str], &str, &str)) {
+    let queues = [
+        ("contracts.sales.created", &sales.created),
+        ("contracts.sales.shipped", &sales.shipped),
+        ("contracts.sales.delivered", &sales.delivered),
+    ];
+    for (at, (path, name)) in queues.iter().enumerate() {
+        if name.len() > QUEUE_BYTES_MAX {
+            add(&[path], "is longer than 200 bytes", "name it shorter");
+        }
+        let same = queues[..at].iter().find(|(_, other)| other == name && !name.is_empty());
+        if let Some((other, _)) = same {
+            let fix = "name another, or leave it empty for none";
+            add(&[path, other], &format!("is the same as {other}"), fix);
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) public: BTreeSet<&'static str>,
     /// Contracts that are served at an address of their own too.
     pub(crate) contract_listen: Vec<(&'static str, SocketAddr)>,
+    /// What the contract `sales` has with brokers.
+    pub(crate) sales: Sales,
     /// The contract `orderstream`.
     pub(crate) orderstream: Orderstream,
     /// Certificates of authorities that are believed besides the public ones, by everything that calls out.
@@ -72,6 +74,19 @@ pub(crate) struct Settings {
     pub(crate) shutdown_drain: Duration,
 }
 
+/// What the contract `sales` has with brokers; an empty name is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sales {
+    /// The topic that tells what happens to its orders.
+    pub(crate) topic: String,
+    /// The exchange that new orders go to, and the queue that is bound to it.
+    pub(crate) created: String,
+    /// The queue that says which orders were sent.
+    pub(crate) shipped: String,
+    /// The queue that says which orders arrived.
+    pub(crate) delivered: String,
+}
+
 /// The contract `orderstream`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Orderstream {
@@ -115,6 +130,7 @@ impl Settings {
             auth: Auth::default(),
             public: BTreeSet::new(),
             contract_listen: Vec::new(),
+            sales: Sales::default(),
             orderstream: Orderstream::default(),
             ca_file: None,
             client_key: Hidden::default(),

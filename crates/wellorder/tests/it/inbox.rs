@@ -54,7 +54,7 @@ impl Handle for Shipped {
         };
         let fact = Fact {
             event_id: text("event_id"),
-            tenant: TenantId::default_tenant(),
+            tenant: Some(TenantId::default_tenant()),
             source: None,
             order_id,
             kind: ChangeKind::Revise {
@@ -150,7 +150,7 @@ async fn a_message_of_another_program_counts_once() {
     }
     let fact = |total: &str| Fact {
         event_id: None,
-        tenant: order.tenant.clone(),
+        tenant: Some(order.tenant.clone()),
         source: None,
         order_id: order.id,
         kind: ChangeKind::Revise {

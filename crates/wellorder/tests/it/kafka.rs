@@ -9,13 +9,13 @@ use std::process::Command;
 
 /// Where Kafka is.
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn brokers() -> String {
+pub(crate) fn brokers() -> String {
     std::env::var("WELLORDER_TEST_KAFKA_BROKERS").unwrap_or_else(|_| "127.0.0.1:19092".to_owned())
 }
 
 /// A topic that nobody has used.
 #[expect(clippy::disallowed_methods, reason = "no other test, and no other run, has the name")]
-fn topic() -> String {
+pub(crate) fn topic() -> String {
     format!("it-{}", uuid::Uuid::new_v4())
 }
 
@@ -35,7 +35,7 @@ fn headers(record: &Value) -> BTreeMap<&str, &str> {
     all.chunks(2).map(|pair| (pair[0], pair[1])).collect()
 }
 
-async fn until_records(topic: &str, count: usize) -> Vec<Value> {
+pub(crate) async fn until_records(topic: &str, count: usize) -> Vec<Value> {
     eventually("the records", async || Some(records(topic)).filter(|found| found.len() >= count)).await
 }
 

@@ -53,6 +53,8 @@ mod reads;
 mod redrives;
 mod roles;
 mod sales;
+#[cfg(all(feature = "amqp", feature = "kafka"))]
+mod sales_messages;
 mod serve;
 mod shut_out;
 mod shutdown;

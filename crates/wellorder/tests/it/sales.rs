@@ -21,7 +21,7 @@ const ORDER: [&str; 10] = [
     "updated_at",
 ];
 
-fn body(key: &str, quantity: u32) -> String {
+pub(crate) fn body(key: &str, quantity: u32) -> String {
     json!({
         "idempotency_key": key,
         "user_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",

@@ -15,6 +15,10 @@ fn the_defaults() {
     catalog.connect_timeout_ms = 3000
     catalog.timeout_ms = 5000
     catalog.calls_max = 256
+    contracts.sales.topic = order-events
+    contracts.sales.created = orders.created
+    contracts.sales.shipped = orders.shipped
+    contracts.sales.delivered = orders.delivered
     ");
 }
 
@@ -27,4 +31,15 @@ fn there_is_one_catalogue() {
     let shown = as_rows(&config).into_iter().find(|[key, ..]| *key == "catalog.url").unwrap();
     assert!(!shown.concat().contains("secret@"), "{shown:?}");
     assert!(problems(&env([("PRODUCT_SERVICE_URL", "ftp://h/")])).contains("PRODUCT_SERVICE_URL"));
+}
+
+#[test]
+fn a_topic_or_a_queue_has_one_meaning() {
+    let queues = "[contracts.sales]\nshipped = \"orders.created\"\n[rabbitmq]\nurl = \"amqp://localhost\"";
+    let said = problems(&toml(queues));
+    assert!(said.contains("contracts.sales.shipped") && said.contains("contracts.sales.created"), "{said}");
+    let topics = "[contracts.sales]\ntopic = \"wellorder.events\"\n[kafka]\nbrokers = \"localhost:9092\"";
+    assert!(problems(&toml(topics)).contains("is the topic of all events"), "{}", problems(&toml(topics)));
+    let none = "[contracts.sales]\ntopic = \"\"\nshipped = \"\"\ndelivered = \"\"\n[kafka]\nbrokers = \"localhost:9092\"";
+    assert_eq!(problems(&toml(none)), "");
 }
