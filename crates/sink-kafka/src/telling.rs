@@ -31,7 +31,7 @@ impl TellingSink {
     async fn records(&self, events: &[Event]) -> Result<Vec<Record>, Fault> {
         let mut as_of = AsOf::new(self.storage.as_ref());
         let mut records = Vec::new();
-        for event in events.iter().filter(|event| event.source == *self.telling.source()) {
+        for event in events.iter().filter(|event| self.telling.covers(&event.source)) {
             if !self.telling.concerns(event) {
                 as_of.pass(event);
                 continue;
