@@ -226,6 +226,11 @@ pub fn event_message(order: &Order, content: &Content, at: Timestamp, deleted: b
     })
 }
 
+/// The id that others know an order by.
+pub fn shown_id(order: &Order) -> Uuid {
+    map::shown_id(order)
+}
+
 /// The key under which the result of an order lies in Redis.
 pub fn result_key(order: &Order) -> String {
     format!("order_result:{}", map::shown_id(order))

@@ -1,6 +1,6 @@
 //! Settings of Kafka that must fit one another.
 
-use super::settings::{Kafka, KafkaLogin, Settings};
+use super::settings::{Kafka, KafkaLogin, Orderstream, Settings};
 use std::net::IpAddr;
 
 /// What to build when this program cannot do what is asked of it.
@@ -12,6 +12,14 @@ const BUILD_TLS: &str =
 pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
     let kafka = &settings.kafka;
     if kafka.brokers.is_empty() {
+        if settings.orderstream.left_to_kafka {
+            let what = "is kafka, and kafka.brokers is not set";
+            add(
+                &["contracts.orderstream.processor", "kafka.brokers"],
+                what,
+                "set kafka.brokers, or remove this",
+            );
+        }
         return;
     }
     if !cfg!(feature = "kafka") {
@@ -26,6 +34,7 @@ pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let fix = "use up to 249 of A-Z a-z 0-9 . _ -";
         add(&["kafka.topic"], "is no name of a topic", fix);
     }
+    orderstream(&settings.orderstream, add);
     login(kafka, add);
     tls(kafka, add);
     let protected = kafka.tls && (kafka.sasl.is_some() || kafka.cert_file.is_some());
@@ -34,6 +43,23 @@ pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let fix = "set kafka.security = \"tls\", and a login (kafka.sasl_mechanism) or kafka.cert_file; or say \
                    kafka.insecure = true";
         add(&["kafka.brokers", "kafka.security", "kafka.sasl_mechanism", "kafka.insecure"], what, fix);
+    }
+}
+
+fn orderstream(ours: &Orderstream, add: &mut impl FnMut(&[&str], &str, &str)) {
+    // With room for what is parked of it.
+    let fits = |name: &str| is_topic(name) && name.len() <= 240;
+    let (events, acks) = ("contracts.orderstream.events_topic", "contracts.orderstream.ack_topic");
+    for (path, topic) in [(events, &ours.events_topic), (acks, &ours.ack_topic)] {
+        if !fits(topic) {
+            add(&[path], "is no name of a topic", "use up to 240 of A-Z a-z 0-9 . _ -");
+        }
+    }
+    if ours.events_topic == ours.ack_topic {
+        add(&[acks, events], "is the topic of events too", "use another topic");
+    }
+    if ours.worker_group.is_empty() {
+        add(&["contracts.orderstream.worker_group"], "is empty", "name a group, such as order-workers");
     }
 }
 
