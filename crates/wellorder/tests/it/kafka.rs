@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Where Kafka is.
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn brokers() -> String {
+pub(crate) fn brokers() -> String {
     std::env::var("WELLORDER_TEST_KAFKA_BROKERS").unwrap_or_else(|_| "127.0.0.1:19092".to_owned())
 }
 
@@ -30,7 +30,7 @@ fn records(topic: &str) -> Vec<Value> {
 }
 
 /// The headers of a record: names and values in turn.
-fn headers(record: &Value) -> BTreeMap<&str, &str> {
+pub(crate) fn headers(record: &Value) -> BTreeMap<&str, &str> {
     let all: Vec<&str> = record["headers"].as_array().unwrap().iter().map(|h| h.as_str().unwrap()).collect();
     all.chunks(2).map(|pair| (pair[0], pair[1])).collect()
 }
