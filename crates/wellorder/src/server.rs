@@ -263,9 +263,7 @@ fn background(
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
     orderstream::leave(settings, app);
-    for consumer in orderstream::consumers(settings, app, &stop.subscribe())? {
-        tasks.spawn(cut_off(consumer, stop.subscribe(), settings.shutdown_drain));
-    }
+    let consumers = orderstream::consumers(settings, app, &stop.subscribe())?;
     if settings.has_role(Role::Worker)
         && let Some(worker) = wire_up::worker(settings, app)?
     {
@@ -277,9 +275,16 @@ fn background(
             // A sink that hangs must not keep the process from ending: its cursor has not moved.
             tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
         }
-        for remote in [kafka::remote(settings)?, rabbitmq::remote(settings)?].into_iter().flatten() {
+        if let Some(remote) = rabbitmq::remote(settings)? {
             app.remotes.add(remote);
         }
+    }
+    let talks_to_kafka = settings.has_role(Role::Relay) || !consumers.is_empty();
+    if let Some(remote) = kafka::remote(settings)?.filter(|_| talks_to_kafka) {
+        app.remotes.add(remote);
+    }
+    for consumer in consumers {
+        tasks.spawn(cut_off(consumer, stop.subscribe(), settings.shutdown_drain));
     }
     if settings.has_role(Role::Api) {
         tasks.spawn(redrives(Arc::clone(app), stop.subscribe()));

@@ -68,7 +68,11 @@ async fn events_of_others_count_once_and_the_newest_wins() {
     let acks = told(&f, &AcksTold::new("acks")).await;
     assert_eq!(statuses(&acks), ["created", "updated", "deleted"]);
     assert!(acks.iter().all(|ack| ack.key == FOREIGN.to_string() && ack.to == "acks"));
-    assert_eq!(told(&f, &EventsTold::new("events", "i".to_owned())).await, [], "where it came from it is known");
+    assert_eq!(
+        told(&f, &EventsTold::new("events", "i".to_owned())).await,
+        [],
+        "where it came from it is known"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +119,10 @@ async fn changes_made_here_are_told_and_an_acknowledgement_ends_their_work() {
     assert_eq!(order().await.processing, Processing::Done);
     let told = told(&f, &EventsTold::new("events", "i".to_owned())).await;
     assert_eq!(statuses(&told), ["new", "new", "deleted"]);
-    assert!(told.iter().all(|told| told.key == id.to_string() && told.headers == [(INSTALLATION, "i".to_owned())]));
+    assert!(
+        told.iter()
+            .all(|told| told.key == id.to_string() && told.headers == [(INSTALLATION, "i".to_owned())])
+    );
 }
 
 #[tokio::test]

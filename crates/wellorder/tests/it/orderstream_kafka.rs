@@ -35,12 +35,16 @@ impl Topics {
             .env("REDIS_URL", &redis())
     }
 
-    /// Starts a server, and waits until it has made the topics.
+    /// Starts a server, and waits until it reads what others write: then the topic is there, as the server makes it.
     async fn start(&self, builder: Builder) -> Server {
         let server = self.server(builder).start().await;
-        for topic in [&self.events, &self.acks] {
-            eventually("a topic", async || Some(()).filter(|()| partitions(topic) == 3)).await;
-        }
+        let connected =
+            |line: &str| line.starts_with("wellorder_consumer_connected{") && line.ends_with(" 1");
+        eventually("a consumer", async || {
+            let metrics = server.get("/metrics").await;
+            Some(()).filter(|()| metrics.text().lines().any(connected))
+        })
+        .await;
         server
     }
 
@@ -68,15 +72,6 @@ fn fresh() -> String {
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
 fn redis() -> String {
     std::env::var("WELLORDER_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned())
-}
-
-/// How many partitions a topic has.
-fn partitions(topic: &str) -> usize {
-    let told = Command::new("kcat").args(["-L", "-J", "-b", &brokers(), "-t", topic]).output();
-    let told = told.expect("kcat is missing: apt-get install kcat");
-    assert!(told.status.success(), "is Kafka up? cargo xtask services up kafka: {told:?}");
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    told["topics"][0]["partitions"].as_array().map_or(0, Vec::len)
 }
 
 /// Everything in a topic; nothing while there is no such topic.
