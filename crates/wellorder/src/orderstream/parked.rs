@@ -4,7 +4,7 @@ use sink_kafka::{Publisher, Received, Record};
 
 /// What of a record besides its value must fit into the largest record too.
 const BESIDE: usize = 4096;
-/// Longest reason that is kept, in bytes.
+/// Longest reason, or key, that is kept, in bytes.
 const WHY_MAX: usize = 1000;
 
 /// The topic of such messages: as they came, the rest in headers.
@@ -25,7 +25,7 @@ impl Parked {
         let Received { topic, partition, offset, key, value, .. } = record;
         tracing::error!(topic, partition, offset, why, to = self.topic, "parked a message");
         let mut headers = vec![
-            ("wellorder-why", why[..why.floor_char_boundary(WHY_MAX)].to_owned()),
+            ("wellorder-why", cut(why)),
             ("wellorder-topic", topic.clone()),
             ("wellorder-partition", partition.to_string()),
             ("wellorder-offset", offset.to_string()),
@@ -35,9 +35,8 @@ impl Parked {
             headers.push(("wellorder-cut-from", value.len().to_string()));
             value.truncate(max);
         }
-        let key = key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         // A longer key cannot be one of ours, and need not be whole.
-        let key = key[..key.floor_char_boundary(WHY_MAX)].to_owned();
+        let key = cut(&key.as_deref().map(String::from_utf8_lossy).unwrap_or_default());
         Record { topic: self.topic.clone(), key, value, headers }
     }
 
@@ -48,4 +47,10 @@ impl Parked {
     pub(super) async fn keep(&self, records: &[Record]) -> Result<(), String> {
         self.publisher.publish(records).await.map_err(|ails| ails.to_string())
     }
+}
+
+/// As much of a text as is kept.
+fn cut(text: &str) -> String {
+    let end = (0..=text.len().min(WHY_MAX)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text[..end].to_owned()
 }

@@ -1,29 +1,29 @@
 //! The contract `orderstream` over Kafka: `kcat` is the other program, as the one that takes orders in and as the worker.
 //! `cargo xtask services up kafka redis` starts the servers.
 
+use crate::harness::kafka::{brokers, headers};
 use crate::harness::{Builder, Home, Server, eventually};
-use crate::kafka::{brokers, headers};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use uuid::Uuid;
 
-const USER: &str = "4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11";
+pub(crate) const USER: &str = "4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11";
 
 /// Names that nobody has used.
-struct Topics {
-    events: String,
-    acks: String,
-    group: String,
+pub(crate) struct Topics {
+    pub(crate) events: String,
+    pub(crate) acks: String,
+    pub(crate) group: String,
 }
 
 impl Topics {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let unique = |what: &str| format!("it-{what}-{}", fresh());
         Self { events: unique("events"), acks: unique("acks"), group: unique("group") }
     }
 
-    fn server(&self, builder: Builder) -> Builder {
+    pub(crate) fn server(&self, builder: Builder) -> Builder {
         builder
             .args(&["--as", "orderstream"])
             .env("KAFKA_BROKERS", &brokers())
@@ -36,7 +36,7 @@ impl Topics {
     }
 
     /// Starts a server, and waits until it reads what others write: then the topic is there, as the server makes it.
-    async fn start(&self, builder: Builder) -> Server {
+    pub(crate) async fn start(&self, builder: Builder) -> Server {
         let server = self.server(builder).start().await;
         let connected =
             |line: &str| line.starts_with("wellorder_consumer_connected{") && line.ends_with(" 1");
@@ -49,12 +49,12 @@ impl Topics {
     }
 
     /// What was acknowledged: orders and statuses, those of one partition in their order.
-    fn acked(&self) -> Vec<(String, String)> {
+    pub(crate) fn acked(&self) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         values(&self.acks).iter().map(|ack| (text(&ack["order_id"]), text(&ack["status"]))).collect()
     }
 
-    async fn until_acked(&self, order_id: &str, status: &str, times: usize) {
+    pub(crate) async fn until_acked(&self, order_id: &str, status: &str, times: usize) {
         let what = format!("{times} × {status}");
         let is = |(id, word): &(String, String)| id == order_id && word == status;
         eventually(&what, async || {
@@ -65,7 +65,7 @@ impl Topics {
 }
 
 #[expect(clippy::disallowed_methods, reason = "no other test, and no other run, has the id")]
-fn fresh() -> String {
+pub(crate) fn fresh() -> String {
     Uuid::new_v4().to_string()
 }
 
@@ -75,7 +75,7 @@ fn redis() -> String {
 }
 
 /// Everything in a topic; nothing while there is no such topic.
-fn records(topic: &str) -> Vec<Value> {
+pub(crate) fn records(topic: &str) -> Vec<Value> {
     let read = Command::new("kcat").args(["-C", "-q", "-e", "-J", "-b", &brokers(), "-t", topic]).output();
     let read = read.expect("kcat is missing: apt-get install kcat");
     if !read.status.success() {
@@ -85,18 +85,18 @@ fn records(topic: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-async fn until_records(topic: &str, count: usize) -> Vec<Value> {
+pub(crate) async fn until_records(topic: &str, count: usize) -> Vec<Value> {
     eventually("the records", async || Some(records(topic)).filter(|found| found.len() >= count)).await
 }
 
 /// The bodies in a topic; none while there is no such topic.
-fn values(topic: &str) -> Vec<Value> {
+pub(crate) fn values(topic: &str) -> Vec<Value> {
     let body = |record: &Value| serde_json::from_str(record["payload"].as_str().unwrap()).unwrap();
     records(topic).iter().map(body).collect()
 }
 
 /// Writes a record as another program does: without a key unless told otherwise.
-fn send(topic: &str, more: &[&str], value: &str) {
+pub(crate) fn send(topic: &str, more: &[&str], value: &str) {
     let mut kcat = Command::new("kcat");
     kcat.args(["-P", "-b", &brokers(), "-t", topic]).args(more).stdin(Stdio::piped());
     let mut kcat = kcat.spawn().expect("kcat is missing: apt-get install kcat");
@@ -104,7 +104,7 @@ fn send(topic: &str, more: &[&str], value: &str) {
     assert!(kcat.wait().unwrap().success(), "is Kafka up? cargo xtask services up kafka");
 }
 
-fn event(order_id: &str, status: &str, second: u32, amount: u32) -> String {
+pub(crate) fn event(order_id: &str, status: &str, second: u32, amount: u32) -> String {
     json!({
         "order_id": order_id, "external_id": "e-1", "user_id": USER, "status": status,
         "payload": {"id": "e-1", "amount": amount}, "timestamp": format!("2025-12-20T10:00:{second:02}Z"),
@@ -112,7 +112,7 @@ fn event(order_id: &str, status: &str, second: u32, amount: u32) -> String {
     .to_string()
 }
 
-async fn shown(server: &Server, order_id: &str) -> Value {
+pub(crate) async fn shown(server: &Server, order_id: &str) -> Value {
     server.get(&format!("/orders/{order_id}")).await.json()["order"].clone()
 }
 
