@@ -176,9 +176,11 @@ fn every_setting_fills_its_field() {
             "kafka.delivery_timeout_ms" => "7000",
             "redis.url" => "127.0.0.1:6379",
             "redis.insecure" | "rabbitmq.insecure" | "postgres.insecure" => "true",
+            "rabbitmq.ca_file" => continue, // needs the URL
             "rabbitmq.url" => "amqp://127.0.0.1",
             "rabbitmq.retry_ms" => "1,2",
             "database" => "postgres://wellorder@127.0.0.1/orders",
+            "postgres.lanes" | "postgres.readers" => "7",
             path if path.starts_with("postgres.") && path.ends_with("_ms") => "7777",
             "follower.lease_ms" => "20000",
             "follower.heartbeat_ms" => "7777",
