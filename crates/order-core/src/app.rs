@@ -4,6 +4,7 @@ use crate::action_log;
 use crate::clock::Clock;
 use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply};
 use crate::consumers::Consumers;
+use crate::elsewhere::Elsewhere;
 use crate::error::{Error, Fault};
 use crate::follow::FollowerFaults;
 use crate::ids::{EventId, Ids, LeaseToken, OrderId};
@@ -36,6 +37,8 @@ pub struct App {
     pub remotes: Remotes,
     /// What takes messages for this process.
     pub consumers: Consumers,
+    /// Whose orders are worked on elsewhere.
+    pub elsewhere: Elsewhere,
     /// What the worker of this process has done.
     pub worker_stats: Arc<WorkerStats>,
     /// The end of the journal, for those who wait for an order and those who read on and on.
@@ -84,6 +87,7 @@ impl App {
             follower_faults: FollowerFaults::default(),
             remotes: Remotes::default(),
             consumers: Consumers::default(),
+            elsewhere: Elsewhere::default(),
             node: OnceLock::new(),
             worker_stats: Arc::default(),
             tracer,
@@ -136,6 +140,18 @@ impl App {
     ) -> Result<impl Future<Output = Result<Accepted, Error>> + Send + use<>, Fault> {
         let reply = self.lanes.queue_bulk(self.accept_command(intake)).await?;
         Ok(async move { accepted(reply.await?) })
+    }
+
+    /// As [`App::accept`], for `by`, which is no caller of ours.
+    ///
+    /// # Errors
+    /// As [`App::accept`].
+    pub async fn accept_by(&self, intake: Intake, by: Arc<str>) -> Result<Accepted, Error> {
+        let mut command = self.accept_command(intake);
+        if let Command::Accept(accept) = &mut command {
+            accept.by = Some(by);
+        }
+        accepted(self.lanes.submit(command).await?)
     }
 
     fn accept_command(&self, intake: Intake) -> Command {

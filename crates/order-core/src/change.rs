@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::ids::{EventId, OrderId, RedriveId, SourceId, TenantId};
 use crate::redrive::{Redrive, RedriveFilter};
 use crate::trace;
+use std::sync::Arc;
 
 /// Orders that one step of a redrive job takes.
 pub const REDRIVE_STEP: usize = 200;
@@ -37,6 +38,22 @@ impl App {
         let (trace, by) = (trace::current(), action_log::current_name());
         let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace, by };
         match self.lanes.submit(self.recorded(Command::Change(Box::new(change)))).await? {
+            Reply::Changed(changed) => Ok(changed),
+            other => Err(unexpected("change", &other)),
+        }
+    }
+
+    /// As [`App::change`], for `by`, which is no caller of ours: no action is recorded.
+    ///
+    /// # Errors
+    /// As [`App::change`].
+    pub async fn change_by(&self, target: Target, kind: ChangeKind, by: Arc<str>) -> Result<Changed, Error> {
+        let now = self.clock.now();
+        let Target { tenant, source, order_id, expected_version } = target;
+        let event_id = EventId(self.ids.uuid_v7(now));
+        let (trace, by) = (trace::current(), Some(by));
+        let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace, by };
+        match self.lanes.submit(Command::Change(Box::new(change))).await? {
             Reply::Changed(changed) => Ok(changed),
             other => Err(unexpected("change", &other)),
         }

@@ -203,19 +203,23 @@ pub enum ChangeKind {
     },
     /// Personal fields are blanked, here and in the journal.
     Erase,
+    /// What was left to do was done elsewhere, by whoever needs no lease of ours (see [`crate::elsewhere`]). Whoever holds
+    /// one has lost it. Where nothing is left to do, nothing happens.
+    Finish,
 }
 
 impl ChangeKind {
-    /// Its name in the table of transitions.
-    pub fn name(&self) -> ChangeName {
-        match self {
+    /// Its name in the table of transitions; `None` for what is legal in every state, and that nobody asks for over `/v1`.
+    pub fn name(&self) -> Option<ChangeName> {
+        Some(match self {
             Self::Revise { .. } => ChangeName::Revise,
             Self::Withdraw { .. } => ChangeName::Withdraw,
             Self::Ship { .. } => ChangeName::Ship,
             Self::Deliver { .. } => ChangeName::Deliver,
             Self::Redrive { .. } => ChangeName::Redrive,
             Self::Erase => ChangeName::Erase,
-        }
+            Self::Finish => return None,
+        })
     }
 }
 

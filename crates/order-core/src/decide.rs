@@ -86,11 +86,10 @@ pub fn change(order: &Order, change: &Change) -> Result<Option<Decision>, Reject
     if let Some(expected) = change.expected_version.filter(|expected| *expected != order.version) {
         return Err(Rejection::VersionMismatch { expected, actual: order.version });
     }
-    let name = change.kind.name();
-    match order.ruling(name) {
-        Ruling::Change => Ok(decided(order, change)),
-        Ruling::Already => Ok(None),
-        Ruling::Refused => Err(Rejection::IllegalChange {
+    match change.kind.name().map(|name| (name, order.ruling(name))) {
+        None | Some((_, Ruling::Change)) => Ok(decided(order, change)),
+        Some((_, Ruling::Already)) => Ok(None),
+        Some((name, Ruling::Refused)) => Err(Rejection::IllegalChange {
             change: name,
             processing: order.processing_at(change.now),
             fulfilment: order.fulfilment,
@@ -135,8 +134,19 @@ fn decided(order: &Order, change: &Change) -> Option<Decision> {
             // The storage looks at the history besides, and perhaps there is nothing to do.
             (Erasure::of(order).body(by)?, work)
         }
+        ChangeKind::Finish => (finished(order)?, WorkEffect::Drop),
     };
     Some(Decision { body: Some(body), work })
+}
+
+/// Work that was done elsewhere; the try that did it counts, though nobody here saw it.
+fn finished(order: &Order) -> Option<EventBody> {
+    if order.processing == Processing::Done {
+        return None;
+    }
+    let (attempt, started_at) =
+        order.lease.map_or((order.attempt + 1, order.updated_at), |lease| (lease.attempt, lease.began_at));
+    Some(EventBody::Processed { attempt, started_at })
 }
 
 /// An order is shipped once. Told again, that only fills in a tracking number that is not known yet.

@@ -98,7 +98,7 @@ fn kind(kind: &ChangeKind) -> usize {
             reason.len() + by.len()
         }
         ChangeKind::Ship { tracking_number, .. } => optional(tracking_number.as_ref()),
-        ChangeKind::Deliver { .. } | ChangeKind::Erase => 0,
+        ChangeKind::Deliver { .. } | ChangeKind::Erase | ChangeKind::Finish => 0,
     }
 }
 

@@ -38,11 +38,31 @@ const PROCESSOR: &str = "pull";
 
 impl App {
     /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any. Nothing is leased only when nothing
-    /// is due: what must be parked instead does not count, however much of it there is.
+    /// is due: what must be parked instead, or is done elsewhere, does not count, however much of it there is.
     ///
     /// # Errors
     /// Faults of storage.
     pub async fn claim(
+        &self,
+        tenant: Option<TenantId>,
+        count: usize,
+        lease: Duration,
+        lapses_max: u32,
+    ) -> Result<Claimed, Error> {
+        loop {
+            let mut claimed = self.claim_any(tenant.clone(), count, lease, lapses_max).await?;
+            let elsewhere = self.elsewhere.split(&mut claimed.leased);
+            if elsewhere.is_empty() {
+                return Ok(claimed);
+            }
+            self.put_off(&elsewhere).await;
+            if !claimed.leased.is_empty() {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    async fn claim_any(
         &self,
         tenant: Option<TenantId>,
         count: usize,

@@ -32,6 +32,11 @@ pub trait Telling: Send + Sync {
     /// Whose orders it tells of.
     fn source(&self) -> &SourceId;
 
+    /// Whether it tells of orders of this source: its own, unless it has more.
+    fn covers(&self, source: &SourceId) -> bool {
+        source == self.source()
+    }
+
     /// Where all of it may go.
     fn places(&self) -> Vec<String>;
 

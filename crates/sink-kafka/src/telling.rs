@@ -31,8 +31,8 @@ impl TellingSink {
     async fn records(&self, events: &[Event]) -> Result<Made, Fault> {
         let mut as_of = AsOf::new(self.storage.as_ref());
         let mut made = Made::default();
-        let own = |(_, event): &(usize, &Event)| event.source == *self.telling.source();
-        for (index, event) in events.iter().enumerate().filter(own) {
+        let covered = |(_, event): &(usize, &Event)| self.telling.covers(&event.source);
+        for (index, event) in events.iter().enumerate().filter(covered) {
             if !self.telling.concerns(event) {
                 as_of.pass(event);
                 continue;

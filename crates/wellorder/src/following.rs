@@ -3,7 +3,7 @@
 use crate::config::{FollowerStart, NdjsonSink, Settings};
 use crate::seldom::Seldom;
 use crate::sink_ndjson::{FileSink, StdoutSink};
-use crate::{kafka, rabbitmq};
+use crate::{kafka, orderstream, rabbitmq};
 use order_core::App;
 use order_core::breaker::BreakerPolicy;
 use order_core::follow::{Follower, FollowerPolicy};
@@ -47,7 +47,8 @@ impl Plan {
 /// # Errors
 /// When a sink's settings cannot be used.
 pub(crate) fn plans(settings: &Settings, app: &App) -> anyhow::Result<Vec<Plan>> {
-    let brokers = [kafka::plans(settings, app)?, rabbitmq::plans(settings, app)?];
+    let brokers =
+        [kafka::plans(settings, app)?, orderstream::plans(settings, app)?, rabbitmq::plans(settings, app)?];
     Ok(ndjson(settings).into_iter().chain(brokers.into_iter().flatten()).collect())
 }
 

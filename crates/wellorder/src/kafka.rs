@@ -1,7 +1,7 @@
 //! Kafka, as the settings have it. A build without the feature `kafka` has none, and the settings are refused.
 
 #[cfg(feature = "kafka")]
-pub(crate) use wired::{check, plans, remote};
+pub(crate) use wired::{check, options, plans, remote};
 #[cfg(not(feature = "kafka"))]
 pub(crate) use without::{check, plans, remote};
 
@@ -101,7 +101,11 @@ mod wired {
         }
     }
 
-    fn options(kafka: &Kafka) -> anyhow::Result<Option<Options>> {
+    /// How the brokers are reached; `None` when there are to be none.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn options(kafka: &Kafka) -> anyhow::Result<Option<Options>> {
         if kafka.brokers.is_empty() {
             return Ok(None);
         }

@@ -24,6 +24,7 @@ mod kafka;
 mod killpoint;
 mod local;
 mod lookout;
+mod orderstream;
 mod otlp;
 mod output;
 mod rabbitmq;

@@ -1,8 +1,12 @@
 //! Redis, as the settings have it: where nodes tell each other what they admitted. A build without the feature `redis` has
 //! none, and the settings are refused.
 
+#[cfg(all(feature = "redis", feature = "kafka"))]
+pub(crate) use wired::{Results, results};
 #[cfg(feature = "redis")]
 pub(crate) use wired::{check, host, remote, share_key, share_rates};
+#[cfg(all(not(feature = "redis"), feature = "kafka"))]
+pub(crate) use without::{Results, results};
 #[cfg(not(feature = "redis"))]
 pub(crate) use without::{check, host, remote, share_key, share_rates};
 
@@ -100,6 +104,34 @@ mod wired {
         let authorities = redis.ca_file.as_deref().map(read).transpose()?;
         let options = Options { url: url.to_owned(), authorities, timeout: redis.timeout };
         Ok(Some(RedisKv::open(&options).context("redis.url, redis.ca_file")?))
+    }
+
+    /// Where results are kept for programs beside us that answer from there; nowhere without a Redis.
+    #[cfg(feature = "kafka")]
+    pub(crate) struct Results(Option<RedisKv>);
+
+    #[cfg(feature = "kafka")]
+    impl Results {
+        /// Keeps a result for as long as the contract says.
+        ///
+        /// # Errors
+        /// Why it is not kept, for people.
+        pub(crate) async fn keep(&self, key: &str, result: &serde_json::Value) -> Result<(), String> {
+            use contracts::orderstream::events::RESULT_SECONDS;
+            let Some(redis) = &self.0 else { return Ok(()) };
+            let kept =
+                redis.keep(key, result.to_string().as_bytes(), Duration::from_secs(RESULT_SECONDS)).await;
+            kept.map_err(|error| format!("redis.url: cannot keep a result: {error}"))
+        }
+    }
+
+    /// Where results are kept.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn results(settings: &Settings) -> anyhow::Result<Results> {
+        Ok(Results(open(&settings.redis)?))
     }
 
     /// Tells other nodes what is admitted here, and takes up what they admitted, until `stop`. While Redis is away each counts
@@ -247,6 +279,23 @@ mod without {
     use order_core::remote::Remote;
     use std::sync::Arc;
     use tokio::sync::watch;
+
+    #[cfg(feature = "kafka")]
+    pub(crate) struct Results;
+
+    #[cfg(feature = "kafka")]
+    impl Results {
+        #[expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "as with Redis")]
+        pub(crate) async fn keep(&self, _: &str, _: &serde_json::Value) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    #[expect(clippy::unnecessary_wraps, reason = "as with Redis")]
+    pub(crate) fn results(_: &Settings) -> anyhow::Result<Results> {
+        Ok(Results)
+    }
 
     pub(crate) fn host(_: &str) -> Option<String> {
         None

@@ -14,8 +14,8 @@ use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
 use crate::storage::{Database, Done, Opened};
 use crate::{
-    banner, boot, catalog, failed_logins, further, kafka, lookout, rabbitmq, redis, serve, telemetry,
-    transport, wire_up,
+    banner, boot, catalog, failed_logins, further, kafka, lookout, orderstream, rabbitmq, redis, serve,
+    telemetry, transport, wire_up,
 };
 use anyhow::Context;
 use axum::Router;
@@ -262,6 +262,8 @@ fn background(
     stop: &Stop,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
+    orderstream::leave(settings, app);
+    let consumers = orderstream::consumers(settings, app, &stop.subscribe())?;
     if settings.has_role(Role::Worker)
         && let Some(worker) = wire_up::worker(settings, app)?
     {
@@ -280,6 +282,9 @@ fn background(
     // Looked at by every role: health of an API tells of the brokers too, whoever relays.
     for remote in [kafka::remote(settings)?, rabbitmq::remote(settings)?].into_iter().flatten() {
         app.remotes.add(remote);
+    }
+    for consumer in consumers {
+        tasks.spawn(cut_off(consumer, stop.subscribe(), settings.shutdown_drain));
     }
     if settings.has_role(Role::Api) {
         tasks.spawn(redrives(Arc::clone(app), stop.subscribe()));
@@ -328,7 +333,7 @@ async fn cut_off(task: impl Future<Output = ()>, mut stop: watch::Receiver<bool>
     };
     tokio::select! {
         () = task => {}
-        () = late => tracing::warn!("cut off a follower that did not end in time; its events come again"),
+        () = late => tracing::warn!("cut off what carries events and did not end in time; they come again"),
     }
 }
 

@@ -26,6 +26,12 @@ mod login;
 mod matrix;
 #[path = "it/nodes.rs"]
 mod nodes;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+#[path = "it/orderstream_kafka.rs"]
+mod orderstream_kafka;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+#[path = "it/orderstream_nodes.rs"]
+mod orderstream_nodes;
 #[path = "it/oscarps.rs"]
 mod oscarps;
 #[path = "it/own_server.rs"]

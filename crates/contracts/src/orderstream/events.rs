@@ -27,7 +27,7 @@ pub const GROUP: &str = "order-workers";
 pub const RESULT_SECONDS: u64 = 600;
 
 /// The attribute that holds the time of the event that an order's content is of.
-const EVENT_AT: &str = "event_at";
+pub(super) const EVENT_AT: &str = "event_at";
 /// The attribute of an order of which nothing is known but that it was deleted.
 const TOMBSTONE: &str = "tombstone";
 
@@ -204,6 +204,13 @@ pub fn ack_of(order: &Order) -> AckStatus {
     if order.withdrawn { AckStatus::Deleted } else { first_status(order) }
 }
 
+impl OrderEvent {
+    /// Gives an event that names no order the id of the one that it makes: the same each time that the event comes.
+    pub fn make(&mut self, order_id: Uuid) {
+        self.order_id.get_or_insert(order_id);
+    }
+}
+
 /// The value of the message that tells of an order, which held `content` when it happened. Its key is the order's id.
 pub fn event_message(order: &Order, content: &Content, at: Timestamp, deleted: bool) -> Value {
     let order = Order { content: content.clone(), ..order.clone() };
@@ -217,6 +224,11 @@ pub fn event_message(order: &Order, content: &Content, at: Timestamp, deleted: b
         "status": if deleted { "deleted" } else { "new" },
         "timestamp": at.millis_text(),
     })
+}
+
+/// The id that others know an order by.
+pub fn shown_id(order: &Order) -> Uuid {
+    map::shown_id(order)
 }
 
 /// The key under which the result of an order lies in Redis.

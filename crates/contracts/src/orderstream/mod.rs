@@ -9,6 +9,7 @@
 //! | `GET /health` | 200 `ok` |
 //! | `GET /docs`, `/docs/json` | Swagger UI; the OpenAPI document |
 
+pub mod consumed;
 pub mod events;
 #[cfg(test)]
 mod events_tests;
@@ -18,6 +19,7 @@ mod map;
 mod payload;
 mod refuse;
 mod service;
+pub mod telling;
 mod wire;
 
 use crate::contract::{Contract, Mounted};

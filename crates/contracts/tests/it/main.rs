@@ -22,6 +22,7 @@ mod harness;
 mod mounting;
 mod openapi;
 mod orderstream;
+mod orderstream_consumed;
 mod orderstream_grpc;
 mod orderstream_states;
 mod oscarps;

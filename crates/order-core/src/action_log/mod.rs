@@ -213,7 +213,8 @@ impl Command {
                     ChangeKind::Revise { .. }
                     | ChangeKind::Ship { .. }
                     | ChangeKind::Deliver { .. }
-                    | ChangeKind::Redrive { .. } => return None,
+                    | ChangeKind::Redrive { .. }
+                    | ChangeKind::Finish => return None,
                 };
                 Some((kind, change.order_id.to_string(), json!({})))
             }

@@ -205,7 +205,7 @@ pub async fn an_order_equals_the_fold_of_its_events_after_every_change(rig: Rig)
     for kind in kinds {
         rig.clock.tick();
         let changed = rig.changed(order.id, kind.clone()).await;
-        assert_eq!(changed.updated_at, rig.now(), "{} happened now", kind.name());
+        assert_eq!(changed.updated_at, rig.now(), "{kind:?} happened now");
         assert_folds(&rig, &changed).await;
         rig.assert_sound().await;
     }

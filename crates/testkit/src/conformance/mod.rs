@@ -4,6 +4,7 @@ pub mod accept;
 pub mod action_log;
 pub mod api_keys;
 pub mod backlog;
+pub mod elsewhere;
 pub mod external;
 pub mod follow;
 pub mod history;
@@ -196,6 +197,10 @@ macro_rules! conformance {
                 what_a_list_shows_is_what_a_job_takes,
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
+            }
+            elsewhere {
+                work_that_was_done_elsewhere_ends_without_a_lease,
+                work_that_is_done_elsewhere_is_put_off,
             }
             external {
                 the_newest_order_with_an_external_id_is_found,

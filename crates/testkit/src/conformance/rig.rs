@@ -257,7 +257,7 @@ impl Rig {
 
     /// Changes an order of the tenant `default`, which must be possible and no repetition.
     pub async fn changed(&self, order_id: OrderId, kind: ChangeKind) -> Order {
-        let name = kind.name();
+        let name = format!("{kind:?}");
         match self.change(order_id, kind).await {
             Ok(Changed { order, changed: true }) => *order,
             other => panic!("{name} must change the order, but gave {other:?}"),

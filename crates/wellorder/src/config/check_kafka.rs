@@ -12,6 +12,14 @@ const BUILD_TLS: &str =
 pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
     let kafka = &settings.kafka;
     if kafka.brokers.is_empty() {
+        if settings.orderstream.left_to_kafka {
+            let what = "is kafka, and kafka.brokers is not set";
+            add(
+                &["contracts.orderstream.processor", "kafka.brokers"],
+                what,
+                "set kafka.brokers, or remove this",
+            );
+        }
         return;
     }
     if !cfg!(feature = "kafka") {
@@ -26,15 +34,7 @@ pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let fix = "use up to 249 of A-Z a-z 0-9 . _ -";
         add(&["kafka.topic"], "is no name of a topic", fix);
     }
-    let told = &settings.sales.topic;
-    if !told.is_empty() && !is_topic(told) {
-        let fix = "use up to 249 of A-Z a-z 0-9 . _ -, or leave it empty for none";
-        add(&["contracts.sales.topic"], "is no name of a topic", fix);
-    }
-    if *told == kafka.topic {
-        let fix = "name another, or leave it empty for none";
-        add(&["contracts.sales.topic", "kafka.topic"], "is the topic of all events", fix);
-    }
+    topics(settings, add);
     login(kafka, add);
     tls(kafka, add);
     let protected = kafka.tls && (kafka.sasl.is_some() || kafka.cert_file.is_some());
@@ -43,6 +43,37 @@ pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let fix = "set kafka.security = \"tls\", and a login (kafka.sasl_mechanism) or kafka.cert_file; or say \
                    kafka.insecure = true";
         add(&["kafka.brokers", "kafka.security", "kafka.sasl_mechanism", "kafka.insecure"], what, fix);
+    }
+}
+
+/// Topics of contracts: each its own, for what is told in one would be read as something else in another.
+fn topics(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
+    let (sales, ours) = (&settings.sales.topic, &settings.orderstream);
+    if !sales.is_empty() && !is_topic(sales) {
+        let fix = "use up to 249 of A-Z a-z 0-9 . _ -, or leave it empty for none";
+        add(&["contracts.sales.topic"], "is no name of a topic", fix);
+    }
+    // With room for what is parked of it.
+    let fits = |name: &str| is_topic(name) && name.len() <= 240;
+    let (events, acks) = ("contracts.orderstream.events_topic", "contracts.orderstream.ack_topic");
+    for (path, topic) in [(events, &ours.events_topic), (acks, &ours.ack_topic)] {
+        if !fits(topic) {
+            add(&[path], "is no name of a topic", "use up to 240 of A-Z a-z 0-9 . _ -");
+        }
+    }
+    let all = [
+        ("kafka.topic", &settings.kafka.topic),
+        (events, &ours.events_topic),
+        (acks, &ours.ack_topic),
+        ("contracts.sales.topic", sales),
+    ];
+    for (at, (path, topic)) in all.iter().enumerate().filter(|(_, (_, topic))| !topic.is_empty()) {
+        if let Some((taken, _)) = all.iter().take(at).find(|(_, other)| other == topic) {
+            add(&[path, taken], &format!("is the topic of {taken} too"), "use another topic");
+        }
+    }
+    if ours.worker_group.is_empty() {
+        add(&["contracts.orderstream.worker_group"], "is empty", "name a group, such as order-workers");
     }
 }
 

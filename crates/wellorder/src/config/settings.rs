@@ -94,6 +94,14 @@ pub(crate) struct Orderstream {
     pub(crate) grpc: Option<SocketAddr>,
     /// How long a request waits for its acknowledgement.
     pub(crate) ack_wait: Duration,
+    /// Whether another program does the work of its orders, and acknowledges that over Kafka.
+    pub(crate) left_to_kafka: bool,
+    /// The topic that tells of orders, here and elsewhere.
+    pub(crate) events_topic: String,
+    /// The topic that tells of the end of their work.
+    pub(crate) ack_topic: String,
+    /// The group of Kafka that shares the work of others' events.
+    pub(crate) worker_group: String,
 }
 
 /// What a process does.

@@ -2,7 +2,7 @@
 
 use super::{
     settings::Settings,
-    shape::Shape::{MaybeAddress, Span, Switch},
+    shape::Shape::{MaybeAddress, MaybeWord, Span, Switch, Text},
     table::{Default::Is, HOUR_MS, Setting},
 };
 use std::net::SocketAddr;
@@ -86,4 +86,31 @@ pub(super) const CONTRACTS: &[Setting] = &[
         "longest that a request waits for its acknowledgement; 0 does not wait",
     )
     .or(&["ACK_WAIT_TIMEOUT"]),
+    Setting::new(
+        "contracts.orderstream.processor",
+        Is(""),
+        MaybeWord { words: &["kafka"], set: |s, v| s.orderstream.left_to_kafka = v.is_some() },
+        "who does the work of its orders: another program, over Kafka; empty is who does all work",
+    ),
+    Setting::new(
+        "contracts.orderstream.events_topic",
+        Is("orders.events"),
+        Text { set: |s, v| v.clone_into(&mut s.orderstream.events_topic) },
+        "topic of Kafka that tells of its orders, and of those of others",
+    )
+    .or(&["ORDERS_EVENTS_TOPIC"]),
+    Setting::new(
+        "contracts.orderstream.ack_topic",
+        Is("orders.ack"),
+        Text { set: |s, v| v.clone_into(&mut s.orderstream.ack_topic) },
+        "topic of Kafka that tells of the end of their work",
+    )
+    .or(&["ORDERS_ACK_TOPIC"]),
+    Setting::new(
+        "contracts.orderstream.worker_group",
+        Is("order-workers"),
+        Text { set: |s, v| v.clone_into(&mut s.orderstream.worker_group) },
+        "consumer group that shares the events of others",
+    )
+    .or(&["WORKER_GROUP"]),
 ];

@@ -4,6 +4,7 @@
 mod defaults;
 mod issuer;
 mod kafka;
+mod orderstream;
 mod rabbitmq;
 mod redis;
 mod sales;
@@ -145,7 +146,10 @@ fn every_setting_fills_its_field() {
             "catalog.url" => "http://h/",
             "catalog.file" => "catalog.json",
             path if path.starts_with("contracts.") && path.ends_with(".public") => "true",
-            path if path.starts_with("contracts.") && !path.ends_with("_wait") => "127.0.0.1:4568",
+            // It needs brokers; `orderstream::work_is_left_to_whoever_can_be_told` has them.
+            "contracts.orderstream.processor" => continue,
+            "contracts.orderstream.grpc" => "127.0.0.1:4568",
+            path if path.starts_with("contracts.") && path.ends_with(".listen") => "127.0.0.1:4568",
             "contracts.orderstream.ack_wait" => "5s",
             "http_processor.url" => "http://h/",
             // Each needs the other; `certificate_and_key_go_together` has them.
@@ -172,11 +176,13 @@ fn every_setting_fills_its_field() {
             "kafka.delivery_timeout_ms" => "7000",
             "redis.url" => "127.0.0.1:6379",
             "redis.insecure" | "rabbitmq.insecure" | "postgres.insecure" => "true",
+            "rabbitmq.ca_file" => continue, // needs the URL
             "rabbitmq.url" => "amqp://127.0.0.1",
             "rabbitmq.retry_ms" => "1,2",
             // It needs a server; `rabbitmq::what_does_not_fit_is_named_with_its_fix` has it without.
             "rabbitmq.ca_file" => continue,
             "database" => "postgres://wellorder@127.0.0.1/orders",
+            "postgres.lanes" | "postgres.readers" => "7",
             path if path.starts_with("postgres.") && path.ends_with("_ms") => "7777",
             "postgres.lanes" => "3",
             "follower.lease_ms" => "20000",

@@ -1,17 +1,11 @@
 //! Events in Kafka, as a foreign program reads them: `cargo xtask services up kafka` starts one, or the variable
 //! `WELLORDER_TEST_KAFKA_BROKERS` names one.
 
+use crate::harness::kafka::{brokers, headers};
 use crate::harness::{Home, Server, eventually};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::Command;
-
-/// Where Kafka is.
-#[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-pub(crate) fn brokers() -> String {
-    std::env::var("WELLORDER_TEST_KAFKA_BROKERS").unwrap_or_else(|_| "127.0.0.1:19092".to_owned())
-}
 
 /// A topic that nobody has used.
 #[expect(clippy::disallowed_methods, reason = "no other test, and no other run, has the name")]
@@ -27,12 +21,6 @@ fn records(topic: &str) -> Vec<Value> {
     assert!(read.status.success(), "is Kafka up? cargo xtask services up kafka: {read:?}");
     let lines = String::from_utf8(read.stdout).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// The headers of a record: names and values in turn.
-fn headers(record: &Value) -> BTreeMap<&str, &str> {
-    let all: Vec<&str> = record["headers"].as_array().unwrap().iter().map(|h| h.as_str().unwrap()).collect();
-    all.chunks(2).map(|pair| (pair[0], pair[1])).collect()
 }
 
 pub(crate) async fn until_records(topic: &str, count: usize) -> Vec<Value> {
@@ -54,7 +42,6 @@ async fn a_foreign_program_reads_every_event_in_its_order() {
     }
     let records = until_records(&topic, 16).await;
     let (events, _) = server.feed(100).await;
-    let mut seen = BTreeMap::<&str, u64>::new();
     for record in &records {
         let headers = headers(record);
         let event = events.iter().find(|event| event["event_id"] == headers["ce_id"]).unwrap();

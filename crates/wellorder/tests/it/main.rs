@@ -42,6 +42,8 @@ mod logs;
 mod matrix;
 mod metrics;
 mod orderstream;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+mod orderstream_kafka;
 mod oscarps;
 mod parspec;
 mod printed;

@@ -39,7 +39,11 @@ fn a_topic_or_a_queue_has_one_meaning() {
     let said = problems(&toml(queues));
     assert!(said.contains("contracts.sales.shipped") && said.contains("contracts.sales.created"), "{said}");
     let topics = "[contracts.sales]\ntopic = \"wellorder.events\"\n[kafka]\nbrokers = \"localhost:9092\"";
-    assert!(problems(&toml(topics)).contains("is the topic of all events"), "{}", problems(&toml(topics)));
+    assert!(
+        problems(&toml(topics)).contains("is the topic of kafka.topic too"),
+        "{}",
+        problems(&toml(topics))
+    );
     let none = "[contracts.sales]\ntopic = \"\"\nshipped = \"\"\ndelivered = \"\"\n[kafka]\nbrokers = \"localhost:9092\"";
     assert_eq!(problems(&toml(none)), "");
 }

@@ -6,6 +6,8 @@
 pub(crate) mod collector;
 pub(crate) mod database;
 mod disk;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 mod lines;
 pub(crate) mod promql;
 mod proxy;

@@ -1,0 +1,113 @@
+//! What `orderstream` tells others on Kafka: its orders' changes, and what became of orders of others.
+
+use super::events::{self, Ack, EVENT_AT, INSTALLATION};
+use super::{EVENTS, NAME, map};
+use order_core::journal::Event;
+use order_core::order::event::EventType;
+use order_core::telling::{Telling, Told};
+use order_core::{Order, SourceId};
+use serde_json::Value;
+
+/// Who changes orders because a message of Kafka says so. What is so changed is told already, where it came from.
+pub const BY: &str = "kafka:orderstream";
+
+/// Tells of every change of orders, in the topic of events.
+pub struct EventsTold {
+    source: SourceId,
+    topic: String,
+    installation: String,
+}
+
+impl EventsTold {
+    /// In `topic`, as `installation`.
+    pub fn new(topic: &str, installation: String) -> Self {
+        Self { source: source(), topic: topic.to_owned(), installation }
+    }
+}
+
+impl Telling for EventsTold {
+    fn source(&self) -> &SourceId {
+        &self.source
+    }
+
+    fn covers(&self, source: &SourceId) -> bool {
+        [NAME, EVENTS].contains(&source.as_str())
+    }
+
+    fn places(&self) -> Vec<String> {
+        vec![self.topic.clone()]
+    }
+
+    fn concerns(&self, event: &Event) -> bool {
+        use EventType as T;
+        matches!(event.kind, T::OrderAccepted | T::OrderRevised | T::OrderWithdrawn)
+            && by(event).as_deref() != Some(BY)
+    }
+
+    fn tell(&self, event: &Event, order: &Order) -> Option<Told> {
+        let deleted = event.kind == EventType::OrderWithdrawn;
+        let body = events::event_message(order, &order.content, event.occurred_at, deleted);
+        Some(Told {
+            to: self.topic.clone(),
+            key: map::shown_id(order).to_string(),
+            body: body.to_string().into_bytes(),
+            headers: vec![(INSTALLATION, self.installation.clone())],
+        })
+    }
+}
+
+/// Acknowledges the orders that came in as events, or have content that did, in the topic of acknowledgements.
+pub struct AcksTold {
+    source: SourceId,
+    topic: String,
+}
+
+impl AcksTold {
+    /// In `topic`.
+    pub fn new(topic: &str) -> Self {
+        Self { source: map::events_source(), topic: topic.to_owned() }
+    }
+
+    /// The acknowledgement `ack`.
+    pub fn told(&self, ack: &Ack) -> Told {
+        let body = ack.message().to_string().into_bytes();
+        Told { to: self.topic.clone(), key: ack.order_id.to_string(), body, headers: Vec::new() }
+    }
+}
+
+impl Telling for AcksTold {
+    fn source(&self) -> &SourceId {
+        &self.source
+    }
+
+    fn covers(&self, source: &SourceId) -> bool {
+        [NAME, EVENTS].contains(&source.as_str())
+    }
+
+    fn places(&self) -> Vec<String> {
+        vec![self.topic.clone()]
+    }
+
+    fn concerns(&self, event: &Event) -> bool {
+        event.kind == EventType::OrderProcessed
+    }
+
+    fn tell(&self, event: &Event, order: &Order) -> Option<Told> {
+        let foreign = order.source == self.source || order.content.attributes.contains_key(EVENT_AT);
+        foreign.then(|| {
+            let (order_id, status) = (map::shown_id(order), events::ack_of(order));
+            self.told(&Ack { order_id, status, processed_at: Some(event.occurred_at) })
+        })
+    }
+}
+
+/// The source of the orders that are made here.
+pub(super) fn source() -> SourceId {
+    #[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
+    SourceId::new(NAME).expect("a valid source")
+}
+
+fn by(event: &Event) -> Option<String> {
+    let data: Value = serde_json::from_str(&event.data).ok()?;
+    data["by"].as_str().map(str::to_owned)
+}

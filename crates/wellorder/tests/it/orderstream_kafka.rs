@@ -1,0 +1,304 @@
+//! The contract `orderstream` over Kafka: `kcat` is the other program, as the one that takes orders in and as the worker.
+//! `cargo xtask services up kafka redis` starts the servers.
+
+use crate::harness::kafka::{brokers, headers};
+use crate::harness::{Builder, Home, Server, eventually};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use uuid::Uuid;
+
+pub(crate) const USER: &str = "4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11";
+
+/// Names that nobody has used.
+pub(crate) struct Topics {
+    pub(crate) events: String,
+    pub(crate) acks: String,
+    pub(crate) group: String,
+}
+
+impl Topics {
+    pub(crate) fn new() -> Self {
+        let unique = |what: &str| format!("it-{what}-{}", fresh());
+        Self { events: unique("events"), acks: unique("acks"), group: unique("group") }
+    }
+
+    pub(crate) fn server(&self, builder: Builder) -> Builder {
+        builder
+            .args(&["--as", "orderstream"])
+            .env("KAFKA_BROKERS", &brokers())
+            .env("WELLORDER_KAFKA_PARTITIONS", "3")
+            .env("WELLORDER_KAFKA_TOPIC", &format!("{}-all", self.events))
+            .env("ORDERS_EVENTS_TOPIC", &self.events)
+            .env("ORDERS_ACK_TOPIC", &self.acks)
+            .env("WORKER_GROUP", &self.group)
+            .env("REDIS_URL", &redis())
+    }
+
+    /// Starts a server, and waits until it reads what others write: then the topic is there, as the server makes it.
+    pub(crate) async fn start(&self, builder: Builder) -> Server {
+        let server = self.server(builder).start().await;
+        let connected =
+            |line: &str| line.starts_with("wellorder_consumer_connected{") && line.ends_with(" 1");
+        eventually("a consumer", async || {
+            let metrics = server.get("/metrics").await;
+            Some(()).filter(|()| metrics.text().lines().any(connected))
+        })
+        .await;
+        server
+    }
+
+    /// What was acknowledged: orders and statuses, those of one partition in their order.
+    pub(crate) fn acked(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        values(&self.acks).iter().map(|ack| (text(&ack["order_id"]), text(&ack["status"]))).collect()
+    }
+
+    pub(crate) async fn until_acked(&self, order_id: &str, status: &str, times: usize) {
+        let what = format!("{times} × {status}");
+        let is = |(id, word): &(String, String)| id == order_id && word == status;
+        eventually(&what, async || {
+            Some(()).filter(|()| self.acked().iter().filter(|ack| is(ack)).count() >= times)
+        })
+        .await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "no other test, and no other run, has the id")]
+pub(crate) fn fresh() -> String {
+    Uuid::new_v4().to_string()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
+fn redis() -> String {
+    std::env::var("WELLORDER_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned())
+}
+
+/// Everything in a topic; nothing while there is no such topic.
+pub(crate) fn records(topic: &str) -> Vec<Value> {
+    let read = Command::new("kcat").args(["-C", "-q", "-e", "-J", "-b", &brokers(), "-t", topic]).output();
+    let read = read.expect("kcat is missing: apt-get install kcat");
+    if !read.status.success() {
+        return Vec::new();
+    }
+    let lines = String::from_utf8(read.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) async fn until_records(topic: &str, count: usize) -> Vec<Value> {
+    eventually("the records", async || Some(records(topic)).filter(|found| found.len() >= count)).await
+}
+
+/// The bodies in a topic; none while there is no such topic.
+pub(crate) fn values(topic: &str) -> Vec<Value> {
+    let body = |record: &Value| serde_json::from_str(record["payload"].as_str().unwrap()).unwrap();
+    records(topic).iter().map(body).collect()
+}
+
+/// Writes a record as another program does: without a key unless told otherwise.
+pub(crate) fn send(topic: &str, more: &[&str], value: &str) {
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-P", "-b", &brokers(), "-t", topic]).args(more).stdin(Stdio::piped());
+    let mut kcat = kcat.spawn().expect("kcat is missing: apt-get install kcat");
+    kcat.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+    assert!(kcat.wait().unwrap().success(), "is Kafka up? cargo xtask services up kafka");
+}
+
+pub(crate) fn event(order_id: &str, status: &str, second: u32, amount: u32) -> String {
+    json!({
+        "order_id": order_id, "external_id": "e-1", "user_id": USER, "status": status,
+        "payload": {"id": "e-1", "amount": amount}, "timestamp": format!("2025-12-20T10:00:{second:02}Z"),
+    })
+    .to_string()
+}
+
+pub(crate) async fn shown(server: &Server, order_id: &str) -> Value {
+    server.get(&format!("/orders/{order_id}")).await.json()["order"].clone()
+}
+
+#[tokio::test]
+async fn another_program_is_the_worker() {
+    let topics = Topics::new();
+    let builder = Server::builder().env("WELLORDER_CONTRACTS_ORDERSTREAM_PROCESSOR", "kafka");
+    let server = topics.start(builder.env("ACK_WAIT_TIMEOUT", "60s")).await;
+    let create =
+        json!({"order_id": "0", "user_id": USER, "payload": {"id": 7, "amount": "2.50"}}).to_string();
+    let worker = async {
+        let told = until_records(&topics.events, 1).await.remove(0);
+        let body: Value = serde_json::from_str(told["payload"].as_str().unwrap()).unwrap();
+        assert_eq!((&told["key"], &body["status"]), (&body["order_id"], &json!("new")));
+        assert_eq!((&body["external_id"], &body["payload"]["amount"]), (&json!("7"), &json!("2.50")));
+        assert!(headers(&told).contains_key("wellorder-installation"), "{told}");
+        let ack =
+            json!({"order_id": body["order_id"], "status": "created", "processed_at": body["timestamp"]});
+        // What is no acknowledgement keeps nobody waiting.
+        send(&topics.acks, &[], "{}");
+        send(&topics.acks, &[], &ack.to_string());
+        send(&topics.acks, &[], &ack.to_string());
+        body["order_id"].as_str().unwrap().to_owned()
+    };
+    let (created, id) = tokio::join!(server.post("/orders", &create), worker);
+    assert_eq!((created.status, created.json()), (201, json!({"order_id": id, "status": "created"})));
+    assert_eq!(shown(&server, &id).await["status"], "done");
+    // The worker has it deleted already.
+    let update = json!({"order_id": id, "user_id": USER, "payload": {"id": 7, "amount": 3}}).to_string();
+    let worker = async {
+        until_records(&topics.events, 2).await;
+        send(&topics.acks, &[], &json!({"order_id": id, "status": "deleted"}).to_string());
+    };
+    let (updated, ()) = tokio::join!(server.post("/orders", &update), worker);
+    assert_eq!((updated.status, &updated.json()["status"]), (409, &json!("deleted")), "{}", updated.text());
+    assert_eq!(records(&topics.events).len(), 2, "what the worker said is not told again");
+    until_records(&format!("{}.parked", topics.acks), 1).await;
+    let home = server.home();
+    server.terminate().await;
+    let audited = home.audited();
+    assert_eq!(audited["findings"], json!([]), "{audited}");
+}
+
+#[tokio::test]
+async fn another_program_takes_orders_in() {
+    let topics = Topics::new();
+    let server = topics.start(Server::builder()).await;
+    let [first, second, third] = [(); 3].map(|()| fresh());
+    send(&topics.events, &[], &event(&first, "new", 1, 5));
+    topics.until_acked(&first, "created", 1).await;
+    let order = shown(&server, &first).await;
+    assert_eq!(
+        (&order["order_id"], &order["amount"], &order["status"]),
+        (&json!(first), &json!(5), &json!("done"))
+    );
+    let result =
+        Command::new("redis-cli").args(["-u", &redis(), "GET", &format!("order_result:{first}")]).output();
+    let result = result.expect("redis-cli is missing: apt-get install redis-tools").stdout;
+    let result: Value = serde_json::from_slice(&result).expect("a result");
+    assert_eq!((&result["status"], &result["order_status"]), (&json!("created"), &json!("done")));
+    // The same again; an update; one that is older than that.
+    send(&topics.events, &[], &event(&first, "new", 1, 5));
+    topics.until_acked(&first, "created", 2).await;
+    send(&topics.events, &[], &event(&first, "new", 3, 7));
+    topics.until_acked(&first, "updated", 1).await;
+    send(&topics.events, &[], &event(&first, "new", 2, 6));
+    topics.until_acked(&first, "updated", 2).await;
+    assert_eq!(shown(&server, &first).await["amount"], 7);
+    // An update that comes before its create.
+    send(&topics.events, &[], &event(&second, "new", 9, 2));
+    topics.until_acked(&second, "created", 1).await;
+    send(&topics.events, &[], &event(&second, "new", 8, 1));
+    topics.until_acked(&second, "updated", 1).await;
+    assert_eq!(shown(&server, &second).await["amount"], 2);
+    // A delete, and one of what nobody knows; what comes after finds it deleted.
+    for (order_id, status) in [(&first, "deleted"), (&third, "cancelled")] {
+        send(&topics.events, &[], &event(order_id, status, 20, 0));
+        topics.until_acked(order_id, "deleted", 1).await;
+        send(&topics.events, &[], &event(order_id, "new", 19, 1));
+        topics.until_acked(order_id, "deleted", 2).await;
+    }
+    assert_eq!(shown(&server, &first).await["status"], "deleted");
+    assert_eq!(server.get(&format!("/orders/{third}")).await.status, 404);
+    // What is changed here is told there.
+    let delete = json!({"order_id": second, "user_id": USER, "status": "deleted"}).to_string();
+    assert_eq!(server.post("/orders", &delete).await.status, 200);
+    let told = eventually("a delete", async || {
+        records(&topics.events).into_iter().find(|record| record["key"] == second.as_str())
+    });
+    assert!(told.await["payload"].as_str().unwrap().contains(r#""status":"deleted""#));
+    let home = server.home();
+    server.terminate().await;
+    let audited = home.audited();
+    assert_eq!(audited["findings"], json!([]), "{audited}");
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_parked_and_keeps_nobody_waiting() {
+    let topics = Topics::new();
+    let server = topics.start(Server::builder()).await;
+    let one = ["-p", "0"];
+    let null = Command::new("sh")
+        .args([
+            "-c",
+            &format!("printf 'key:\\n' | kcat -P -Z -K: -p 0 -b {} -t {}", brokers(), topics.events),
+        ])
+        .status();
+    assert!(null.unwrap().success());
+    for poison in ["null", "{", "[]", r#"{"order_id":"x"}"#] {
+        send(&topics.events, &one, poison);
+    }
+    let order_id = fresh();
+    send(&topics.events, &one, &event(&order_id, "new", 1, 5));
+    topics.until_acked(&order_id, "created", 1).await;
+    let parked = until_records(&format!("{}.parked", topics.events), 5).await;
+    assert_eq!(parked.len(), 5);
+    for record in &parked {
+        let headers = headers(record);
+        assert!(
+            !headers["wellorder-why"].is_empty() && headers["wellorder-topic"] == topics.events,
+            "{record}"
+        );
+    }
+    let metrics = server.get("/metrics").await;
+    let dead = format!(r#"wellorder_consumer_messages_total{{queue="{}",outcome="dead"}} 5"#, topics.events);
+    assert!(metrics.text().contains(&dead), "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn an_order_without_an_id_is_made_once() {
+    let topics = Topics::new();
+    let server = topics.start(Server::builder()).await;
+    send(&topics.events, &[], &event("0", "new", 1, 5));
+    let (order_id, _) = eventually("an acknowledgement", async || topics.acked().pop()).await;
+    let home = server.home();
+    server.terminate().await;
+    let again = Topics { group: format!("it-{}", fresh()), ..topics };
+    // Whoever reads it all again, as after a crash before the offset was committed, makes nothing anew.
+    let server = again.start(home.server()).await;
+    again.until_acked(&order_id, "created", 2).await;
+    assert_eq!(shown(&server, &order_id).await["amount"], 5);
+    assert_eq!(server.feed(100).await.0.len(), 2, "accepted and processed");
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_was() {
+    let topics = Topics::new();
+    let home = Home::new();
+    let server = topics.start(home.server()).await;
+    let ids: Vec<String> = (0..40).map(|_| fresh()).collect();
+    for order_id in &ids[..20] {
+        send(&topics.events, &[], &event(order_id, "new", 1, 5));
+    }
+    topics.until_acked(&ids[0], "created", 1).await;
+    server.kill().await;
+    for order_id in &ids[20..] {
+        send(&topics.events, &[], &event(order_id, "new", 1, 5));
+    }
+    let server = topics.start(home.server()).await;
+    for order_id in &ids {
+        topics.until_acked(order_id, "created", 1).await;
+        let history = server.get(&format!("/orders/{order_id}")).await;
+        assert_eq!(history.json()["order"]["amount"], 5);
+    }
+    let (events, _) = server.feed(1_000).await;
+    let accepted = events.iter().filter(|event| event["type"] == "order.accepted").count();
+    assert_eq!(accepted, ids.len(), "each once");
+}
+
+#[tokio::test]
+async fn two_installations_share_the_work_of_a_third() {
+    let topics = Topics::new();
+    let one = topics.start(Server::builder()).await;
+    let ids: Vec<String> = (0..30).map(|_| fresh()).collect();
+    for order_id in &ids[..15] {
+        send(&topics.events, &["-k", order_id], &event(order_id, "new", 1, 5));
+    }
+    topics.until_acked(&ids[0], "created", 1).await;
+    let other = topics.start(Server::builder()).await;
+    for order_id in &ids[15..] {
+        send(&topics.events, &["-k", order_id], &event(order_id, "new", 1, 5));
+    }
+    for order_id in &ids {
+        topics.until_acked(order_id, "created", 1).await;
+        let found =
+            [one.get(&format!("/orders/{order_id}")).await, other.get(&format!("/orders/{order_id}")).await];
+        assert!(found.iter().any(|reply| reply.status == 200), "{order_id}");
+    }
+}
