@@ -84,20 +84,25 @@ impl Sink for KafkaSink {
     }
 }
 
-/// Records, and which of the events each was made of.
-#[derive(Default)]
-struct Made {
+/// Records, and which of the events given to a sink each was made of.
+#[derive(Debug, Default)]
+pub struct Made {
     records: Vec<Record>,
     of: Vec<usize>,
 }
 
 impl Made {
-    fn extend(&mut self, index: usize, record: Option<Record>) {
+    /// Adds what is told of the event at `index` of those given to the sink, if anything.
+    pub fn extend(&mut self, index: usize, record: Option<Record>) {
         self.of.extend(record.is_some().then_some(index));
         self.records.extend(record);
     }
 
-    async fn publish(self, publisher: &Publisher) -> Result<(), SinkFault> {
+    /// Writes the records.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`]; what is refused is named by its event.
+    pub async fn publish(self, publisher: &Publisher) -> Result<(), SinkFault> {
         publisher.publish(&self.records).await.map_err(|not_written| match not_written {
             NotWritten::Ails(ails) => SinkFault::transient(ails.to_string()),
             NotWritten::Refused(refused) => SinkFault::Refused(

@@ -4,6 +4,7 @@ use crate::client::Ails;
 use crate::producer::{Failed, Producer};
 use crate::{Options, OptionsError, Record};
 use order_core::parking::RefusedFor;
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -26,6 +27,18 @@ pub struct Refused {
     pub reason: RefusedFor,
     /// More about it, and what to do.
     pub why: String,
+}
+
+impl fmt::Display for NotWritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotWritten::Ails(ails) => ails.fmt(f),
+            NotWritten::Refused(refused) => match refused.first() {
+                Some(first) => write!(f, "{} refused for good; the first: {}", refused.len(), first.why),
+                None => f.write_str("none refused"),
+            },
+        }
+    }
 }
 
 /// Whether a record is a refused one, or behind one of its key.

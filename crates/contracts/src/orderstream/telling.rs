@@ -44,7 +44,7 @@ impl Telling for EventsTold {
             && by(event).as_deref() != Some(BY)
     }
 
-    fn tell(&self, event: &Event, order: &Order) -> Option<Told> {
+    fn tell(&self, event: &Event, _: Option<&Order>, order: &Order) -> Option<Told> {
         let deleted = event.kind == EventType::OrderWithdrawn;
         let body = events::event_message(order, &order.content, event.occurred_at, deleted);
         Some(Told {
@@ -92,7 +92,7 @@ impl Telling for AcksTold {
         event.kind == EventType::OrderProcessed
     }
 
-    fn tell(&self, event: &Event, order: &Order) -> Option<Told> {
+    fn tell(&self, event: &Event, _: Option<&Order>, order: &Order) -> Option<Told> {
         let foreign = order.source == self.source || order.content.attributes.contains_key(EVENT_AT);
         foreign.then(|| {
             let (order_id, status) = (map::shown_id(order), events::ack_of(order));

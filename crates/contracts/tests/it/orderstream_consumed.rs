@@ -39,7 +39,8 @@ async fn told(f: &Fixture, telling: &dyn Telling) -> Vec<Told> {
     for shard in 0..storage.install().shards {
         for event in storage.journal(Shard(shard), 0, 1_000).await.unwrap() {
             if telling.covers(&event.source) && telling.concerns(&event) {
-                told.extend(telling.tell(&event, as_of.order(&event).await.unwrap()));
+                let (before, after) = as_of.around(&event).await.unwrap();
+                told.extend(telling.tell(&event, before, after));
             }
         }
     }

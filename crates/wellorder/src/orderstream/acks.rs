@@ -13,7 +13,7 @@ use order_core::json::JsonLimits;
 use order_core::ports::{Sink, SinkFault, Storage};
 use order_core::telling::{AsOf, Telling, Told};
 use order_core::{App, TenantId};
-use sink_kafka::{Handler, Incoming, Publisher, Received, Record};
+use sink_kafka::{Handler, Incoming, Made, Publisher, Received, Record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,21 +26,22 @@ pub(super) struct AckSink {
 }
 
 impl AckSink {
-    async fn records(&self, events: &[Event]) -> Result<Vec<Record>, String> {
+    async fn records(&self, events: &[Event]) -> Result<Made, String> {
         let mut as_of = AsOf::new(self.storage.as_ref());
-        let mut records = Vec::new();
-        for event in events.iter().filter(|event| self.told.covers(&event.source)) {
+        let mut made = Made::default();
+        let covered = |(_, event): &(usize, &Event)| self.told.covers(&event.source);
+        for (index, event) in events.iter().enumerate().filter(covered) {
             if !self.told.concerns(event) {
                 as_of.pass(event);
                 continue;
             }
-            let order = as_of.order(event).await.map_err(|fault| fault.to_string())?;
-            let Some(told) = self.told.tell(event, order) else { continue };
+            let (before, order) = as_of.around(event).await.map_err(|fault| fault.to_string())?;
+            let Some(told) = self.told.tell(event, before, order) else { continue };
             // Before: who hears of the end asks for the result.
             self.results.keep(&result_key(order), &result(order, event.occurred_at)).await?;
-            records.push(record(told));
+            made.extend(index, Some(record(told)));
         }
-        Ok(records)
+        Ok(made)
     }
 }
 
@@ -55,8 +56,8 @@ impl Sink for AckSink {
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let records = self.records(events).await.map_err(SinkFault::transient)?;
-        self.publisher.publish(&records).await.map_err(|ails| SinkFault::transient(ails.to_string()))
+        let made = self.records(events).await.map_err(SinkFault::transient)?;
+        made.publish(&self.publisher).await
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::harness::kafka::{brokers, headers};
 use crate::harness::{Home, Server, eventually};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::Command;
 
@@ -42,6 +43,7 @@ async fn a_foreign_program_reads_every_event_in_its_order() {
     }
     let records = until_records(&topic, 16).await;
     let (events, _) = server.feed(100).await;
+    let mut seen = BTreeMap::<&str, u64>::new();
     for record in &records {
         let headers = headers(record);
         let event = events.iter().find(|event| event["event_id"] == headers["ce_id"]).unwrap();
