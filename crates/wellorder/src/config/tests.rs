@@ -1,7 +1,9 @@
 //! Layers, origins and messages, without a process environment.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod addresses;
 mod defaults;
+mod documented;
 mod issuer;
 mod kafka;
 mod orderstream;
