@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A node in a folder of its own, with these roles.
-fn node(home: &Home, role: &str) -> Builder {
-    Home::on(home.kept.clone()).server().args(&["--role", role])
+/// A node in a folder of its own, with these roles, apart by commas.
+pub(crate) fn node(home: &Home, roles: &str) -> Builder {
+    let args: Vec<&str> = roles.split(',').flat_map(|role| ["--role", role]).collect();
+    Home::on(home.kept.clone()).server().args(&args)
 }
 
 /// Orders that are taken in by `servers` in turn, `count` of them; their ids.

@@ -1,9 +1,8 @@
 //! The contract `sales` between real servers of Kafka and RabbitMQ, with foreign programs at the other ends (`kcat`, Debian's
 //! `amqp-tools`): see `kafka.rs` and `rabbitmq.rs` for where they are.
 
-use crate::harness::kafka::brokers;
+use crate::harness::kafka::{brokers, topic, until_records};
 use crate::harness::{Home, Server, eventually};
-use crate::kafka::{topic, until_records};
 use crate::login::{SECRET, Token, ask};
 use crate::rabbitmq::{delete, send, take, unique, url};
 use crate::sales::body;
