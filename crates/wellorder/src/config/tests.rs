@@ -176,15 +176,13 @@ fn every_setting_fills_its_field() {
             "kafka.delivery_timeout_ms" => "7000",
             "redis.url" => "127.0.0.1:6379",
             "redis.insecure" | "rabbitmq.insecure" | "postgres.insecure" => "true",
-            "rabbitmq.ca_file" => continue, // needs the URL
-            "rabbitmq.url" => "amqp://127.0.0.1",
-            "rabbitmq.retry_ms" => "1,2",
             // It needs a server; `rabbitmq::what_does_not_fit_is_named_with_its_fix` has it without.
             "rabbitmq.ca_file" => continue,
+            "rabbitmq.url" => "amqp://127.0.0.1",
+            "rabbitmq.retry_ms" => "1,2",
             "database" => "postgres://wellorder@127.0.0.1/orders",
             "postgres.lanes" | "postgres.readers" => "7",
             path if path.starts_with("postgres.") && path.ends_with("_ms") => "7777",
-            "postgres.lanes" => "3",
             "follower.lease_ms" => "20000",
             "follower.heartbeat_ms" => "7777",
             path if path.starts_with("rabbitmq.") && path.ends_with("_timeout_ms") => "7777",
