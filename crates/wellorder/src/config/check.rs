@@ -101,11 +101,9 @@ fn spans(settings: &Settings, beside: &impl Fn(&str) -> String, add: &mut impl F
 
 /// Addresses of contracts are as local as the main one.
 fn further(settings: &Settings, outside: &str, add: &mut impl FnMut(&[&str], &str, &str)) {
-    let listen = settings.contract_listen.iter().map(|(name, address)| (format!("{name}.listen"), *address));
-    let grpc = settings.orderstream.grpc.map(|address| ("orderstream.grpc".to_owned(), address));
-    for (name, address) in listen.chain(grpc) {
+    for (path, address) in settings.further_addresses() {
         if !address.ip().is_loopback() {
-            add(&[&format!("contracts.{name}")], outside, "use 127.0.0.1 or [::1]");
+            add(&[&path], outside, "use 127.0.0.1 or [::1]");
         }
     }
 }
