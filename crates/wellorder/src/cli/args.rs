@@ -208,6 +208,16 @@ impl ClientCommand {
         }
     }
 
+    /// Whether it makes an API key, perhaps the first.
+    pub(crate) fn makes_first_key(&self) -> bool {
+        matches!(self, Self::Keys { command: KeysCommand::Create { .. }, .. })
+    }
+
+    /// Whether it makes secrets of API keys.
+    pub(crate) fn makes_keys(&self) -> bool {
+        self.makes_first_key() || matches!(self, Self::Keys { command: KeysCommand::Rotate { .. }, .. })
+    }
+
     /// Whose data it is about, where nobody logs in.
     pub(crate) fn tenant(&self) -> Option<&str> {
         match self {
