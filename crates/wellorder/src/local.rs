@@ -49,7 +49,7 @@ pub(crate) async fn offline(
     makes_keys: bool,
 ) -> Result<Router, Failure> {
     let database = storage::of(settings)?;
-    let folder = storage::folder(settings)?;
+    let folder = storage::folder_of_command(settings)?;
     let Usable { opened, unwritable } = database.open_for_command(makes_keys).await?;
     let app = wire_up::app(settings, &opened, Tracer::off());
     // Held until the process ends, like the writer behind it.
@@ -96,7 +96,7 @@ fn refuse(why: &str) -> Response {
 /// When the folder is in use, or its database cannot be brought up to date.
 pub(crate) async fn migrate(settings: &Settings, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let database = storage::of(settings)?;
-    let _folder = storage::folder(settings)?;
+    let _folder = storage::folder_of_command(settings)?;
     let done = database.migrate().await.map_err(storage::named)?;
     let copy = done.copy.as_ref().map(|path| path.display().to_string());
     if out.json {

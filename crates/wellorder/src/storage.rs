@@ -209,6 +209,14 @@ pub(crate) fn copies(settings: &Settings) -> Option<PathBuf> {
     settings.database.text().is_none().then(|| settings.data.join(BACKUPS_FOLDER))
 }
 
+/// The data folder of a command, where the database is in it: else nothing is written there.
+///
+/// # Errors
+/// When it cannot be had; with who holds it when somebody does.
+pub(crate) fn folder_of_command(settings: &Settings) -> Result<Option<Folder>, Failure> {
+    settings.database.text().is_none().then(|| Folder::lock(&settings.data)).transpose()
+}
+
 /// The data folder of a server: its own where the database is in it, else one that others may use too.
 ///
 /// # Errors
