@@ -445,11 +445,17 @@ pub(crate) enum FollowersCommand {
         /// Its name
         name: String,
         /// These orders; all that are parked unless said
-        #[arg(value_name = "ORDER")]
+        #[arg(value_name = "ORDER", group = "whom")]
         orders: Vec<String>,
-        /// Leave the refused events out, and say why; it is kept for ever, so name no person
-        #[arg(long, value_name = "REASON")]
+        /// All that are parked
+        #[arg(long, group = "whom")]
+        all: bool,
+        /// Leave the refused events of ORDER, or of --all, out, and say why; it is kept for ever, so name no person
+        #[arg(long, value_name = "REASON", requires = "whom")]
         skip: Option<String>,
+        /// Do not ask whether those of --all are to be left out
+        #[arg(long)]
+        yes: bool,
     },
 }
 
