@@ -228,22 +228,27 @@ pub(crate) fn main_router(
 
 /// What the main port serves while there is no storage: health, and refusals in the form of each API.
 pub(crate) fn waiting_router(settings: &Settings, guard: &Arc<Guard>, waiting: api::Waiting) -> Router {
-    let unable = |mount: Mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard));
+    let root = settings.mounted.as_deref().filter(|name| CONTRACTS.contains(name));
+    let mut router = api::waiting_router(waiting, guard, root.is_some());
+    for name in CONTRACTS {
+        router = edge::nest(router, &format!("/{name}"), waiting_contract(name, guard));
+    }
+    match root {
+        Some(name) => router.merge(waiting_contract(name, guard)),
+        None => router,
+    }
+}
+
+/// What the contract `name` serves while there is no storage: refusals in its form.
+pub(crate) fn waiting_contract(name: &str, guard: &Arc<Guard>) -> Router {
     let mounts = [
         contracts::oscarps::MOUNT,
         contracts::parspec::MOUNT,
         contracts::sales::MOUNT,
         contracts::orderstream::MOUNT,
     ];
-    let root = mounts.into_iter().find(|mount| settings.mounted.as_deref() == Some(mount.name));
-    let mut router = api::waiting_router(waiting, guard, root.is_some());
-    for mount in mounts {
-        router = edge::nest(router, &format!("/{}", mount.name), unable(mount));
-    }
-    match root {
-        Some(mount) => router.merge(unable(mount)),
-        None => router,
-    }
+    let mount = mounts.into_iter().find(|mount| mount.name == name);
+    mount.map_or_else(Router::new, |mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard)))
 }
 
 /// Health and metrics alone.
