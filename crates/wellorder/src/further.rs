@@ -38,10 +38,6 @@ pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<Vec<Further>> 
         further.push(Further { listener, used: Use::Contract(name) });
     }
     if let Some(address) = settings.orderstream.grpc {
-        anyhow::ensure!(
-            cfg!(feature = "grpc"),
-            "contracts.orderstream.grpc is set, and this build has no gRPC: build it with `cargo build --features grpc`"
-        );
         let listener = serve::listen(address, "contracts.orderstream.grpc").await?;
         further.push(Further { listener, used: Use::Grpc });
     }

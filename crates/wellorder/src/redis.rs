@@ -12,17 +12,16 @@ pub(crate) use without::{check, host, remote, share_key, share_rates};
 
 #[cfg(feature = "redis")]
 mod wired {
-    use crate::config::{Redis, Settings};
+    use crate::config::{Problems, Redis, Settings};
+    use crate::files;
     use crate::seldom::Seldom;
-    use anyhow::Context;
     use async_trait::async_trait;
     use edge::{Rates, ShareKey, Spent};
     use order_core::query::Install;
     use order_core::remote::{Remote, Trouble};
     use order_core::{App, Clock};
-    use redis_kv::{Options, Place, RedisKv, SPENDS_MAX, Spend};
+    use redis_kv::{Error, Options, Place, RedisKv, SPENDS_MAX, Spend};
     use sha2::{Digest, Sha256};
-    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::sync::watch;
@@ -96,14 +95,16 @@ mod wired {
 
     fn open(redis: &Redis) -> anyhow::Result<Option<RedisKv>> {
         let Some(url) = redis.url.text() else { return Ok(None) };
-        let read = |file: &Path| {
-            std::fs::read(file).with_context(|| {
-                format!("redis.ca_file: cannot read {}; name a file that this user can read", file.display())
-            })
-        };
-        let authorities = redis.ca_file.as_deref().map(read).transpose()?;
+        let ca_file = redis.ca_file.as_deref();
+        let authorities = ca_file.map(|file| files::read("redis.ca_file", file)).transpose()?;
         let options = Options { url: url.to_owned(), authorities, timeout: redis.timeout };
-        Ok(Some(RedisKv::open(&options).context("redis.url, redis.ca_file")?))
+        let opened = RedisKv::open(&options).map_err(|error| match error {
+            Error::Authorities(_) => {
+                Problems::one("redis.ca_file", error.to_string(), "name a PEM file with certificates of authorities")
+            }
+            error => Problems::one("redis.url", error.to_string(), "set it right"),
+        })?;
+        Ok(Some(opened))
     }
 
     /// Where results are kept for programs beside us that answer from there; nowhere without a Redis.

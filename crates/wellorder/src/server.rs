@@ -72,6 +72,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let transport = transport::of(mode, &settings)?;
     following::check(&settings)?;
     redis::check(&settings)?;
+    catalog::check(&settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
@@ -152,7 +153,7 @@ async fn begin(
         }
     }
     let (catalog, shop) = catalog::of(settings, &app)?;
-    if let Some(shop) = shop.filter(|_| settings.has_role(Role::Api)) {
+    if let Some(shop) = shop {
         app.remotes.add(shop);
     }
     let means = serve::means(&app, metrics, catalog);

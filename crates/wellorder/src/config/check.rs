@@ -45,6 +45,10 @@ pub(super) fn together(
     if mode == Mode::Dev {
         further(settings, outside, &mut add);
     }
+    if settings.orderstream.grpc.is_some() && !cfg!(feature = "grpc") {
+        let fix = "build it with `cargo build --release -p wellorder --features grpc`, or remove this";
+        add(&["contracts.orderstream.grpc"], "is set, and this program was built without gRPC", fix);
+    }
     if settings.listen.port() != 0 && settings.ops == Some(settings.listen) {
         let what = format!("is the same address as {}", beside("listen"));
         add(&["ops", "listen"], &what, "use another port, or leave it out");

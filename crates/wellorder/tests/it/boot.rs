@@ -353,7 +353,7 @@ async fn a_sink_that_can_never_be_is_refused() {
     let Err(refused) = with_sink(&home, home.path()).try_start().await else {
         panic!("it writes to a folder")
     };
-    assert_eq!(refused.code(), 1, "{refused:?}");
+    assert_eq!(refused.code(), 2, "{refused:?}");
     assert!(refused.stdout.contains("ndjson.path") && refused.stdout.contains("is a folder"), "{refused:?}");
 }
 
