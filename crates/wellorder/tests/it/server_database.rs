@@ -197,3 +197,17 @@ async fn no_key_is_made_that_no_node_would_take() {
     assert_eq!(home.run_with(&[PEPPER], &create).code(), 4);
     offline_key(&home, "acme", &["orders:read"]);
 }
+
+#[test]
+fn the_doctor_looks_at_brokers_beside_a_database_on_a_server() {
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (amqp, redis) = (format!("amqp://{away}"), format!("redis://{away}"));
+    let variables = [("KAFKA_BROKERS", away.as_str()), ("RABBITMQ_URL", &amqp), ("REDIS_URL", &redis)];
+    let doctor = Home::new().run_with(&variables, &["doctor", "--json"]);
+    assert_eq!(doctor.code(), 6, "{doctor:?}");
+    let checks = doctor.json()["checks"].as_array().unwrap().clone();
+    for name in ["kafka", "rabbitmq", "redis"] {
+        let check = checks.iter().find(|check| check["name"] == name);
+        assert_eq!(check.map(|check| &check["result"]), Some(&json!("fail")), "{name}: {checks:?}");
+    }
+}
