@@ -72,10 +72,15 @@ mod wired {
     pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
         let options = options(&settings.kafka)?;
         Ok(options.map(|options| {
-            let topics = [&settings.kafka.topic, &settings.sales.topic];
-            let topics = topics.into_iter().filter(|topic| !topic.is_empty()).cloned().collect();
-            Arc::new(Brokers { options, topics }) as Arc<dyn Remote>
+            Arc::new(Brokers { options, topics: topics(settings) }) as Arc<dyn Remote>
         }))
+    }
+
+    /// Every topic that is written or read.
+    fn topics(settings: &Settings) -> Vec<String> {
+        let (sales, ours) = (&settings.sales.topic, &settings.orderstream);
+        let topics = [&settings.kafka.topic, sales, &ours.events_topic, &ours.ack_topic];
+        topics.into_iter().filter(|topic| !topic.is_empty()).cloned().collect()
     }
 
     struct Brokers {
@@ -143,6 +148,27 @@ mod wired {
             None => kafka.password.text().unwrap_or_default().to_owned(),
         };
         Ok(Sasl { mechanism, username: kafka.username.clone(), password })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #![expect(clippy::panic, reason = "tests")]
+        use super::*;
+        use crate::config::{Flag, Inputs, load};
+
+        #[test]
+        fn health_looks_at_every_topic() {
+            let flag = |path, value: &str| Flag { path, flag: "--x", value: value.to_owned() };
+            let flags = vec![
+                flag("kafka.topic", "all"),
+                flag("contracts.sales.topic", ""),
+                flag("contracts.orderstream.events_topic", "told"),
+                flag("contracts.orderstream.ack_topic", "done"),
+            ];
+            let config = load(&Inputs { flags, ..Inputs::default() });
+            let settings = config.unwrap_or_else(|problems| panic!("{problems}")).settings;
+            assert_eq!(topics(&settings), ["all", "told", "done"]);
+        }
     }
 }
 
