@@ -148,9 +148,9 @@ async fn begin(
         if let Some(sharing) = redis::share_rates(settings, &app, rates, stop.subscribe())? {
             tasks.spawn(sharing);
         }
-        if let Some(remote) = redis::remote(settings)? {
-            app.remotes.add(remote);
-        }
+    }
+    if let Some(remote) = redis::remote(settings)? {
+        app.remotes.add(remote);
     }
     let (catalog, shop) = catalog::of(settings, &app)?;
     if let Some(shop) = shop {
