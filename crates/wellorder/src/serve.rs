@@ -34,6 +34,8 @@ pub(crate) const CONTRACTS: [&str; 4] = [
 /// Connections that may wait to be accepted, where the system allows as many. One that finds no room tries again after a
 /// second; with the usual 128, a crowd that comes at once does.
 const BACKLOG: u32 = 4_096;
+/// Longest that the health of the contract `sales` waits to hear of brokers.
+const BROKERS_WAIT: Duration = Duration::from_secs(1);
 /// Contracts that have a route `/metrics` of their own at their root.
 const TAKES_METRICS: [&str; 2] = [contracts::parspec::NAME, contracts::sales::NAME];
 
@@ -130,8 +132,9 @@ pub(crate) fn means(app: &Arc<App>, metrics: &PrometheusHandle, catalog: Arc<dyn
         brokers: Arc::new(move || {
             let app = Arc::clone(&looking);
             Box::pin(async move {
-                let looks = app.remotes.look().await;
-                let state = |name| looks.iter().find(|look| look.name == name).map(|look| look.found.is_ok());
+                // Whoever asks for health has little patience, and no broker that is away keeps an order out.
+                let known = app.remotes.can_be_had(&["rabbitmq", "kafka"], BROKERS_WAIT).await;
+                let state = |name| known.iter().find(|(known, _)| *known == name).map(|(_, is_there)| *is_there);
                 BrokerStates { rabbitmq: state("rabbitmq"), kafka: state("kafka") }
             })
         }),
