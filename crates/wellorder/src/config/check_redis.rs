@@ -23,7 +23,7 @@ pub(super) fn redis(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let what = "is set, and redis.url is not rediss://";
         add(&["redis.ca_file", "redis.url"], what, "write rediss:// for TLS, or remove this");
     }
-    if !tls && !redis.insecure && !super::check_kafka::is_loopback(&host) {
+    if !tls && !redis.insecure && !super::check::is_loopback(&host) {
         let what = "leads over a network, where everybody on the way could read its password and change what lies there";
         let fix = "write rediss:// for TLS, or say redis.insecure = true";
         add(&["redis.url", "redis.insecure"], what, fix);
