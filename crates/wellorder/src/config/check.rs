@@ -52,10 +52,7 @@ pub(super) fn together(
         let fix = "build it with `cargo build --release -p wellorder --features grpc`, or remove this";
         add(&["contracts.orderstream.grpc"], "is set, and this program was built without gRPC", fix);
     }
-    if settings.listen.port() != 0 && settings.ops == Some(settings.listen) {
-        let what = format!("is the same address as {}", beside("listen"));
-        add(&["ops", "listen"], &what, "use another port, or leave it out");
-    }
+    each_its_own(settings, &beside, &mut add);
     if settings.processor == ProcessorKind::Http && settings.http_processor.url.is_none() {
         let what = format!("is not set, and {} is http", beside("processor"));
         add(&["http_processor.url", "processor"], &what, "set it to the URL that takes orders");
@@ -111,6 +108,23 @@ fn further(settings: &Settings, outside: &str, add: &mut impl FnMut(&[&str], &st
     for (path, address) in settings.further_addresses() {
         if !address.ip().is_loopback() {
             add(&[&path], outside, "use 127.0.0.1 or [::1]");
+        }
+    }
+}
+
+/// No two listeners can have the same address.
+fn each_its_own(
+    settings: &Settings,
+    beside: &impl Fn(&str) -> String,
+    add: &mut impl FnMut(&[&str], &str, &str),
+) {
+    let mut all = vec![("listen".to_owned(), settings.listen)];
+    all.extend(settings.ops.map(|address| ("ops".to_owned(), address)));
+    all.extend(settings.further_addresses());
+    for (at, (path, address)) in all.iter().enumerate().filter(|(_, (_, address))| address.port() != 0) {
+        if let Some((taken, _)) = all.iter().take(at).find(|(_, other)| other == address) {
+            let what = format!("is the same address as {}", beside(taken));
+            add(&[path, taken], &what, "use another port, or leave it out");
         }
     }
 }

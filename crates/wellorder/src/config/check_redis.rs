@@ -7,7 +7,13 @@ const BUILD: &str = "build it with `cargo build --release -p wellorder --feature
 /// Adds what does not fit. The setting to mend comes first in the list given to `add`.
 pub(super) fn redis(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
     let redis = &settings.redis;
-    let Some(url) = redis.url.text() else { return };
+    let Some(url) = redis.url.text() else {
+        if redis.ca_file.is_some() {
+            let fix = "set redis.url, or remove this";
+            add(&["redis.ca_file", "redis.url"], "is set, and redis.url is not", fix);
+        }
+        return;
+    };
     if !cfg!(feature = "redis") {
         add(&["redis.url"], "is set, and this program was built without Redis", BUILD);
         return;
