@@ -4,13 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-
-/// Where Debian puts the programs of a server, by its version.
-const DEBIAN: &str = "/usr/lib/postgresql";
-/// Where others do.
-const ELSEWHERE: [&str; 2] = ["/usr/local/pgsql/bin", "/usr/local/bin"];
 
 /// Stops the server when nobody holds the other end of its input any more.
 const KEEPER: &str = r#"
@@ -41,8 +36,7 @@ pub(crate) struct OwnServer {
 impl OwnServer {
     /// One that runs.
     pub(crate) fn start() -> Self {
-        let programs = programs(Path::new(DEBIAN));
-        let programs = programs.expect("this needs the programs of a PostgreSQL server (Debian: postgresql)");
+        let programs = testkit::postgres::programs();
         let folder = tempfile::Builder::new().prefix("wellorder-pg-").tempdir().unwrap().keep();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // A server refuses to run as root.
@@ -86,16 +80,6 @@ impl OwnServer {
     }
 }
 
-/// The folder with the programs of the newest server.
-fn programs(debian: &Path) -> Option<PathBuf> {
-    let versions = std::fs::read_dir(debian).into_iter().flatten().flatten();
-    let version = |folder: &Path| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    let found = versions.filter_map(|found| Some((version(&found.path())?, found.path().join("bin"))));
-    let newest = found.filter(|(_, programs)| programs.join("initdb").exists()).max();
-    let elsewhere = || ELSEWHERE.iter().map(PathBuf::from).find(|folder| folder.join("initdb").exists());
-    newest.map(|(_, programs)| programs).or_else(elsewhere)
-}
-
 #[test]
 fn the_programs_of_the_newest_server_are_found_whatever_version_it_has() {
     let debian = tempfile::tempdir().unwrap();
@@ -105,7 +89,7 @@ fn the_programs_of_the_newest_server_are_found_whatever_version_it_has() {
         std::fs::write(folder.join("initdb"), "").unwrap();
     }
     std::fs::create_dir_all(debian.path().join("19/bin")).unwrap();
-    assert_eq!(programs(debian.path()), Some(debian.path().join("18/bin")));
+    assert_eq!(testkit::postgres::newest(debian.path()), Some(debian.path().join("18/bin")));
 }
 
 impl Drop for OwnServer {
