@@ -210,7 +210,11 @@ mod tests {
         assert_eq!(asked(&["hanging"]).await, [("hanging", true)], "the other is not looked at");
         hanging.0.store(true, Ordering::Relaxed);
         tokio::time::advance(KEPT).await;
-        assert_eq!(asked(&["hanging", "fake"]).await, [("hanging", true), ("fake", false)], "as it was known");
+        assert_eq!(
+            asked(&["hanging", "fake"]).await,
+            [("hanging", true), ("fake", false)],
+            "as it was known"
+        );
         tokio::time::advance(PATIENCE).await;
         tokio::task::yield_now().await;
         assert_eq!(asked(&["hanging"]).await, [("hanging", false)], "that look has ended beside");

@@ -36,7 +36,8 @@ mod tests {
     fn what_cannot_be_read_is_named_with_its_setting_and_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let said = read("redis.ca_file", &folder.path().join("no\u{1b}ne.pem")).unwrap_err().to_string();
-        for part in ["redis.ca_file: cannot read ", "no\\u{1b}ne.pem", "name a file that this user can read"] {
+        for part in ["redis.ca_file: cannot read ", "no\\u{1b}ne.pem", "name a file that this user can read"]
+        {
             assert!(said.contains(part), "{said}");
         }
         let file = folder.path().join("ca.pem");

@@ -71,9 +71,7 @@ mod wired {
     /// When the settings cannot be used.
     pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
         let options = options(&settings.kafka)?;
-        Ok(options.map(|options| {
-            Arc::new(Brokers { options, topics: topics(settings) }) as Arc<dyn Remote>
-        }))
+        Ok(options.map(|options| Arc::new(Brokers { options, topics: topics(settings) }) as Arc<dyn Remote>))
     }
 
     /// Every topic that is written or read.

@@ -84,7 +84,8 @@ mod wired {
         let ca_file = rabbitmq.ca_file.as_deref();
         let ca_pem = ca_file.map(|file| files::text("rabbitmq.ca_file", file)).transpose()?;
         if ca_pem.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
-            let problem = Problems::one("rabbitmq.ca_file", "holds no certificate in PEM", "name a file that does");
+            let problem =
+                Problems::one("rabbitmq.ca_file", "holds no certificate in PEM", "name a file that does");
             return Err(problem.into());
         }
         let (connect_timeout, answer_timeout) = (rabbitmq.connect_timeout, rabbitmq.confirm_timeout);

@@ -142,9 +142,11 @@ mod wired {
         let authorities = ca_file.map(|file| files::read("redis.ca_file", file)).transpose()?;
         let options = Options { url: url.to_owned(), authorities, timeout: redis.timeout };
         let opened = RedisKv::open(&options).map_err(|error| match error {
-            Error::Authorities(_) => {
-                Problems::one("redis.ca_file", error.to_string(), "name a PEM file with certificates of authorities")
-            }
+            Error::Authorities(_) => Problems::one(
+                "redis.ca_file",
+                error.to_string(),
+                "name a PEM file with certificates of authorities",
+            ),
             error => Problems::one("redis.url", error.to_string(), "set it right"),
         })?;
         Ok(Some(opened))
@@ -224,7 +226,7 @@ mod wired {
             }
         }
 
-        async fn tell(&self) -> Result<(), redis_kv::Error> {
+        async fn tell(&self) -> Result<(), Error> {
             loop {
                 let spent = self.rates.spent(SPENDS_MAX, self.clock.now());
                 let spends: Vec<Spend> = spent.iter().map(spend).collect();

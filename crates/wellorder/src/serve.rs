@@ -9,7 +9,7 @@ use anyhow::Context;
 use axum::Router;
 use contracts::orderstream::AckWait;
 use contracts::sales::{BrokerStates, Means};
-use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
+use edge::{Guard, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::catalog::Catalog;
 use order_core::json::JsonLimits;
@@ -134,7 +134,8 @@ pub(crate) fn means(app: &Arc<App>, metrics: &PrometheusHandle, catalog: Arc<dyn
             Box::pin(async move {
                 // Whoever asks for health has little patience, and no broker that is away keeps an order out.
                 let known = app.remotes.can_be_had(&["rabbitmq", "kafka"], BROKERS_WAIT).await;
-                let state = |name| known.iter().find(|(known, _)| *known == name).map(|(_, is_there)| *is_there);
+                let state =
+                    |name| known.iter().find(|(known, _)| *known == name).map(|(_, is_there)| *is_there);
                 BrokerStates { rabbitmq: state("rabbitmq"), kafka: state("kafka") }
             })
         }),

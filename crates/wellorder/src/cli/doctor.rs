@@ -287,7 +287,8 @@ async fn remote_server(
 fn unfit(name: &'static str, error: anyhow::Error, fix: &str) -> Check {
     match error.downcast::<Problems>() {
         Ok(Problems(problems)) => {
-            let what: Vec<_> = problems.iter().map(|problem| format!("{} {}", problem.key, problem.what)).collect();
+            let what: Vec<_> =
+                problems.iter().map(|problem| format!("{} {}", problem.key, problem.what)).collect();
             let fixes: Vec<_> = problems.iter().map(|problem| problem.fix.as_str()).collect();
             fail(name, what.join("; "), fixes.join("; "))
         }
@@ -301,7 +302,8 @@ fn tls(settings: &Settings) -> Option<Check> {
     if settings.transport.tls_cert.is_none() && settings.ca_file.is_none() {
         return None;
     }
-    let read = transport::of(Mode::Serve, settings).map(drop).and_then(|()| Ok(trust::of(settings).map(drop)?));
+    let read =
+        transport::of(Mode::Serve, settings).map(drop).and_then(|()| Ok(trust::of(settings).map(drop)?));
     let fix = "name PEM files that this user can read and that belong together";
     Some(match read {
         Ok(()) => ok(NAME, "the files can be used"),

@@ -125,8 +125,9 @@ pub(super) async fn said(
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let result = run(&mut Output::to(&mut out, &mut err, json)).await;
     let mut why = Vec::new();
-    let exit = result
-        .unwrap_or_else(|failure| failure::report(&failure, &mut Output::to(&mut Vec::new(), &mut why, false)));
+    let exit = result.unwrap_or_else(|failure| {
+        failure::report(&failure, &mut Output::to(&mut Vec::new(), &mut why, false))
+    });
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { out: text(out), err: text(err), why: text(why), exit }
 }

@@ -35,8 +35,9 @@ pub(super) async fn run(
                 query.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(&value?))));
             api.get(&at(name, &format!("/parked?{}", query.collect::<Vec<_>>().join("&")))).await?
         }
-        FollowersCommand::Redrive { name, orders, skip, yes, .. } => {
-            return redrive(api, (name, orders), (skip.as_deref(), *yes), out).await;
+        FollowersCommand::Redrive { name, orders, all, skip, yes } => {
+            let orders = Some(orders.as_slice()).filter(|orders| !*all && !orders.is_empty());
+            return redrive(api, (name.as_str(), orders), (skip.as_deref(), *yes), out).await;
         }
     };
     if out.json {
@@ -72,21 +73,21 @@ pub(super) async fn run(
     Ok(Exit::Ok)
 }
 
-/// Sends what is parked again. To leave refused events out is to let nobody behind the follower ever have them: of all orders it
+/// Sends what is parked again, of `orders` or of all. To leave refused events out is to let nobody behind the follower ever have them: of all orders it
 /// is asked for twice, by the command, and by `--yes` or an answer.
 async fn redrive(
     api: &dyn ApiCall,
-    (name, orders): (&str, &[String]),
+    (name, orders): (&str, Option<&[String]>),
     (skip, yes): (Option<&str>, bool),
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     let (at, shown) = (format!("/v1/followers/{}", encode(name)), escape(name));
-    let mut body = if orders.is_empty() { json!({ "all": true }) } else { json!({ "order_ids": orders }) };
+    let mut body = orders.map_or_else(|| json!({ "all": true }), |orders| json!({ "order_ids": orders }));
     if let Some(reason) = skip {
         body["skip"] = true.into();
         body["reason"] = reason.into();
     }
-    if skip.is_some() && orders.is_empty() {
+    if skip.is_some() && orders.is_none() {
         let (_, follower) = api.get(&at).await?;
         let many = text(&follower, "parked");
         let of = format!("the refused events of {many} {}", if many == "1" { "order" } else { "orders" });

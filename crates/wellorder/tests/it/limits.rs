@@ -113,7 +113,11 @@ async fn serve_says_what_makes_a_network_safe_to_listen_on() {
         };
         assert_eq!(refused.code(), 2, "{refused:?}");
         let problems = refused.json()["problems"].clone();
-        assert_eq!((&problems[0]["key"], problems.as_array().unwrap().len()), (&setting.into(), 1), "{problems}");
+        assert_eq!(
+            (&problems[0]["key"], problems.as_array().unwrap().len()),
+            (&setting.into(), 1),
+            "{problems}"
+        );
     }
     let Err(refused) = start(&[("WELLORDER_TLS_CERT", "cert.pem"), ("WELLORDER_TLS_KEY", "key.pem")]).await
     else {

@@ -157,7 +157,8 @@ async fn commands_look_at_it_copy_it_with_its_own_tools_and_begin_another_histor
 #[test]
 fn commands_change_nothing_that_nodes_stand_on() {
     let home = Home::new();
-    let tables = || count(home.url().unwrap(), "SELECT count(*) FROM pg_tables WHERE schemaname = $1", "public");
+    let tables =
+        || count(home.url().unwrap(), "SELECT count(*) FROM pg_tables WHERE schemaname = $1", "public");
     for args in [&["orders", "list"][..], &["orders", "create", "--total", "1"], &["keys", "list"]] {
         let ended = home.run(args);
         assert_eq!(ended.code(), 4, "{ended:?}");
