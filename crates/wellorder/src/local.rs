@@ -38,8 +38,8 @@ pub(crate) async fn set_up(settings: &Settings, out: &mut Output<'_>) -> Result<
     Ok(())
 }
 
-/// The API over the database, as `tenant`, for a command that makes API keys or does not; where that is in a data folder which no server holds, the folder stays locked
-/// while this process lives.
+/// The API over the database, as `tenant`, for a command that makes API keys or does not; where that is in a data folder which
+/// no server holds, the folder stays locked while this process lives.
 ///
 /// # Errors
 /// When the folder or its database cannot be used.

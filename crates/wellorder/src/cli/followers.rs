@@ -73,8 +73,8 @@ pub(super) async fn run(
     Ok(Exit::Ok)
 }
 
-/// Sends what is parked again, of `orders` or of all. To leave refused events out is to let nobody behind the follower ever have them: of all orders it
-/// is asked for twice, by the command, and by `--yes` or an answer.
+/// Sends what is parked again, of `orders` or of all. To leave refused events out is to let nobody behind the follower ever have
+/// them: of all orders it is asked for twice, by the command, and by `--yes` or an answer.
 async fn redrive(
     api: &dyn ApiCall,
     (name, orders): (&str, Option<&[String]>),
