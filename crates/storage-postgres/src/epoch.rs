@@ -66,13 +66,18 @@ pub async fn raise_epoch(options: &Options) -> Result<Raised, NotRaised> {
         migrate::lock(&conn).await?;
         let install = installed(&conn).await?;
         migrate::known(&conn).await?;
-        let others: u64 = number::<_, i64>(&conn.query_one(OTHERS, &[]).await?, 0)?;
+        let others = connections(&conn).await?;
         if others > 0 { Ok(Err(others)) } else { raise(&conn, &install).await.map(Ok) }
     };
     match raising.await {
         Ok(raised) => raised.map_err(NotRaised::InUse),
         Err(trouble) => Err(of(target.name(), trouble)),
     }
+}
+
+/// How many connections of wellorder there are besides this one.
+pub(crate) async fn connections(conn: &Conn) -> Tried<u64> {
+    number::<_, i64>(&conn.query_one(OTHERS, &[]).await?, 0)
 }
 
 async fn raise(conn: &Conn, install: &Install) -> Tried<Raised> {

@@ -3,6 +3,7 @@
 //! * [`build`]: orders to send, in short words. [`clock`]: time and chance that a test holds in its hands.
 //! * [`MemoryStorage`]: a storage in memory, with faults to order. [`Wrapped`]: faults around any storage.
 //! * [`ScriptedProcessor`], [`RecordingSink`]: what work and events meet in tests. [`http`]: a client for real sockets.
+//! * [`postgres`]: where the programs of a server are.
 //! * [`mod@conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
 //!   storage. [`dump`]: all that can be read of a storage.
 //!
@@ -45,6 +46,7 @@ pub mod dump;
 pub mod http;
 pub mod memory;
 pub mod model;
+pub mod postgres;
 pub mod processors;
 pub mod sinks;
 pub mod wrapped;

@@ -72,6 +72,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let transport = transport::of(mode, &settings)?;
     following::check(&settings)?;
     redis::check(&settings)?;
+    catalog::check(&settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
@@ -157,12 +158,12 @@ async fn begin(
         if let Some(sharing) = redis::share_rates(settings, &app, rates, stop.subscribe())? {
             tasks.spawn(sharing);
         }
-        if let Some(remote) = redis::remote(settings)? {
-            app.remotes.add(remote);
-        }
+    }
+    if let Some(remote) = redis::remote(settings)? {
+        app.remotes.add(remote);
     }
     let (catalog, shop) = catalog::of(settings, &app)?;
-    if let Some(shop) = shop.filter(|_| settings.has_role(Role::Api)) {
+    if let Some(shop) = shop {
         app.remotes.add(shop);
     }
     let means = serve::means(&app, metrics, catalog);

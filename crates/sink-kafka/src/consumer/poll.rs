@@ -378,6 +378,7 @@ impl ConsumerContext for Context {
         let number = held.rebalances;
         match rebalance {
             Rebalance::Assign(partitions) => {
+                self.state.set_joined();
                 for one in partitions.elements() {
                     held.partitions.insert((one.topic().to_owned(), one.partition()), number);
                 }

@@ -2,7 +2,7 @@
 
 use crate::client::locked;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// How a consumer is doing.
 #[derive(Debug, Default)]
@@ -11,6 +11,7 @@ pub struct ConsumerState {
     poison: AtomicU64,
     lag: AtomicU64,
     partitions: AtomicUsize,
+    joined: AtomicBool,
     fault: Mutex<Option<String>>,
 }
 
@@ -35,6 +36,11 @@ impl ConsumerState {
         self.partitions.load(Ordering::Relaxed)
     }
 
+    /// Whether its group has told it which partitions are its own: with more members than partitions, none.
+    pub fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
+    }
+
     /// What ails it, for people.
     pub fn fault(&self) -> Option<String> {
         locked(&self.fault).clone()
@@ -51,6 +57,10 @@ impl ConsumerState {
 
     pub(super) fn set_partitions(&self, partitions: usize) {
         self.partitions.store(partitions, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
     }
 
     /// Gives what ailed it before.

@@ -208,6 +208,16 @@ impl ClientCommand {
         }
     }
 
+    /// Whether it makes an API key, perhaps the first.
+    pub(crate) fn makes_first_key(&self) -> bool {
+        matches!(self, Self::Keys { command: KeysCommand::Create { .. }, .. })
+    }
+
+    /// Whether it makes secrets of API keys.
+    pub(crate) fn makes_keys(&self) -> bool {
+        self.makes_first_key() || matches!(self, Self::Keys { command: KeysCommand::Rotate { .. }, .. })
+    }
+
     /// Whose data it is about, where nobody logs in.
     pub(crate) fn tenant(&self) -> Option<&str> {
         match self {
@@ -435,11 +445,17 @@ pub(crate) enum FollowersCommand {
         /// Its name
         name: String,
         /// These orders; all that are parked unless said
-        #[arg(value_name = "ORDER")]
+        #[arg(value_name = "ORDER", group = "whom")]
         orders: Vec<String>,
-        /// Leave the refused events out, and say why; it is kept for ever, so name no person
-        #[arg(long, value_name = "REASON")]
+        /// All that are parked
+        #[arg(long, group = "whom")]
+        all: bool,
+        /// Leave the refused events of ORDER, or of --all, out, and say why; it is kept for ever, so name no person
+        #[arg(long, value_name = "REASON", requires = "whom")]
         skip: Option<String>,
+        /// Do not ask whether those of --all are to be left out
+        #[arg(long)]
+        yes: bool,
     },
 }
 

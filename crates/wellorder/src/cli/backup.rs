@@ -219,6 +219,7 @@ mod tests {
             })
             .await;
             assert_eq!(none.exit, Exit::Usage);
+            assert!(none.why.contains("there is no folder"), "{}", none.why);
         }
     }
 

@@ -1,6 +1,9 @@
 //! Settings that must fit one another.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     check_kafka, check_rabbitmq, check_redis,
@@ -44,6 +47,10 @@ pub(super) fn together(
     }
     if mode == Mode::Dev {
         further(settings, outside, &mut add);
+    }
+    if settings.orderstream.grpc.is_some() && !cfg!(feature = "grpc") {
+        let fix = "build it with `cargo build --release -p wellorder --features grpc`, or remove this";
+        add(&["contracts.orderstream.grpc"], "is set, and this program was built without gRPC", fix);
     }
     addresses(settings, &beside, &mut add);
     if settings.processor == ProcessorKind::Http && settings.http_processor.url.is_none() {
@@ -180,5 +187,21 @@ fn published_keys(settings: &Settings, url: String, add: &mut impl FnMut(&[&str]
             _ => "use https",
         };
         add(&["auth.jwks_url", "auth.jwks_allow_private"], &forbidden.to_string(), fix);
+    }
+}
+
+/// Whether a host is this machine, so that nobody is on the way there.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_few_names() {
+        assert!(["127.0.0.1", "::1", "LocalHost", "127.3.0.1"].into_iter().all(is_loopback));
+        assert!(!["10.0.0.1", "localhost.example.com", "example.com"].into_iter().any(is_loopback));
     }
 }

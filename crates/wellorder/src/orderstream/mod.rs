@@ -141,7 +141,8 @@ mod wired {
         loop {
             match state.fault() {
                 Some(why) => drop(stats.disconnected(&why)),
-                None if state.partitions() > 0 => stats.connected(),
+                // With more workers than partitions some have none, and are well.
+                None if state.has_joined() => stats.connected(),
                 None => {}
             }
             stats.set_waiting(state.lag());

@@ -1,5 +1,6 @@
 //! Messages and crashes: a process that consumes is killed at each place, and another one goes on.
 
+use crate::harness::eventually;
 use crate::rabbitmq::{declare, delete, send, take, unique, url};
 use async_trait::async_trait;
 use order_core::app::App;
@@ -74,12 +75,10 @@ async fn consume_one(app: Arc<App>, queue: &str) {
     let consumer = Consumer::new(server, options, Arc::new(Shipped(app)));
     let (stats, (stop, stopped)) = (consumer.stats(), watch::channel(false));
     let running = tokio::spawn(consumer.run(stopped));
-    let ended = async {
-        while stats.figures().done + stats.figures().dead == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("a message comes to its end");
+    eventually("a message to come to its end", async || {
+        (stats.figures().done + stats.figures().dead > 0).then_some(())
+    })
+    .await;
     stop.send_replace(true);
     running.await.unwrap();
 }
