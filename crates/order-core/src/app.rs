@@ -186,7 +186,8 @@ impl App {
     }
 
     /// Sends what is parked for a follower again, of `orders` or of all: with the refused events, or without them where
-    /// `skip` says why. Returns how many orders that will be; those that are on their way already do not count.
+    /// `skip` says why. Returns how many orders that will be. Those that are on their way already do not count, unless what was
+    /// refused of them is skipped now.
     ///
     /// # Errors
     /// [`crate::Rejection::FollowerUnknown`]; faults of storage.

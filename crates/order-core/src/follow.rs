@@ -8,6 +8,7 @@ use crate::breaker::BreakerPolicy;
 use crate::error::{Error, Fault};
 use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
+use crate::parking::PARKED_MAX;
 use crate::ports::Storage;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -39,6 +40,8 @@ pub struct FollowerPolicy {
     pub lease: Duration,
     /// How often that is extended.
     pub heartbeat: Duration,
+    /// About how many orders may be parked for it: see [`PARKED_MAX`].
+    pub parked_max: u64,
 }
 
 impl Default for FollowerPolicy {
@@ -51,6 +54,7 @@ impl Default for FollowerPolicy {
             breaker: BreakerPolicy::default(),
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
+            parked_max: PARKED_MAX,
         }
     }
 }

@@ -185,6 +185,8 @@ macro_rules! conformance {
             parking {
                 a_refused_event_holds_its_order_alone_until_it_is_redriven,
                 a_skipped_event_is_left_out,
+                what_is_on_its_way_may_be_skipped_too,
+                as_many_orders_are_parked_as_may_be,
                 a_replay_passes_parked_orders,
                 what_is_redriven_goes_on_in_steps,
                 parked_orders_are_listed_in_pages_and_moved_from_where_they_are,
