@@ -1,6 +1,6 @@
 //! Sending parked events again, and parking what the sink refuses.
 
-use super::{Follower, Progress, place, runner};
+use super::{Follower, PAGE_BYTES_MAX, Progress, place, runner};
 use crate::error::{Error, Fault};
 use crate::ids::Shard;
 use crate::journal::Event;
@@ -22,13 +22,14 @@ impl Follower {
         if streams.is_empty() {
             return Ok(None);
         }
-        let (mut events, mut resent) = (Vec::new(), Vec::new());
+        let (mut events, mut resent, mut bytes) = (Vec::new(), Vec::new(), 0);
         for stream in &streams {
             let room = self.policy.batch_size.saturating_sub(events.len());
-            if room == 0 {
+            if room == 0 || bytes >= PAGE_BYTES_MAX {
                 break;
             }
             let (some, next) = self.waiting(row, stream, room).await?;
+            bytes += some.iter().map(|event| event.data.len()).sum::<usize>();
             events.extend(some);
             resent.push(Resent { order_id: stream.order_id, from_version: stream.from_version, next });
         }

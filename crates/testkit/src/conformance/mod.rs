@@ -189,6 +189,7 @@ macro_rules! conformance {
                 as_many_orders_are_parked_as_may_be,
                 a_replay_passes_parked_orders,
                 what_is_redriven_goes_on_in_steps,
+                large_orders_are_redriven_a_few_at_a_time,
                 parked_orders_are_listed_in_pages_and_moved_from_where_they_are,
             }
             redrives {

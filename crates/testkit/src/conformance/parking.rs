@@ -11,6 +11,7 @@ use order_core::ids::{OrderId, Shard};
 use order_core::journal::Cursor;
 use order_core::order::Order;
 use order_core::parking::{ParkedStream, RefusedFor, Resent, WhichStreams};
+use order_core::query::PAGE_BYTES_MAX;
 use std::sync::Arc;
 
 const ALL: WhichStreams = WhichStreams::Page { after: None, limit: 1_000 };
@@ -29,8 +30,8 @@ fn runner(rig: &Rig, sink: &Arc<RecordingSink>) -> Follower {
 }
 
 fn runner_with(rig: &Rig, sink: &Arc<RecordingSink>, policy: FollowerPolicy) -> Follower {
-    Follower::new(Arc::clone(&rig.app), "f", sink, policy)
     let sink: Arc<RecordingSink> = Arc::clone(sink);
+    Follower::new(Arc::clone(&rig.app), "f", sink, policy)
 }
 
 async fn to_the_end(follower: &Follower) {
@@ -125,7 +126,6 @@ pub async fn a_skipped_event_is_left_out(rig: Rig) {
     rig.assert_sound().await;
 }
 
-/// A replay sends again what lies before the refused event, and leaves the rest to the redrive.
 /// However they were told to: an order that is sent again and again because its sink fails can be let go on without it.
 pub async fn what_is_on_its_way_may_be_skipped_too(rig: Rig) {
     let (orders, sink) = ready(&rig, 3).await;
@@ -191,6 +191,7 @@ pub async fn as_many_orders_are_parked_as_may_be(rig: Rig) {
     rig.assert_sound().await;
 }
 
+/// A replay sends again what lies before the refused event, and leaves the rest to the redrive.
 pub async fn a_replay_passes_parked_orders(rig: Rig) {
     let (orders, sink) = ready(&rig, 4).await;
     let bad = &orders[1];
@@ -248,6 +249,27 @@ pub async fn what_is_redriven_goes_on_in_steps(rig: Rig) {
     to_the_end(&follower).await;
     assert_eq!((versions(&sink, bad), parked(&rig).await), ((1..=10).collect(), vec![]));
     rig.assert_sound().await;
+}
+
+/// Large orders are those that are refused. Of them a step sends no more than fits, whatever the size of a batch.
+pub async fn large_orders_are_redriven_a_few_at_a_time(rig: Rig) {
+    const ORDERS: usize = 9;
+    rig.app.ensure_follower("f", "recording", false).await.expect("it is made");
+    let (sink, filling) = (RecordingSink::new(), format!("\"{}\"", "x".repeat(PAGE_BYTES_MAX / 4 + 1_000)));
+    for number in 0..ORDERS {
+        let sent = intake(&format!("large-{number}")).attribute("a", &filling);
+        // One by one: together they would be more than a lane takes.
+        sink.refuse(rig.new_order(sent).await.id, 1);
+    }
+    let follower = runner_with(&rig, &sink, FollowerPolicy { batch_size: 100, ..FollowerPolicy::default() });
+    to_the_end(&follower).await;
+    assert_eq!(parked(&rig).await.len(), ORDERS);
+    sink.refuse_nothing();
+    redrive(&rig, None, None).await;
+    for carried in [4, 4, 1] {
+        assert_eq!(follower.step().await.expect("a step"), Progress::Carried(carried));
+    }
+    assert_eq!((sink.versions().len(), parked(&rig).await), (ORDERS, vec![]));
 }
 
 /// Pages come by shard and id; what is redriving is found by shard; what moved meanwhile is refused.
