@@ -29,7 +29,7 @@ pub enum WorkEffect {
         at: Timestamp,
         /// Attempts used up.
         attempt: u32,
-        /// Whether a try ended (a release does not count).
+        /// Whether a try ended, or the work was put off (a release does not count).
         settled: bool,
     },
 }
@@ -206,6 +206,9 @@ pub fn settle(
         }
     })
 }
+        Outcome::PutOff { at } => {
+            Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: true } }
+        }
 
 /// What a claim does with a due piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -105,7 +105,7 @@ fn kind(kind: &ChangeKind) -> usize {
 fn outcome(outcome: &Outcome) -> usize {
     match outcome {
         Outcome::Retry { why, .. } | Outcome::Park { why } => why.len(),
-        Outcome::Done | Outcome::Release { .. } => 0,
+        Outcome::Done | Outcome::Release { .. } | Outcome::PutOff { .. } => 0,
     }
 }
 

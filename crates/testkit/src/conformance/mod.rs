@@ -204,6 +204,8 @@ macro_rules! conformance {
             elsewhere {
                 work_that_was_done_elsewhere_ends_without_a_lease,
                 work_that_is_done_elsewhere_is_put_off,
+                a_claim_that_finds_too_much_done_elsewhere_ends,
+                a_put_off_forgets_leases_that_ran_out,
             }
             external {
                 the_newest_order_with_an_external_id_is_found,
@@ -247,6 +249,8 @@ mod tests {
             include_str!("action_log.rs"),
             include_str!("backlog.rs"),
             include_str!("api_keys.rs"),
+            include_str!("elsewhere.rs"),
+            include_str!("external.rs"),
             include_str!("follow.rs"),
             include_str!("history.rs"),
             include_str!("inbox.rs"),

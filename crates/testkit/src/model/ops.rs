@@ -68,6 +68,7 @@ pub enum End {
     Park { why: u8 },
     Release { after_ms: u32 },
 }
+    PutOff { after_ms: u32 },
 
 /// What an operator does with a follower.
 #[derive(Debug, Clone)]
@@ -185,6 +186,7 @@ fn end() -> impl Strategy<Value = End> {
         1 => (0..2_000_u32).prop_map(|after_ms| End::Release { after_ms }),
     ]
 }
+        1 => (0..2_000_u32).prop_map(|after_ms| End::PutOff { after_ms }),
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
@@ -230,6 +232,7 @@ mod tests {
                     }
                     Op::Change { foreign: true, .. } => "foreign change",
                     Op::Change { version: Some(_), kind: Kind::Erase, .. } => "erasure of a version",
+                    Op::Settle { end: End::PutOff { .. }, .. } => "put off",
                     Op::Consume { foreign: true, .. } => "foreign message",
                     Op::Advance { stale: true, .. } => "late advance",
                     Op::Advance { replay: true, .. } => "advance of a replay",

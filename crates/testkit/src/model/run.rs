@@ -309,6 +309,7 @@ impl Run {
         }
     }
 
+            End::PutOff { after_ms } => Outcome::PutOff { at: at(*after_ms) },
     async fn action(&self, action: &Action) -> FollowerAction {
         let install = self.tested.storage().install().clone();
         let heads = self.model.heads().await.expect("the model has heads");
