@@ -139,7 +139,9 @@ fn decided(order: &Order, change: &Change) -> Option<Decision> {
     Some(Decision { body: Some(body), work })
 }
 
-/// Work that was done elsewhere; the try that did it counts, though nobody here saw it.
+/// Work that was done elsewhere; the try that did it counts, though nobody here saw it. Nobody knows when that began: with
+/// the last that happened to the order, for then the other program learned of it, or of what it now is. So a shipment in
+/// between makes the try look shorter than it was, never longer than the order waited.
 fn finished(order: &Order) -> Option<EventBody> {
     if order.processing == Processing::Done {
         return None;
@@ -204,11 +206,11 @@ pub fn settle(
         Outcome::Release { at } => {
             Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: false } }
         }
-    })
-}
         Outcome::PutOff { at } => {
             Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: true } }
         }
+    })
+}
 
 /// What a claim does with a due piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]

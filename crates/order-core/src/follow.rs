@@ -11,7 +11,7 @@ use crate::journal::{Cursor, Event, Head};
 use crate::parking::PARKED_MAX;
 use crate::ports::Storage;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 mod parked;
@@ -72,28 +72,24 @@ struct Ailing {
 impl FollowerFaults {
     /// What ails the follower `name` now.
     pub fn of(&self, name: &str) -> Option<String> {
-        self.with(name, |ailing| ailing.fault.clone())
+        self.all().get(name).and_then(|ailing| ailing.fault.clone())
     }
 
     /// How often it had to stop because its shards were another node's by then.
     pub fn leases_lost(&self, name: &str) -> u64 {
-        self.with(name, |ailing| ailing.leases_lost)
+        self.all().get(name).map_or(0, |ailing| ailing.leases_lost)
     }
 
     fn set(&self, name: &str, fault: Option<String>) {
-        self.with(name, |ailing| ailing.fault = fault);
+        self.all().entry(name.to_owned()).or_default().fault = fault;
     }
 
     fn lost(&self, name: &str) {
-        self.with(name, |ailing| ailing.leases_lost += 1);
+        self.all().entry(name.to_owned()).or_default().leases_lost += 1;
     }
 
-    fn with<T>(&self, name: &str, look: impl FnOnce(&mut Ailing) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(name) {
-            Some(ailing) => look(ailing),
-            None => look(all.entry(name.to_owned()).or_default()),
-        }
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Ailing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
