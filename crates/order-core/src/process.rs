@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 
 /// Longest error text that is kept of a failed try, in bytes.
 pub const ERROR_BYTES_MAX: usize = 1_000;
@@ -146,17 +146,27 @@ impl Worker {
                 }
                 () = self.app.wakes.work.notified() => look_at = Instant::now(),
                 () = tokio::time::sleep_until(look_at), if !full => {
-                    look_at = Instant::now() + self.claim_into(&mut tries).await;
+                    look_at = Instant::now() + self.claim_into(&mut tries, &mut beat).await;
                 }
             }
         }
         self.drain(tries, drain).await;
     }
 
-    /// Claims as much as there is room for and starts it; returns how long to wait before looking again.
-    async fn claim_into(&self, tries: &mut JoinSet<()>) -> Duration {
+    /// Claims as much as there is room for and starts it; returns how long to wait before looking again. However long that
+    /// takes, the leases that are held are extended meanwhile.
+    async fn claim_into(&self, tries: &mut JoinSet<()>, beat: &mut Interval) -> Duration {
         let room = self.policy.batch_size - tries.len();
-        match self.claim(room).await {
+        let claiming = self.claim(room);
+        tokio::pin!(claiming);
+        let claimed = loop {
+            tokio::select! {
+                biased;
+                claimed = &mut claiming => break claimed,
+                _ = beat.tick() => self.beat_quietly(),
+            }
+        };
+        match claimed {
             Ok(claimed) => {
                 let full = claimed.leased.len() == room;
                 for leased in claimed.leased {
@@ -323,7 +333,9 @@ fn say(leased: &Leased, outcome: &Outcome, at: Option<TraceContext>) {
         Outcome::Park { .. } => {
             tracing::warn!(%order_id, attempt, trace_id, "parked: somebody should look at it");
         }
-        Outcome::Release { .. } => tracing::debug!(%order_id, attempt, trace_id, "given back"),
+        Outcome::Release { .. } | Outcome::PutOff { .. } => {
+            tracing::debug!(%order_id, attempt, trace_id, "given back");
+        }
     }
 }
 

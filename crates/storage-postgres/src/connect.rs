@@ -1,5 +1,10 @@
 //! Connections, with the settings that safety asks for, and their statements, each prepared once.
+//!
+//! Those of a process that goes by the history it has found at its start ([`Target::of`]) hold a lock for as long as they live,
+//! shared by all of them: nobody begins another history meanwhile. Each asks for the epoch once it has the lock. So whoever was
+//! cut off while another history began, and comes back, is not let in.
 
+use crate::epoch;
 use crate::error::{Tried, unavailable};
 use crate::refusal::Refusal;
 use crate::{Options, address};
@@ -9,12 +14,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Notification, Row, Socket, Statement};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, Notification, Row, SimpleQueryMessage, Socket, Statement,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
@@ -63,8 +71,8 @@ impl Purpose {
         }
     }
 
-    /// With time limits.
-    fn begin(self, limits: &TimeLimits) -> String {
+    /// With time limits, and what is asked under them first.
+    fn begin(self, limits: &TimeLimits, first: &str) -> String {
         if self == Self::Migrate {
             return ["SET statement_timeout = '10min'; SET lock_timeout = '60s'; ", self.settings()].concat();
         }
@@ -79,13 +87,14 @@ impl Purpose {
             "; SET idle_in_transaction_session_timeout = ",
             &idle,
             "; ",
+            first,
             self.settings(),
         ]
         .concat()
     }
 }
 
-/// How long what may take; all in whole milliseconds.
+/// How long what may take; all in whole milliseconds. To PostgreSQL, and so for the first three, 0 is no limit at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
     /// One statement.
@@ -120,6 +129,15 @@ pub(crate) struct Target {
     pub(crate) limits: TimeLimits,
     /// Address and name of the database, without user and password.
     name: Arc<str>,
+    /// What a process goes by, once it knows.
+    history: Option<History>,
+}
+
+/// Which history it is, and whether it was said that it is over.
+#[derive(Clone)]
+struct History {
+    epoch: u32,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Target {
@@ -135,7 +153,13 @@ impl Target {
             limits: options.limits,
             name,
             config: with_limits(config, options.limits),
+            history: None,
         })
+    }
+
+    /// The same, for connections of the history with this epoch alone.
+    pub(crate) fn of(self, epoch: u32) -> Self {
+        Self { history: Some(History { epoch, is_over: Arc::default() }), ..self }
     }
 
     /// What the server and the database are called in messages.
@@ -152,7 +176,7 @@ impl Target {
                 tracing::debug!(error = crate::error::in_full(&error), "a connection ended");
             }
         });
-        client.batch_execute(&purpose.begin(&self.limits)).await?;
+        self.begin(&client, purpose).await?;
         Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
     }
 
@@ -168,8 +192,30 @@ impl Target {
                 }
             }
         });
-        client.batch_execute(&Purpose::Read.begin(&self.limits)).await?;
+        self.begin(&client, Purpose::Read).await?;
         Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
+    }
+
+    /// Sets a connection up; refuses it where another history has begun.
+    async fn begin(&self, client: &Client, purpose: Purpose) -> Tried<()> {
+        let Some(history) = &self.history else {
+            return Ok(client.batch_execute(&purpose.begin(&self.limits, "")).await?);
+        };
+        let answers = client.simple_query(&purpose.begin(&self.limits, &epoch::stay())).await?;
+        let epoch = answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.try_get("epoch").ok().flatten(),
+            _ => None,
+        });
+        let own = history.epoch;
+        if epoch.is_some_and(|epoch| epoch == own.to_string()) {
+            return Ok(());
+        }
+        let epoch = epoch.unwrap_or("none");
+        if !history.is_over.swap(true, Ordering::Relaxed) {
+            tracing::error!(epoch, own, "the database has begun another history: start this process anew");
+        }
+        let why = format!("the database has begun another history: its epoch is {epoch}, and {own} here");
+        Err(Refusal::lasting(why, "start this process anew").into())
     }
 
     async fn open(&self) -> Tried<(Client, Connection<Socket, TlsStream>)> {

@@ -133,6 +133,7 @@ impl PostgresStorage {
         if !is_guarded {
             tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");
         }
+        let target = target.of(install.epoch);
         let packer = Some(Packer::start(target.clone()));
         Ok(Self { packer, ..Self::over(target, options, install, clock, is_guarded) })
     }
@@ -150,7 +151,7 @@ impl PostgresStorage {
             facts::of(&conn).await?.check(false)?;
             clock.measured().await?;
             let install = up_to_date(&conn).await?;
-            Ok(Self::over(target, options, install, clock, false))
+            Ok(Self::over(target.of(install.epoch), options, install, clock, false))
         };
         opening.await.map_err(|trouble| Unopened::of(&name, trouble))
     }

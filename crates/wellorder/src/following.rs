@@ -90,6 +90,7 @@ fn policy(settings: &Settings) -> FollowerPolicy {
         },
         lease: settings.follower.lease,
         heartbeat: settings.follower.heartbeat,
+        ..FollowerPolicy::default()
     }
 }
 
