@@ -1,6 +1,6 @@
 //! The sink, and the connection that it publishes over.
 
-use crate::handover::{self, NotTaken, Route};
+use crate::handover::{self, Post, Taken};
 use crate::link::{self, Options, Trouble};
 use crate::topology::Topology;
 use async_trait::async_trait;
@@ -41,6 +41,11 @@ pub struct Message {
 }
 
 impl Message {
+    fn post(&self) -> Post<'_> {
+        let Self { exchange, routing_key: key, mandatory, body, .. } = self;
+        Post { exchange, key, mandatory: *mandatory, body, properties: self.properties() }
+    }
+
     fn properties(&self) -> BasicProperties {
         let mut headers = FieldTable::default();
         for (name, value) in &self.headers {
@@ -103,7 +108,8 @@ impl Publisher {
     /// # Errors
     /// What is in the way.
     pub async fn open(&self) -> Result<(), Trouble> {
-        self.channel().await.map(drop)
+        let mut live = self.live.lock().await;
+        self.channel(&mut live).await.map(drop)
     }
 
     /// Publishes one message, and returns once it is safe.
@@ -111,21 +117,21 @@ impl Publisher {
     /// # Errors
     /// Why it was not taken; it may have been, when the connection broke.
     pub async fn publish(&self, message: &Message) -> Result<(), Trouble> {
-        match self.wave(&[message]).await.pop() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(NotTaken::Returned(why))) => Err(Trouble::new(unrouted(message, &why))),
-            Some(Err(NotTaken::Trouble(trouble))) => Err(trouble),
-            None => Err(Trouble::new("nothing was published".to_owned())),
+        match self.wave(&[message]).await?.pop() {
+            Some(Taken::Yes) => Ok(()),
+            Some(Taken::Returned(why)) => Err(Trouble::new(unrouted(message, &why))),
+            Some(Taken::Refused) => Err(full(message)),
+            None => Err(Trouble::new("nothing was published")),
         }
     }
 
     /// Declares once more what is published to: somebody may have taken a queue away since.
     async fn mend(&self) -> Result<(), Trouble> {
-        self.topology.declare(&self.channel().await?).await
+        let mut live = self.live.lock().await;
+        self.topology.declare(&self.channel(&mut live).await?).await
     }
 
-    async fn channel(&self) -> Result<Channel, Trouble> {
-        let mut live = self.live.lock().await;
+    async fn channel(&self, live: &mut Option<Live>) -> Result<Channel, Trouble> {
         if let Some(Live { connection, channel }) = &*live
             && connection.status().connected()
             && channel.status().connected()
@@ -140,33 +146,24 @@ impl Publisher {
         Ok(channel)
     }
 
-    /// Publishes messages that may overtake each other; one answer for each.
-    async fn wave(&self, messages: &[&Message]) -> Vec<Result<(), NotTaken>> {
-        let channel = match self.channel().await {
-            Ok(channel) => channel,
-            Err(trouble) => {
-                return messages.iter().map(|_| Err(NotTaken::Trouble(trouble.clone()))).collect();
-            }
-        };
-        let mut confirms = Vec::with_capacity(messages.len());
-        for message in messages {
-            let Message { exchange, routing_key: key, mandatory, .. } = message;
-            let route = Route { exchange, key, mandatory: *mandatory };
-            confirms.push(handover::send(&channel, route, &message.body, message.properties()).await);
-        }
-        let mut taken = Vec::with_capacity(messages.len());
-        for confirm in confirms {
-            taken.push(match confirm {
-                Ok(confirm) => handover::confirmed(confirm, self.options.answer_timeout).await,
-                Err(trouble) => Err(NotTaken::Trouble(trouble)),
-            });
-        }
-        if taken.iter().any(|taken| matches!(taken, Err(NotTaken::Trouble(_)))) {
+    /// Publishes messages that may overtake each other; one answer for each. One wave at a time is on its way, so that what
+    /// comes back is of this one.
+    async fn wave(&self, messages: &[&Message]) -> Result<Vec<Taken>, Trouble> {
+        let mut live = self.live.lock().await;
+        let channel = self.channel(&mut live).await?;
+        let posts: Vec<Post<'_>> = messages.iter().map(|message| message.post()).collect();
+        let taken = handover::all(&channel, &posts, self.options.answer_timeout).await;
+        if taken.is_err() {
             // What hangs or failed in one connection is never finished by it.
-            self.live.lock().await.take();
+            live.take();
         }
         taken
     }
+}
+
+fn full(message: &Message) -> Trouble {
+    let Message { exchange, routing_key, .. } = message;
+    Trouble::new(format!("a queue does not take it: exchange {exchange}, routing key {routing_key}; is it full?"))
 }
 
 fn unrouted(message: &Message, why: &str) -> String {
@@ -245,11 +242,11 @@ impl RabbitSink {
     async fn once(&self, wave: &[&Carried]) -> Result<Vec<(usize, String)>, Trouble> {
         let messages: Vec<&Message> = wave.iter().map(|one| &one.message).collect();
         let mut returned = Vec::new();
-        for (taken, one) in self.publisher.wave(&messages).await.into_iter().zip(wave) {
+        for (taken, one) in self.publisher.wave(&messages).await?.into_iter().zip(wave) {
             match taken {
-                Ok(()) => {}
-                Err(NotTaken::Returned(why)) => returned.push((one.index, unrouted(&one.message, &why))),
-                Err(NotTaken::Trouble(trouble)) => return Err(trouble),
+                Taken::Yes => {}
+                Taken::Returned(why) => returned.push((one.index, unrouted(&one.message, &why))),
+                Taken::Refused => return Err(full(&one.message)),
             }
         }
         Ok(returned)
