@@ -144,6 +144,21 @@ async fn a_foreign_program_reads_new_orders_and_says_what_became_of_them() {
 }
 
 #[tokio::test]
+async fn what_comes_back_is_sent_again_and_not_logged() {
+    let (names, home) = (Names::new(), Home::new());
+    let server = names.start(&home).await;
+    sell(&server, "default", "k-1").await;
+    taken(&names.created).await;
+    // What is published now comes back; the queue is then made again.
+    delete(&[&names.created]);
+    let order_id = sell(&server, "default", "k-2").await;
+    assert!(taken(&names.created).await.contains(&order_id));
+    let log = server.terminate().await.stderr;
+    assert!(!log.contains("returned us") && !log.contains("product_id"), "{log}");
+    names.forget();
+}
+
+#[tokio::test]
 async fn messages_find_the_orders_of_every_tenant_in_whatever_order_they_come() {
     let (names, home) = (Names::new(), Home::new());
     let server = names.start(&home).await;
