@@ -8,8 +8,9 @@ use order_core::telling::{Telling, Told};
 use order_core::{Order, SourceId};
 use serde_json::Value;
 
-/// Who changes orders because a message of Kafka says so. What is so changed is told already, where it came from.
-pub const BY: &str = "kafka:orderstream";
+/// Who changes orders because a message of Kafka says so: no token can say so of itself. What is so changed is told already,
+/// where it came from.
+pub const BY: &str = "consumer:orderstream";
 
 /// Tells of every change of orders, in the topic of events.
 pub struct EventsTold {
