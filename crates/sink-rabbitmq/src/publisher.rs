@@ -10,8 +10,9 @@ use order_core::ids::OrderId;
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
+use order_core::telling::Untellable;
 use order_core::trace::TraceContext;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::Mutex;
 
 /// Kept on disk by a durable queue.
@@ -52,8 +53,8 @@ impl Message {
             headers.insert((*name).into(), AMQPValue::LongString(value.as_str().into()));
         }
         if let Some(trace) = self.trace {
-            let place = traceparent(trace);
-            headers.insert("traceparent".into(), AMQPValue::LongString(place.into()));
+            // W3C Trace Context.
+            headers.insert("traceparent".into(), AMQPValue::LongString(trace.to_string().into()));
         }
         let short = |text: &str| lapin::types::ShortString::try_new(text).unwrap_or_default();
         let mut properties = BasicProperties::default();
@@ -70,19 +71,16 @@ impl Message {
     }
 }
 
-/// A place in a trace as W3C Trace Context writes it.
-fn traceparent(trace: TraceContext) -> String {
-    let span = u64::from_be_bytes(trace.span_id());
-    format!("00-{}-{span:016x}-{:02x}", trace.trace_id_hex(), trace.flags())
-}
-
 /// What becomes of an event in RabbitMQ.
 pub trait Encode: Send + Sync {
     /// The exchanges and queues that must be there first.
     fn topology(&self) -> Topology;
 
     /// The message; `None` when the event is of no concern here.
-    fn encode(&self, event: &Event) -> Option<Message>;
+    ///
+    /// # Errors
+    /// When there should be one, and it can never be made: then the order is parked, and no other waits for it.
+    fn encode(&self, event: &Event) -> Result<Option<Message>, Untellable>;
 }
 
 struct Live {
@@ -198,18 +196,24 @@ impl Sink for RabbitSink {
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let encoded =
-            events.iter().enumerate().map(|(index, event)| (index, event, self.encode.encode(event)));
-        let messages: Vec<Carried> = encoded
-            .filter_map(|(index, event, message)| {
-                Some(Carried { index, order_id: event.order_id, message: message? })
-            })
-            .collect();
-        let mut refused = Vec::new();
+        let (mut messages, mut refused) = (Vec::new(), Vec::new());
+        for (index, event) in events.iter().enumerate() {
+            match self.encode.encode(event) {
+                Ok(Some(message)) => messages.push(Carried { index, order_id: event.order_id, message }),
+                Ok(None) => {}
+                Err(never) => {
+                    let (reason, why) = (RefusedFor::Invalid, never.to_string());
+                    refused.push(RefusedEvent { index, reason, why });
+                }
+            }
+        }
         for mut wave in waves(&messages) {
             // What is behind a refused one waits with it.
             wave.retain(|one| {
-                !refused.iter().any(|it: &RefusedEvent| events[it.index].order_id == one.order_id)
+                let is_behind = |it: &RefusedEvent| {
+                    it.index < one.index && events[it.index].order_id == one.order_id
+                };
+                !refused.iter().any(is_behind)
             });
             let returned = self.wave(&wave).await.map_err(|trouble| self.fault(&trouble))?;
             refused.extend(returned.into_iter().map(|(index, why)| RefusedEvent {
@@ -218,6 +222,10 @@ impl Sink for RabbitSink {
                 why,
             }));
         }
+        // Of each order the first: the rest of what it has waits with that.
+        refused.sort_by_key(|it| it.index);
+        let mut orders = BTreeSet::new();
+        refused.retain(|it| orders.insert(events[it.index].order_id));
         if refused.is_empty() { Ok(()) } else { Err(SinkFault::Refused(refused)) }
     }
 }

@@ -88,6 +88,24 @@ async fn a_message_that_no_queue_takes_is_refused_and_holds_its_order_back() {
 }
 
 #[tokio::test]
+async fn an_event_of_which_no_message_can_be_made_holds_its_own_order_back_alone() {
+    let (other, encode) = (Other::new().await, ToQueue::new());
+    let queue = encode.exchange.clone();
+    let sink = RabbitSink::new(options(), Box::new(encode));
+    let (one, two) = (OrderId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
+    let events =
+        [event(one, 1, "{}"), event(one, 2, "garbled"), event(one, 3, "{}"), event(two, 1, "{}")];
+    let Err(SinkFault::Refused(refused)) = sink.deliver(&events).await else { panic!("it is refused") };
+    assert_eq!((refused.len(), refused[0].index, refused[0].reason), (1, 1, RefusedFor::Invalid));
+    assert!(refused[0].why.contains("it does not read"), "{refused:?}");
+    let id = |one: &lapin::message::Delivery| one.properties.message_id().as_ref().unwrap().to_string();
+    let taken: BTreeSet<_> = other.take(&queue, 2).await.iter().map(id).collect();
+    assert_eq!(taken, [&events[0], &events[3]].map(|event| event.event_id.to_string()).into());
+    assert_eq!(other.ready(&queue).await, 0);
+    other.delete(&[queue]).await;
+}
+
+#[tokio::test]
 async fn of_many_that_leave_together_those_that_no_queue_takes_are_refused_and_no_others() {
     let (other, encode) = (Other::new().await, ToQueue::new());
     let queue = encode.exchange.clone();

@@ -12,6 +12,7 @@ use order_core::ids::{EventId, OrderId, Shard, SourceId, TenantId};
 use order_core::inbox::Outcome;
 use order_core::journal::Event;
 use order_core::order::event::EventType;
+use order_core::telling::Untellable;
 use sink_rabbitmq::{
     Address, Consumer, ConsumerOptions, Encode, Exchange, Handle, Incoming, Message, Options, Queue, Topology,
 };
@@ -178,8 +179,11 @@ impl Encode for ToQueue {
         }
     }
 
-    fn encode(&self, event: &Event) -> Option<Message> {
-        (event.data != "nothing").then(|| Message {
+    fn encode(&self, event: &Event) -> Result<Option<Message>, Untellable> {
+        if event.data == "garbled" {
+            return Err(Untellable("it does not read".to_owned()));
+        }
+        Ok((event.data != "nothing").then(|| Message {
             exchange: self.exchange.clone(),
             routing_key: if event.data == "astray" { "nowhere" } else { "order.created" }.to_owned(),
             mandatory: true,
@@ -189,7 +193,7 @@ impl Encode for ToQueue {
             body: format!("{{\"version\":{}}}", event.version).into_bytes(),
             headers: Vec::new(),
             trace: event.trace,
-        })
+        }))
     }
 }
 
