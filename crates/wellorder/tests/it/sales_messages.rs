@@ -129,6 +129,11 @@ async fn a_foreign_program_reads_new_orders_and_says_what_became_of_them() {
     let delivered = order(&server, "default", &ours).await;
     assert_eq!(json!([delivered["status"], delivered["delivered_at"]]), json!(["Delivered", at]));
 
+    let events = server.json(&format!("/v1/orders/{ours}/events")).await;
+    let by: Vec<&Value> = events["events"].as_array().unwrap().iter().map(|one| &one["data"]["by"]).collect();
+    let consumer = |queue: &str| json!(format!("consumer:{queue}"));
+    assert_eq!(by[1..], [&consumer(&names.shipped), &consumer(&names.delivered)], "no token can say so");
+
     let told = told(&names.topic, &ours, 3).await;
     let types: Vec<&Value> = told.iter().map(|one| &one["event_type"]).collect();
     assert_eq!(types, ["OrderCreated", "OrderStatusChanged", "OrderStatusChanged"]);
