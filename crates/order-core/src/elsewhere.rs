@@ -34,7 +34,7 @@ impl Elsewhere {
     /// Says, once, before anything is claimed, which orders are besides, whatever their source: those of which whoever took
     /// them in has not done all yet that must be done before anybody works on them.
     pub fn set_orders(&self, are: fn(&Order) -> bool) {
-        drop(self.orders.set(are));
+        self.orders.get_or_init(|| are);
     }
 
     /// Whether this order is worked on elsewhere.
