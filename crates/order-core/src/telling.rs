@@ -52,12 +52,7 @@ pub trait Telling: Send + Sync {
     ///
     /// # Errors
     /// When there is something to tell, and it cannot be: then the order is parked, and no other waits for it.
-    fn tell(
-        &self,
-        event: &Event,
-        before: Option<&Order>,
-        after: &Order,
-    ) -> Result<Option<Told>, Untellable>;
+    fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Result<Option<Told>, Untellable>;
 }
 
 /// Orders as they were around an event. Made for one batch: what was folded for one event serves the next of its order.

@@ -123,9 +123,13 @@ impl Made {
         match publisher.publish(&records).await {
             Ok(()) => {}
             Err(NotWritten::Ails(ails)) => return Err(SinkFault::transient(ails.to_string())),
-            Err(NotWritten::Refused(more)) => refused.extend(
-                more.into_iter().map(|Refused { index, reason, why }| RefusedEvent { index: of[index], reason, why }),
-            ),
+            Err(NotWritten::Refused(more)) => {
+                refused.extend(more.into_iter().map(|Refused { index, reason, why }| RefusedEvent {
+                    index: of[index],
+                    reason,
+                    why,
+                }))
+            }
         }
         if refused.is_empty() { Ok(()) } else { Err(SinkFault::Refused(refused)) }
     }

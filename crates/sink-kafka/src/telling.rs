@@ -66,7 +66,11 @@ impl TellingSink {
     }
 
     /// What is told of an event, or why it never can be.
-    async fn record(&self, as_of: &mut AsOf<'_>, event: &Event) -> Result<Result<Option<Record>, String>, String> {
+    async fn record(
+        &self,
+        as_of: &mut AsOf<'_>,
+        event: &Event,
+    ) -> Result<Result<Option<Record>, String>, String> {
         let (before, after) = match as_of.around(event).await {
             Ok(around) => around,
             // A defect of this order alone, as far as anybody knows: it must not keep the others waiting for ever.

@@ -106,7 +106,8 @@ mod tests {
     }
 
     fn back(post: &Post<'_>) -> BasicReturnMessage {
-        let mut delivery = Delivery::mock(0, post.exchange.into(), post.key.into(), false, post.body.to_vec());
+        let mut delivery =
+            Delivery::mock(0, post.exchange.into(), post.key.into(), false, post.body.to_vec());
         delivery.properties = post.properties.clone();
         BasicReturnMessage { delivery, reply_code: 312, reply_text: "NO_ROUTE".into() }
     }
@@ -114,7 +115,9 @@ mod tests {
     fn returned(posts: &[Post<'_>], returned: &[BasicReturnMessage]) -> Result<Vec<usize>, Trouble> {
         let mut taken = vec![Taken::Yes; posts.len()];
         attribute(posts, returned, &mut taken)?;
-        Ok((0..posts.len()).filter(|index| taken[*index] == Taken::Returned("312 NO_ROUTE".to_owned())).collect())
+        Ok((0..posts.len())
+            .filter(|index| taken[*index] == Taken::Returned("312 NO_ROUTE".to_owned()))
+            .collect())
     }
 
     #[test]

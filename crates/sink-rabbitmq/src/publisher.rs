@@ -161,7 +161,9 @@ impl Publisher {
 
 fn full(message: &Message) -> Trouble {
     let Message { exchange, routing_key, .. } = message;
-    Trouble::new(format!("a queue does not take it: exchange {exchange}, routing key {routing_key}; is it full?"))
+    Trouble::new(format!(
+        "a queue does not take it: exchange {exchange}, routing key {routing_key}; is it full?"
+    ))
 }
 
 fn unrouted(message: &Message, why: &str) -> String {
@@ -210,9 +212,8 @@ impl Sink for RabbitSink {
         for mut wave in waves(&messages) {
             // What is behind a refused one waits with it.
             wave.retain(|one| {
-                let is_behind = |it: &RefusedEvent| {
-                    it.index < one.index && events[it.index].order_id == one.order_id
-                };
+                let is_behind =
+                    |it: &RefusedEvent| it.index < one.index && events[it.index].order_id == one.order_id;
                 !refused.iter().any(is_behind)
             });
             let returned = self.wave(&wave).await.map_err(|trouble| self.fault(&trouble))?;

@@ -169,7 +169,9 @@ fn meant(ack: &Ack, order: &Order, open: &Open) -> Option<ChangeKind> {
         (AckStatus::Deleted, false) => Some(withdraw(false)),
         (AckStatus::Deleted, true) => Some(ChangeKind::Finish),
         (AckStatus::Created | AckStatus::Updated, true) => None,
-        (AckStatus::Created | AckStatus::Updated, false) => is_of_last(ack, open).then_some(ChangeKind::Finish),
+        (AckStatus::Created | AckStatus::Updated, false) => {
+            is_of_last(ack, open).then_some(ChangeKind::Finish)
+        }
     }
 }
 

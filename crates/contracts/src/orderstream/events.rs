@@ -5,10 +5,10 @@
 //! of an order that nobody here has seen, come before the one that it follows, or come twice.
 
 use super::history::Known;
-use super::{EVENTS, map};
 use super::payload::{Payload, external_id};
 use super::refuse;
 use super::wire::{is_delete, uuid};
+use super::{EVENTS, map};
 use order_core::intake::{self, Intake};
 use order_core::json::{self, JsonLimits};
 use order_core::order::Content;

@@ -140,7 +140,9 @@ async fn between(storage: &dyn Storage, order: &Order, after: u64, up_to: u64) -
         let page = page.map(|page| page.events).unwrap_or_default();
         last = page.last().map(|event| event.version).ok_or_else(|| {
             let (id, version) = (order.id, order.version);
-            Fault::internal(format!("order {id} has no history up to version {version}: run `wellorder audit`"))
+            Fault::internal(format!(
+                "order {id} has no history up to version {version}: run `wellorder audit`"
+            ))
         })?;
         events.extend(page);
     }

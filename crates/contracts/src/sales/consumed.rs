@@ -137,7 +137,9 @@ impl Fields<'_> {
             Some(Value::String(number)) if number.is_empty() => Ok(None),
             Some(Value::String(number)) if number.len() <= TEXT_BYTES_MAX => Ok(Some(number.clone())),
             // Some senders have it as one.
-            Some(Value::Number(number)) if number.as_str().len() <= TEXT_BYTES_MAX => Ok(Some(number.to_string())),
+            Some(Value::Number(number)) if number.as_str().len() <= TEXT_BYTES_MAX => {
+                Ok(Some(number.to_string()))
+            }
             Some(_) => Err(Unreadable("tracking_number is no text of at most 255 bytes".to_owned())),
         }
     }

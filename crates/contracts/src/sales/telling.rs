@@ -37,12 +37,7 @@ impl Telling for OrderEvents {
         message::may_tell(&event.kind)
     }
 
-    fn tell(
-        &self,
-        event: &Event,
-        before: Option<&Order>,
-        after: &Order,
-    ) -> Result<Option<Told>, Untellable> {
+    fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Result<Option<Told>, Untellable> {
         let Some(what) = What::by(before, after, event) else { return Ok(None) };
         let body = message::envelope(what, after, event).map_err(|error| Untellable(error.to_string()))?;
         let (to, key) = (self.topic.clone(), event.order_id.to_string());

@@ -2,9 +2,9 @@
 
 use crate::harness::Fixture;
 use crate::sales_states::{sold, tell};
+use contracts::sales::OrderEvents;
 use contracts::sales::consumed::Fact;
 use contracts::sales::message::{TOPIC, created};
-use contracts::sales::OrderEvents;
 use order_core::journal::Event;
 use order_core::telling::{AsOf, Telling};
 use order_core::{Order, OrderId, TenantId};

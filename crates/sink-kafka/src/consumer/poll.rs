@@ -406,12 +406,7 @@ impl Thread {
     }
 }
 
-fn commit(
-    consumer: &BaseConsumer<Context>,
-    held: &Mutex<Held>,
-    ends: &TopicPartitionList,
-    mode: CommitMode,
-) {
+fn commit(consumer: &BaseConsumer<Context>, held: &Mutex<Held>, ends: &TopicPartitionList, mode: CommitMode) {
     if ends.count() > 0
         && let Err(error) = consumer.commit(ends, mode)
     {
@@ -457,7 +452,9 @@ impl Context {
         let code = error.rdkafka_error_code();
         match code {
             // One connection of several, which is made again; that none is left is told besides.
-            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut | Code::PartitionEOF) => {
+            Some(
+                Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut | Code::PartitionEOF,
+            ) => {
                 tracing::debug!(%error, "reading from Kafka");
             }
             _ => {

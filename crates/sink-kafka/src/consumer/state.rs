@@ -102,7 +102,11 @@ impl ConsumerState {
     /// Notes why what was read cannot be handled, and says so if that is news.
     pub(super) fn cannot_handle(&self, group: &str, why: &str) {
         if locked(&self.unhandled).replace(why.to_owned()).is_none() {
-            tracing::error!(group, error = why, "cannot handle records; they come again until they are handled");
+            tracing::error!(
+                group,
+                error = why,
+                "cannot handle records; they come again until they are handled"
+            );
         }
     }
 

@@ -300,11 +300,11 @@ async fn a_member_whose_handler_hangs_stays_in_its_group() {
 #[tokio::test]
 async fn large_records_are_not_all_in_hand_at_once() {
     let (topic, keeper) = (Topic::new().await, Keeper::gated(0));
-    // Numbers too: what stands before the first digit does not count.
-    let large = |n: u64| (format!("key-{}", n % 16), Some(format!("{n:010000}").into_bytes()));
-    put(&topic, (0..100).map(large).collect()).await;
+    // Numbers too, of so many digits.
+    let long = |n: u64, digits: usize| Some(format!("{}{n:03}", "0".repeat(digits - 3)).into_bytes());
+    put(&topic, (0..100).map(|n| (format!("key-{}", n % 16), long(n, 10_000))).collect()).await;
     // One that is larger than all that may be in hand is alone.
-    put(&topic, vec![("key-0".to_owned(), Some(format!("{:0100000}", 100).into_bytes()))]).await;
+    put(&topic, vec![("key-0".to_owned(), long(100, 100_000))]).await;
     let mut subscription = Subscription::new(&group(), &[&topic.0]);
     subscription.bytes_max = 64 << 10;
     let member = Member::with(subscription, &keeper);

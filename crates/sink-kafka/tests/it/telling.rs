@@ -36,12 +36,7 @@ impl Telling for Totals {
         event.kind == EventType::OrderProcessed
     }
 
-    fn tell(
-        &self,
-        event: &Event,
-        before: Option<&Order>,
-        order: &Order,
-    ) -> Result<Option<Told>, Untellable> {
+    fn tell(&self, event: &Event, before: Option<&Order>, order: &Order) -> Result<Option<Told>, Untellable> {
         assert!(before.is_some_and(|before| before.version + 1 == order.version));
         let body = format!("{} {} {:?}", order.version, order.id == event.order_id, order.processing);
         let headers = vec![("kind", event.kind.as_str().to_owned())];

@@ -130,7 +130,7 @@ async fn no_message_is_lost_when_a_queue_that_it_is_put_off_to_is_gone() {
         other.send(&queue, body, bare()).await;
     }
     while !missing.is_empty() {
-        missing.remove(&text(&other.take(&format!("{queue}.dlq"), 1).await[0]));
+        missing.remove(&text(&other.next(&format!("{queue}.dlq")).await));
     }
     running.stop().await;
     other.delete(&family(&queue)).await;

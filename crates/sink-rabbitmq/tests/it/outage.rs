@@ -110,9 +110,9 @@ async fn dead_letters_that_find_no_room_hold_only_themselves_up() {
     until("one is held", |figures| figures.held > 2 && figures.done == 1 && figures.dead == 1).await;
     // Whoever looks after dead letters makes room for the next.
     let dead = format!("{queue}.dlq");
-    let first = crate::rig::text(&other.take(&dead, 1).await[0]);
+    let first = crate::rig::text(&other.next(&dead).await);
     until("the other is a dead letter", |figures| figures.dead == 2).await;
-    let second = crate::rig::text(&other.take(&dead, 1).await[0]);
+    let second = crate::rig::text(&other.next(&dead).await);
     assert!(first.starts_with("bad") && second.starts_with("bad") && first != second, "{first}, {second}");
     assert_eq!((stats.figures().reconnects, running.stop().await), (0, Vec::new()));
 }

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use order_core::clock::Timestamp;
@@ -96,6 +98,20 @@ impl Other {
         }
         self.channel.basic_cancel(tag.as_str().into(), Default::default()).await.unwrap();
         taken
+    }
+
+    /// Takes the next message of a queue, and leaves all others there.
+    pub(crate) async fn next(&self, queue: &str) -> Delivery {
+        let next = async {
+            loop {
+                let got = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await;
+                match got.unwrap() {
+                    Some(message) => return message.delivery,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        soon(&format!("a message in {queue}"), next).await
     }
 
     /// How many messages are ready in a queue.

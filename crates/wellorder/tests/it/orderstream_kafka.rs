@@ -5,6 +5,7 @@ use crate::harness::kafka::{brokers, headers};
 use crate::harness::{Builder, Home, Server, eventually};
 use crate::login::{Token, ask, serving};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use uuid::Uuid;
@@ -141,15 +142,43 @@ async fn another_program_is_the_worker() {
     let (created, id) = tokio::join!(server.post("/orders", &create), worker);
     assert_eq!((created.status, created.json()), (201, json!({"order_id": id, "status": "created"})));
     assert_eq!(shown(&server, &id).await["status"], "done");
+    // Of two updates, the acknowledgement of the first ends nothing.
+    let mut updates = Vec::new();
+    for (amount, told) in [(4, 2), (5, 3)] {
+        let body = json!({"order_id": id, "user_id": USER, "payload": {"amount": amount}}).to_string();
+        let client = server.client();
+        updates.push(tokio::spawn(async move {
+            client.send("POST", "/orders", &[("content-type", "application/json")], body.as_bytes()).await
+        }));
+        until_records(&topics.events, told).await;
+    }
+    let times: BTreeMap<u64, Value> = values(&topics.events)
+        .iter()
+        .filter_map(|told| Some((told["payload"]["amount"].as_u64()?, told["timestamp"].clone())))
+        .collect();
+    for (amount, status, counted) in [(4, "new", 3), (5, "done", 4)] {
+        let ack = json!({"order_id": id, "status": "updated", "processed_at": times[&amount]}).to_string();
+        send(&topics.acks, &["-p", "0"], &ack);
+        let of = format!(r#"queue="{}",outcome="done""#, topics.acks);
+        let line = format!("wellorder_consumer_messages_total{{{of}}} {counted}");
+        eventually(&line, async || {
+            server.get("/metrics").await.text().lines().any(|one| one == line).then_some(())
+        })
+        .await;
+        assert_eq!(shown(&server, &id).await["status"], status, "{amount}");
+    }
+    for update in updates {
+        assert_eq!(update.await.unwrap().json()["status"], "updated");
+    }
     // The worker has it deleted already.
     let update = json!({"order_id": id, "user_id": USER, "payload": {"id": 7, "amount": 3}}).to_string();
     let worker = async {
-        until_records(&topics.events, 2).await;
+        until_records(&topics.events, 4).await;
         send(&topics.acks, &[], &json!({"order_id": id, "status": "deleted"}).to_string());
     };
     let (updated, ()) = tokio::join!(server.post("/orders", &update), worker);
     assert_eq!((updated.status, &updated.json()["status"]), (409, &json!("deleted")), "{}", updated.text());
-    assert_eq!(records(&topics.events).len(), 2, "what the worker said is not told again");
+    assert_eq!(records(&topics.events).len(), 4, "what the worker said is not told again");
     until_records(&format!("{}.parked", topics.acks), 1).await;
     let home = server.home();
     server.terminate().await;
@@ -197,6 +226,12 @@ async fn another_program_takes_orders_in() {
     send(&topics.events, &[], &event(&first, "new", 2, 6));
     topics.until_acked(&first, "updated", 2).await;
     assert_eq!(shown(&server, &first).await["amount"], 7);
+    // What was changed here since, what came before does not undo.
+    let update = json!({"order_id": first, "user_id": USER, "payload": {"amount": 9}}).to_string();
+    assert_eq!(server.post("/orders", &update).await.json()["status"], "updated");
+    send(&topics.events, &[], &event(&first, "new", 3, 7));
+    topics.until_acked(&first, "updated", 4).await;
+    assert_eq!(shown(&server, &first).await["amount"], 9);
     // An update that comes before its create.
     send(&topics.events, &[], &event(&second, "new", 9, 2));
     topics.until_acked(&second, "created", 1).await;
