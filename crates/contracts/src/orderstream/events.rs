@@ -143,6 +143,11 @@ impl OrderEvent {
         Ok(Self { order_id, user_id, at, content })
     }
 
+    /// Gives an event that names no order the id of the one that it makes: the same each time that the event comes.
+    pub fn make(&mut self, order_id: Uuid) {
+        self.order_id.get_or_insert(order_id);
+    }
+
     /// When it happened and what the order then held, unless it deletes the order.
     pub(super) fn content(&self) -> Option<(Timestamp, &Content)> {
         self.content.as_ref().map(|content| (self.at, content))
@@ -219,13 +224,6 @@ impl Ack {
 /// What is acknowledged when the work of an order has ended.
 pub fn ack_of(order: &Order) -> AckStatus {
     if order.withdrawn { AckStatus::Deleted } else { first_status(order) }
-}
-
-impl OrderEvent {
-    /// Gives an event that names no order the id of the one that it makes: the same each time that the event comes.
-    pub fn make(&mut self, order_id: Uuid) {
-        self.order_id.get_or_insert(order_id);
-    }
 }
 
 /// The value of the message that tells of an order, which held `content` when it happened. Its key is the order's id.
