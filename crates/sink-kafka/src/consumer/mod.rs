@@ -151,7 +151,7 @@ impl Consumer {
             let began = self.state.handled();
             let stopped = self.read(handler, &mut polling, &mut stop).await;
             polling.end().await;
-            self.state.set_joined(false);
+            self.state.set_left();
             if stopped {
                 return;
             }

@@ -501,12 +501,12 @@ impl ConsumerContext for Context {
         let rebalance_number = held.rebalances;
         match rebalance {
             Rebalance::Assign(partitions) => {
+                self.state.set_joined();
                 for one in partitions.elements() {
                     let part = Part { rebalance: rebalance_number, handled: None, committed: None };
                     held.partitions.insert((one.topic().to_owned(), one.partition()), part);
                 }
                 // A member reads, though there may be nothing for it.
-                self.state.set_joined(true);
                 self.reads();
             }
             Rebalance::Revoke(partitions) => {

@@ -73,8 +73,12 @@ impl ConsumerState {
         self.partitions.store(partitions, Ordering::Relaxed);
     }
 
-    pub(super) fn set_joined(&self, joined: bool) {
-        self.joined.store(joined, Ordering::Relaxed);
+    pub(super) fn set_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_left(&self) {
+        self.joined.store(false, Ordering::Relaxed);
     }
 
     /// Notes why nothing can be read, and says so if that is news.
