@@ -9,8 +9,8 @@
 //!   not compile until each contract has words for it.
 //!
 //! What they share lies beside them: `contract` (mounting, and asking the core), `refuse` (the core's refusals, sorted),
-//! `describe` (those in OpenAPI), `reply`, `exact`, `invalid_json`. A contract sees the orders of its own tenant and source only. The core knows no
-//! contract.
+//! `describe` (those in OpenAPI), `reply`, `exact`, `invalid_json`. A contract sees the orders of its own tenant and source
+//! only. The core knows no contract.
 
 mod contract;
 mod describe;

@@ -27,7 +27,7 @@ pub struct ConsumerFigures {
     pub retried: u64,
     /// Messages that were parked at the broker.
     pub dead: u64,
-    /// Times that a message was held because of a fault of ours.
+    /// Times that a message was held: because of a fault of ours, or because what it goes to does not take it.
     pub held: u64,
     /// Times that a connection was lost.
     pub reconnects: u64,
@@ -75,7 +75,7 @@ impl ConsumerStats {
         self.dead.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A message is held because of a fault of ours.
+    /// A message is held.
     pub fn count_held(&self) {
         self.held.fetch_add(1, Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::error::{Error, Rejection};
 use crate::ids::SourceId;
 use crate::lease::{Leased, Outcome};
+use crate::order::Order;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,25 +17,35 @@ use std::time::Duration;
 /// For how long such work is left alone. Less than what an audit takes for lost.
 pub const PUT_OFF: Duration = Duration::from_secs(3_600);
 
-/// The sources of such orders. The same on every node, or some of them do the work all the same.
+/// Which orders those are. The same on every node, or some of them do the work all the same.
 #[derive(Debug, Default)]
-pub struct Elsewhere(OnceLock<BTreeSet<SourceId>>);
+pub struct Elsewhere {
+    sources: OnceLock<BTreeSet<SourceId>>,
+    orders: OnceLock<fn(&Order) -> bool>,
+}
 
 impl Elsewhere {
-    /// Says which they are, once, before anything is claimed.
+    /// Says, once, before anything is claimed, that all orders of some sources are.
     pub fn set(&self, sources: impl IntoIterator<Item = SourceId>) {
         // Who comes second has come too late to be heard: what was claimed cannot be taken back.
-        drop(self.0.set(sources.into_iter().collect()));
+        drop(self.sources.set(sources.into_iter().collect()));
     }
 
-    /// Whether orders of this source are worked on elsewhere.
-    pub fn has(&self, source: &SourceId) -> bool {
-        self.0.get().is_some_and(|sources| sources.contains(source))
+    /// Says, once, before anything is claimed, which orders are besides, whatever their source: those of which whoever took
+    /// them in has not done all yet that must be done before anybody works on them.
+    pub fn set_orders(&self, are: fn(&Order) -> bool) {
+        self.orders.get_or_init(|| are);
+    }
+
+    /// Whether this order is worked on elsewhere.
+    pub fn has(&self, order: &Order) -> bool {
+        self.sources.get().is_some_and(|sources| sources.contains(&order.source))
+            || self.orders.get().is_some_and(|are| are(order))
     }
 
     /// Takes such work out of what was leased.
     pub(crate) fn split(&self, leased: &mut Vec<Leased>) -> Vec<Leased> {
-        leased.extract_if(.., |leased| self.has(&leased.order.source)).collect()
+        leased.extract_if(.., |leased| self.has(&leased.order)).collect()
     }
 }
 

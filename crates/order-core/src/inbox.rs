@@ -171,7 +171,9 @@ impl App {
         let now = self.clock.now();
         let Target { tenant, source, order_id, expected_version } = target;
         let event_id = EventId(self.ids.uuid_v7(now));
-        let (trace, by) = (trace::current(), Some(Arc::clone(&message.consumer)));
+        // As no token can call itself: see [`crate::action_log::Actor`].
+        let by = Some(format!("consumer:{}", message.consumer).into());
+        let trace = trace::current();
         let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace, by };
         let consume = Consume { message, change };
         match self.lanes.submit(Command::Consume(Box::new(consume))).await? {

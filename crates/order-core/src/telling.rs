@@ -28,6 +28,11 @@ pub struct Told {
     pub headers: Vec<(&'static str, String)>,
 }
 
+/// Why an event can never be told of: a defect of ours, or of what lies in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot be told of: {0}")]
+pub struct Untellable(pub String);
+
 /// How a contract tells what happens to its orders: a pure function.
 pub trait Telling: Send + Sync {
     /// Whose orders it tells of.
@@ -45,7 +50,10 @@ pub trait Telling: Send + Sync {
     fn concerns(&self, event: &Event) -> bool;
 
     /// What is told of `event`, which made the order `after` of `before`; without one before, it is new.
-    fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Option<Told>;
+    ///
+    /// # Errors
+    /// When there is something to tell, and it cannot be: then the order is parked, and no other waits for it.
+    fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Result<Option<Told>, Untellable>;
 }
 
 /// Bytes of orders that are kept for the events to come; one order more may be.

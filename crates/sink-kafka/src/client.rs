@@ -95,8 +95,12 @@ fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
         }
         Code::SSL => "check kafka.security, kafka.ca_file, kafka.cert_file and kafka.key_file",
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            "let this login (kafka.username) write to the topic, with an ACL of the brokers"
+            "let this login (kafka.username) write to the topic, or read it, with an ACL of the brokers"
         }
+        Code::GroupAuthorizationFailed => {
+            "let this login (kafka.username) read as a member of the group, with an ACL of the brokers"
+        }
+        Code::InconsistentGroupProtocol => "let all members of the group share partitions in the same way",
         Code::InvalidReplicationFactor | Code::PolicyViolation | Code::InvalidPartitions => {
             "set kafka.partitions and kafka.replication to what the brokers allow, or make the topic yourself"
         }

@@ -48,6 +48,5 @@ impl Encode for CloudEvents {
 
 /// The header that says where in a trace it happened, as W3C Trace Context writes it.
 pub(crate) fn traceparent(trace: TraceContext) -> (&'static str, String) {
-    let span = u64::from_be_bytes(trace.span_id());
-    ("traceparent", format!("00-{}-{span:016x}-{:02x}", trace.trace_id_hex(), trace.flags()))
+    ("traceparent", trace.to_string())
 }

@@ -1,9 +1,10 @@
-//! Carries events to Kafka: each as one record whose key is the order's id, so that a partition holds the events of an
-//! order in their order.
+//! Carries events to Kafka, and reads what others wrote there as one of a group. An event is one record whose key is the
+//! order's id, so that a partition holds the events of an order in their order.
 //!
 //! The producer is idempotent, waits for all replicas in sync, and never lets a record overtake one of the same
 //! partition that failed (`enable.gapless.guarantee`). A batch is delivered when every record of it is; else all of it comes
-//! again, so a consumer may see a version twice but never a gap.
+//! again, so a consumer may see a version twice but never a gap. What is read is committed once it is handled, and comes again
+//! otherwise.
 
 mod client;
 mod cloud_events;
@@ -21,10 +22,12 @@ pub use consumer::{Consumer, ConsumerState, Handler, Incoming, Received, Subscri
 pub use options::{Identity, NewTopics, Options, OptionsError, Sasl, SaslMechanism, Security};
 pub use probe::probe;
 pub use publisher::{NotWritten, Publisher, Refused};
-pub use telling::TellingSink;
+pub use telling::{First, TellingSink};
 
 use async_trait::async_trait;
+use order_core::ids::OrderId;
 use order_core::journal::Event;
+use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
 
 /// What is written to a topic.
@@ -72,7 +75,7 @@ impl Sink for KafkaSink {
     }
 
     async fn open(&self) -> Result<(), SinkFault> {
-        self.publisher.open().await.map_err(|ails| SinkFault::Transient(ails.to_string()))
+        self.publisher.open().await.map_err(|ails| SinkFault::transient(ails.to_string()))
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
@@ -89,6 +92,8 @@ impl Sink for KafkaSink {
 pub struct Made {
     records: Vec<Record>,
     of: Vec<usize>,
+    /// Of which no record can be made, and what order each is of.
+    refused: Vec<(OrderId, RefusedEvent)>,
 }
 
 impl Made {
@@ -98,19 +103,34 @@ impl Made {
         self.records.extend(record);
     }
 
+    /// Notes that of the event at `index`, one of the order `order_id`, no record can be made, and why.
+    pub fn refuse(&mut self, index: usize, order_id: OrderId, reason: RefusedFor, why: String) {
+        self.refused.push((order_id, RefusedEvent { index, reason, why }));
+    }
+
+    /// Whether an event of this order was refused: what is behind it waits with it, and is not added.
+    pub fn has_refused(&self, order_id: OrderId) -> bool {
+        self.refused.iter().any(|(refused, _)| *refused == order_id)
+    }
+
     /// Writes the records.
     ///
     /// # Errors
     /// As [`Publisher::publish`]; what is refused is named by its event.
     pub async fn publish(self, publisher: &Publisher) -> Result<(), SinkFault> {
-        publisher.publish(&self.records).await.map_err(|not_written| match not_written {
-            NotWritten::Ails(ails) => SinkFault::transient(ails.to_string()),
-            NotWritten::Refused(refused) => SinkFault::Refused(
-                refused
-                    .into_iter()
-                    .map(|Refused { index, reason, why }| RefusedEvent { index: self.of[index], reason, why })
-                    .collect(),
-            ),
-        })
+        let Self { records, of, refused } = self;
+        let mut refused: Vec<RefusedEvent> = refused.into_iter().map(|(_, event)| event).collect();
+        match publisher.publish(&records).await {
+            Ok(()) => {}
+            Err(NotWritten::Ails(ails)) => return Err(SinkFault::transient(ails.to_string())),
+            Err(NotWritten::Refused(more)) => {
+                refused.extend(more.into_iter().map(|Refused { index, reason, why }| RefusedEvent {
+                    index: of[index],
+                    reason,
+                    why,
+                }))
+            }
+        }
+        if refused.is_empty() { Ok(()) } else { Err(SinkFault::Refused(refused)) }
     }
 }

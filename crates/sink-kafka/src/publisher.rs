@@ -74,7 +74,7 @@ impl Publisher {
     /// Writes all of `records`, those of a key in their order, and returns once they are safe: on every replica in sync.
     ///
     /// # Errors
-    /// Why the first of those that are not safe is not; some may be.
+    /// [`NotWritten::Refused`] names each that will never be taken; else why they are not safe, though some may be.
     pub async fn publish(&self, records: &[Record]) -> Result<(), NotWritten> {
         // Found before anything is sent, so that nothing overtakes it.
         let mut refused: Vec<Refused> = Vec::new();

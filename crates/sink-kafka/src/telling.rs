@@ -2,17 +2,30 @@
 
 use crate::{Made, Options, OptionsError, Publisher, Record, cloud_events};
 use async_trait::async_trait;
+use order_core::Order;
 use order_core::error::Fault;
 use order_core::journal::Event;
+use order_core::parking::RefusedFor;
 use order_core::ports::{Sink, SinkFault, Storage};
-use order_core::telling::{AsOf, Telling};
+use order_core::telling::{AsOf, Telling, Told};
 use std::sync::Arc;
+
+/// What must be done before something is told: who hears of it counts on that.
+#[async_trait]
+pub trait First: Send + Sync {
+    /// Does it, for what is told of `event`, which made the order `after`. The same event may come again.
+    ///
+    /// # Errors
+    /// Why not yet, for people: nothing is told before.
+    async fn first(&self, event: &Event, after: &Order) -> Result<(), String>;
+}
 
 /// A sink that writes what a contract tells.
 pub struct TellingSink {
     publisher: Publisher,
     telling: Arc<dyn Telling>,
     storage: Arc<dyn Storage>,
+    first: Option<Box<dyn First>>,
 }
 
 impl TellingSink {
@@ -25,25 +38,56 @@ impl TellingSink {
         telling: Arc<dyn Telling>,
         storage: Arc<dyn Storage>,
     ) -> Result<Self, OptionsError> {
-        Ok(Self { publisher: Publisher::new(options, telling.places())?, telling, storage })
+        let publisher = Publisher::new(options, telling.places())?;
+        Ok(Self { publisher, telling, storage, first: None })
     }
 
-    async fn records(&self, events: &[Event]) -> Result<Made, Fault> {
+    /// Does `first` before anything is told.
+    pub fn after(mut self, first: Box<dyn First>) -> Self {
+        self.first = Some(first);
+        self
+    }
+
+    async fn records(&self, events: &[Event]) -> Result<Made, String> {
         let mut as_of = AsOf::new(self.storage.as_ref());
         let mut made = Made::default();
         let covered = |(_, event): &(usize, &Event)| self.telling.covers(&event.source);
         for (index, event) in events.iter().enumerate().filter(covered) {
             if !self.telling.concerns(event) {
                 as_of.pass(event);
-                continue;
+            } else if !made.has_refused(event.order_id) {
+                match self.record(&mut as_of, event).await? {
+                    Ok(record) => made.extend(index, record),
+                    Err(why) => made.refuse(index, event.order_id, RefusedFor::Invalid, why),
+                }
             }
-            let (before, after) = as_of.around(event).await?;
-            let Some(told) = self.telling.tell(event, before, after) else { continue };
-            let mut headers = told.headers;
-            headers.extend(event.trace.map(cloud_events::traceparent));
-            made.extend(index, Some(Record { topic: told.to, key: told.key, value: told.body, headers }));
         }
         Ok(made)
+    }
+
+    /// What is told of an event, or why it never can be.
+    async fn record(
+        &self,
+        as_of: &mut AsOf<'_>,
+        event: &Event,
+    ) -> Result<Result<Option<Record>, String>, String> {
+        let (before, after) = match as_of.around(event).await {
+            Ok(around) => around,
+            // A defect of this order alone, as far as anybody knows: it must not keep the others waiting for ever.
+            Err(Fault::Internal { why }) => return Ok(Err(why)),
+            Err(fault) => return Err(fault.to_string()),
+        };
+        let told = match self.telling.tell(event, before, after) {
+            Ok(Some(told)) => told,
+            Ok(None) => return Ok(Ok(None)),
+            Err(never) => return Ok(Err(never.to_string())),
+        };
+        if let Some(first) = &self.first {
+            first.first(event, after).await?;
+        }
+        let Told { to: topic, key, body: value, mut headers } = told;
+        headers.extend(event.trace.map(cloud_events::traceparent));
+        Ok(Ok(Some(Record { topic, key, value, headers })))
     }
 }
 
@@ -58,7 +102,7 @@ impl Sink for TellingSink {
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let records = self.records(events).await.map_err(|fault| SinkFault::transient(fault.to_string()))?;
-        records.publish(&self.publisher).await
+        let made = self.records(events).await.map_err(SinkFault::transient)?;
+        made.publish(&self.publisher).await
     }
 }

@@ -4,6 +4,7 @@
 use crate::publisher::{Encode, Message};
 use crate::topology::{Exchange, Topology};
 use order_core::journal::Event;
+use order_core::telling::Untellable;
 
 /// Makes messages of our own form. The routing key is the type of the event, as `order.accepted`.
 ///
@@ -26,7 +27,7 @@ impl Encode for CloudEvents {
         Topology { exchanges: vec![Exchange { name: self.exchange.clone() }], queues: Vec::new() }
     }
 
-    fn encode(&self, event: &Event) -> Option<Message> {
+    fn encode(&self, event: &Event) -> Result<Option<Message>, Untellable> {
         let kind = format!("wellorder.{}", event.kind.as_str());
         let headers = vec![
             ("cloudEvents_specversion", "1.0".to_owned()),
@@ -41,7 +42,7 @@ impl Encode for CloudEvents {
             ("cloudEvents_epoch", event.epoch.to_string()),
             ("cloudEvents_dataversion", event.data_version.to_string()),
         ];
-        Some(Message {
+        Ok(Some(Message {
             exchange: self.exchange.clone(),
             routing_key: event.kind.as_str().to_owned(),
             mandatory: false,
@@ -51,6 +52,6 @@ impl Encode for CloudEvents {
             body: event.data.clone().into_bytes(),
             headers,
             trace: event.trace,
-        })
+        }))
     }
 }

@@ -1,7 +1,7 @@
 //! Takes messages from a queue, each until it is dealt with.
 
 use crate::link::{self, Options, Trouble, broken, name};
-use crate::retries::{Retries, attempt};
+use crate::retries::{NotMoved, Retries, attempt};
 use async_trait::async_trait;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::message::Delivery;
@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// First wait after a connection was lost; doubles up to `RECONNECT_MAX`.
 const RECONNECT_MIN: Duration = Duration::from_millis(200);
 const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// A connection that lasted for so long was a good one, though nothing came.
+const SETTLED: Duration = Duration::from_secs(30);
 /// Between two looks at how much waits in the queue.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest that a message is held at a time. Servers take a consumer that acknowledges nothing for half an hour for dead.
@@ -101,14 +103,19 @@ impl Consumer {
 
     /// Consumes until `stop`, over one connection after the other.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut wait = RECONNECT_MIN;
+        let (mut wait, mut told) = (RECONNECT_MIN, None);
         while !*stop.borrow() {
-            let Err(trouble) = self.connected(&mut stop).await else { return };
-            if self.stats.figures().connected {
-                wait = RECONNECT_MIN;
+            let (began, before) = (Instant::now(), self.dealt_with());
+            let Err(trouble) = self.connected(&mut stop, told.is_some()).await else { return };
+            // One that breaks as soon as it is there, time after time, is no better than none.
+            if self.dealt_with() > before || began.elapsed() >= SETTLED {
+                (wait, told) = (RECONNECT_MIN, None);
             }
-            if self.stats.disconnected(&trouble.to_string()) {
-                tracing::warn!(queue = self.queue(), error = %trouble, "cannot consume; trying again");
+            let why = trouble.to_string();
+            self.stats.disconnected(&why);
+            if told.as_ref() != Some(&why) {
+                tracing::warn!(queue = self.queue(), error = why, "cannot consume; trying again");
+                told = Some(why);
             }
             tokio::select! {
                 () = stopped(&mut stop) => return,
@@ -118,14 +125,20 @@ impl Consumer {
         }
     }
 
-    /// Consumes over one connection; ends well only by `stop`.
-    async fn connected(&self, stop: &mut watch::Receiver<bool>) -> Result<(), Trouble> {
+    /// How many messages came to their end, or were put off.
+    fn dealt_with(&self) -> u64 {
+        let figures = self.stats.figures();
+        figures.done + figures.retried + figures.dead
+    }
+
+    /// Consumes over one connection, after one that `failed`; ends well only by `stop`.
+    async fn connected(&self, stop: &mut watch::Receiver<bool>, failed: bool) -> Result<(), Trouble> {
         let what = format!("consumer of {}", self.queue());
         let connection = tokio::select! {
             () = stopped(stop) => return Ok(()),
             connection = link::connect(&self.server, &what) => connection?,
         };
-        let consumed = self.consume(&connection, stop).await;
+        let consumed = self.consume(&connection, stop, failed).await;
         // What was not acknowledged goes back to the queue, whether this is heard or not.
         drop(timeout(DRAIN_MAX, connection.close(200, "bye".into())).await);
         consumed
@@ -135,6 +148,7 @@ impl Consumer {
         &self,
         connection: &Connection,
         stop: &mut watch::Receiver<bool>,
+        failed: bool,
     ) -> Result<(), Trouble> {
         let channel = link::confirming(connection).await?;
         self.retries.declare(&channel).await?;
@@ -144,7 +158,10 @@ impl Consumer {
         let consuming = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await;
         let mut deliveries = consuming.map_err(broken("cannot consume"))?;
         self.stats.connected();
-        tracing::info!(queue = self.queue(), "consuming");
+        let mut news = News { queue: self.queue(), since: Instant::now(), told: false };
+        if !failed {
+            news.tell();
+        }
         let mut in_hand = FuturesUnordered::new();
         let stopping = stop.clone();
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -152,13 +169,19 @@ impl Consumer {
             tokio::select! {
                 biased;
                 () = stopped(stop) => break,
-                Some(dealt_with) = in_hand.next(), if !in_hand.is_empty() => dealt_with?,
+                Some(dealt_with) = in_hand.next(), if !in_hand.is_empty() => {
+                    dealt_with?;
+                    news.tell();
+                }
                 delivery = deliveries.next() => match delivery {
                     Some(Ok(delivery)) => in_hand.push(self.deal_with(&channel, delivery, stopping.clone())),
                     Some(Err(error)) => return Err(Trouble::new(format!("the connection broke: {error}"))),
                     None => return Err(Trouble::new("the server ended the consumer: is the queue gone?".to_owned())),
                 },
-                _ = look.tick() => self.look(&channel).await?,
+                _ = look.tick() => {
+                    self.look(&channel).await?;
+                    news.tell_when_settled();
+                }
             }
         }
         let tag = deliveries.tag();
@@ -182,42 +205,66 @@ impl Consumer {
         &self,
         channel: &Channel,
         delivery: Delivery,
-        stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<bool>,
     ) -> Result<(), Trouble> {
         let _in_hand = self.stats.take();
-        let patience = self.server.answer_timeout;
-        let why = match self.outcome(&delivery, stop).await {
+        let way = match self.outcome(&delivery, &mut stop).await {
             Outcome::Done => {
                 self.stats.count_done();
                 fault_point::pass("inbox.after_commit");
                 return acknowledge(&delivery).await;
             }
-            Outcome::Hold { .. } => {
-                let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-                return delivery.nack(back).await.map(drop).map_err(broken("cannot give a message back"));
-            }
+            Outcome::Hold { .. } => return give_back(&delivery).await,
             Outcome::Retry { why } => match self.retries.next(attempt(&delivery)) {
-                Some(queue) => {
-                    self.retries.put_off(channel, &delivery, &queue, patience).await?;
-                    self.stats.count_retried();
-                    return acknowledge(&delivery).await;
-                }
-                None => why,
+                Some(queue) => Way::Later(queue),
+                None => Way::Dead(why),
             },
-            Outcome::Poison { why } => why,
+            Outcome::Poison { why } => Way::Dead(why),
         };
-        fault_point::pass("inbox.before_dlq");
-        self.retries.bury(channel, &delivery, &why, patience).await?;
-        fault_point::pass("inbox.after_dlq");
-        self.stats.count_dead();
-        tracing::warn!(queue = self.queue(), why, "a message is a dead letter");
+        if !self.moved(channel, &delivery, &way, &mut stop).await? {
+            return give_back(&delivery).await;
+        }
+        match way {
+            Way::Later(_) => self.stats.count_retried(),
+            Way::Dead(why) => {
+                fault_point::pass("inbox.after_dlq");
+                self.stats.count_dead();
+                tracing::warn!(queue = self.queue(), why, "a message is a dead letter");
+            }
+        }
         acknowledge(&delivery).await
     }
 
+    /// Moves a message on; false when it is still in hand because the queue that it goes to does not take it, for too long
+    /// or until `stop`. It alone waits for that: the connection is as good as it was.
+    async fn moved(
+        &self,
+        channel: &Channel,
+        delivery: &Delivery,
+        way: &Way,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<bool, Trouble> {
+        let (patience, mut holding) = (self.server.answer_timeout, self.holding());
+        loop {
+            let moved = match way {
+                Way::Later(queue) => self.retries.put_off(channel, delivery, queue, patience).await,
+                Way::Dead(why) => {
+                    fault_point::pass("inbox.before_dlq");
+                    self.retries.bury(channel, delivery, why, patience).await
+                }
+            };
+            match moved {
+                Ok(()) => return Ok(true),
+                Err(NotMoved::Trouble(trouble)) => return Err(trouble),
+                Err(NotMoved::Refused(why)) if holding.again(&why, stop).await => {}
+                Err(NotMoved::Refused(_)) => return Ok(false),
+            }
+        }
+    }
+
     /// What becomes of a message; held while that is a fault of ours.
-    async fn outcome(&self, delivery: &Delivery, mut stop: watch::Receiver<bool>) -> Outcome {
-        let (began, mut wait) = (Instant::now(), self.options.hold);
-        let mut said = false;
+    async fn outcome(&self, delivery: &Delivery, stop: &mut watch::Receiver<bool>) -> Outcome {
+        let mut holding = self.holding();
         loop {
             let message = Incoming {
                 queue: self.queue(),
@@ -226,20 +273,71 @@ impl Consumer {
                 attempt: attempt(delivery),
             };
             let outcome = trace::within(trace_of(delivery), self.handle.handle(message)).await;
-            let Outcome::Hold { why } = &outcome else { return outcome };
-            self.stats.count_held();
-            if !said {
-                tracing::warn!(queue = self.queue(), why, "holding a message");
-                said = true;
+            match &outcome {
+                Outcome::Hold { why } if holding.again(why, stop).await => {}
+                _ => return outcome,
             }
-            if began.elapsed() >= HOLD_MAX {
-                return outcome;
-            }
-            tokio::select! {
-                () = stopped(&mut stop) => return outcome,
-                () = sleep(wait) => {}
-            }
-            wait = HOLD_STEP_MAX.min(wait * 2);
+        }
+    }
+
+    fn holding(&self) -> Holding<'_> {
+        Holding { of: self, began: Instant::now(), wait: self.options.hold, said: false }
+    }
+}
+
+/// Where a message goes that was not dealt with.
+enum Way {
+    /// To this queue, from where it comes again.
+    Later(String),
+    /// To the dead letters, with the reason.
+    Dead(String),
+}
+
+/// A message that is held.
+struct Holding<'c> {
+    of: &'c Consumer,
+    began: Instant,
+    wait: Duration,
+    said: bool,
+}
+
+impl Holding<'_> {
+    /// Waits until it is time for the next try; false when there is to be none.
+    async fn again(&mut self, why: &str, stop: &mut watch::Receiver<bool>) -> bool {
+        self.of.stats.count_held();
+        if !self.said {
+            tracing::warn!(queue = self.of.queue(), why, "holding a message");
+            self.said = true;
+        }
+        if self.began.elapsed() >= HOLD_MAX {
+            return false;
+        }
+        let wait = self.wait;
+        self.wait = HOLD_STEP_MAX.min(wait * 2);
+        tokio::select! {
+            () = stopped(stop) => false,
+            () = sleep(wait) => true,
+        }
+    }
+}
+
+/// That a connection is of use, told once: not before it was, where others broke as soon as they were there.
+struct News<'c> {
+    queue: &'c str,
+    since: Instant,
+    told: bool,
+}
+
+impl News<'_> {
+    fn tell(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::info!(queue = self.queue, "consuming");
+        }
+    }
+
+    fn tell_when_settled(&mut self) {
+        if self.since.elapsed() >= SETTLED {
+            self.tell();
         }
     }
 }
@@ -251,6 +349,11 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 async fn acknowledge(delivery: &Delivery) -> Result<(), Trouble> {
     delivery.ack(BasicAckOptions::default()).await.map(drop).map_err(broken("cannot acknowledge"))
+}
+
+async fn give_back(delivery: &Delivery) -> Result<(), Trouble> {
+    let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+    delivery.nack(back).await.map(drop).map_err(broken("cannot give a message back"))
 }
 
 /// Where in a trace a message belongs (W3C Trace Context).

@@ -1,6 +1,6 @@
 //! The sink, and the connection that it publishes over.
 
-use crate::handover::{self, NotTaken, Route};
+use crate::handover::{self, Post, Taken};
 use crate::link::{self, Options, Trouble};
 use crate::topology::Topology;
 use async_trait::async_trait;
@@ -10,8 +10,9 @@ use order_core::ids::OrderId;
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
+use order_core::telling::Untellable;
 use order_core::trace::TraceContext;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::Mutex;
 
 /// Kept on disk by a durable queue.
@@ -41,14 +42,19 @@ pub struct Message {
 }
 
 impl Message {
+    fn post(&self) -> Post<'_> {
+        let Self { exchange, routing_key: key, mandatory, body, .. } = self;
+        Post { exchange, key, mandatory: *mandatory, body, properties: self.properties() }
+    }
+
     fn properties(&self) -> BasicProperties {
         let mut headers = FieldTable::default();
         for (name, value) in &self.headers {
             headers.insert((*name).into(), AMQPValue::LongString(value.as_str().into()));
         }
         if let Some(trace) = self.trace {
-            let place = traceparent(trace);
-            headers.insert("traceparent".into(), AMQPValue::LongString(place.into()));
+            // W3C Trace Context.
+            headers.insert("traceparent".into(), AMQPValue::LongString(trace.to_string().into()));
         }
         let short = |text: &str| lapin::types::ShortString::try_new(text).unwrap_or_default();
         let mut properties = BasicProperties::default();
@@ -65,19 +71,16 @@ impl Message {
     }
 }
 
-/// A place in a trace as W3C Trace Context writes it.
-fn traceparent(trace: TraceContext) -> String {
-    let span = u64::from_be_bytes(trace.span_id());
-    format!("00-{}-{span:016x}-{:02x}", trace.trace_id_hex(), trace.flags())
-}
-
 /// What becomes of an event in RabbitMQ.
 pub trait Encode: Send + Sync {
     /// The exchanges and queues that must be there first.
     fn topology(&self) -> Topology;
 
     /// The message; `None` when the event is of no concern here.
-    fn encode(&self, event: &Event) -> Option<Message>;
+    ///
+    /// # Errors
+    /// When there should be one, and it can never be made: then the order is parked, and no other waits for it.
+    fn encode(&self, event: &Event) -> Result<Option<Message>, Untellable>;
 }
 
 struct Live {
@@ -103,7 +106,8 @@ impl Publisher {
     /// # Errors
     /// What is in the way.
     pub async fn open(&self) -> Result<(), Trouble> {
-        self.channel().await.map(drop)
+        let mut live = self.live.lock().await;
+        self.channel(&mut live).await.map(drop)
     }
 
     /// Publishes one message, and returns once it is safe.
@@ -111,21 +115,21 @@ impl Publisher {
     /// # Errors
     /// Why it was not taken; it may have been, when the connection broke.
     pub async fn publish(&self, message: &Message) -> Result<(), Trouble> {
-        match self.wave(&[message]).await.pop() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(NotTaken::Returned(why))) => Err(Trouble::new(unrouted(message, &why))),
-            Some(Err(NotTaken::Trouble(trouble))) => Err(trouble),
-            None => Err(Trouble::new("nothing was published".to_owned())),
+        match self.wave(&[message]).await?.pop() {
+            Some(Taken::Yes) => Ok(()),
+            Some(Taken::Returned(why)) => Err(Trouble::new(unrouted(message, &why))),
+            Some(Taken::Refused) => Err(full(message)),
+            None => Err(Trouble::new("nothing was published")),
         }
     }
 
     /// Declares once more what is published to: somebody may have taken a queue away since.
     async fn mend(&self) -> Result<(), Trouble> {
-        self.topology.declare(&self.channel().await?).await
+        let mut live = self.live.lock().await;
+        self.topology.declare(&self.channel(&mut live).await?).await
     }
 
-    async fn channel(&self) -> Result<Channel, Trouble> {
-        let mut live = self.live.lock().await;
+    async fn channel(&self, live: &mut Option<Live>) -> Result<Channel, Trouble> {
         if let Some(Live { connection, channel }) = &*live
             && connection.status().connected()
             && channel.status().connected()
@@ -140,33 +144,26 @@ impl Publisher {
         Ok(channel)
     }
 
-    /// Publishes messages that may overtake each other; one answer for each.
-    async fn wave(&self, messages: &[&Message]) -> Vec<Result<(), NotTaken>> {
-        let channel = match self.channel().await {
-            Ok(channel) => channel,
-            Err(trouble) => {
-                return messages.iter().map(|_| Err(NotTaken::Trouble(trouble.clone()))).collect();
-            }
-        };
-        let mut confirms = Vec::with_capacity(messages.len());
-        for message in messages {
-            let Message { exchange, routing_key: key, mandatory, .. } = message;
-            let route = Route { exchange, key, mandatory: *mandatory };
-            confirms.push(handover::send(&channel, route, &message.body, message.properties()).await);
-        }
-        let mut taken = Vec::with_capacity(messages.len());
-        for confirm in confirms {
-            taken.push(match confirm {
-                Ok(confirm) => handover::confirmed(confirm, self.options.answer_timeout).await,
-                Err(trouble) => Err(NotTaken::Trouble(trouble)),
-            });
-        }
-        if taken.iter().any(|taken| matches!(taken, Err(NotTaken::Trouble(_)))) {
+    /// Publishes messages that may overtake each other; one answer for each. One wave at a time is on its way, so that what
+    /// comes back is of this one.
+    async fn wave(&self, messages: &[&Message]) -> Result<Vec<Taken>, Trouble> {
+        let mut live = self.live.lock().await;
+        let channel = self.channel(&mut live).await?;
+        let posts: Vec<Post<'_>> = messages.iter().map(|message| message.post()).collect();
+        let taken = handover::all(&channel, &posts, self.options.answer_timeout).await;
+        if taken.is_err() {
             // What hangs or failed in one connection is never finished by it.
-            self.live.lock().await.take();
+            live.take();
         }
         taken
     }
+}
+
+fn full(message: &Message) -> Trouble {
+    let Message { exchange, routing_key, .. } = message;
+    Trouble::new(format!(
+        "a queue does not take it: exchange {exchange}, routing key {routing_key}; is it full?"
+    ))
 }
 
 fn unrouted(message: &Message, why: &str) -> String {
@@ -201,18 +198,23 @@ impl Sink for RabbitSink {
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
-        let encoded =
-            events.iter().enumerate().map(|(index, event)| (index, event, self.encode.encode(event)));
-        let messages: Vec<Carried> = encoded
-            .filter_map(|(index, event, message)| {
-                Some(Carried { index, order_id: event.order_id, message: message? })
-            })
-            .collect();
-        let mut refused = Vec::new();
+        let (mut messages, mut refused) = (Vec::new(), Vec::new());
+        for (index, event) in events.iter().enumerate() {
+            match self.encode.encode(event) {
+                Ok(Some(message)) => messages.push(Carried { index, order_id: event.order_id, message }),
+                Ok(None) => {}
+                Err(never) => {
+                    let (reason, why) = (RefusedFor::Invalid, never.to_string());
+                    refused.push(RefusedEvent { index, reason, why });
+                }
+            }
+        }
         for mut wave in waves(&messages) {
             // What is behind a refused one waits with it.
             wave.retain(|one| {
-                !refused.iter().any(|it: &RefusedEvent| events[it.index].order_id == one.order_id)
+                let is_behind =
+                    |it: &RefusedEvent| it.index < one.index && events[it.index].order_id == one.order_id;
+                !refused.iter().any(is_behind)
             });
             let returned = self.wave(&wave).await.map_err(|trouble| self.fault(&trouble))?;
             refused.extend(returned.into_iter().map(|(index, why)| RefusedEvent {
@@ -221,6 +223,10 @@ impl Sink for RabbitSink {
                 why,
             }));
         }
+        // Of each order the first: the rest of what it has waits with that.
+        refused.sort_by_key(|it| it.index);
+        let mut orders = BTreeSet::new();
+        refused.retain(|it| orders.insert(events[it.index].order_id));
         if refused.is_empty() { Ok(()) } else { Err(SinkFault::Refused(refused)) }
     }
 }
@@ -245,11 +251,11 @@ impl RabbitSink {
     async fn once(&self, wave: &[&Carried]) -> Result<Vec<(usize, String)>, Trouble> {
         let messages: Vec<&Message> = wave.iter().map(|one| &one.message).collect();
         let mut returned = Vec::new();
-        for (taken, one) in self.publisher.wave(&messages).await.into_iter().zip(wave) {
+        for (taken, one) in self.publisher.wave(&messages).await?.into_iter().zip(wave) {
             match taken {
-                Ok(()) => {}
-                Err(NotTaken::Returned(why)) => returned.push((one.index, unrouted(&one.message, &why))),
-                Err(NotTaken::Trouble(trouble)) => return Err(trouble),
+                Taken::Yes => {}
+                Taken::Returned(why) => returned.push((one.index, unrouted(&one.message, &why))),
+                Taken::Refused => return Err(full(&one.message)),
             }
         }
         Ok(returned)

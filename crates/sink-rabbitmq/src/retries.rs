@@ -1,7 +1,7 @@
 //! Where a message goes that was not dealt with: to a queue that hands it back after a while, or to the dead letters. Each
 //! move is a confirmed publish before the acknowledgement, so the message is in one of the two queues at least.
 
-use crate::handover::{self, NotTaken, Route};
+use crate::handover::{self, Post, Taken};
 use crate::link::Trouble;
 use crate::publisher::PERSISTENT;
 use crate::topology::{declare_queue, waiting_room};
@@ -9,6 +9,7 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// How many retries a message has had.
 pub const ATTEMPT_HEADER: &str = "x-wellorder-attempt";
@@ -17,16 +18,27 @@ pub const REASON_HEADER: &str = "x-wellorder-reason";
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 1_000;
 
+/// Why a message was not moved.
+#[derive(Debug)]
+pub(crate) enum NotMoved {
+    /// The queue does not take it now. Nothing is wrong with the connection.
+    Refused(String),
+    /// Something else: this connection is of no use any more.
+    Trouble(Trouble),
+}
+
 /// The queues beside one that is consumed.
 #[derive(Debug)]
 pub(crate) struct Retries {
     queue: String,
     waits: Vec<Duration>,
+    /// Held while a message is on its way: what comes back must be that one.
+    moving: Mutex<()>,
 }
 
 impl Retries {
     pub(crate) fn new(queue: &str, waits: &[Duration]) -> Self {
-        Self { queue: queue.to_owned(), waits: waits.to_vec() }
+        Self { queue: queue.to_owned(), waits: waits.to_vec(), moving: Mutex::new(()) }
     }
 
     fn dead_letters(&self) -> String {
@@ -57,7 +69,7 @@ impl Retries {
         delivery: &Delivery,
         to: &str,
         patience: Duration,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), NotMoved> {
         let attempt = AMQPValue::LongInt(i32::try_from(attempt(delivery) + 1).unwrap_or(i32::MAX));
         let properties = moved(&delivery.properties, (ATTEMPT_HEADER, attempt));
         self.publish(channel, to, &delivery.data, properties, patience).await
@@ -70,7 +82,7 @@ impl Retries {
         delivery: &Delivery,
         why: &str,
         patience: Duration,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), NotMoved> {
         let end = (0..=REASON_BYTES_MAX.min(why.len())).rev().find(|end| why.is_char_boundary(*end));
         let why = &why[..end.unwrap_or(0)];
         let properties = moved(&delivery.properties, (REASON_HEADER, AMQPValue::LongString(why.into())));
@@ -84,14 +96,19 @@ impl Retries {
         body: &[u8],
         properties: BasicProperties,
         patience: Duration,
-    ) -> Result<(), Trouble> {
-        let route = Route { exchange: "", key: queue, mandatory: true };
-        let confirm = handover::send(channel, route, body, properties).await?;
-        handover::confirmed(confirm, patience).await.map_err(|not_taken| match not_taken {
+    ) -> Result<(), NotMoved> {
+        let post = Post { exchange: "", key: queue, mandatory: true, body, properties };
+        let _one_at_a_time = self.moving.lock().await;
+        let taken = handover::all(channel, &[post], patience).await.map_err(NotMoved::Trouble)?;
+        match taken.first() {
+            Some(Taken::Yes) => Ok(()),
+            Some(Taken::Refused) => Err(NotMoved::Refused(format!("the queue {queue} is full"))),
             // It is declared anew with the next connection.
-            NotTaken::Returned(why) => Trouble::new(format!("the queue {queue} is gone: {why}")),
-            NotTaken::Trouble(trouble) => trouble,
-        })
+            Some(Taken::Returned(why)) => {
+                Err(NotMoved::Trouble(Trouble::new(format!("the queue {queue} is gone: {why}"))))
+            }
+            None => Err(NotMoved::Trouble(Trouble::new("nothing was published"))),
+        }
     }
 }
 
@@ -115,7 +132,8 @@ fn integer(value: &AMQPValue) -> Option<i64> {
     }
 }
 
-/// The properties of a message that moves on, with one header more. What would make the server do something with it by
+/// The properties of a message that moves on, with one header more. Retries are counted anew where that header does not say
+/// how many there were, so that a dead letter that somebody moves back has all of them again. What would make the server do something with it by
 /// itself does not move with it: an expiration would delete a dead letter, `user_id` is refused from anybody else, and `CC`
 /// names further queues.
 fn moved(properties: &BasicProperties, (name, value): (&'static str, AMQPValue)) -> BasicProperties {
@@ -124,6 +142,7 @@ fn moved(properties: &BasicProperties, (name, value): (&'static str, AMQPValue))
         let name = match name.as_str() {
             "CC" => ShortString::from("x-wellorder-cc"),
             "BCC" => ShortString::from("x-wellorder-bcc"),
+            ATTEMPT_HEADER => continue,
             _ => name.clone(),
         };
         headers.insert(name, value.clone());

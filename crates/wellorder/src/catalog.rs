@@ -6,10 +6,10 @@ use crate::seldom::Seldom;
 use crate::{files, trust};
 use async_trait::async_trait;
 use metrics::{Counter, Gauge, Histogram};
-use order_core::breaker::{Breaker, BreakerPolicy};
+use order_core::breaker::{Breaker, BreakerPolicy, Call};
 use order_core::catalog::{Available, Catalog, CatalogAway, RetryBudget};
 use order_core::remote::{Remote, Trouble};
-use order_core::{App, Clock, Ids};
+use order_core::{App, Clock, Ids, Timestamp};
 use outbound::{CatalogClient, CatalogTrouble};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -28,6 +28,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Between two lines of the log about a catalogue that gives no answer.
 const SAY_EVERY: Duration = Duration::from_secs(60);
+/// The longest time for which a catalogue is left alone because it says so (`Retry-After`): whoever says a day may be well
+/// again in a minute, and one call does no harm.
+const NOT_BEFORE_MAX: Duration = Duration::from_secs(60);
 
 /// The server behind a catalogue, if there is one.
 type Shops = Option<Arc<dyn Remote>>;
@@ -185,6 +188,8 @@ struct Health {
     budget: RetryBudget,
     said: Seldom,
     failing: bool,
+    /// When it said to ask again.
+    not_before: Option<Timestamp>,
 }
 
 /// A catalogue over HTTP. A look-up is tried at most three times, as long as one call in ten is a retry; a catalogue that fails
@@ -205,6 +210,7 @@ impl HttpCatalog {
             budget: RetryBudget::default(),
             said: Seldom::every(SAY_EVERY),
             failing: false,
+            not_before: None,
         };
         Self {
             client,
@@ -220,16 +226,17 @@ impl HttpCatalog {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One call, if the breaker lets it through.
+    /// One call, if neither the catalogue itself nor the breaker keeps it away.
     async fn call(&self, product_id: &str) -> Result<Option<u64>, Failed> {
-        let asked = self.health().breaker.ask(self.clock.now());
-        let call = asked.map_err(|wait| Failed::KeptAway(away("it failed too often", Some(wait))))?;
+        let call = self.health().ask(self.clock.now()).map_err(Failed::KeptAway)?;
         let began = Instant::now();
         let answered = self.client.quantity(product_id).await;
         self.meters.duration.record(began.elapsed().as_secs_f64());
         let mut health = self.health();
         health.breaker.ended(call, answered.is_ok(), self.clock.now());
         self.meters.open.set(if health.breaker.is_open() { 1.0 } else { 0.0 });
+        let wait = answered.as_ref().err().and_then(|trouble| trouble.retry_after);
+        health.not_before = wait.map(|wait| self.clock.now().plus(wait.min(NOT_BEFORE_MAX)));
         health.tell(&answered);
         answered.map_err(Failed::Trouble)
     }
@@ -260,6 +267,17 @@ enum Failed {
 }
 
 impl Health {
+    /// Asks for a call at `now`.
+    fn ask(&mut self, now: Timestamp) -> Result<Call, CatalogAway> {
+        let wait = self.not_before.map(|at| at.since(now)).unwrap_or_default();
+        // A clock that was set back must not keep calls away for longer than that.
+        if !wait.is_zero() && wait <= NOT_BEFORE_MAX {
+            return Err(away("it said to ask later", Some(wait)));
+        }
+        self.not_before = None;
+        self.breaker.ask(now).map_err(|wait| away("it failed too often", Some(wait)))
+    }
+
     /// Logs when trouble begins, now and then while it lasts, and when it is over.
     fn tell(&mut self, answered: &Result<Option<u64>, CatalogTrouble>) {
         match answered {

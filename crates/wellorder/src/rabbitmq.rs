@@ -142,6 +142,7 @@ mod without {
     pub(crate) fn remote(_: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
         Ok(None)
     }
+
     #[expect(clippy::unnecessary_wraps, reason = "as with RabbitMQ")]
     pub(crate) fn consume(_: &Settings, _: &Arc<App>, _: &Stop, _: &mut JoinSet<()>) -> anyhow::Result<()> {
         Ok(())

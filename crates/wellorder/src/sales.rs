@@ -12,6 +12,7 @@ use order_core::inbox::{self, Outcome};
 use order_core::journal::Event;
 use order_core::order::Order;
 use order_core::order::event::EventType;
+use order_core::telling::Untellable;
 use sink_rabbitmq::{
     Consumer, ConsumerOptions, Encode, Exchange, Handle, Incoming, Message, Options, Queue, RabbitSink,
     Topology,
@@ -78,23 +79,24 @@ impl Encode for NewOrders {
         }
     }
 
-    fn encode(&self, event: &Event) -> Option<Message> {
+    fn encode(&self, event: &Event) -> Result<Option<Message>, Untellable> {
         if event.source != self.source || event.kind != EventType::OrderAccepted {
-            return None;
+            return Ok(None);
         }
-        // The first event holds all of the order. One that did not fold would be an audit's finding.
-        let order = Order::fold(None, event).ok()?;
-        Some(Message {
+        let never = |error: &dyn std::fmt::Display| Untellable(error.to_string());
+        // The first event holds all of the order.
+        let order = Order::fold(None, event).map_err(|error| never(&error))?;
+        Ok(Some(Message {
             exchange: self.created.clone(),
             routing_key: message::CREATED_KEY.to_owned(),
             mandatory: true,
             message_id: event.event_id.to_string(),
             kind: CREATED.to_owned(),
             timestamp: u64::try_from(event.occurred_at.micros() / 1_000_000).unwrap_or(0),
-            body: message::created(&order, event).ok()?,
+            body: message::created(&order, event).map_err(|error| never(&error))?,
             headers: Vec::new(),
             trace: event.trace,
-        })
+        }))
     }
 }
 

@@ -18,8 +18,23 @@ use crate::{
 };
 
 /// Our own crates; everybody else's are heard from warnings on.
-const CRATES: &[&str] =
-    &["wellorder", "order_core", "storage_sqlite", "edge", "auth", "api", "contracts", "outbound"];
+const CRATES: &[&str] = &[
+    "wellorder",
+    "order_core",
+    "storage_sqlite",
+    "storage_postgres",
+    "edge",
+    "auth",
+    "api",
+    "contracts",
+    "outbound",
+    "sink_kafka",
+    "sink_rabbitmq",
+    "redis_kv",
+];
+
+/// What others tell that must not be told: messages that came back from RabbitMQ, whole.
+const SILENT: &[&str] = &["lapin::returned_messages"];
 
 /// How often histograms are folded, scraped or not; without this they grow with every observation.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -55,6 +70,7 @@ fn filter(level: LogLevel) -> EnvFilter {
         LogLevel::Trace => ("trace", "info"),
     };
     let directives = CRATES.iter().fold(others.to_owned(), |all, name| format!("{all},{name}={ours}"));
+    let directives = SILENT.iter().fold(directives, |all, name| format!("{all},{name}=off"));
     EnvFilter::new(directives)
 }
 
@@ -225,6 +241,19 @@ mod tests {
         });
         let text = log.text();
         assert!(!text.contains("chatter") && text.contains("trouble") && text.contains("ours"), "{text}");
+    }
+
+    #[test]
+    fn messages_are_told_of_at_no_level() {
+        for level in [LogLevel::Error, LogLevel::Info, LogLevel::Trace] {
+            let log = Log::default();
+            tracing::subscriber::with_default(text(level, log.clone()), || {
+                tracing::warn!(target: "lapin::returned_messages", "a body");
+                tracing::error!(target: "lapin::channels", "trouble");
+            });
+            let text = log.text();
+            assert!(!text.contains("a body") && text.contains("trouble"), "{text}");
+        }
     }
 
     #[test]

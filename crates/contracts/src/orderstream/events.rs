@@ -4,9 +4,11 @@
 //! Topic `orders.events` tells of orders, `orders.ack` of what workers made of them. Others write both too: an event may be
 //! of an order that nobody here has seen, come before the one that it follows, or come twice.
 
-use super::map;
+use super::history::Known;
 use super::payload::{Payload, external_id};
+use super::refuse;
 use super::wire::{is_delete, uuid};
+use super::{EVENTS, map};
 use order_core::intake::{self, Intake};
 use order_core::json::{self, JsonLimits};
 use order_core::order::Content;
@@ -28,6 +30,9 @@ pub const RESULT_SECONDS: u64 = 600;
 
 /// The attribute that holds the time of the event that an order's content is of.
 pub(super) const EVENT_AT: &str = "event_at";
+/// Statuses of events that say what an order holds, whether it is new or was there: those that an order has before it is
+/// deleted, what is acknowledged of it, and none.
+const UPSERTED: [&str; 6] = ["", "new", "processing", "done", "created", "updated"];
 /// The attribute of an order of which nothing is known but that it was deleted.
 const TOMBSTONE: &str = "tombstone";
 
@@ -95,7 +100,7 @@ pub enum Ruling {
     Revise(Box<Content>),
     /// The order is withdrawn; acknowledged `deleted` once that is worked on.
     Withdraw,
-    /// Nothing is known of the order: this is taken in and withdrawn at once, and nobody works on it. Acknowledged
+    /// Nothing is known of the order: this is taken in, to be withdrawn at once, and nobody works on it. Acknowledged
     /// `deleted`.
     Bury(Box<Intake>),
     /// Nothing changes; acknowledged at once.
@@ -116,13 +121,17 @@ impl OrderEvent {
         let user_id =
             uuid(text(&event, "user_id")?).ok_or_else(|| Malformed("user_id is no UUID".to_owned()))?;
         let at = moment(&event, "timestamp")?.ok_or_else(|| Malformed("timestamp is missing".to_owned()))?;
-        let content = if is_delete(text(&event, "status")?) {
+        let status = text(&event, "status")?;
+        if !is_delete(status) && !UPSERTED.contains(&status) {
+            return Err(Malformed("status is none of this contract's".to_owned()));
+        }
+        let content = if is_delete(status) {
             None
         } else {
             let told = event.get("external_id").and_then(external_id);
             let payload = event.remove("payload").unwrap_or(Value::Null);
             let mut payload =
-                Payload::read(payload, limits).map_err(|no| Malformed(format!("payload: {no:?}")))?;
+                Payload::read(payload, limits).map_err(|no| Malformed(refuse::no_payload(&no)))?;
             payload.external_id = payload.external_id.or(told);
             let mut content = map::content(Some(user_id.to_string()), payload);
             content.attributes.insert(EVENT_AT.to_owned(), at.to_string().into());
@@ -134,22 +143,35 @@ impl OrderEvent {
         Ok(Self { order_id, user_id, at, content })
     }
 
-    /// What becomes of it, given the order that it names as it is now.
-    pub fn ruling(&self, tenant: &TenantId, order: Option<&Order>) -> Ruling {
-        let Some(order) = order else { return self.of_unknown(tenant) };
+    /// Gives an event that names no order the id of the one that it makes: the same each time that the event comes.
+    pub fn make(&mut self, order_id: Uuid) {
+        self.order_id.get_or_insert(order_id);
+    }
+
+    /// When it happened and what the order then held, unless it deletes the order.
+    pub(super) fn content(&self) -> Option<(Timestamp, &Content)> {
+        self.content.as_ref().map(|content| (self.at, content))
+    }
+
+    /// What becomes of it, given the order that it names as it is now, and what is known of that.
+    pub(super) fn ruling(&self, tenant: &TenantId, found: Option<(&Order, Known)>) -> Ruling {
+        let Some((order, known)) = found else { return self.of_unknown(tenant) };
         if order.withdrawn {
             return Ruling::Acknowledge(AckStatus::Deleted);
         }
         let Some(content) = &self.content else { return Ruling::Withdraw };
-        match self.at.cmp(&known_at(order)) {
-            std::cmp::Ordering::Less => Ruling::Acknowledge(AckStatus::Updated),
-            std::cmp::Ordering::Equal => Ruling::Acknowledge(first_status(order)),
-            std::cmp::Ordering::Greater => {
-                // Whose order it is, an event does not change either.
-                let customer = order.content.customer.clone();
-                Ruling::Revise(Box::new(Content { customer, ..content.clone() }))
-            }
+        // Writers tell the time in milliseconds, or in seconds: what is as old need not be the same.
+        if self.at < known.at || known.seen {
+            return Ruling::Acknowledge(self.did(order, content));
         }
+        // Whose order it is, an event does not change either.
+        let customer = order.content.customer.clone();
+        Ruling::Revise(Box::new(Content { customer, ..content.clone() }))
+    }
+
+    /// What an event did that came before, or would have done had it come in time.
+    fn did(&self, order: &Order, content: &Content) -> AckStatus {
+        if intake::digest(content) == order.digest { AckStatus::Created } else { AckStatus::Updated }
     }
 
     fn of_unknown(&self, tenant: &TenantId) -> Ruling {
@@ -204,13 +226,6 @@ pub fn ack_of(order: &Order) -> AckStatus {
     if order.withdrawn { AckStatus::Deleted } else { first_status(order) }
 }
 
-impl OrderEvent {
-    /// Gives an event that names no order the id of the one that it makes: the same each time that the event comes.
-    pub fn make(&mut self, order_id: Uuid) {
-        self.order_id.get_or_insert(order_id);
-    }
-}
-
 /// The value of the message that tells of an order, which held `content` when it happened. Its key is the order's id.
 pub fn event_message(order: &Order, content: &Content, at: Timestamp, deleted: bool) -> Value {
     let order = Order { content: content.clone(), ..order.clone() };
@@ -236,12 +251,13 @@ pub fn result_key(order: &Order) -> String {
     format!("order_result:{}", map::shown_id(order))
 }
 
-/// The result of an order, as it lies in Redis before it is acknowledged.
-pub fn result(order: &Order, processed_at: Timestamp) -> Value {
+/// The result of an order, as it lies in Redis before `ack` is sent.
+pub fn result(order: &Order, ack: &Ack) -> Value {
+    let processed_at = ack.processed_at.unwrap_or(order.updated_at);
     let shown = map::shown(order, processed_at);
     json!({
         "order_id": shown.order_id,
-        "status": ack_of(order).word(),
+        "status": ack.status.word(),
         "processed_at": processed_at.millis_text(),
         "order_status": if order.withdrawn { "deleted" } else { "done" },
         "user_id": shown.user_id,
@@ -255,13 +271,21 @@ pub fn result(order: &Order, processed_at: Timestamp) -> Value {
 
 /// Whether nothing is known of an order but that it was deleted: readers do not see it.
 pub(crate) fn is_tombstone(order: &Order) -> bool {
-    order.content.attributes.get(TOMBSTONE) == Some(&Value::Bool(true)) && order.content.total == Money::ZERO
+    let Order { source, content, .. } = order;
+    source.as_str() == EVENTS
+        && content.attributes.get(TOMBSTONE) == Some(&Value::Bool(true))
+        && content.total == Money::ZERO
 }
 
-/// The time of the event that the content of an order is of; when it came in, if it came otherwise.
-fn known_at(order: &Order) -> Timestamp {
-    let said = order.content.attributes.get(EVENT_AT).and_then(Value::as_str);
-    said.and_then(|said| Timestamp::parse(said).ok()).unwrap_or(order.accepted_at)
+/// Whether an order is to be withdrawn at once, as soon as it is there: nobody may work on it before.
+pub fn is_to_be_buried(order: &Order) -> bool {
+    is_tombstone(order) && !order.withdrawn
+}
+
+/// The time of the event that a content is of, if it is of one.
+pub(super) fn event_at(content: &Content) -> Option<Timestamp> {
+    let said = content.attributes.get(EVENT_AT).and_then(Value::as_str);
+    said.and_then(|said| Timestamp::parse(said).ok())
 }
 
 /// What the event that an order's content is of did.

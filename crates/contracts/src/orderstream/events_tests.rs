@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::events::*;
+use super::history::Known;
 use super::map;
 use order_core::intake::{Intake, digest};
 use order_core::json::JsonLimits;
@@ -62,32 +63,47 @@ fn an_event_of_an_unknown_order_makes_one_under_its_id() {
     assert!(!is_tombstone(&order));
 }
 
+/// As of which moment an order is known, without anything that was seen at that moment.
+fn as_of(second: u32) -> Known {
+    Known { at: Timestamp::parse(&format!("2025-12-20T10:00:{second:02}Z")).unwrap(), seen: false }
+}
+
 #[test]
 fn the_newest_event_wins_whatever_order_they_come_in() {
     let order = order_of(&event("new", 5, 3));
-    let ruling = |event: &OrderEvent| event.ruling(&tenant(), Some(&order));
-    assert_eq!(ruling(&event("new", 5, 3)), Ruling::Acknowledge(AckStatus::Created), "seen before");
+    let ruling = |event: &OrderEvent| event.ruling(&tenant(), Some((&order, as_of(5))));
+    let seen = Known { seen: true, ..as_of(5) };
+    let again = event("new", 5, 3).ruling(&tenant(), Some((&order, seen)));
+    assert_eq!(again, Ruling::Acknowledge(AckStatus::Created), "seen before");
     assert_eq!(ruling(&event("new", 4, 9)), Ruling::Acknowledge(AckStatus::Updated), "older");
+    for event in [event("new", 6, 9), event("new", 5, 9)] {
+        let Ruling::Revise(content) = ruling(&event) else { panic!("newer, or another of that moment") };
+        assert_eq!(content.total.to_string(), "9");
+    }
     let Ruling::Revise(content) = ruling(&event("new", 6, 9)) else { panic!("newer") };
-    assert_eq!(content.total.to_string(), "9");
     let revised = Order { content: *content, ..order.clone() };
-    assert_eq!(event("new", 6, 9).ruling(&tenant(), Some(&revised)), Ruling::Acknowledge(AckStatus::Updated));
+    let ruling = |event: &OrderEvent, known| event.ruling(&tenant(), Some((&revised, known)));
+    let seen = Known { seen: true, ..as_of(6) };
+    assert_eq!(ruling(&event("new", 6, 9), seen), Ruling::Acknowledge(AckStatus::Updated));
+    let create = ruling(&event("new", 5, 3), as_of(6));
+    assert_eq!(create, Ruling::Acknowledge(AckStatus::Created), "as it was acknowledged then");
     for delete in ["deleted", "cancelled"] {
-        assert_eq!(ruling(&event(delete, 6, 0)), Ruling::Withdraw);
+        assert_eq!(ruling(&event(delete, 6, 0), as_of(6)), Ruling::Withdraw);
     }
     let deleted = Order { withdrawn: true, ..order.clone() };
     for late in [event("new", 9, 1), event("deleted", 9, 1)] {
-        assert_eq!(late.ruling(&tenant(), Some(&deleted)), Ruling::Acknowledge(AckStatus::Deleted));
+        let late = late.ruling(&tenant(), Some((&deleted, as_of(5))));
+        assert_eq!(late, Ruling::Acknowledge(AckStatus::Deleted));
     }
 }
 
 #[test]
 fn a_delete_of_an_unknown_order_leaves_a_tombstone() {
     let buried = order_of(&event("deleted", 5, 0));
-    assert!(is_tombstone(&buried));
+    assert!(is_tombstone(&buried) && is_to_be_buried(&buried));
     let tombstone = Order { withdrawn: true, ..buried };
     assert_eq!(
-        event("new", 1, 1).ruling(&tenant(), Some(&tombstone)),
+        event("new", 1, 1).ruling(&tenant(), Some((&tombstone, as_of(5)))),
         Ruling::Acknowledge(AckStatus::Deleted)
     );
 }
@@ -106,6 +122,14 @@ fn what_is_no_event_says_why() {
     }
     let good = json!({"order_id": "0", "user_id": USER, "payload": {}, "timestamp": "2025-12-20T10:00:00Z"});
     assert_eq!(parse(&good).unwrap().order_id, None);
+    for status in ["", "new", "processing", "done", "created", "updated"] {
+        let mut known = good.clone();
+        known["status"] = json!(status);
+        assert!(parse(&known).is_ok(), "{known}");
+    }
+    let mut bare = good.clone();
+    bare["payload"] = json!(null);
+    assert_eq!(parse(&bare).unwrap_err().0, "payload is required");
     for (name, value) in [
         ("order_id", json!("x")),
         ("order_id", json!(1)),
@@ -115,6 +139,7 @@ fn what_is_no_event_says_why() {
         ("payload", json!([])),
         ("payload", json!({"amount": "x"})),
         ("status", json!("deleted")),
+        ("status", json!("lost")),
     ] {
         let mut bad = good.clone();
         bad[name] = value;
@@ -137,7 +162,8 @@ fn what_is_written_reads_back() {
     );
     assert_eq!(parse(&message).unwrap(), event("new", 5, 3));
     let deleted = event_message(&order, &order.content, at, true);
-    assert_eq!(parse(&deleted).unwrap().ruling(&tenant(), Some(&order)), Ruling::Withdraw);
+    let withdrawn = parse(&deleted).unwrap().ruling(&tenant(), Some((&order, as_of(5))));
+    assert_eq!(withdrawn, Ruling::Withdraw);
     let ack = Ack { order_id: ORDER.parse().unwrap(), status: ack_of(&order), processed_at: Some(at) };
     let value = ack.message().to_string();
     assert_eq!(
@@ -156,7 +182,8 @@ fn what_is_written_reads_back() {
 fn a_result_is_what_existing_programs_read() {
     let order = Order { withdrawn: true, ..order_of(&event("new", 5, 3)) };
     assert_eq!(result_key(&order), format!("order_result:{ORDER}"));
-    let result = result(&order, order.accepted_at);
+    let (order_id, processed_at) = (ORDER.parse().unwrap(), Some(order.accepted_at));
+    let result = result(&order, &Ack { order_id, status: AckStatus::Deleted, processed_at });
     let names: Vec<&String> = result.as_object().unwrap().keys().collect();
     assert_eq!(
         names,

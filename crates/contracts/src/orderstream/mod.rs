@@ -15,6 +15,7 @@ pub mod events;
 mod events_tests;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod history;
 mod map;
 mod payload;
 mod refuse;

@@ -82,7 +82,8 @@ impl No {
     }
 }
 
-fn no_payload(no: &NoPayload) -> String {
+/// Why a payload is none.
+pub(super) fn no_payload(no: &NoPayload) -> String {
     match no {
         NoPayload::Missing => "payload is required".to_owned(),
         NoPayload::NotAnObject => "payload must be a JSON object, or a string that holds one".to_owned(),

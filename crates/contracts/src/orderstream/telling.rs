@@ -4,12 +4,13 @@ use super::events::{self, Ack, EVENT_AT, INSTALLATION};
 use super::{EVENTS, NAME, map};
 use order_core::journal::Event;
 use order_core::order::event::EventType;
-use order_core::telling::{Telling, Told};
-use order_core::{Order, SourceId};
+use order_core::telling::{Telling, Told, Untellable};
+use order_core::{Order, SourceId, Timestamp};
 use serde_json::Value;
 
-/// Who changes orders because a message of Kafka says so. What is so changed is told already, where it came from.
-pub const BY: &str = "kafka:orderstream";
+/// Who changes orders because a message of Kafka says so: no token can say so of itself. What is so changed is told already,
+/// where it came from.
+pub const BY: &str = "consumer:orderstream";
 
 /// Tells of every change of orders, in the topic of events.
 pub struct EventsTold {
@@ -44,15 +45,15 @@ impl Telling for EventsTold {
             && by(event).as_deref() != Some(BY)
     }
 
-    fn tell(&self, event: &Event, _: Option<&Order>, order: &Order) -> Option<Told> {
+    fn tell(&self, event: &Event, _: Option<&Order>, order: &Order) -> Result<Option<Told>, Untellable> {
         let deleted = event.kind == EventType::OrderWithdrawn;
         let body = events::event_message(order, &order.content, event.occurred_at, deleted);
-        Some(Told {
+        Ok(Some(Told {
             to: self.topic.clone(),
             key: map::shown_id(order).to_string(),
             body: body.to_string().into_bytes(),
             headers: vec![(INSTALLATION, self.installation.clone())],
-        })
+        }))
     }
 }
 
@@ -68,7 +69,14 @@ impl AcksTold {
         Self { source: map::events_source(), topic: topic.to_owned() }
     }
 
-    /// The acknowledgement `ack`.
+    /// The acknowledgement of `order`, as the end of its work at `at` left it; `None` where nobody waits for one.
+    pub fn ack(&self, order: &Order, at: Timestamp) -> Option<Ack> {
+        let foreign = order.source == self.source || order.content.attributes.contains_key(EVENT_AT);
+        let (order_id, status) = (map::shown_id(order), events::ack_of(order));
+        foreign.then_some(Ack { order_id, status, processed_at: Some(at) })
+    }
+
+    /// The message of `ack`.
     pub fn told(&self, ack: &Ack) -> Told {
         let body = ack.message().to_string().into_bytes();
         Told { to: self.topic.clone(), key: ack.order_id.to_string(), body, headers: Vec::new() }
@@ -92,12 +100,8 @@ impl Telling for AcksTold {
         event.kind == EventType::OrderProcessed
     }
 
-    fn tell(&self, event: &Event, _: Option<&Order>, order: &Order) -> Option<Told> {
-        let foreign = order.source == self.source || order.content.attributes.contains_key(EVENT_AT);
-        foreign.then(|| {
-            let (order_id, status) = (map::shown_id(order), events::ack_of(order));
-            self.told(&Ack { order_id, status, processed_at: Some(event.occurred_at) })
-        })
+    fn tell(&self, event: &Event, _: Option<&Order>, order: &Order) -> Result<Option<Told>, Untellable> {
+        Ok(self.ack(order, event.occurred_at).map(|ack| self.told(&ack)))
     }
 }
 

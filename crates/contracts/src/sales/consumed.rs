@@ -78,17 +78,6 @@ impl Message {
         })
     }
 
-    /// What the message is known by, so that it counts once: what it calls itself, else what the broker calls it
-    /// (`message_id`), else the order, which is told once of each fact.
-    pub fn known_by(&self, message_id: Option<&str>) -> String {
-        let outside = message_id.filter(|id| (1..=TEXT_BYTES_MAX).contains(&id.len()) && !id.contains('\0'));
-        match (&self.event_id, outside) {
-            (Some(id), _) => id.clone(),
-            (None, Some(id)) => id.to_owned(),
-            (None, None) => self.order_id.to_string(),
-        }
-    }
-
     /// What it does to the order; `now` is when it happened where the message does not say.
     pub fn change(&self, now: Timestamp) -> ChangeKind {
         let at = self.at.unwrap_or(now);
@@ -147,6 +136,10 @@ impl Fields<'_> {
             None => Ok(None),
             Some(Value::String(number)) if number.is_empty() => Ok(None),
             Some(Value::String(number)) if number.len() <= TEXT_BYTES_MAX => Ok(Some(number.clone())),
+            // Some senders have it as one.
+            Some(Value::Number(number)) if number.as_str().len() <= TEXT_BYTES_MAX => {
+                Ok(Some(number.to_string()))
+            }
             Some(_) => Err(Unreadable("tracking_number is no text of at most 255 bytes".to_owned())),
         }
     }
@@ -204,19 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_by_itself_else_by_the_broker_else_by_its_order() {
-        let named = read(Fact::Shipped, &json!({ "order_id": ID, "event_id": "e-1" })).unwrap();
-        let nameless = read(Fact::Shipped, &json!({ "order_id": ID, "event_id": null })).unwrap();
-        assert_eq!(named.known_by(Some("m-1")), "e-1");
-        assert_eq!(nameless.known_by(Some("m-1")), "m-1");
-        assert_eq!(nameless.known_by(Some("")), ID);
-        assert_eq!(nameless.known_by(None), ID);
-        let other = read(Fact::Shipped, &json!({ "order_id": ID.to_uppercase() })).unwrap();
-        assert_eq!(other.known_by(None), ID, "whatever its case");
-        assert_eq!(
-            read(Fact::Shipped, &json!({ "order_id": ID, "event_id": 7 })).unwrap().known_by(None),
-            "7"
-        );
+    fn a_number_is_a_name_too() {
+        let id = ID.to_uppercase();
+        let said = format!(r#"{{"order_id":"{id}","event_id":7,"tracking_number":100200300400500600700}}"#);
+        let read = Message::read(Fact::Shipped, said.as_bytes()).unwrap();
+        assert_eq!((read.event_id.as_deref(), read.order_id.to_string().as_str()), (Some("7"), ID));
+        assert_eq!(read.tracking_number.as_deref(), Some("100200300400500600700"), "digit by digit");
     }
 
     #[test]
@@ -235,7 +221,7 @@ mod tests {
             (json!({ "order_id": ID, "timestamp": "x", "data": {} }), "timestamp is no time"),
             (json!({ "order_id": ID, "event_id": {} }), "event_id is no text"),
             (json!({ "order_id": ID, "event_id": "x".repeat(256) }), "event_id is no text"),
-            (json!({ "order_id": ID, "tracking_number": 7 }), "tracking_number is no text"),
+            (json!({ "order_id": ID, "tracking_number": [] }), "tracking_number is no text"),
         ] {
             let unreadable = read(Fact::Shipped, &message).unwrap_err();
             assert!(unreadable.0.contains(why), "{message}: {unreadable}");

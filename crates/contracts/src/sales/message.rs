@@ -2,7 +2,7 @@
 
 use super::{map, wire};
 use order_core::Order;
-use order_core::event::{EventType, FoldError};
+use order_core::event::EventType;
 use order_core::journal::Event;
 use serde::Serialize;
 
@@ -104,17 +104,4 @@ fn render(told: Told, after: &Order, event: &Event, repeated: bool) -> Result<Ve
         data: &data,
         bare,
     })
-}
-
-/// The order before and after `event`, folded from its events up to that one, the oldest first.
-///
-/// # Errors
-/// When they do not fold.
-pub fn around(events: &[Event], event: &Event) -> Result<(Option<Order>, Order), FoldError> {
-    let mut before = None;
-    for earlier in events.iter().take_while(|earlier| earlier.version < event.version) {
-        before = Some(Order::fold(before, earlier)?);
-    }
-    let after = Order::fold(before.clone(), event)?;
-    Ok((before, after))
 }

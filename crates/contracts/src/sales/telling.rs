@@ -5,7 +5,7 @@ use super::message::{self, Told as What};
 use order_core::ids::{InvalidText, SourceId};
 use order_core::journal::Event;
 use order_core::order::Order;
-use order_core::telling::{Telling, Told};
+use order_core::telling::{Telling, Told, Untellable};
 
 /// Tells when an order is made, sent and delivered: one envelope each, under the order's id.
 #[derive(Debug)]
@@ -37,10 +37,10 @@ impl Telling for OrderEvents {
         message::may_tell(&event.kind)
     }
 
-    fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Option<Told> {
-        let what = What::by(before, after, event)?;
-        // What is written has texts, numbers and times alone.
-        let body = message::envelope(what, after, event).ok()?;
-        Some(Told { to: self.topic.clone(), key: event.order_id.to_string(), body, headers: Vec::new() })
+    fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Result<Option<Told>, Untellable> {
+        let Some(what) = What::by(before, after, event) else { return Ok(None) };
+        let body = message::envelope(what, after, event).map_err(|error| Untellable(error.to_string()))?;
+        let (to, key) = (self.topic.clone(), event.order_id.to_string());
+        Ok(Some(Told { to, key, body, headers: Vec::new() }))
     }
 }

@@ -14,6 +14,7 @@ use order_core::command::ChangeKind;
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
 use order_core::lease::{Backoff, LeasePolicy};
+use order_core::order::Content;
 use order_core::process::{Worker, WorkerPolicy};
 use order_core::{App, OrderId, Reference, SourceId, TenantId};
 use serde_json::Value;
@@ -54,6 +55,7 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let (storage, clock) = (MemoryStorage::new(), ManualClock::new());
         let app = App::start(storage.port(), clock.clone(), SeededIds::new(1), LanePolicy::default());
+        app.elsewhere.set_orders(orderstream::events::is_to_be_buried);
         let guard = Arc::new(Guard::new(Limits::default(), true, clock.clone(), SeededIds::new(2)));
         let gate: Arc<dyn Gate> = Arc::new(edge::Open::new(TenantId::default_tenant()));
         let catalog = ScriptedCatalog::new();
@@ -121,6 +123,11 @@ impl Fixture {
     /// Erases the data of an order past the contracts.
     pub(crate) async fn erase(&self, order_id: OrderId) {
         self.change(order_id, ChangeKind::Erase).await;
+    }
+
+    /// Lets somebody give an order new content past the contracts.
+    pub(crate) async fn revise(&self, order_id: OrderId, content: Content) {
+        self.change(order_id, ChangeKind::Revise { content: Box::new(content), requeue: true }).await;
     }
 
     async fn change(&self, order_id: OrderId, kind: ChangeKind) {

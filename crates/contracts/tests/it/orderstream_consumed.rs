@@ -4,10 +4,12 @@ use crate::harness::Fixture;
 use contracts::orderstream::consumed::{self, Undone};
 use contracts::orderstream::events::{Ack, AckStatus, INSTALLATION, OrderEvent, shown_id};
 use contracts::orderstream::telling::{AcksTold, EventsTold};
+use order_core::intake::{Accepted, Intake};
 use order_core::json::JsonLimits;
+use order_core::order::Content;
 use order_core::state::Processing;
 use order_core::telling::{AsOf, Telling, Told};
-use order_core::{Order, Shard, TenantId, Timestamp};
+use order_core::{Order, OrderId, Reference, Shard, SourceId, TenantId, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -40,7 +42,7 @@ async fn told(f: &Fixture, telling: &dyn Telling) -> Vec<Told> {
         for event in storage.journal(Shard(shard), 0, 1_000).await.unwrap() {
             if telling.covers(&event.source) && telling.concerns(&event) {
                 let (before, after) = as_of.around(&event).await.unwrap();
-                told.extend(telling.tell(&event, before, after));
+                told.extend(telling.tell(&event, before, after).unwrap());
             }
         }
     }
@@ -74,6 +76,154 @@ async fn events_of_others_count_once_and_the_newest_wins() {
         [],
         "where it came from it is known"
     );
+}
+
+/// An event of that second, with this amount.
+fn event_of(order_id: Uuid, second: u32, amount: u32) -> OrderEvent {
+    let event = json!({
+        "order_id": order_id.to_string(), "user_id": USER, "payload": {"amount": amount},
+        "timestamp": format!("2025-12-20T10:00:{second:02}Z"),
+    });
+    OrderEvent::parse(Some(event.to_string().as_bytes()), JsonLimits::default()).unwrap()
+}
+
+/// An event that happens now.
+fn event_now(f: &Fixture, order_id: Uuid, amount: u32) -> OrderEvent {
+    let event = json!({
+        "order_id": order_id.to_string(), "user_id": USER, "payload": {"amount": amount},
+        "timestamp": f.app.clock.now().to_string(),
+    });
+    OrderEvent::parse(Some(event.to_string().as_bytes()), JsonLimits::default()).unwrap()
+}
+
+async fn amount(f: &Fixture, order_id: Uuid) -> Value {
+    f.orderstream.get(&format!("/orders/{order_id}")).await.json()["order"]["amount"].clone()
+}
+
+async fn post(f: &Fixture, body: Value) -> Uuid {
+    let posted = f.orderstream.post_to("/orders", body.to_string()).await.json();
+    Uuid::try_parse(posted["order_id"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_event_that_comes_again_changes_nothing_that_was_changed_here_since() {
+    let f = Fixture::new();
+    let create = event_now(&f, FOREIGN, 1);
+    hear(&f, &create).await;
+    f.pass(1);
+    let update = event_now(&f, FOREIGN, 2);
+    hear(&f, &update).await;
+    f.pass(1);
+    let between = event_now(&f, FOREIGN, 7);
+    f.pass(1);
+    post(&f, json!({"order_id": FOREIGN, "user_id": USER, "payload": {"amount": 3}})).await;
+    f.step().await;
+    for (event, status) in
+        [(&create, AckStatus::Created), (&update, AckStatus::Updated), (&between, AckStatus::Updated)]
+    {
+        assert_eq!(hear(&f, event).await.map(|(status, _)| status), Some(status), "as before, and older");
+        assert_eq!(amount(&f, FOREIGN).await, 3);
+    }
+    f.pass(1);
+    assert_eq!(hear(&f, &event_now(&f, FOREIGN, 4)).await, None, "newer");
+    assert_eq!(amount(&f, FOREIGN).await, 4);
+    // An order that was made here, changed over our own API: of what it holds, that keeps the time of an event.
+    let ours = post(&f, json!({"user_id": USER, "payload": {"amount": 1}})).await;
+    f.pass(1);
+    hear(&f, &event_now(&f, ours, 2)).await;
+    f.pass(1);
+    let between = event_now(&f, ours, 7);
+    f.pass(1);
+    let order = f.order(OrderId(ours)).await;
+    let content = Content { currency: Some("EUR".to_owned()), ..order.content };
+    f.revise(order.id, content).await;
+    f.step().await;
+    assert_eq!(hear(&f, &between).await.map(|(status, _)| status), Some(AckStatus::Updated));
+    assert_eq!(f.order(OrderId(ours)).await.content.currency.as_deref(), Some("EUR"));
+}
+
+#[tokio::test]
+async fn of_events_of_one_moment_each_counts_and_none_twice() {
+    let f = Fixture::new();
+    for amount in [1, 2, 3] {
+        assert_eq!(hear(&f, &event_of(FOREIGN, 5, amount)).await, None);
+    }
+    f.step().await;
+    assert_eq!(amount(&f, FOREIGN).await, 3);
+    let events = f.events().await;
+    let expected = [(1, AckStatus::Created), (2, AckStatus::Updated), (3, AckStatus::Updated)];
+    for (amount, expected) in expected {
+        let (status, _) = hear(&f, &event_of(FOREIGN, 5, amount)).await.unwrap();
+        assert_eq!(status, expected, "as before");
+    }
+    assert_eq!((f.events().await, amount(&f, FOREIGN).await), (events, json!(3)));
+}
+
+#[tokio::test]
+async fn an_order_of_any_tenant_is_found() {
+    let f = Fixture::new();
+    let acme = TenantId::new("acme").unwrap();
+    let content = Content { customer: Some(USER.to_owned()), ..Content::default() };
+    let source = SourceId::new("orderstream").unwrap();
+    let intake = Intake { tenant: acme.clone(), source, reference: None, content, key: None };
+    let Accepted::New(order) = f.app.accept_scattered(intake).await.unwrap() else { panic!("it is new") };
+    let id = order.id;
+    let order = async || f.app.storage.order(&acme, id).await.unwrap().unwrap();
+    acknowledge(&f, id.0, AckStatus::Created, None).await;
+    assert_eq!(order().await.processing, Processing::Done);
+    f.pass(1);
+    assert_eq!(hear(&f, &event_now(&f, id.0, 7)).await, None);
+    let order = order().await;
+    assert_eq!((order.content.total.to_string(), order.version), ("7".to_owned(), 3));
+    assert_eq!(f.events().await, 3, "and nobody else has got one");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_an_earlier_update_ends_nothing() {
+    let f = Fixture::new();
+    let id = post(&f, json!({"user_id": USER, "payload": {"amount": 1}})).await;
+    let update = async |amount: u32| {
+        f.pass(10);
+        post(&f, json!({"order_id": id, "user_id": USER, "payload": {"amount": amount}})).await;
+        f.app.clock.now()
+    };
+    let processing = async || f.order(OrderId(id)).await.processing;
+    // However slow its clock: it can be of nothing else.
+    acknowledge(&f, id, AckStatus::Created, Timestamp::parse("2001-01-01T00:00:00Z").ok()).await;
+    assert_eq!(processing().await, Processing::Done);
+    let first = update(2).await;
+    // Back to what it was at first: an update all the same.
+    let second = update(1).await;
+    acknowledge(&f, id, AckStatus::Updated, Some(first)).await;
+    assert_eq!(processing().await, Processing::Queued, "that was the first's");
+    acknowledge(&f, id, AckStatus::Updated, Some(second)).await;
+    assert_eq!(processing().await, Processing::Done);
+    let third = update(4).await;
+    acknowledge(&f, id, AckStatus::Updated, Some(second)).await;
+    assert_eq!(processing().await, Processing::Queued, "that comes again");
+    // A clock that is a little slow, as it is written: to the millisecond.
+    acknowledge(&f, id, AckStatus::Updated, Some(Timestamp::from_micros(third.micros() - 1_000_000))).await;
+    assert_eq!(processing().await, Processing::Done);
+}
+
+#[tokio::test]
+async fn nobody_works_on_a_tombstone_before_it_is_one() {
+    let f = Fixture::new();
+    let content = Content {
+        attributes: [("tombstone".to_owned(), json!(true))].into_iter().collect(),
+        ..Content::default()
+    };
+    // As a crash leaves it between the two commits, and as a worker that is quick finds it.
+    let (tenant, source) = (TenantId::default_tenant(), SourceId::new("orderstream-events").unwrap());
+    let reference = Reference::new(&FOREIGN.to_string()).ok();
+    let intake = Intake { tenant, source, reference, content, key: None };
+    f.app.accept(intake).await.unwrap();
+    assert_eq!(f.step().await, 0);
+    assert!(f.processor.tries().is_empty());
+    assert_eq!(hear(&f, &event(FOREIGN, "new", 4)).await.unwrap().0, AckStatus::Deleted);
+    f.pass(7_200);
+    assert_eq!(f.step().await, 0);
+    assert_eq!(told(&f, &AcksTold::new("acks")).await, [], "what was acknowledged at once is not again");
 }
 
 #[tokio::test]

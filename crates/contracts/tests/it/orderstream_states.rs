@@ -5,7 +5,11 @@ use crate::orderstream::{USER, create, get, id};
 use order_core::OrderId;
 use order_core::ports::Processed;
 use serde_json::{Value, json};
+use std::time::Duration;
 use testkit::processors::Act;
+
+/// A fact that does not come to be within this long fails the test.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends `body` with a client that waits, and lets the worker run until it is answered.
 async fn worked(f: &Fixture, body: Value) -> Exchange {
@@ -83,9 +87,12 @@ async fn an_update_that_is_deleted_before_it_is_acknowledged_is_told_so() {
         let update = json!({"order_id": order_id, "user_id": USER, "payload": {"amount": 1}});
         client.post(update.to_string()).await
     });
-    while f.events().await < 2 {
-        tokio::task::yield_now().await;
-    }
+    let revised = async {
+        while f.events().await < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, revised).await.expect("the update is committed");
     let delete = json!({"order_id": id, "user_id": USER, "status": "cancelled"});
     f.orderstream.post(delete.to_string()).await.expect(202);
     f.step().await;

@@ -2,10 +2,12 @@
 
 use crate::harness::Fixture;
 use crate::sales_states::{sold, tell};
+use contracts::sales::OrderEvents;
 use contracts::sales::consumed::Fact;
-use contracts::sales::message::{Told, around, created, envelope, may_tell};
+use contracts::sales::message::{TOPIC, created};
 use order_core::journal::Event;
-use order_core::{OrderId, TenantId};
+use order_core::telling::{AsOf, Telling};
+use order_core::{Order, OrderId, TenantId};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -17,13 +19,17 @@ async fn events(f: &Fixture, order_id: &str) -> Vec<Event> {
 
 /// What each event of an order tells, as a reader of Kafka finds it.
 async fn told(f: &Fixture, order_id: &str) -> Vec<Value> {
-    let events = events(f, order_id).await;
-    let mut told = Vec::new();
-    for event in &events {
-        let (before, after) = around(&events, event).unwrap();
-        if let Some(what) = Told::by(before.as_ref(), &after, event) {
-            assert!(may_tell(&event.kind), "{:?}", event.kind);
-            told.push(serde_json::from_slice(&envelope(what, &after, event).unwrap()).unwrap());
+    let telling = OrderEvents::new(TOPIC).unwrap();
+    let (mut as_of, mut told) = (AsOf::new(f.app.storage.as_ref()), Vec::new());
+    for event in &events(f, order_id).await {
+        if !telling.concerns(event) {
+            as_of.pass(event);
+            continue;
+        }
+        let (before, after) = as_of.around(event).await.unwrap();
+        if let Some(one) = telling.tell(event, before, after).unwrap() {
+            assert_eq!((one.to.as_str(), one.key.as_str()), (TOPIC, order_id));
+            told.push(serde_json::from_slice(&one.body).unwrap());
         }
     }
     told
@@ -66,7 +72,7 @@ async fn a_new_order_can_be_read_with_its_envelope_and_without() {
     let f = Fixture::new();
     let order_id = sold(&f).await;
     let events = events(&f, &order_id).await;
-    let (_, after) = around(&events, &events[0]).unwrap();
+    let after = Order::fold(None, &events[0]).unwrap();
     let message: Value = serde_json::from_slice(&created(&after, &events[0]).unwrap()).unwrap();
     for field in ["user_id", "product_id", "quantity", "status", "created_at"] {
         assert_eq!(message[field], message["data"][field], "{field}");

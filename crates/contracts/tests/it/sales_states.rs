@@ -3,6 +3,7 @@
 use crate::harness::{Exchange, Fixture, transcript};
 use contracts::sales::consumed::{Fact, Message};
 use order_core::change::Target;
+use order_core::inbox::{self, Outcome};
 use order_core::{OrderId, SourceId, TenantId};
 use serde_json::json;
 use uuid::Uuid;
@@ -14,16 +15,15 @@ pub(crate) async fn sold(f: &Fixture) -> String {
     f.sales.sell(ORDER).await.expect(201).json()["order_id"].as_str().unwrap().to_owned()
 }
 
-/// Lets a message of a queue happen to an order; whether it changed anything.
+/// Lets a message of a queue, another one each time, happen to an order; whether it changed anything.
 pub(crate) async fn tell(f: &Fixture, fact: Fact, message: serde_json::Value) -> bool {
-    let message = Message::read(fact, message.to_string().as_bytes()).unwrap();
-    let target = Target {
-        tenant: TenantId::default_tenant(),
-        source: Some(SourceId::new("sales").unwrap()),
-        order_id: message.order_id,
-        expected_version: None,
-    };
-    f.app.change(target, message.change(order_core::Clock::now(f.clock.as_ref()))).await.unwrap().changed
+    let said = Message::read(fact, message.to_string().as_bytes()).unwrap();
+    let (before, message_id) = (f.events().await, f.app.ids.uuid_v4().to_string());
+    let kind = said.change(order_core::Clock::now(f.clock.as_ref()));
+    let source = Some(SourceId::new("sales").unwrap());
+    let fact = inbox::Fact { event_id: said.event_id, tenant: None, source, order_id: said.order_id, kind };
+    assert_eq!(f.app.hear(&"queue".into(), Some(&message_id), fact).await, Outcome::Done);
+    f.events().await > before
 }
 
 async fn read(f: &Fixture, order_id: &str) -> Exchange {

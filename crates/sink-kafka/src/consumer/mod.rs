@@ -9,7 +9,6 @@ mod state;
 
 pub use state::ConsumerState;
 
-use crate::client::Ails;
 use crate::{Options, OptionsError};
 use async_trait::async_trait;
 use poll::Polling;
@@ -104,15 +103,18 @@ pub struct Subscription {
     pub topics: Vec<String>,
     /// Most records of one batch; at least 1.
     pub batch_max: usize,
+    /// Most bytes of records that are in hand: those of a batch, and those that wait behind it. A larger record is alone.
+    pub bytes_max: usize,
     /// After so long without a word the group takes a member for dead; 6 seconds at least, as brokers have it.
     pub session_timeout: Duration,
 }
 
 impl Subscription {
-    /// One with the usual limits: 500 records, 10 seconds.
+    /// One with the usual limits: 500 records, 8 MiB, 10 seconds.
     pub fn new(group: &str, topics: &[&str]) -> Self {
-        let topics = topics.iter().map(|&topic| topic.to_owned()).collect();
-        Self { group: group.to_owned(), topics, batch_max: 500, session_timeout: Duration::from_secs(10) }
+        let (group, topics) = (group.to_owned(), topics.iter().map(|&topic| topic.to_owned()).collect());
+        let (batch_max, bytes_max) = (500, 8 << 20);
+        Self { group, topics, batch_max, bytes_max, session_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -142,85 +144,104 @@ impl Consumer {
     }
 
     /// Reads and has handled until `stop` says so; then what was handled is committed and the group is left. Dropped, it
-    /// leaves the group and commits nothing more.
+    /// does the same in the background.
     pub async fn run<H: Handler>(self, handler: &H, mut stop: watch::Receiver<bool>) {
-        let Some(mut polling) = self.begin(&mut stop).await else { return };
+        let mut pause = RETRY_MIN;
+        while let Some(mut polling) = self.begin(&mut stop).await {
+            let began = self.state.handled();
+            let stopped = self.read(handler, &mut polling, &mut stop).await;
+            polling.end().await;
+            self.state.set_left();
+            if stopped {
+                return;
+            }
+            // librdkafka gave this member up; another is made.
+            pause = if self.state.handled() > began { RETRY_MIN } else { (pause * 2).min(RETRY_MAX) };
+            if !wait(pause, &mut stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Reads as one member; true when `stop` has come, false when it can read no more.
+    async fn read<H: Handler>(
+        &self,
+        handler: &H,
+        polling: &mut Polling,
+        stop: &mut watch::Receiver<bool>,
+    ) -> bool {
         loop {
             let batch = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                _ = stop.wait_for(|stop| *stop) => return true,
                 batch = polling.batch(self.subscription.batch_max) => batch,
             };
-            let Some(batch) = batch else { break };
+            let Some(batch) = batch else { return false };
             let batch = read(handler, batch);
             if batch.is_empty() {
                 continue;
             }
-            if !self.handled(handler, &batch, &polling, &mut stop).await {
-                break;
+            match self.handled(handler, &batch, polling, stop).await {
+                Handled::All => {}
+                Handled::Lost => continue,
+                Handled::Stopped => return true,
             }
             let poison = batch.iter().filter(|one| matches!(one, Incoming::Poison { .. })).count();
             self.state.counted(batch.len(), poison);
             polling.commit(batch.iter().map(Incoming::record));
         }
-        polling.end().await;
     }
 
     /// Joins the group once the topics are there; `None` when `stop` comes first.
     async fn begin(&self, stop: &mut watch::Receiver<bool>) -> Option<Polling> {
         let mut pause = RETRY_MIN;
-        loop {
+        while !*stop.borrow() {
             match Polling::begin(&self.options, &self.subscription, &self.state).await {
-                Ok(polling) => {
-                    self.recovered();
-                    return Some(polling);
-                }
-                Err(ails) => self.ails(&ails),
+                Ok(polling) => return Some(polling),
+                Err(ails) => self.state.cannot_read(&self.subscription.group, &ails.to_string(), false),
             }
             if !wait(pause, stop).await {
                 return None;
             }
             pause = (pause * 2).min(RETRY_MAX);
         }
+        None
     }
 
-    /// Has a batch handled, however often that fails; false when `stop` comes first, or nothing of it is ours any more.
+    /// Has a batch handled, however often that fails.
     async fn handled<H: Handler>(
         &self,
         handler: &H,
         batch: &[Incoming<H::Message>],
         polling: &Polling,
         stop: &mut watch::Receiver<bool>,
-    ) -> bool {
-        let mut pause = RETRY_MIN;
+    ) -> Handled {
+        let (mut pause, group) = (RETRY_MIN, &self.subscription.group);
         while let Err(why) = handler.handle(batch).await {
-            let fix = "the records come again until they are handled".to_owned();
-            self.ails(&Ails { why, fix });
+            self.state.cannot_handle(group, &why);
             if !wait(pause, stop).await {
-                return false;
+                return Handled::Stopped;
             }
-            // What was taken away meanwhile is another's to handle.
+            // What was taken away meanwhile is another's to handle, and so is what ails it.
             if !batch.iter().any(|one| polling.holds(one.record())) {
-                return true;
+                self.state.handles(group);
+                return Handled::Lost;
             }
             pause = (pause * 2).min(RETRY_MAX);
         }
-        self.recovered();
-        true
+        self.state.handles(group);
+        Handled::All
     }
+}
 
-    fn ails(&self, ails: &Ails) {
-        if self.state.set_fault(Some(ails.to_string())).is_none() {
-            let Subscription { group, topics, .. } = &self.subscription;
-            tracing::error!(group, ?topics, error = %ails, "cannot handle records; trying again");
-        }
-    }
-
-    fn recovered(&self) {
-        if self.state.set_fault(None).is_some() {
-            tracing::info!(group = self.subscription.group, "handles records again");
-        }
-    }
+/// What became of a batch.
+enum Handled {
+    /// All of it was handled.
+    All,
+    /// Nothing of it is ours any more.
+    Lost,
+    /// The process is about to end.
+    Stopped,
 }
 
 /// False when `stop` comes first.

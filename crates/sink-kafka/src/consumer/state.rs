@@ -12,7 +12,16 @@ pub struct ConsumerState {
     lag: AtomicU64,
     partitions: AtomicUsize,
     joined: AtomicBool,
-    fault: Mutex<Option<String>>,
+    unread: Mutex<Option<Unread>>,
+    unhandled: Mutex<Option<String>>,
+}
+
+/// Why nothing can be read.
+#[derive(Debug)]
+struct Unread {
+    why: String,
+    /// Whether it is over as soon as a broker is in reach; else once something is read.
+    out_of_reach: bool,
 }
 
 impl ConsumerState {
@@ -41,9 +50,14 @@ impl ConsumerState {
         self.joined.load(Ordering::Relaxed)
     }
 
-    /// What ails it, for people.
+    /// Why it can read nothing, for people.
+    pub fn unread(&self) -> Option<String> {
+        locked(&self.unread).as_ref().map(|unread| unread.why.clone())
+    }
+
+    /// What ails it, for people: why it can read nothing, or why what it has read cannot be handled.
     pub fn fault(&self) -> Option<String> {
-        locked(&self.fault).clone()
+        self.unread().or_else(|| locked(&self.unhandled).clone())
     }
 
     pub(super) fn counted(&self, handled: usize, poison: usize) {
@@ -63,8 +77,47 @@ impl ConsumerState {
         self.joined.store(true, Ordering::Relaxed);
     }
 
-    /// Gives what ailed it before.
-    pub(super) fn set_fault(&self, fault: Option<String>) -> Option<String> {
-        std::mem::replace(&mut locked(&self.fault), fault)
+    pub(super) fn set_left(&self) {
+        self.joined.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes why nothing can be read, and says so if that is news.
+    pub(super) fn cannot_read(&self, group: &str, why: &str, out_of_reach: bool) {
+        let unread = Unread { why: why.to_owned(), out_of_reach };
+        if locked(&self.unread).replace(unread).is_none() {
+            tracing::error!(group, error = why, "cannot read records; trying again");
+        }
+    }
+
+    /// Notes that records can be read.
+    pub(super) fn reads(&self, group: &str) {
+        if locked(&self.unread).take().is_some() {
+            tracing::info!(group, "reads records again");
+        }
+    }
+
+    /// Notes that brokers are in reach.
+    pub(super) fn reaches(&self, group: &str) {
+        if locked(&self.unread).take_if(|unread| unread.out_of_reach).is_some() {
+            tracing::info!(group, "reads records again");
+        }
+    }
+
+    /// Notes why what was read cannot be handled, and says so if that is news.
+    pub(super) fn cannot_handle(&self, group: &str, why: &str) {
+        if locked(&self.unhandled).replace(why.to_owned()).is_none() {
+            tracing::error!(
+                group,
+                error = why,
+                "cannot handle records; they come again until they are handled"
+            );
+        }
+    }
+
+    /// Notes that what is read is handled.
+    pub(super) fn handles(&self, group: &str) {
+        if locked(&self.unhandled).take().is_some() {
+            tracing::info!(group, "handles records again");
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 use crate::rig::{PARTITIONS, PATIENCE, Topic, brokers, put};
 use async_trait::async_trait;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sink_kafka::{Consumer, ConsumerState, Handler, Incoming, Options, Received, Subscription};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -19,6 +22,8 @@ struct Keeper {
     failures: Mutex<usize>,
     tries: watch::Sender<usize>,
     gate: Semaphore,
+    /// Most bytes that one batch had.
+    bytes: AtomicUsize,
 }
 
 impl Keeper {
@@ -29,7 +34,8 @@ impl Keeper {
     /// One that lets so many batches pass.
     fn gated(batches: usize) -> Arc<Self> {
         let (seen, tries) = (watch::Sender::new(Vec::new()), watch::Sender::new(0));
-        Arc::new(Self { seen, failures: Mutex::new(0), tries, gate: Semaphore::new(batches) })
+        let (failures, gate, bytes) = (Mutex::new(0), Semaphore::new(batches), AtomicUsize::new(0));
+        Arc::new(Self { seen, failures, tries, gate, bytes })
     }
 
     async fn until(&self, is: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
@@ -55,6 +61,8 @@ impl Handler for Keeper {
 
     async fn handle(&self, batch: &[Incoming<u64>]) -> Result<(), String> {
         self.tries.send_modify(|tries| *tries += 1);
+        let bytes = batch.iter().map(|one| one.record().value.as_ref().map_or(0, Vec::len)).sum();
+        self.bytes.fetch_max(bytes, Ordering::Relaxed);
         self.gate.acquire().await.unwrap().forget();
         {
             let mut failures = self.failures.lock().unwrap();
@@ -103,6 +111,16 @@ impl Member {
         self.stop.send_replace(true);
         self.task.await.unwrap();
     }
+}
+
+/// Waits for a fact.
+async fn until(what: &str, is: impl Fn() -> bool) {
+    let so = async {
+        while !is() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, so).await.unwrap_or_else(|_| panic!("this does not happen: {what}"));
 }
 
 fn group() -> String {
@@ -159,9 +177,7 @@ async fn what_cannot_be_read_is_poison_and_the_partition_goes_on() {
         Ok(2),
     ];
     assert_eq!(said, expected);
-    while member.state.handled() < 6 {
-        tokio::task::yield_now().await;
-    }
+    until("all are counted", || member.state.handled() == 6).await;
     assert_eq!(member.state.poison(), 4);
     member.leave().await;
 }
@@ -300,4 +316,105 @@ async fn a_member_whose_handler_hangs_stays_in_its_group() {
     let handled = all(&other.seen.borrow());
     keeper.until(|seen| all(seen).union(&handled).count() == 200).await;
     member.leave().await;
+}
+
+#[tokio::test]
+async fn large_records_are_not_all_in_hand_at_once() {
+    let (topic, keeper) = (Topic::new().await, Keeper::gated(0));
+    // Numbers too, of so many digits.
+    let long = |n: u64, digits: usize| Some(format!("{}{n:03}", "0".repeat(digits - 3)).into_bytes());
+    put(&topic, (0..100).map(|n| (format!("key-{}", n % 16), long(n, 10_000))).collect()).await;
+    // One that is larger than all that may be in hand is alone.
+    put(&topic, vec![("key-0".to_owned(), long(100, 100_000))]).await;
+    let mut subscription = Subscription::new(&group(), &[&topic.0]);
+    subscription.bytes_max = 64 << 10;
+    let member = Member::with(subscription, &keeper);
+    keeper.until_tried(1).await;
+    keeper.gate.add_permits(1_000_000);
+    let seen = keeper.until(|seen| seen.len() >= 101).await;
+    assert_eq!(seen.iter().map(|(.., said)| said.clone().unwrap()).collect::<BTreeSet<_>>().len(), 101);
+    assert_eq!(keeper.bytes.load(Ordering::Relaxed), 100_000);
+    let others = seen.iter().filter(|(.., said)| *said != Ok(100)).count();
+    assert!(*keeper.tries.borrow() > others / 6, "at most six at a time");
+    member.leave().await;
+}
+
+/// Somebody in a group, who shares partitions in a way that we do not.
+struct Stranger {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Stranger {
+    async fn join(group: &str, topic: &Topic) -> Self {
+        let stranger: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers())
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .create()
+            .unwrap();
+        stranger.subscribe(&[&topic.0]).unwrap();
+        let (stop, joined) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stopped, is_in) = (Arc::clone(&stop), Arc::clone(&joined));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Acquire) {
+                drop(stranger.poll(Duration::from_millis(20)));
+                is_in.store(stranger.assignment().unwrap().count() > 0, Ordering::Release);
+            }
+        });
+        until("the stranger is in", || joined.load(Ordering::Acquire)).await;
+        Self { stop, thread }
+    }
+
+    async fn leave(self) {
+        self.stop.store(true, Ordering::Release);
+        tokio::task::spawn_blocking(move || self.thread.join().unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_a_member_from_reading_is_told_until_it_reads() {
+    let (topic, group, keeper) = (Topic::new().await, group(), Keeper::new());
+    let stranger = Stranger::join(&group, &topic).await;
+    let member = Member::join(&group, &topic, &keeper);
+    until("it is told", || member.state.fault().is_some()).await;
+    let fault = member.state.fault().unwrap();
+    assert!(fault.contains("share partitions in the same way"), "{fault}");
+    assert!(!member.state.has_joined());
+    stranger.leave().await;
+    put(&topic, numbers(10)).await;
+    keeper.until(|seen| seen.len() >= 10).await;
+    until("that is over", || member.state.fault().is_none() && member.state.has_joined()).await;
+    member.leave().await;
+}
+
+#[tokio::test]
+async fn what_ails_a_batch_that_is_anothers_by_now_ails_its_first_member_no_longer() {
+    // Which partitions move when another joins, nobody can say before.
+    for _ in 0..10 {
+        let (topic, group) = (Topic::new().await, group());
+        let (failing, keeper) = (Keeper::new(), Keeper::new());
+        *failing.failures.lock().unwrap() = usize::MAX;
+        put(&topic, vec![("one".to_owned(), Some(b"1".to_vec()))]).await;
+        let first = Member::join(&group, &topic, &failing);
+        failing.until_tried(2).await;
+        assert_eq!(first.state.fault().as_deref(), Some("the database is away"));
+        let second = Member::join(&group, &topic, &keeper);
+        let half = usize::try_from(PARTITIONS / 2).unwrap();
+        until("they share", || second.state.partitions() == half && first.state.partitions() == half).await;
+        let tries = *failing.tries.borrow();
+        let goes_on = || *failing.tries.borrow() >= tries + 3;
+        until("it goes on, or is well", || first.state.fault().is_none() || goes_on()).await;
+        let has_moved = first.state.fault().is_none();
+        if has_moved {
+            assert_eq!(first.state.handled(), 0, "the other has handled it");
+            keeper.until(|seen| seen.iter().any(|(.., said)| *said == Ok(1))).await;
+        }
+        first.leave().await;
+        second.leave().await;
+        if has_moved {
+            return;
+        }
+    }
+    panic!("it never moved");
 }

@@ -8,6 +8,7 @@ use order_core::parking::RefusedFor;
 use order_core::ports::{Sink, SinkFault};
 use order_core::trace::TraceContext;
 use sink_rabbitmq::{CloudEvents, RabbitSink};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -83,6 +84,49 @@ async fn a_message_that_no_queue_takes_is_refused_and_holds_its_order_back() {
         "the other order's, and nothing behind what was refused"
     );
     assert_eq!(other.ready(&queue).await, 0);
+    other.delete(&[queue]).await;
+}
+
+#[tokio::test]
+async fn an_event_of_which_no_message_can_be_made_holds_its_own_order_back_alone() {
+    let (other, encode) = (Other::new().await, ToQueue::new());
+    let queue = encode.exchange.clone();
+    let sink = RabbitSink::new(options(), Box::new(encode));
+    let (one, two) = (OrderId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
+    let events = [event(one, 1, "{}"), event(one, 2, "garbled"), event(one, 3, "{}"), event(two, 1, "{}")];
+    let Err(SinkFault::Refused(refused)) = sink.deliver(&events).await else { panic!("it is refused") };
+    assert_eq!((refused.len(), refused[0].index, refused[0].reason), (1, 1, RefusedFor::Invalid));
+    assert!(refused[0].why.contains("it does not read"), "{refused:?}");
+    let id = |one: &lapin::message::Delivery| one.properties.message_id().as_ref().unwrap().to_string();
+    let taken: BTreeSet<_> = other.take(&queue, 2).await.iter().map(id).collect();
+    assert_eq!(taken, [&events[0], &events[3]].map(|event| event.event_id.to_string()).into());
+    assert_eq!(other.ready(&queue).await, 0);
+    other.delete(&[queue]).await;
+}
+
+#[tokio::test]
+async fn of_many_that_leave_together_those_that_no_queue_takes_are_refused_and_no_others() {
+    let (other, encode) = (Other::new().await, ToQueue::new());
+    let queue = encode.exchange.clone();
+    let sink = RabbitSink::new(options(), Box::new(encode));
+    for _ in 0..5 {
+        // The server confirms some of them together, and which of those came back a confirmation does not say.
+        let is_astray = |index: usize| index % 3 == 2;
+        let data = |index| if is_astray(index) { "astray" } else { "{}" };
+        let events: Vec<_> = (0..300).map(|index| event(OrderId(Uuid::new_v4()), 1, data(index))).collect();
+        let Err(SinkFault::Refused(refused)) = sink.deliver(&events).await else {
+            panic!("some are refused")
+        };
+        let mut refused: Vec<usize> = refused.iter().map(|refused| refused.index).collect();
+        refused.sort_unstable();
+        assert_eq!(refused, (0..300).filter(|index| is_astray(*index)).collect::<Vec<_>>());
+        let id = |one: &lapin::message::Delivery| one.properties.message_id().as_ref().unwrap().to_string();
+        let taken = other.take(&queue, 200).await;
+        let others =
+            (0..300).filter(|index| !is_astray(*index)).map(|index| events[index].event_id.to_string());
+        assert_eq!(taken.iter().map(id).collect::<BTreeSet<_>>(), others.collect());
+        assert_eq!(other.ready(&queue).await, 0, "each once");
+    }
     other.delete(&[queue]).await;
 }
 

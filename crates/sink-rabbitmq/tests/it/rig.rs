@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use order_core::clock::Timestamp;
@@ -12,6 +14,7 @@ use order_core::ids::{EventId, OrderId, Shard, SourceId, TenantId};
 use order_core::inbox::Outcome;
 use order_core::journal::Event;
 use order_core::order::event::EventType;
+use order_core::telling::Untellable;
 use sink_rabbitmq::{
     Address, Consumer, ConsumerOptions, Encode, Exchange, Handle, Incoming, Message, Options, Queue, Topology,
 };
@@ -97,6 +100,20 @@ impl Other {
         taken
     }
 
+    /// Takes the next message of a queue, and leaves all others there.
+    pub(crate) async fn next(&self, queue: &str) -> Delivery {
+        let next = async {
+            loop {
+                let got = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await;
+                match got.unwrap() {
+                    Some(message) => return message.delivery,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        soon(&format!("a message in {queue}"), next).await
+    }
+
     /// How many messages are ready in a queue.
     pub(crate) async fn ready(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -178,8 +195,11 @@ impl Encode for ToQueue {
         }
     }
 
-    fn encode(&self, event: &Event) -> Option<Message> {
-        (event.data != "nothing").then(|| Message {
+    fn encode(&self, event: &Event) -> Result<Option<Message>, Untellable> {
+        if event.data == "garbled" {
+            return Err(Untellable("it does not read".to_owned()));
+        }
+        Ok((event.data != "nothing").then(|| Message {
             exchange: self.exchange.clone(),
             routing_key: if event.data == "astray" { "nowhere" } else { "order.created" }.to_owned(),
             mandatory: true,
@@ -189,7 +209,7 @@ impl Encode for ToQueue {
             body: format!("{{\"version\":{}}}", event.version).into_bytes(),
             headers: Vec::new(),
             trace: event.trace,
-        })
+        }))
     }
 }
 

@@ -89,6 +89,10 @@ fn topics(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
         if let Some((taken, _)) = all.iter().take(at).find(|(_, other)| other == topic) {
             add(&[path, taken], &format!("is the topic of {taken} too"), "use another topic");
         }
+        let parked = [(events, &ours.events_topic), (acks, &ours.ack_topic)];
+        if let Some((of, _)) = parked.iter().find(|(_, of)| **topic == format!("{of}.parked")) {
+            add(&[path, of], &format!("is where messages of {of} are parked"), "use another topic");
+        }
     }
     if ours.worker_group.is_empty() {
         add(&["contracts.orderstream.worker_group"], "is empty", "name a group, such as order-workers");

@@ -91,7 +91,7 @@ pub(super) const KAFKA: &[Setting] = &[
     Setting::new(
         "kafka.message_max_kib",
         Is("1024"),
-        Count { min: 1, max: 262_144, set: |s, v| s.kafka.record_bytes_max = small(v * 1024) },
+        Count { min: 16, max: 262_144, set: |s, v| s.kafka.record_bytes_max = small(v * 1024) },
         "largest record; the brokers' message.max.bytes must allow it",
     ),
     Setting::new(

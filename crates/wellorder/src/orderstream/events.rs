@@ -1,20 +1,18 @@
 //! Events of other programs: carried out, and acknowledged.
 
-use super::acks::record;
-use super::parked::Parked;
+use super::acks::{record, unfit_for};
+use super::parked::{Parked, Unfit};
 use crate::redis::Results;
 use async_trait::async_trait;
-use contracts::orderstream::consumed::{self, Undone};
-use contracts::orderstream::events::{
-    Ack, AckStatus, INSTALLATION, OrderEvent, result, result_key, shown_id,
-};
+use contracts::orderstream::consumed;
+use contracts::orderstream::events::{Ack, INSTALLATION, OrderEvent, result, result_key, shown_id};
 use contracts::orderstream::telling::AcksTold;
 use futures_util::future;
 use order_core::consumers::ConsumerStats;
 use order_core::json::JsonLimits;
 use order_core::{App, Order, TenantId};
 use sha2::{Digest, Sha256};
-use sink_kafka::{Handler, Incoming, Publisher, Received, Record};
+use sink_kafka::{Handler, Incoming, NotWritten, Publisher, Received, Refused};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -22,6 +20,7 @@ use uuid::Uuid;
 /// Carries events out.
 pub(super) struct Events {
     pub(super) app: Arc<App>,
+    /// Whose the orders are that come in.
     pub(super) tenant: TenantId,
     pub(super) installation: String,
     pub(super) told: AcksTold,
@@ -31,13 +30,18 @@ pub(super) struct Events {
     pub(super) stats: Arc<ConsumerStats>,
 }
 
+/// An event that is to be acknowledged at once, with the order as it is.
+struct Heard<'b> {
+    record: &'b Received,
+    ack: Ack,
+    order: Order,
+}
+
 /// What becomes of events besides what was committed.
 #[derive(Default)]
-struct Due {
-    /// To be acknowledged at once.
-    acks: Vec<(AckStatus, Order)>,
-    /// To be parked.
-    parked: Vec<Record>,
+struct Due<'b> {
+    acks: Vec<Heard<'b>>,
+    unfit: Vec<Unfit<'b>>,
 }
 
 #[async_trait]
@@ -65,7 +69,7 @@ impl Handler for Events {
                     by_order.entry(event.order_id).or_default().push((record, event));
                 }
                 Incoming::Message { message: None, .. } => {}
-                Incoming::Poison { record, why } => due.parked.push(self.parked.record(record, why)),
+                Incoming::Poison { record, why } => due.unfit.push(Unfit::new(record, why)),
             }
         }
         // Those of an order in turn, orders at once, so that they share commits.
@@ -73,43 +77,57 @@ impl Handler for Events {
         for heard in heard {
             let heard = heard.inspect_err(|_| self.stats.count_held())?;
             due.acks.extend(heard.acks);
-            due.parked.extend(heard.parked);
+            due.unfit.extend(heard.unfit);
         }
-        self.acknowledge(&due.acks).await?;
-        self.parked.keep(&due.parked).await?;
-        due.parked.iter().for_each(|_| self.stats.count_dead());
-        (due.parked.len()..batch.len()).for_each(|_| self.stats.count_done());
+        // First what may have to come again: nothing is acknowledged once a try.
+        self.parked.keep(&due.unfit).await?;
+        let unanswered = self.acknowledge(&due.acks).await?;
+        self.parked.keep(&unanswered).await?;
+        let dead = due.unfit.len() + unanswered.len();
+        (0..dead).for_each(|_| self.stats.count_dead());
+        (dead..batch.len()).for_each(|_| self.stats.count_done());
         Ok(())
     }
 }
 
 impl Events {
-    async fn hear(&self, events: Vec<(&Received, &OrderEvent)>) -> Result<Due, String> {
+    async fn hear<'b>(&self, events: Vec<(&'b Received, &OrderEvent)>) -> Result<Due<'b>, String> {
         let mut due = Due::default();
         for (record, event) in events {
             match consumed::hear(&self.app, &self.tenant, event).await {
-                Ok(ack) => due.acks.extend(ack),
-                Err(Undone::Never(why)) => due.parked.push(self.parked.record(record, &why)),
-                Err(Undone::Defect(why)) => {
-                    tracing::error!(error = why, "cannot carry out a message");
-                    due.parked.push(self.parked.record(record, "an internal fault; see the log"));
+                Ok(None) => {}
+                Ok(Some((status, order))) => {
+                    // The same however often it is acknowledged.
+                    let at = order.processed_at.unwrap_or(order.updated_at);
+                    let ack = Ack { order_id: shown_id(&order), status, processed_at: Some(at) };
+                    due.acks.push(Heard { record, ack, order });
                 }
-                Err(Undone::Later(why)) => return Err(why),
+                Err(undone) => due.unfit.push(unfit_for(record, undone)?),
             }
         }
         Ok(due)
     }
 
-    async fn acknowledge(&self, acks: &[(AckStatus, Order)]) -> Result<(), String> {
+    /// Returns the events whose acknowledgement will never be taken.
+    async fn acknowledge<'b>(&self, heard: &[Heard<'b>]) -> Result<Vec<Unfit<'b>>, String> {
         let mut records = Vec::new();
-        for (status, order) in acks {
-            // The same however often it is acknowledged.
-            let at = order.processed_at.unwrap_or(order.updated_at);
-            self.results.keep(&result_key(order), &result(order, at)).await?;
-            let ack = Ack { order_id: shown_id(order), status: *status, processed_at: Some(at) };
-            records.push(record(self.told.told(&ack)));
+        for Heard { ack, order, .. } in heard {
+            self.results.keep(&result_key(order), &result(order, ack)).await?;
+            records.push(record(self.told.told(ack)));
         }
-        self.acks.publish(&records).await.map_err(|ails| ails.to_string())
+        let refused = match self.acks.publish(&records).await {
+            Ok(()) => return Ok(Vec::new()),
+            Err(NotWritten::Refused(refused)) => refused,
+            Err(ails @ NotWritten::Ails(_)) => return Err(ails.to_string()),
+        };
+        let unfit = heard.iter().enumerate().filter_map(|(at, one)| {
+            // With it, what is behind it under its key.
+            let is_why =
+                |no: &&Refused| no.index == at || no.index < at && records[no.index].key == records[at].key;
+            let no = refused.iter().find(is_why)?;
+            Some(Unfit::new(one.record, format!("its acknowledgement is refused: {}", no.why)))
+        });
+        Ok(unfit.collect())
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) use wired::{consumers, plans};
 pub(crate) use without::{consumers, plans};
 
 use crate::config::Settings;
+use contracts::orderstream::events::is_to_be_buried;
 use contracts::orderstream::{EVENTS, NAME};
 use order_core::{App, SourceId};
 use std::pin::Pin;
@@ -21,8 +22,10 @@ use std::pin::Pin;
 /// What runs until it is told to stop.
 pub(crate) type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Leaves the work of this contract's orders to another program, where the settings say so.
+/// Leaves the work of this contract's orders to another program, where the settings say so; and in any case what is to be
+/// withdrawn at once to whoever took it in.
 pub(crate) fn leave(settings: &Settings, app: &App) {
+    app.elsewhere.set_orders(is_to_be_buried);
     if settings.orderstream.left_to_kafka {
         app.elsewhere.set([NAME, EVENTS].into_iter().filter_map(|name| SourceId::new(name).ok()));
     }
@@ -31,7 +34,7 @@ pub(crate) fn leave(settings: &Settings, app: &App) {
 #[cfg(feature = "kafka")]
 mod wired {
     use super::Running;
-    use super::acks::{AckSink, Acks};
+    use super::acks::{Acks, KeepResult};
     use super::events::Events;
     use super::parked::Parked;
     use crate::config::{Role, Settings};
@@ -65,13 +68,10 @@ mod wired {
             TellingSink::new(options.clone(), Arc::new(told), Arc::clone(storage)).context("kafka")?;
         let mut plans = vec![Plan::new(settings, EVENTS, Arc::new(events))];
         if !ours.left_to_kafka {
-            let sink = AckSink {
-                publisher: publisher(&options, &ours.ack_topic)?,
-                told: AcksTold::new(&ours.ack_topic),
-                results: redis::results(settings)?,
-                storage: Arc::clone(storage),
-            };
-            plans.push(Plan::new(settings, ACKS, Arc::new(sink)));
+            let told = || AcksTold::new(&ours.ack_topic);
+            let first = KeepResult { told: told(), results: redis::results(settings)? };
+            let sink = TellingSink::new(options, Arc::new(told()), Arc::clone(storage)).context("kafka")?;
+            plans.push(Plan::new(settings, ACKS, Arc::new(sink.after(Box::new(first)))));
         }
         Ok(plans)
     }
@@ -139,9 +139,10 @@ mod wired {
     /// Carries over to the metrics how a consumer is doing.
     async fn look(state: Arc<ConsumerState>, stats: Arc<ConsumerStats>, mut stop: watch::Receiver<bool>) {
         loop {
-            match state.fault() {
+            match state.unread() {
                 Some(why) => drop(stats.disconnected(&why)),
-                // With more workers than partitions some have none, and are well.
+                // With more workers than partitions some have none, and are well. That what was read cannot be handled the log
+                // tells, and how often it was held.
                 None if state.has_joined() => stats.connected(),
                 None => {}
             }

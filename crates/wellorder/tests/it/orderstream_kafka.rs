@@ -3,7 +3,9 @@
 
 use crate::harness::kafka::{brokers, headers, records, until_records};
 use crate::harness::{Builder, Home, Server, eventually};
+use crate::login::{Token, ask, serving};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use uuid::Uuid;
@@ -142,6 +144,63 @@ async fn another_program_is_the_worker() {
 }
 
 #[tokio::test]
+async fn of_two_updates_the_acknowledgement_of_the_first_ends_nothing() {
+    let topics = Topics::new();
+    let builder = Server::builder().env("WELLORDER_CONTRACTS_ORDERSTREAM_PROCESSOR", "kafka");
+    let server = topics.start(builder.env("ACK_WAIT_TIMEOUT", "50s")).await;
+    let worker = async {
+        let id = until_records(&topics.events, 1).await.remove(0)["key"].as_str().unwrap().to_owned();
+        send(&topics.acks, &["-p", "0"], &json!({"order_id": id, "status": "created"}).to_string());
+        id
+    };
+    let create = json!({"user_id": USER, "payload": {"amount": 1}}).to_string();
+    let (created, id) = tokio::join!(server.post("/orders", &create), worker);
+    assert_eq!(created.status, 201, "{}", created.text());
+    let mut updates = Vec::new();
+    for (amount, told) in [(4, 2), (5, 3)] {
+        let body = json!({"order_id": id, "user_id": USER, "payload": {"amount": amount}}).to_string();
+        let client = server.client();
+        updates.push(tokio::spawn(async move {
+            client.send("POST", "/orders", &[("content-type", "application/json")], body.as_bytes()).await
+        }));
+        until_records(&topics.events, told).await;
+    }
+    let times: BTreeMap<u64, Value> = values(&topics.events)
+        .iter()
+        .filter_map(|told| Some((told["payload"]["amount"].as_u64()?, told["timestamp"].clone())))
+        .collect();
+    for (amount, status, counted) in [(4, "new", 2), (5, "done", 3)] {
+        let ack = json!({"order_id": id, "status": "updated", "processed_at": times[&amount]}).to_string();
+        send(&topics.acks, &["-p", "0"], &ack);
+        let of = format!(r#"queue="{}",outcome="done""#, topics.acks);
+        let line = format!("wellorder_consumer_messages_total{{{of}}} {counted}");
+        eventually(&line, async || {
+            server.get("/metrics").await.text().lines().any(|one| one == line).then_some(())
+        })
+        .await;
+        assert_eq!(shown(&server, &id).await["status"], status, "{amount}");
+    }
+    for update in updates {
+        assert_eq!(update.await.unwrap().json()["status"], "updated");
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_any_tenant_is_ended_by_its_acknowledgement() {
+    let (topics, home) = (Topics::new(), Home::new());
+    let builder = serving(&home).env("WELLORDER_CONTRACTS_ORDERSTREAM_PROCESSOR", "kafka");
+    let server = topics.server(builder.env("ACK_WAIT_TIMEOUT", "50s")).start().await;
+    let create = json!({"user_id": USER, "payload": {"id": 7}}).to_string();
+    let worker = async {
+        let told = until_records(&topics.events, 1).await.remove(0);
+        send(&topics.acks, &[], &json!({"order_id": told["key"], "status": "created"}).to_string());
+    };
+    let bearer = Token::all("acme").bearer();
+    let (created, ()) = tokio::join!(ask(&server, "POST", "/orders", Some(&bearer), Some(&create)), worker);
+    assert_eq!((created.status, &created.json()["status"]), (201, &json!("created")), "{}", created.text());
+}
+
+#[tokio::test]
 async fn another_program_takes_orders_in() {
     let topics = Topics::new();
     let server = topics.start(Server::builder()).await;
@@ -166,6 +225,12 @@ async fn another_program_takes_orders_in() {
     send(&topics.events, &[], &event(&first, "new", 2, 6));
     topics.until_acked(&first, "updated", 2).await;
     assert_eq!(shown(&server, &first).await["amount"], 7);
+    // What was changed here since, what came before does not undo.
+    let update = json!({"order_id": first, "user_id": USER, "payload": {"amount": 9}}).to_string();
+    assert_eq!(server.post("/orders", &update).await.json()["status"], "updated");
+    send(&topics.events, &[], &event(&first, "new", 3, 7));
+    topics.until_acked(&first, "updated", 4).await;
+    assert_eq!(shown(&server, &first).await["amount"], 9);
     // An update that comes before its create.
     send(&topics.events, &[], &event(&second, "new", 9, 2));
     topics.until_acked(&second, "created", 1).await;
@@ -226,6 +291,25 @@ async fn what_is_no_event_is_parked_and_keeps_nobody_waiting() {
     assert!(metrics.text().contains(&dead), "{}", metrics.text());
 }
 
+/// With its headers it would be larger than the topic beside takes, which has its limit from the brokers: 1 MiB.
+#[tokio::test]
+async fn what_the_topic_beside_does_not_take_whole_keeps_nobody_waiting_either() {
+    let topics = Topics::new();
+    let server = topics.start(Server::builder().env("WELLORDER_KAFKA_MESSAGE_MAX_KIB", "2048")).await;
+    let (one, large) = (["-p", "0", "-X", "message.max.bytes=2000000"], "x".repeat(1_048_470));
+    send(&topics.events, &one, &large);
+    let order_id = fresh();
+    send(&topics.events, &one, &event(&order_id, "new", 1, 5));
+    topics.until_acked(&order_id, "created", 1).await;
+    let parked = until_records(&format!("{}.parked", topics.events), 1).await;
+    let headers = headers(&parked[0]);
+    assert_eq!((parked.len(), &headers["wellorder-cut-from"]), (1, &large.len().to_string()));
+    assert!(headers["wellorder-why"].contains("malformed"), "{headers:?}");
+    assert_eq!(parked[0]["payload"].as_str().unwrap_or_default(), "");
+    let log = server.terminate().await.stderr;
+    assert_eq!(log.lines().filter(|line| line.contains("parked a message")).count(), 1, "{log}");
+}
+
 #[tokio::test]
 async fn an_order_without_an_id_is_made_once() {
     let topics = Topics::new();
@@ -271,7 +355,7 @@ async fn a_restart_goes_on_where_it_was() {
 async fn two_installations_share_the_work_of_a_third() {
     let topics = Topics::new();
     let one = topics.start(Server::builder()).await;
-    let ids: Vec<String> = (0..30).map(|_| fresh()).collect();
+    let ids: Vec<String> = (0..60).map(|_| fresh()).collect();
     for order_id in &ids[..15] {
         send(&topics.events, &["-k", order_id], &event(order_id, "new", 1, 5));
     }
@@ -280,10 +364,15 @@ async fn two_installations_share_the_work_of_a_third() {
     for order_id in &ids[15..] {
         send(&topics.events, &["-k", order_id], &event(order_id, "new", 1, 5));
     }
+    let mut shares = [0, 0];
     for order_id in &ids {
         topics.until_acked(order_id, "created", 1).await;
-        let found =
-            [one.get(&format!("/orders/{order_id}")).await, other.get(&format!("/orders/{order_id}")).await];
-        assert!(found.iter().any(|reply| reply.status == 200), "{order_id}");
+        let mut found = [0, 0];
+        for (server, found) in [&one, &other].into_iter().zip(&mut found) {
+            *found = usize::from(server.get(&format!("/orders/{order_id}")).await.status == 200);
+        }
+        assert_ne!(found, [0, 0], "{order_id}");
+        shares = [shares[0] + found[0], shares[1] + found[1]];
     }
+    assert!(shares[0] > 15 && shares[1] > 0, "both had some of the rest: {shares:?}");
 }

@@ -128,6 +128,11 @@ async fn a_foreign_program_reads_new_orders_and_says_what_became_of_them() {
     let delivered = order(&server, "default", &ours).await;
     assert_eq!(json!([delivered["status"], delivered["delivered_at"]]), json!(["Delivered", at]));
 
+    let events = server.json(&format!("/v1/orders/{ours}/events")).await;
+    let by: Vec<&Value> = events["events"].as_array().unwrap().iter().map(|one| &one["data"]["by"]).collect();
+    let consumer = |queue: &str| json!(format!("consumer:{queue}"));
+    assert_eq!(by[1..], [&consumer(&names.shipped), &consumer(&names.delivered)], "no token can say so");
+
     let told = told(&names.topic, &ours, 3).await;
     let types: Vec<&Value> = told.iter().map(|one| &one["event_type"]).collect();
     assert_eq!(types, ["OrderCreated", "OrderStatusChanged", "OrderStatusChanged"]);
@@ -139,6 +144,21 @@ async fn a_foreign_program_reads_new_orders_and_says_what_became_of_them() {
     let health = server.json("/sales/health").await;
     assert_eq!(health, json!({ "status": "healthy", "database": true, "rabbitmq": true, "kafka": true }));
     assert_eq!(take(&names.created), None, "each once");
+    names.forget();
+}
+
+#[tokio::test]
+async fn what_comes_back_is_sent_again_and_not_logged() {
+    let (names, home) = (Names::new(), Home::new());
+    let server = names.start(&home).await;
+    sell(&server, "default", "k-1").await;
+    taken(&names.created).await;
+    // What is published now comes back; the queue is then made again.
+    delete(&[&names.created]);
+    let order_id = sell(&server, "default", "k-2").await;
+    assert!(taken(&names.created).await.contains(&order_id));
+    let log = server.terminate().await.stderr;
+    assert!(!log.contains("returned us") && !log.contains("product_id"), "{log}");
     names.forget();
 }
 

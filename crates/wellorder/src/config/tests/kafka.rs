@@ -108,6 +108,8 @@ fn what_does_not_fit_is_named_with_its_fix() {
         assert!(!said.contains("hunter2"), "{said}");
     }
     assert!(said("brokers = \"kafka\"").contains("HOST:PORT,HOST:PORT"));
+    // A reason and a key must fit beside what is parked.
+    assert!(said("message_max_kib = 15").contains("kafka.message_max_kib"));
     // Nothing is asked of settings that have no use.
     assert_eq!(said("topic = \"w\""), "");
 }

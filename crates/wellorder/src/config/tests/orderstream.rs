@@ -30,6 +30,12 @@ fn topics_are_two_that_kafka_takes() {
             && same.contains("is the topic of contracts.orderstream.events_topic too"),
         "{same}"
     );
+    let parked = problems(&env([BROKERS, ("ORDERS_EVENTS_TOPIC", "t"), ("ORDERS_ACK_TOPIC", "t.parked")]));
+    assert!(
+        parked.contains("ORDERS_ACK_TOPIC")
+            && parked.contains("is where messages of contracts.orderstream.events_topic are parked"),
+        "{parked}"
+    );
     let bad = problems(&env([BROKERS, ("ORDERS_EVENTS_TOPIC", "a b"), ("WORKER_GROUP", "")]));
     assert!(bad.contains("is no name of a topic"), "{bad}");
 }
