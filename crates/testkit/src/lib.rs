@@ -5,6 +5,7 @@
 //! * [`ScriptedProcessor`], [`RecordingSink`]: what work and events meet in tests. [`http`]: a client for real sockets.
 //! * [`mod@conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
 //!   storage. [`dump`]: all that can be read of a storage.
+//! * [`chaos`]: a way to a real server that cuts, hangs, and keeps back the very answer that a test names.
 //!
 //! A storage is put through both by a [`conformance::Fixture`] that can open it again:
 //!
@@ -39,6 +40,7 @@
 )]
 
 pub mod build;
+pub mod chaos;
 pub mod clock;
 pub mod conformance;
 pub mod dump;
