@@ -136,13 +136,7 @@ impl Consumer {
         connection: &Connection,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), Trouble> {
-        let channel = link::confirming(connection).await?;
-        self.retries.declare(&channel).await?;
-        let qos = channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await;
-        qos.map_err(broken("cannot limit what is in hand"))?;
-        let (queue, options) = (name(self.queue())?, BasicConsumeOptions::default());
-        let consuming = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await;
-        let mut deliveries = consuming.map_err(broken("cannot consume"))?;
+        let (channel, mut deliveries) = link::in_time(&self.server, self.begin(connection)).await?;
         self.stats.connected();
         tracing::info!(queue = self.queue(), "consuming");
         let mut in_hand = FuturesUnordered::new();
@@ -158,14 +152,24 @@ impl Consumer {
                     Some(Err(error)) => return Err(Trouble::new(format!("the connection broke: {error}"))),
                     None => return Err(Trouble::new("the server ended the consumer: is the queue gone?".to_owned())),
                 },
-                _ = look.tick() => self.look(&channel).await?,
+                _ = look.tick() => link::in_time(&self.server, self.look(&channel)).await?,
             }
         }
         let tag = deliveries.tag();
-        drop(channel.basic_cancel(tag, BasicCancelOptions::default()).await);
+        drop(timeout(DRAIN_MAX, channel.basic_cancel(tag, BasicCancelOptions::default())).await);
         let rest = async { while in_hand.next().await.is_some() {} };
         drop(timeout(DRAIN_MAX, rest).await);
         Ok(())
+    }
+
+    async fn begin(&self, connection: &Connection) -> Result<(Channel, lapin::Consumer), Trouble> {
+        let channel = link::confirming(connection).await?;
+        self.retries.declare(&channel).await?;
+        let qos = channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await;
+        qos.map_err(broken("cannot limit what is in hand"))?;
+        let (queue, options) = (name(self.queue())?, BasicConsumeOptions::default());
+        let consuming = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await;
+        Ok((channel, consuming.map_err(broken("cannot consume"))?))
     }
 
     /// How much waits.
