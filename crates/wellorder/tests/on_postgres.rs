@@ -12,6 +12,8 @@
 
 #[path = "it/changes.rs"]
 mod changes;
+#[path = "it/chaos_postgres.rs"]
+mod chaos_postgres;
 #[path = "it/cli_work.rs"]
 mod cli_work;
 #[path = "it/feed.rs"]

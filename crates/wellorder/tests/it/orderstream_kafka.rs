@@ -37,7 +37,12 @@ impl Topics {
 
     /// Starts a server, and waits until it reads what others write: then the topic is there, as the server makes it.
     pub(crate) async fn start(&self, builder: Builder) -> Server {
-        let server = self.server(builder).start().await;
+        Self::reading(self.server(builder)).await
+    }
+
+    /// The same of one that is set up already.
+    pub(crate) async fn reading(builder: Builder) -> Server {
+        let server = builder.start().await;
         let connected =
             |line: &str| line.starts_with("wellorder_consumer_connected{") && line.ends_with(" 1");
         eventually("a consumer", async || {
@@ -70,7 +75,7 @@ pub(crate) fn fresh() -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn redis() -> String {
+pub(crate) fn redis() -> String {
     std::env::var("WELLORDER_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned())
 }
 
