@@ -6,6 +6,7 @@
 //! * [`postgres`]: where the programs of a server are.
 //! * [`mod@conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
 //!   storage. [`dump`]: all that can be read of a storage.
+//! * [`chaos`]: a way to a real server that cuts, hangs, and keeps back the very answer that a test names.
 //!
 //! A storage is put through both by a [`conformance::Fixture`] that can open it again:
 //!
@@ -40,6 +41,7 @@
 )]
 
 pub mod build;
+pub mod chaos;
 pub mod clock;
 pub mod conformance;
 pub mod dump;

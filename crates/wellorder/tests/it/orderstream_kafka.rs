@@ -39,7 +39,12 @@ impl Topics {
 
     /// Starts a server, and waits until it reads what others write: then the topic is there, as the server makes it.
     pub(crate) async fn start(&self, builder: Builder) -> Server {
-        let server = self.server(builder).start().await;
+        Self::reading(self.server(builder)).await
+    }
+
+    /// The same of one that is set up already.
+    pub(crate) async fn reading(builder: Builder) -> Server {
+        let server = builder.start().await;
         let connected =
             |line: &str| line.starts_with("wellorder_consumer_connected{") && line.ends_with(" 1");
         eventually("a consumer", async || {
@@ -72,7 +77,7 @@ pub(crate) fn fresh() -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn redis() -> String {
+pub(crate) fn redis() -> String {
     std::env::var("WELLORDER_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned())
 }
 
@@ -303,7 +308,7 @@ async fn what_the_topic_beside_does_not_take_whole_keeps_nobody_waiting_either()
     topics.until_acked(&order_id, "created", 1).await;
     let parked = until_records(&format!("{}.parked", topics.events), 1).await;
     let headers = headers(&parked[0]);
-    assert_eq!((parked.len(), &headers["wellorder-cut-from"]), (1, &large.len().to_string()));
+    assert_eq!((parked.len(), headers["wellorder-cut-from"]), (1, large.len().to_string().as_str()));
     assert!(headers["wellorder-why"].contains("malformed"), "{headers:?}");
     assert_eq!(parked[0]["payload"].as_str().unwrap_or_default(), "");
     let log = server.terminate().await.stderr;
