@@ -2,8 +2,8 @@
 //! so, and all of it arrives in the end.
 
 use crate::harness::kafka::{brokers, headers};
+use crate::harness::kafka::{topic, until_records};
 use crate::harness::{Home, Server, eventually};
-use crate::kafka::{topic, until_records};
 use crate::login::{Token, ask, serving};
 use crate::orderstream_kafka::{Topics, event, fresh, redis, send, shown};
 use crate::rabbitmq::{self, declare, delete, take, unique, until_taken};
