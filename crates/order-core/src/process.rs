@@ -284,7 +284,7 @@ impl Worker {
                 outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
             match self.app.settle(leased.order.id, leased.token, outcome.clone(), now).await {
                 Ok(_) => {
-                    say(leased, &outcome, span.context());
+                    say(leased.order.id, leased.attempt, &outcome, span.context());
                     return self.count(&outcome, span);
                 }
                 Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
@@ -321,9 +321,9 @@ impl Worker {
     }
 }
 
-/// One line for each try that ended. Errors are not in it: they may hold personal data, and the order has them.
-fn say(leased: &Leased, outcome: &Outcome, at: Option<TraceContext>) {
-    let (order_id, attempt) = (leased.order.id, leased.attempt);
+/// One line for each try that ended, whoever made it. Errors are not in it: they may hold personal data, and the order has
+/// them.
+pub(crate) fn say(order_id: OrderId, attempt: u32, outcome: &Outcome, at: Option<TraceContext>) {
     let trace_id = at.map(|at| tracing::field::display(at.trace_id_hex()));
     match outcome {
         Outcome::Done => tracing::debug!(%order_id, attempt, trace_id, "processed"),

@@ -9,7 +9,7 @@ use crate::ids::{EventId, LeaseToken, OrderId, TenantId};
 use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::order::Order;
 use crate::ports::Processed;
-use crate::process::{WorkerStats, outcome};
+use crate::process::{WorkerStats, outcome, say};
 use crate::trace::{self, Attribute, Begun, Span, SpanName};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -214,6 +214,7 @@ impl App {
         match &settled {
             Ok(_) => {
                 self.worker_stats.count(&outcome);
+                say(held.order_id, held.attempt, &outcome, span.context().or_else(trace::current));
                 tell(&outcome, &mut span);
             }
             Err(Error::Rejection(Rejection::LeaseLost)) => {

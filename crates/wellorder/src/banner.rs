@@ -93,8 +93,11 @@ fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> 
             format!("to schema {}; a copy of what was there: {}", started.done.to, backup.display()),
         ));
     }
-    rows.push(("", "Try next:".to_owned()));
-    rows.extend(next(started, &url, &out.again).into_iter().map(|text| ("", format!("  {text}"))));
+    // What there is to try asks the API.
+    if settings.has_role(Role::Api) {
+        rows.push(("", "Try next:".to_owned()));
+        rows.extend(next(started, &url, &out.again).into_iter().map(|text| ("", format!("  {text}"))));
+    }
     rows
 }
 

@@ -476,7 +476,7 @@ impl Cli {
     /// What of it does not fit together, though each part does.
     ///
     /// # Errors
-    /// A server is named to a command that asks none.
+    /// A server is named to a command that asks none, or to one that would put what that server has on this machine.
     pub(crate) fn check(self) -> Result<Self, clap::Error> {
         let flags = [("--url", &self.url), ("--key", &self.key), ("--ca-file", &self.ca_file)];
         match flags.iter().find_map(|(flag, value)| value.is_some().then_some(flag)) {
@@ -484,8 +484,18 @@ impl Cli {
                 let what = format!("{flag} is for the commands that ask a server: this one does not");
                 Err(Self::command().error(ErrorKind::ArgumentConflict, what))
             }
+            _ if self.asks_for_a_far_copy() => {
+                let what = "--to and --url do not go together: a server elsewhere keeps its copies in the folder backups of its \
+                            own data folder. Leave --to out, or run this with --data where the data lies";
+                Err(Self::command().error(ErrorKind::ArgumentConflict, what))
+            }
             _ => Ok(self),
         }
+    }
+
+    fn asks_for_a_far_copy(&self) -> bool {
+        let Command::Client(ClientCommand::Backup(args)) = &self.command else { return false };
+        args.to.is_some() && self.url().is_some()
     }
 
     /// The file of authorities that is named, before the command or behind it.

@@ -47,6 +47,16 @@ async fn what_a_start_says_to_try_works_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_node_without_the_api_names_nothing_of_it_to_try() {
+    for role in ["worker", "relay"] {
+        let server = Server::builder().for_people().args(&["--role", role]).start().await;
+        server.stdout().until("  data ").await;
+        let ended = server.terminate().await;
+        assert!(!ended.stdout.contains("Try next") && !ended.stdout.contains("/v1"), "{role}: {ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_hint_of_a_command_names_the_same_place() {
     let server = Server::builder().start().await;
     let home = server.home();
