@@ -15,11 +15,24 @@ pub(crate) fn read(setting: &str, file: &Path) -> Result<Vec<u8>, Problems> {
     })
 }
 
+/// The same, of a file of certificates (PEM).
+///
+/// # Errors
+/// When it cannot be read, or holds none.
+#[cfg(any(feature = "amqp", feature = "redis"))]
+pub(crate) fn certificates(setting: &str, file: &Path) -> Result<String, Problems> {
+    let pem = text(setting, file)?;
+    if pem.contains("-----BEGIN CERTIFICATE-----") {
+        return Ok(pem);
+    }
+    Err(Problems::one(setting, "holds no certificate in PEM", "name a file that does"))
+}
+
 /// The same, of a file of text.
 ///
 /// # Errors
 /// When it cannot be read, or is no text.
-#[cfg(any(feature = "kafka", feature = "amqp"))]
+#[cfg(any(feature = "kafka", feature = "amqp", feature = "redis"))]
 pub(crate) fn text(setting: &str, file: &Path) -> Result<String, Problems> {
     String::from_utf8(read(setting, file)?).map_err(|_| {
         let what = format!("{} is no text in UTF-8", escape(&file.display().to_string()));
@@ -46,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(any(feature = "kafka", feature = "amqp"))]
+    #[cfg(any(feature = "kafka", feature = "amqp", feature = "redis"))]
     fn bytes_that_are_no_text_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");

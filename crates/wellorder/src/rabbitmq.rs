@@ -7,7 +7,7 @@ pub(crate) use without::{check, consume, plans, remote};
 
 #[cfg(feature = "amqp")]
 mod wired {
-    use crate::config::{Problems, Settings};
+    use crate::config::Settings;
     use crate::files;
     use crate::following::Plan;
     use crate::sales;
@@ -82,12 +82,7 @@ mod wired {
         let Some(url) = rabbitmq.url.text() else { return Ok(None) };
         let address = Address::parse(url).context("rabbitmq.url")?;
         let ca_file = rabbitmq.ca_file.as_deref();
-        let ca_pem = ca_file.map(|file| files::text("rabbitmq.ca_file", file)).transpose()?;
-        if ca_pem.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
-            let problem =
-                Problems::one("rabbitmq.ca_file", "holds no certificate in PEM", "name a file that does");
-            return Err(problem.into());
-        }
+        let ca_pem = ca_file.map(|file| files::certificates("rabbitmq.ca_file", file)).transpose()?;
         let (connect_timeout, answer_timeout) = (rabbitmq.connect_timeout, rabbitmq.confirm_timeout);
         Ok(Some(Options { address, ca_pem, connect_timeout, answer_timeout }))
     }

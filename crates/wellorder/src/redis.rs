@@ -139,7 +139,8 @@ mod wired {
     fn open(redis: &Redis) -> anyhow::Result<Option<RedisKv>> {
         let Some(url) = redis.url.text() else { return Ok(None) };
         let ca_file = redis.ca_file.as_deref();
-        let authorities = ca_file.map(|file| files::read("redis.ca_file", file)).transpose()?;
+        let authorities = ca_file.map(|file| files::certificates("redis.ca_file", file)).transpose()?;
+        let authorities = authorities.map(String::into_bytes);
         let options = Options { url: url.to_owned(), authorities, timeout: redis.timeout };
         let opened = RedisKv::open(&options).map_err(|error| match error {
             Error::Authorities(_) => Problems::one(
