@@ -24,6 +24,8 @@ const BACKLOG_MAX: usize = 1_000;
 const RECENT_MAX: usize = 64;
 /// Most orders of one bulk request.
 const BULK_LINES_MAX: u64 = 60;
+/// A connection that was of no use for so long is not used again: a server closes those that idle for 10 s.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A client gives an order up when the server has been away for so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -176,6 +178,9 @@ impl Servers {
         ask: impl FnOnce(&mut Client) -> io::Result<T>,
     ) -> Result<T, (io::Error, Instant)> {
         let (client, used) = self.current();
+        if used.elapsed() > IDLE_MAX {
+            client.hang_up();
+        }
         let answer = ask(client).map_err(|fault| (fault, *used))?;
         *used = Instant::now();
         Ok(answer)
@@ -195,6 +200,10 @@ fn run(stage: &Stage, id: usize, count: usize, mut rng: Rng) -> Result<()> {
         // bulk request.
         let again = stage.some_recent(&mut rng).filter(|_| rng.chance(5));
         let count = if again.is_none() && rng.chance(2) { rng.between(2, BULK_LINES_MAX) } else { 1 };
+        // Else all would stay with the one that was killed least lately.
+        if rng.chance(30) {
+            client.change();
+        }
         let mut new = Vec::new();
         for _ in 0..if again.is_some() { 0 } else { count } {
             let order = Order::generate(&stage.run, id, n, &mut rng);

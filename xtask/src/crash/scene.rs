@@ -33,7 +33,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(25);
 /// How often the process of the last start is stopped (SIGSTOP) and continued.
 const PAUSES: usize = 2;
 /// Longer than the leases of [`SETTINGS`]: its work is due when it goes on.
-const PAUSE: Duration = Duration::from_millis(2_500);
+pub(super) const PAUSE: Duration = Duration::from_millis(2_500);
 /// Between two pauses.
 const BETWEEN_PAUSES: Duration = Duration::from_millis(800);
 /// Load on the last start, before the drain.
@@ -168,7 +168,7 @@ fn last_act(
         return Ok(());
     }
     for _ in 0..setup.pauses() {
-        pause(&server)?;
+        pause(&server, PAUSE)?;
     }
     thread::sleep(LAST_LOAD);
     audit(launch, &stage.violations, "under load");
@@ -193,12 +193,12 @@ pub(super) fn end(stage: &Stage, clients: Vec<JoinHandle<Result<()>>>) -> Result
     Ok(())
 }
 
-/// Stops the process for longer than its leases, as a machine under a hypervisor may be: when it goes on, its first
+/// Stops the process for `length`, longer than its leases, as a machine under a hypervisor may be: when it goes on, its first
 /// attempts are zombies that must not finish anything.
-pub(super) fn pause(server: &Wellorder) -> Result<()> {
+pub(super) fn pause(server: &Wellorder, length: Duration) -> Result<()> {
     thread::sleep(BETWEEN_PAUSES);
     signal(server.pid(), "STOP")?;
-    thread::sleep(PAUSE);
+    thread::sleep(length);
     signal(server.pid(), "CONT")
 }
 

@@ -52,6 +52,11 @@ impl Client {
         Self { address, timeout, connection: None, out: Vec::new() }
     }
 
+    /// The next request gets a connection of its own.
+    pub(crate) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
     pub(crate) fn get(&mut self, path: &str) -> io::Result<Reply> {
         self.request("GET", path, None)
     }

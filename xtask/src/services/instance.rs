@@ -4,11 +4,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::folder::{self, Folder};
 use super::{CONNECT, READY, STEP, Service, kafka, postgres, process, rabbitmq, redis};
 use crate::procfs;
-use crate::shell::{signal, wait_until};
+use crate::shell::wait_until;
 
 /// Where a server listens, on loopback.
 #[derive(Clone, Copy, Debug)]
@@ -153,13 +154,15 @@ impl Instance {
     /// they are gone.
     pub(crate) fn kill(&self) -> Result<()> {
         let Some(pid) = self.runs()? else { bail!("{} does not run", self.service.name()) };
-        let mut all = vec![(pid, procfs::began(pid))];
-        all.extend(procfs::children(pid).into_iter().map(|child| (child, procfs::began(child))));
+        let began = |pid: u32| Some((pid, procfs::began(pid)?));
+        let all: Vec<(u32, u64)> = [pid].into_iter().chain(procfs::children(pid)).filter_map(began).collect();
         for (pid, _) in &all {
             // One that has ended meanwhile is as good.
-            signal(*pid, "KILL").ok();
+            let pid = Pid::from_raw(pid.cast_signed());
+            pid.map(|pid| kill_process(pid, Signal::KILL).ok());
         }
-        let gone = || all.iter().all(|(pid, began)| procfs::began(*pid) != *began || procfs::ended(*pid));
+        let gone =
+            || all.iter().all(|(pid, began)| procfs::began(*pid) != Some(*began) || procfs::ended(*pid));
         if !wait_until(READY, STEP, gone) {
             bail!("{} does not end after SIGKILL", self.service.name());
         }

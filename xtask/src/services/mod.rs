@@ -20,8 +20,8 @@ use anyhow::{Result, bail};
 pub(crate) use instance::Instance;
 use instance::Ports;
 
-/// Longest wait for a server to take connections.
-const READY: Duration = Duration::from_secs(60);
+/// Longest wait for a server to take connections: a machine may have much else to do.
+const READY: Duration = Duration::from_secs(180);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(50);
 /// Longest wait for a connection to be made.

@@ -67,6 +67,9 @@ impl Names {
     }
 }
 
+/// Longer than the leases of followers.
+const RELAY_PAUSE: Duration = Duration::from_secs(6);
+
 /// Plays it on these servers and sums it up.
 pub(super) fn play(setup: &Setup, crashes: Crashes, own: &mut Own) -> Result<Summary> {
     let began = Instant::now();
@@ -131,7 +134,8 @@ fn last_act(
     for number in 0..setup.pauses() {
         // Others take over what it had; then it goes on, and must not finish anything. So must a relay not move anything.
         let role = if setup.plant.is_none() && number % 2 == 1 { Role::Relay } else { Role::Worker };
-        scene::pause(play.nodes.of(role, number / EACH)?.process()?)?;
+        let length = if role == Role::Relay { RELAY_PAUSE } else { scene::PAUSE };
+        scene::pause(play.nodes.of(role, number / EACH)?.process()?, length)?;
     }
     thread::sleep(LAST_LOAD);
     scene::audit(&play.nodes.any()?.launch, &stage.violations, "under load");

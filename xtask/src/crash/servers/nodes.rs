@@ -16,15 +16,17 @@ use crate::services::Service;
 use crate::shell::capture;
 
 /// Signs the tokens of the orders that are sold.
-const SECRET: &str = "a-secret-for-the-crash-driver-that-is-long-enough";
+const SECRET: &str = "kq7Vx2Zr9LmT4wBn8cYh3PdGf6JsA5uE1oQiXtKv";
 
 /// On top of the settings of every run: short leases of followers, rates that are shared and never reached.
 const SETTINGS: &[(&str, &str)] = &[
     ("JWT_SECRET", SECRET),
     // Each relay would have a file of its own, in no order between them.
     ("WELLORDER_NDJSON_PATH", ""),
-    ("WELLORDER_FOLLOWER_LEASE_MS", "2000"),
-    ("WELLORDER_FOLLOWER_HEARTBEAT_MS", "500"),
+    // Longer than a delivery takes on a machine that has much else to do.
+    ("WELLORDER_FOLLOWER_LEASE_MS", "5000"),
+    ("WELLORDER_FOLLOWER_HEARTBEAT_MS", "1000"),
+    ("WELLORDER_FOLLOWER_BATCH_SIZE", "100"),
     ("WELLORDER_RATE_ADDRESS_PER_SECOND", "100000"),
 ];
 
