@@ -3,6 +3,7 @@
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
@@ -49,6 +50,12 @@ impl ClientContext for Reports {
             }
             // An outage is told by whoever follows, once.
             _ => tracing::debug!(facility, "kafka: {message}"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.reached();
         }
     }
 

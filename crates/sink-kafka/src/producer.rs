@@ -89,6 +89,8 @@ pub(crate) fn config(options: &Options) -> ClientConfig {
         // As Java's clients do, so that joins with their topics find their partitions.
         .set("partitioner", "murmur2_random")
         .set("linger.ms", "1")
+        // What tells that a broker is in reach again: librdkafka says aloud only when the last one is gone.
+        .set("statistics.interval.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Info);
     config
 }

@@ -20,11 +20,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+
+/// How long a test waits for harm.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a frame comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +135,11 @@ impl Chaos {
         *self.shared.harmed.borrow()
     }
 
-    /// Waits until so many frames came to harm.
+    /// Waits until so many frames came to harm; panics when they do not.
     pub async fn harmed(&self, count: usize) {
         let mut harmed = self.shared.harmed.subscribe();
-        drop(harmed.wait_for(|harmed| *harmed >= count).await);
+        let harmed = tokio::time::timeout(PATIENCE, harmed.wait_for(|harmed| *harmed >= count)).await;
+        drop(harmed.unwrap_or_else(|_| panic!("no frame {count} came to harm")));
     }
 
     /// Cuts every connection; how many there were.

@@ -1,6 +1,5 @@
 use super::session::Protocol;
 use super::*;
-use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 /// The names of the frames of `bytes`, which are found byte by byte as well as all at once.
