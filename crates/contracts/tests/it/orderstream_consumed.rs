@@ -254,7 +254,7 @@ async fn changes_made_here_are_told_and_an_acknowledgement_ends_their_work() {
     let id = Uuid::try_parse(created["order_id"].as_str().unwrap()).unwrap();
     acknowledge(&f, FOREIGN, AckStatus::Created, None).await;
     acknowledge(&f, id, AckStatus::Created, None).await;
-    let order = async || f.order(order_core::OrderId(id)).await;
+    let order = async || f.order(OrderId(id)).await;
     assert_eq!((order().await.processing, f.step().await), (Processing::Done, 0));
     f.pass(1);
     post(json!({"order_id": id, "user_id": USER, "payload": {"id": 7, "amount": 2}})).await;
@@ -282,7 +282,7 @@ async fn what_its_worker_has_deleted_is_deleted_here() {
     let created = f.orderstream.post_to("/orders", json!({"user_id": USER, "payload": {}}).to_string()).await;
     let id = Uuid::try_parse(created.json()["order_id"].as_str().unwrap()).unwrap();
     acknowledge(&f, id, AckStatus::Deleted, None).await;
-    let order = f.order(order_core::OrderId(id)).await;
+    let order = f.order(OrderId(id)).await;
     assert!(order.withdrawn && order.processing == Processing::Done);
     let told = told(&f, &EventsTold::new("events", "i".to_owned())).await;
     assert_eq!(statuses(&told), ["new"], "its worker knows");

@@ -318,7 +318,7 @@ async fn what_the_topic_beside_does_not_take_whole_keeps_nobody_waiting_either()
     topics.until_acked(&order_id, "created", 1).await;
     let parked = until_records(&format!("{}.parked", topics.events), 1).await;
     let headers = headers(&parked[0]);
-    assert_eq!((parked.len(), &headers["wellorder-cut-from"]), (1, &large.len().to_string()));
+    assert_eq!((parked.len(), headers["wellorder-cut-from"]), (1, large.len().to_string().as_str()));
     assert!(headers["wellorder-why"].contains("malformed"), "{headers:?}");
     assert_eq!(parked[0]["payload"].as_str().unwrap_or_default(), "");
     let log = server.terminate().await.stderr;
