@@ -43,6 +43,23 @@ pub(crate) fn process_cpu_seconds(pid: u32) -> f64 {
 
 /// CPU seconds of this process and of everything it has started, ended or not.
 pub(crate) fn own_cpu_seconds() -> f64 {
+    let children = families();
+    let mut seconds = 0.0;
+    let mut open = vec![std::process::id()];
+    while let Some(pid) = open.pop() {
+        seconds += process_cpu_seconds(pid);
+        open.extend(children.get(&pid).into_iter().flatten());
+    }
+    seconds
+}
+
+/// The processes that a process has started and that have not ended.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    families().remove(&pid).unwrap_or_default()
+}
+
+/// The children of every process.
+fn families() -> HashMap<u32, Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -53,13 +70,7 @@ pub(crate) fn own_cpu_seconds() -> f64 {
             children.entry(parent).or_default().push(pid);
         }
     }
-    let mut seconds = 0.0;
-    let mut open = vec![std::process::id()];
-    while let Some(pid) = open.pop() {
-        seconds += process_cpu_seconds(pid);
-        open.extend(children.get(&pid).into_iter().flatten());
-    }
-    seconds
+    children
 }
 
 /// Resident memory of a process in MiB; 0 when it is gone.

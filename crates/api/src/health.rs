@@ -170,10 +170,14 @@ fn queue(api: &Api) -> Check {
     Check::aside("queue", true, format!("{} commands wait for a commit", api.app.lanes.queued()))
 }
 
-/// Shown, but never red: a sink that is away must not keep orders out.
+/// Shown, but never red: a sink that is away must not keep orders out, nor must a relay. Not well when all followers that may
+/// go on are held by nobody.
 async fn followers(api: &Api) -> Check {
-    let detail = match api.app.storage.followers().await {
+    let (carried, detail) = match api.app.storage.followers().await {
         Ok(rows) => {
+            let now = api.app.clock.now();
+            let carried = rows.iter().any(|row| row.relays.iter().any(|relay| relay.until > now));
+            let carried = carried || rows.iter().all(|row| row.paused);
             let paused = rows.iter().filter(|row| row.paused).count();
             let fault = |row: &FollowerRow| {
                 let fault = api.app.follower_fault(row)?;
@@ -188,11 +192,14 @@ async fn followers(api: &Api) -> Check {
                 detail.push_str("; ");
                 detail.push_str(&fault);
             }
-            detail
+            if !carried {
+                detail.push_str("; nobody carries events: start a node with --role relay");
+            }
+            (carried, detail)
         }
-        Err(_) => "not known".to_owned(),
+        Err(_) => (true, "not known".to_owned()),
     };
-    Check::aside("followers", true, detail)
+    Check::aside("followers", carried, detail)
 }
 
 /// Each server that this process talks to. A broker that is away keeps no orders out.

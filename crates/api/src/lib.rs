@@ -153,11 +153,15 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let api = Api::new(app, options.pepper, metrics, lease, streams, backups, options.tells_checks, answers);
     let tls = guard.https_only;
     let routes = v1_routes(options.gate);
-    let mut document = openapi::document(routes.declared());
-    if api.metrics.is_none() {
-        // A path of another listener, or of a contract.
-        document.paths.paths.remove("/metrics");
-    }
+    let (declared, has_metrics) = (routes.declared().to_vec(), api.metrics.is_some());
+    let document: edge::MakeDocument = Arc::new(move || {
+        let mut document = openapi::document(&declared);
+        if !has_metrics {
+            // A path of another listener, or of a contract.
+            document.paths.paths.remove("/metrics");
+        }
+        document
+    });
     let v1 = edge::mount(
         routes.into_router().with_state(Arc::clone(&api)),
         Mount { name: "v1", style },
@@ -165,7 +169,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     );
     let beside = ops_routes(api.metrics.is_some()).with_state(api).merge(edge::docs(
         "/v1/docs",
-        document.clone(),
+        Arc::clone(&document),
         "/v1/openapi.json",
     ));
     let beside = beside.merge(guides::routes("/v1/docs/guides"));

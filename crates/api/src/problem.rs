@@ -242,6 +242,7 @@ fn kind_of(refusal: &Refusal) -> Kind {
 
 fn json_code(invalid: &InvalidJson) -> &'static str {
     match invalid {
+        InvalidJson::Absent => "missing",
         InvalidJson::Syntax { .. } => "malformed",
         InvalidJson::DuplicateKey { .. } => "duplicate-key",
         InvalidJson::Nul { .. } => "nul",

@@ -179,6 +179,7 @@ pub struct Order {
     #[schema(format = "uuid")]
     pub order_id: String,
     /// A number of its own, rising in the order of acceptance, with gaps.
+    #[schema(minimum = 1)]
     pub number: i64,
     /// Where it came from.
     pub source: String,

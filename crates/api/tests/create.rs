@@ -208,7 +208,8 @@ async fn what_is_malformed_is_named() {
         assert_eq!(said.errors(), errors, "{body}");
     }
     for (body, error) in [
-        ("", " malformed"),
+        ("", " missing"),
+        (" \r\n", " missing"),
         ("{\"total\": NaN}", " malformed"),
         (r#"{"total": 1, "total": 2}"#, "/total duplicate-key"),
         ("{\"customer\": \"a\\u0000\"}", "/customer nul"),
@@ -218,6 +219,12 @@ async fn what_is_malformed_is_named() {
         assert_eq!((said.status, said.problem().as_str()), (400, "invalid-json"), "{body}");
         assert!(said.errors()[0].ends_with(error), "{body}: {:?}", said.errors());
     }
+    let nothing = rig.post("/v1/orders", "").await.json();
+    let detail = "A body is needed, and there is none: send one as Content-Type says, described at /v1/docs";
+    assert_eq!(
+        (&nothing["detail"], &nothing["errors"][0]["message"]),
+        (&json!(detail), &json!("a body is needed: send JSON"))
+    );
     assert_eq!(rig.post("/v1/orders?x=1", EXAMPLE).await.errors(), ["/x unknown-parameter"]);
     let plain = rig.ask("POST", "/v1/orders", &[("content-type", "text/plain")], EXAMPLE).await;
     assert_eq!((plain.status, plain.problem().as_str()), (415, "media-type-unsupported"));

@@ -157,10 +157,37 @@ async fn where_a_body_may_be_left_out_no_byte_is_none() {
             .replace("{order_id}", order["order_id"].as_str().unwrap())
             .replace("{key_id}", key["key_id"].as_str().unwrap())
             .replace("{name}", "ndjson");
-        let said = rig.ask(&method.to_uppercase(), &asked, &[("content-type", "application/json")], "").await;
+        let blank = if optional % 2 == 0 { "" } else { " \n" };
+        let said =
+            rig.ask(&method.to_uppercase(), &asked, &[("content-type", "application/json")], blank).await;
         assert!((200..300).contains(&said.status), "{path}: {} {}", said.status, said.text);
     }
     assert_eq!(optional, 4, "claim, shipments, deliveries, rotate");
+}
+
+/// No number goes below what is described, so each says what that is.
+#[tokio::test]
+async fn every_whole_number_has_a_least() {
+    fn integers(at: &str, schema: &Value, found: &mut Vec<(String, bool)>) {
+        let kind = &schema["type"];
+        if kind == "integer" || kind.as_array().is_some_and(|kinds| kinds.contains(&json!("integer"))) {
+            found.push((at.to_owned(), schema["minimum"].is_number()));
+        }
+        let inner = schema.as_object().into_iter().flatten().map(|(name, inner)| (name.clone(), inner));
+        let items = schema.as_array().into_iter().flatten().enumerate();
+        for (name, inner) in inner.chain(items.map(|(index, inner)| (index.to_string(), inner))) {
+            if !name.starts_with("example") {
+                integers(&format!("{at}/{name}"), inner, found);
+            }
+        }
+    }
+    let document = document(&rig()).await;
+    let mut found = Vec::new();
+    integers("", &document["components"], &mut found);
+    integers("", &document["paths"], &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    found.retain(|(_, has)| !has);
+    assert!(found.is_empty(), "{found:?}");
 }
 
 /// What every reply has is described with every reply; what tells of an order's version, where it does.
@@ -171,6 +198,10 @@ async fn headers_of_replies_are_described() {
     for (method, path) in operations(&document) {
         for (status, response) in document["paths"][&path][&method]["responses"].as_object().unwrap() {
             assert!(response["headers"]["X-Request-Id"].is_object(), "{method} {path} {status}");
+            for (of, name) in [("401", "WWW-Authenticate"), ("415", "Accept-Encoding")] {
+                let is = response["headers"][name].is_object();
+                assert_eq!(is, status == of, "{method} {path} {status} {name}");
+            }
         }
     }
     let described = |path: &str, status: &str| {
@@ -193,6 +224,14 @@ async fn headers_of_replies_are_described() {
         let tells = said.status == 200 || said.problem() == "already-differs";
         assert_eq!(said.header("etag").is_some(), tells, "{what}: {} {}", said.status, said.text);
     }
+    let coded = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let said = rig.ask("POST", "/v1/orders", &coded, "x").await;
+    assert_eq!((said.status, said.header("accept-encoding")), (415, Some("identity")), "{}", said.text);
+    let said =
+        rig.ask("PATCH", &address, &[("content-type", "text/plain"), ("if-match", "\"1\"")], "{}").await;
+    assert_eq!((said.status, said.header("accept-patch").is_some()), (415, true), "{}", said.text);
+    let patch = &document["paths"]["/v1/orders/{order_id}"]["patch"]["responses"]["415"];
+    assert!(patch["headers"]["Accept-Patch"].is_object());
     let stale = [("content-type", "application/json"), ("if-match", "\"99\"")];
     let said = rig.ask("POST", &format!("{address}/deliveries"), &stale, "{}").await;
     assert_eq!((said.status, said.header("etag").is_some()), (412, true), "{}", said.text);

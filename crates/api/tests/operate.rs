@@ -7,7 +7,8 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use order_core::command::Command;
 use order_core::follow::{Follower, FollowerPolicy};
 use order_core::query::Space;
-use order_core::{Fault, TenantId};
+use order_core::share::Share;
+use order_core::{Fault, LeaseToken, TenantId};
 use rig::Rig;
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
@@ -379,6 +380,39 @@ async fn health_follows_the_storage() {
     rig.storage.set_space(None);
     rig.storage.down(None);
     assert_eq!(rig.get("/readyz").await.status, 200);
+}
+
+/// Orders are taken in all the same; that nobody tells of them must not go unseen.
+#[tokio::test]
+async fn that_nobody_carries_events_is_shown_and_never_red() {
+    let rig = Rig::new();
+    let followers = async || {
+        let ready = rig.get("/readyz?verbose").await;
+        assert_eq!((ready.status, &ready.json()["status"]), (200, &json!("ready")));
+        let check = ready.json()["checks"][3].clone();
+        (check["ok"].clone(), check["detail"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(followers().await, (json!(true), "0 in all, 0 failing, 0 paused".to_owned()));
+    rig.app.ensure_follower("ndjson", "file", false).await.unwrap();
+    let (ok, detail) = followers().await;
+    assert_eq!(ok, false);
+    assert!(detail.ends_with("; nobody carries events: start a node with --role relay"), "{detail}");
+    rig.post("/v1/followers/ndjson/pause", "").await;
+    assert_eq!(followers().await.0, true, "by an operator's will");
+    rig.post("/v1/followers/ndjson/resume", "").await;
+    assert_eq!(followers().await.0, false);
+    let now = rig.app.clock.now();
+    let share = Share {
+        follower: "ndjson".to_owned(),
+        token: LeaseToken(rig.app.ids.uuid_v4()),
+        now,
+        until: Some(now.plus(Duration::from_secs(30))),
+        fault: None,
+    };
+    rig.app.lanes.submit(Command::Share(share)).await.unwrap();
+    assert_eq!(followers().await.0, true);
+    rig.clock.advance(Duration::from_secs(31));
+    assert_eq!(followers().await.0, false, "its lease has run out");
 }
 
 #[tokio::test]

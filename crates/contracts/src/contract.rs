@@ -66,12 +66,17 @@ impl Mounted {
     pub(crate) fn mounted(
         self,
         routes: Routes<Self>,
-        (mut document, form): (OpenApi, &str),
+        (document, form): (fn() -> OpenApi, &'static str),
         mount: Mount,
         guard: Arc<Guard>,
     ) -> Router {
-        describe::add_refusals(&mut document, routes.declared(), form);
-        let docs = edge::docs("/docs", document, "/docs/json");
+        let declared = routes.declared().to_vec();
+        let make: edge::MakeDocument = Arc::new(move || {
+            let mut document = document();
+            describe::add_refusals(&mut document, &declared, form);
+            document
+        });
+        let docs = edge::docs("/docs", make, "/docs/json");
         let router = routes.into_router().with_state(self).merge(docs);
         edge::mount(router, mount, guard)
     }

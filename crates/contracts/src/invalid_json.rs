@@ -14,6 +14,7 @@ pub(crate) fn field(invalid: &InvalidJson) -> Option<String> {
 /// What is wrong, in one sentence that does not name the field.
 pub(crate) fn sentence(invalid: &InvalidJson) -> String {
     let what = match invalid {
+        InvalidJson::Absent => "A body is needed".to_owned(),
         InvalidJson::Syntax { line, column, .. } => format!("Malformed JSON at line {line} column {column}"),
         InvalidJson::DuplicateKey { .. } => "Given twice".to_owned(),
         InvalidJson::Nul { .. } => "Must not contain U+0000".to_owned(),

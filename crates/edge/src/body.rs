@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
-use order_core::json;
+use order_core::json::{self, InvalidJson};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub struct RawBody(pub Bytes);
 #[derive(Debug, Clone)]
 pub struct Json(pub Value);
 
-/// A JSON body that may be left out: then it is an empty object. A body without a byte is left out, whatever is said of its
-/// type: many clients name one always.
+/// A JSON body that may be left out: then it is an empty object. A body without a byte, or of white space alone, is left out,
+/// whatever is said of its type: many clients name one always.
 #[derive(Debug, Clone)]
 pub struct MaybeJson(pub Value);
 
@@ -58,15 +58,12 @@ impl<S: Sync> FromRequest<S> for MaybeJson {
         }
         refuse_coded(request.headers())?;
         let is_json = content_type_is_json(request.headers());
-        if !is_json && request.headers().contains_key(header::CONTENT_TYPE) {
-            return Err(Refusal::MediaTypeUnsupported.into());
-        }
-        // Whether a body of no announced length has a byte is known once it is here.
+        // Whether there is anything in a body is known once it is here.
         let body = read(request.into_body(), &limits).await?;
-        match (body.is_empty(), is_json) {
-            (true, _) => Ok(nothing()),
-            (false, true) => Ok(Self(json::parse(&body, limits.json)?)),
-            (false, false) => Err(Refusal::MediaTypeUnsupported.into()),
+        match json::parse(&body, limits.json) {
+            Err(InvalidJson::Absent) => Ok(nothing()),
+            _ if !is_json => Err(Refusal::MediaTypeUnsupported.into()),
+            parsed => Ok(Self(parsed?)),
         }
     }
 }
@@ -213,7 +210,7 @@ mod tests {
 
     /// However a client says that it sends nothing, and whatever it says of the type of that.
     #[tokio::test]
-    async fn no_byte_is_no_body() {
+    async fn no_byte_and_white_space_are_no_body() {
         let unsized_body =
             || Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::new())]));
         let ask = async |kind: Option<&str>, body: Body| {
@@ -225,12 +222,13 @@ mod tests {
             read.map(|MaybeJson(value)| value.to_string())
                 .map_err(|Refused(refusal)| refusal.status().as_u16())
         };
-        for kind in [None, Some("application/json")] {
+        for kind in [None, Some("application/json"), Some("text/plain")] {
             assert_eq!(ask(kind, Body::empty()).await.unwrap(), "{}", "{kind:?}");
+            assert_eq!(ask(kind, Body::from(" \r\n\t")).await.unwrap(), "{}", "{kind:?}");
             assert_eq!(ask(kind, unsized_body()).await.unwrap(), "{}", "{kind:?}");
         }
         assert_eq!(ask(Some("application/json"), Body::from(r#"{"a":1}"#)).await.unwrap(), r#"{"a":1}"#);
-        assert_eq!(ask(Some("application/json"), Body::from(" ")).await, Err(400));
+        assert_eq!(ask(Some("application/json"), Body::from("\u{a0}")).await, Err(400));
         assert_eq!(ask(None, Body::from("{}")).await, Err(415));
         assert_eq!(ask(Some("text/plain"), Body::from("{}")).await, Err(415));
     }

@@ -23,23 +23,32 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// The files of Swagger UI that the page needs.
 const FILES: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png"];
 
+/// Makes a document. It is made when it is first asked for: it takes megabytes, and few processes are ever asked.
+pub type MakeDocument = Arc<dyn Fn() -> OpenApi + Send + Sync>;
+
 /// Routes for the page at `page_path` (such as `/docs`) and for the document itself at `json_path` (such as
 /// `/docs/json`). Works under any prefix that the routes are nested at: the document names it as its server.
-pub fn docs(page_path: &'static str, document: OpenApi, json_path: &'static str) -> Router {
-    let title: Arc<str> = document.info.title.as_str().into();
-    let same_title = Arc::clone(&title);
+pub fn docs(page_path: &'static str, make: MakeDocument, json_path: &'static str) -> Router {
+    let document = Arc::new(Description { make, made: OnceLock::new() });
+    let (titled, same_titled) = (Arc::clone(&document), Arc::clone(&document));
     // Relative, so that it needs no prefix.
     let folder = format!("{}/", page_path.rsplit('/').next().unwrap_or_default());
-    description(document, json_path)
-        .route(page_path, get(async move || page(&title, &folder)))
-        .route(&format!("{page_path}/"), get(async move || page(&same_title, "./")))
+    at(document, json_path)
+        .route(page_path, get(async move |prefix: Prefix| page(titled.title(&prefix.0), &folder)))
+        .route(
+            &format!("{page_path}/"),
+            get(async move |prefix: Prefix| page(same_titled.title(&prefix.0), "./")),
+        )
         .route(&format!("{page_path}/start.js"), get(async move |prefix: Prefix| start(json_path, &prefix.0)))
         .route(&format!("{page_path}/{{file}}"), get(async |Path(name): Path<String>| file(&name)))
 }
 
 /// The document alone, at `json_path`.
-pub fn description(document: OpenApi, json_path: &'static str) -> Router {
-    let document = Arc::new(Description { document, made: OnceLock::new() });
+pub fn description(make: MakeDocument, json_path: &'static str) -> Router {
+    at(Arc::new(Description { make, made: OnceLock::new() }), json_path)
+}
+
+fn at(document: Arc<Description>, json_path: &'static str) -> Router {
     Router::new().route(json_path, get(async move |prefix: Prefix| document.give(&prefix.0)))
 }
 
@@ -79,37 +88,54 @@ impl<S: Sync> FromRequestParts<S> for Prefix {
     }
 }
 
-/// A document, and what was made of it where it was asked for first, which is where it is always asked for.
+/// A document, as it was made where it was asked for first, which is where it is always asked for.
 struct Description {
-    document: OpenApi,
-    made: OnceLock<(String, Bytes)>,
+    make: MakeDocument,
+    made: OnceLock<Made>,
+}
+
+#[derive(Clone)]
+struct Made {
+    prefix: String,
+    title: Arc<str>,
+    json: Bytes,
 }
 
 impl Description {
     fn give(&self, prefix: &str) -> Response {
-        let json = match self.made.get().filter(|(made_for, _)| made_for == prefix) {
-            Some((_, json)) => Ok(json.clone()),
-            None => self.make(prefix),
-        };
-        match json {
-            Ok(json) => {
-                respond::with_type(StatusCode::OK, HeaderValue::from_static("application/json"), json)
+        match self.made(prefix) {
+            Ok(made) => {
+                respond::with_type(StatusCode::OK, HeaderValue::from_static("application/json"), made.json)
             }
-            Err(error) => Refused(Refusal::Fault(order_core::Fault::internal(error))).into_response(),
+            Err(refused) => refused.into_response(),
         }
     }
 
-    fn make(&self, prefix: &str) -> serde_json::Result<Bytes> {
-        let mut document = self.document.clone();
+    fn title(&self, prefix: &str) -> Result<Arc<str>, Refused> {
+        self.made(prefix).map(|made| made.title)
+    }
+
+    fn made(&self, prefix: &str) -> Result<Made, Refused> {
+        if let Some(made) = self.made.get().filter(|made| made.prefix == prefix) {
+            return Ok(made.clone());
+        }
+        let mut document = (self.make)();
         finish(&mut document, prefix);
-        let json = Bytes::from(document.to_json()?);
-        let (made_for, made) = self.made.get_or_init(|| (prefix.to_owned(), json.clone()));
-        Ok(if made_for == prefix { made.clone() } else { json })
+        let fault = |error: serde_json::Error| Refused(Refusal::Fault(order_core::Fault::internal(error)));
+        let json = Bytes::from(document.to_json().map_err(fault)?);
+        let made = Made { prefix: prefix.to_owned(), title: document.info.title.into(), json };
+        // Another request may have made the same meanwhile.
+        self.made.get_or_init(|| made.clone());
+        Ok(made)
     }
 }
 
 /// The page; its files lie in `folder`, which is relative, so that the page can stand beside it or in it.
-fn page(title: &str, folder: &str) -> Response {
+fn page(title: Result<Arc<str>, Refused>, folder: &str) -> Response {
+    let title = match title {
+        Ok(title) => title,
+        Err(refused) => return refused.into_response(),
+    };
     let title = title.replace('&', "&amp;").replace('<', "&lt;");
     let html = format!(
         r#"<!doctype html>

@@ -8,14 +8,17 @@ use crate::refusal::Refusal;
 use crate::stalling::Stalling;
 use axum::Router;
 use axum::body::Body;
-use axum::routing::future::RouteFuture;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -63,13 +66,19 @@ impl Http2 {
         Self { http, router, guard: Arc::clone(guard) }
     }
 
-    /// Serves requests until the connection ends; once `stop` says so, those that have begun.
+    /// Serves requests until the connection ends; once `stop` says so, those that have begun. One that has no request open
+    /// for as long as a head may take is told to end, and ended when it has not after as long again: whoever answers a ping
+    /// now and then would have its place for ever.
     pub(crate) async fn serve<I>(&self, stream: Sniffed<I>, peer: IpAddr, stop: &mut watch::Receiver<bool>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = Stalling::new(stream, self.guard.limits.stall_timeout);
-        let service = Routed { router: self.router.clone(), guard: Arc::clone(&self.guard), peer };
+        let open = watch::Sender::new(0);
+        let patience = self.guard.limits.header_timeout;
+        let (idle, idle_still) = (idle(open.subscribe(), patience), idle(open.subscribe(), 2 * patience));
+        let (mut idle, mut idle_still) = (std::pin::pin!(idle), std::pin::pin!(idle_still));
+        let service = Routed { router: self.router.clone(), guard: Arc::clone(&self.guard), peer, open };
         let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let mut stopping = false;
         let ended = loop {
@@ -80,11 +89,69 @@ impl Http2 {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
+                () = idle.as_mut(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = idle_still.as_mut() => return,
             }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection of HTTP/2 broke off");
         }
+    }
+}
+
+/// Waits until no request has been open for `patience`. One whose head has not come whole is none.
+async fn idle(mut open: watch::Receiver<usize>, patience: Duration) {
+    // Its sender lives as long as the connection.
+    while open.wait_for(|open| *open == 0).await.is_ok() {
+        if tokio::time::timeout(patience, open.changed()).await.is_err() {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// A request that is open until this is dropped.
+struct Open(watch::Sender<usize>);
+
+impl Open {
+    fn of(open: &watch::Sender<usize>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// The body of a reply, whose request is open until it was sent.
+struct Reply {
+    body: Body,
+    _open: Open,
+}
+
+impl hyper::body::Body for Reply {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -94,12 +161,14 @@ struct Routed {
     guard: Arc<Guard>,
     /// The other end of the connection.
     peer: IpAddr,
+    /// How many requests are open.
+    open: watch::Sender<usize>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Routed {
-    type Response = Response<Body>;
+    type Response = Response<Reply>;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = BoxFuture<'static, Result<Response<Reply>, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if !name_host(&mut request) {
@@ -107,7 +176,8 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
         }
         let client: ClientAddress = self.guard.proxies.client(self.peer, request.headers());
         request.extensions_mut().insert(client);
-        self.router.clone().call(request)
+        let (open, answer) = (Open::of(&self.open), self.router.clone().call(request));
+        Box::pin(async move { Ok(answer.await?.map(|body| Reply { body, _open: open })) })
     }
 }
 

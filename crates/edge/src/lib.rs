@@ -40,7 +40,7 @@ mod traceparent;
 pub use access::{Caller, Declared, Gate, Need, Open, Routes, Scope, Scopes};
 pub use answers::Answers;
 pub use body::{Json, MaybeJson, RawBody, content_type_is_json, refuse_coded};
-pub use docs::{description, docs, finish};
+pub use docs::{MakeDocument, description, docs, finish};
 pub use framing::Stalled;
 pub use guard::{Guard, Limits, Pressure};
 pub use limit::{

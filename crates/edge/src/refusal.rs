@@ -146,6 +146,9 @@ impl Refusal {
                     .to_owned()
             }
             Self::RateLimited { .. } => "Too many requests; try again later".to_owned(),
+            Self::InvalidJson(InvalidJson::Absent) => {
+                "A body is needed, and there is none: send one as Content-Type says, described at /v1/docs".to_owned()
+            }
             Self::InvalidJson(invalid) => format!("Invalid JSON: {invalid}"),
             Self::Fault(fault) if fault.retry_after().is_some() => {
                 "Temporarily unavailable; try again".to_owned()

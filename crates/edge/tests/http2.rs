@@ -23,7 +23,9 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// The error code of RFC 9113 §7.
@@ -187,4 +189,44 @@ async fn a_stop_lets_connections_end() {
     drop(peer);
     assert_eq!(server.running.await.unwrap(), 0, "none was cut off");
     drop(silent);
+}
+
+/// Reads what comes and answers pings, until the server hangs up; the kinds of what came.
+async fn until_cut(mut peer: Peer) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let Some((kind, _, payload)) = peer.frame().await {
+        kinds.push(kind);
+        assert!(kinds.len() < 50, "it goes on for ever: {kinds:?}");
+        if kind == PING {
+            peer.send(frame(PING, ACK, 0, &payload)).await;
+        }
+    }
+    kinds
+}
+
+/// To answer pings is not to ask for anything, nor is a head that does not end.
+#[tokio::test(start_paused = true)]
+async fn who_has_nothing_open_does_not_keep_its_place() {
+    let server = server(Limits::default(), true).await;
+    let silent = Peer::greet(&server).await;
+    let mut dribbling = Peer::greet(&server).await;
+    dribbling.send(frame(HEADERS, END_STREAM, 1, &head(GET, "localhost"))).await;
+    for peer in [silent, dribbling] {
+        assert!(until_cut(peer).await.contains(&GOAWAY));
+    }
+    let mut deaf = Peer::greet(&server).await;
+    while deaf.frame().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_an_answer_keeps_it() {
+    let limits = Limits::default();
+    assert!(limits.body_timeout > 2 * limits.header_timeout, "else this shows nothing");
+    let server = server(limits, true).await;
+    let mut peer = Peer::greet(&server).await;
+    peer.send(frame(HEADERS, END_HEADERS, 1, &head(POST, "localhost"))).await;
+    // The body never comes: that it was waited for in vain is said, and then the connection may end.
+    let kinds = until_cut(peer).await;
+    let at = |kind| kinds.iter().position(|found| *found == kind);
+    assert!(at(HEADERS).is_some() && at(HEADERS) < at(GOAWAY), "{kinds:?}");
 }

@@ -176,7 +176,7 @@ async fn many_and_large_headers_and_long_targets_are_refused() {
 async fn the_docs_work_under_a_prefix_and_name_no_other_host() {
     let document =
         utoipa::openapi::OpenApiBuilder::new().info(utoipa::openapi::Info::new("A & <b>", "1")).build();
-    let docs = edge::docs("/docs", document, "/docs/json");
+    let docs = edge::docs("/docs", Arc::new(move || document.clone()), "/docs/json");
     let inner = edge::mount(docs.clone(), Mount { name: "inner", style: quiet }, guard());
     let router = Router::new().nest("/in", inner).merge(edge::mount(
         docs,

@@ -116,7 +116,7 @@ impl App {
     /// # Errors
     /// [`crate::Rejection::KeyReused`]; faults of storage.
     pub async fn accept(&self, intake: Intake) -> Result<Accepted, Error> {
-        accepted(self.lanes.submit(self.accept_command(intake)).await?)
+        accepted(self.lanes.submit(self.accept_command(intake, action_log::current_name())).await?)
     }
 
     /// As [`App::accept`]; an order without a reference gets an id that is all chance (UUIDv4), where others' begin with the
@@ -126,7 +126,8 @@ impl App {
     /// As [`App::accept`].
     pub async fn accept_scattered(&self, intake: Intake) -> Result<Accepted, Error> {
         let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v4()));
-        accepted(self.lanes.submit(self.accept_as(intake, order_id)).await?)
+        let (now, by) = (self.clock.now(), action_log::current_name());
+        accepted(self.lanes.submit(self.accept_as(intake, order_id, now, by)).await?)
     }
 
     /// Queues an order, one of many of one caller, and returns what its commit will answer. Waits while many are queued
@@ -138,7 +139,8 @@ impl App {
         &self,
         intake: Intake,
     ) -> Result<impl Future<Output = Result<Accepted, Error>> + Send + use<>, Fault> {
-        let reply = self.lanes.queue_bulk(self.accept_command(intake)).await?;
+        let command = self.accept_command(intake, action_log::current_name());
+        let reply = self.lanes.queue_bulk(command).await?;
         Ok(async move { accepted(reply.await?) })
     }
 
@@ -147,24 +149,25 @@ impl App {
     /// # Errors
     /// As [`App::accept`].
     pub async fn accept_by(&self, intake: Intake, by: Arc<str>) -> Result<Accepted, Error> {
-        let mut command = self.accept_command(intake);
-        if let Command::Accept(accept) = &mut command {
-            accept.by = Some(by);
-        }
-        accepted(self.lanes.submit(command).await?)
+        accepted(self.lanes.submit(self.accept_command(intake, Some(by))).await?)
     }
 
-    fn accept_command(&self, intake: Intake) -> Command {
+    fn accept_command(&self, intake: Intake, by: Option<Arc<str>>) -> Command {
         let now = self.clock.now();
         let order_id = derived_id(&intake).unwrap_or_else(|| OrderId(self.ids.uuid_v7(now)));
-        self.accept_as(intake, order_id)
+        self.accept_as(intake, order_id, now, by)
     }
 
-    fn accept_as(&self, intake: Intake, order_id: OrderId) -> Command {
-        let now = self.clock.now();
+    fn accept_as(
+        &self,
+        intake: Intake,
+        order_id: OrderId,
+        now: crate::Timestamp,
+        by: Option<Arc<str>>,
+    ) -> Command {
         let digest = digest(&intake.content);
         let event_id = EventId(self.ids.uuid_v7(now));
-        let (trace, by) = (trace::current(), action_log::current_name());
+        let trace = trace::current();
         Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now, trace, by }))
     }
 
@@ -186,7 +189,8 @@ impl App {
     }
 
     /// Sends what is parked for a follower again, of `orders` or of all: with the refused events, or without them where
-    /// `skip` says why. Returns how many orders that will be; those that are on their way already do not count.
+    /// `skip` says why. Returns how many orders that will be. Those that are on their way already do not count, unless what was
+    /// refused of them is skipped now.
     ///
     /// # Errors
     /// [`crate::Rejection::FollowerUnknown`]; faults of storage.

@@ -32,15 +32,8 @@ impl App {
     /// [`crate::Rejection::OrderUnknown`], [`crate::Rejection::VersionMismatch`],
     /// [`crate::Rejection::IllegalChange`]; faults of storage.
     pub async fn change(&self, target: Target, kind: ChangeKind) -> Result<Changed, Error> {
-        let now = self.clock.now();
-        let Target { tenant, source, order_id, expected_version } = target;
-        let event_id = EventId(self.ids.uuid_v7(now));
-        let (trace, by) = (trace::current(), action_log::current_name());
-        let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace, by };
-        match self.lanes.submit(self.recorded(Command::Change(Box::new(change)))).await? {
-            Reply::Changed(changed) => Ok(changed),
-            other => Err(unexpected("change", &other)),
-        }
+        let command = self.change_command(target, kind, action_log::current_name());
+        self.changed(self.recorded(command)).await
     }
 
     /// As [`App::change`], for `by`, which is no caller of ours: no action is recorded.
@@ -48,12 +41,19 @@ impl App {
     /// # Errors
     /// As [`App::change`].
     pub async fn change_by(&self, target: Target, kind: ChangeKind, by: Arc<str>) -> Result<Changed, Error> {
+        self.changed(self.change_command(target, kind, Some(by))).await
+    }
+
+    fn change_command(&self, target: Target, kind: ChangeKind, by: Option<Arc<str>>) -> Command {
         let now = self.clock.now();
         let Target { tenant, source, order_id, expected_version } = target;
-        let event_id = EventId(self.ids.uuid_v7(now));
-        let (trace, by) = (trace::current(), Some(by));
+        let (event_id, trace) = (EventId(self.ids.uuid_v7(now)), trace::current());
         let change = Change { tenant, source, order_id, expected_version, event_id, now, kind, trace, by };
-        match self.lanes.submit(Command::Change(Box::new(change))).await? {
+        Command::Change(Box::new(change))
+    }
+
+    async fn changed(&self, command: Command) -> Result<Changed, Error> {
+        match self.lanes.submit(command).await? {
             Reply::Changed(changed) => Ok(changed),
             other => Err(unexpected("change", &other)),
         }

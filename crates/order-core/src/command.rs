@@ -389,7 +389,7 @@ pub enum FollowerAction {
     Redrive {
         /// Of these orders; of all when `None`.
         orders: Option<Vec<OrderId>>,
-        /// Leave the refused event out, and why.
+        /// Leave the refused event out, and why: of those too that are on their way, as long as they have not passed it.
         skip: Option<String>,
     },
 }

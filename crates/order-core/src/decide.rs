@@ -29,7 +29,7 @@ pub enum WorkEffect {
         at: Timestamp,
         /// Attempts used up.
         attempt: u32,
-        /// Whether a try ended (a release does not count).
+        /// Whether a try ended, or the work was put off (a release does not count).
         settled: bool,
     },
 }
@@ -139,7 +139,9 @@ fn decided(order: &Order, change: &Change) -> Option<Decision> {
     Some(Decision { body: Some(body), work })
 }
 
-/// Work that was done elsewhere; the try that did it counts, though nobody here saw it.
+/// Work that was done elsewhere; the try that did it counts, though nobody here saw it. Nobody knows when that began: with
+/// the last that happened to the order, for then the other program learned of it, or of what it now is. So a shipment in
+/// between makes the try look shorter than it was, never longer than the order waited.
 fn finished(order: &Order) -> Option<EventBody> {
     if order.processing == Processing::Done {
         return None;
@@ -203,6 +205,9 @@ pub fn settle(
         },
         Outcome::Release { at } => {
             Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: false } }
+        }
+        Outcome::PutOff { at } => {
+            Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: true } }
         }
     })
 }

@@ -54,7 +54,7 @@ impl App {
     pub(crate) async fn put_off(&self, leased: &[Leased]) {
         let now = self.clock.now();
         let put_off = |leased: &Leased| {
-            let outcome = Outcome::Release { at: now.plus(PUT_OFF) };
+            let outcome = Outcome::PutOff { at: now.plus(PUT_OFF) };
             self.settle(leased.order.id, leased.token, outcome, now)
         };
         // All at once, so that they share a commit.

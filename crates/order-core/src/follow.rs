@@ -8,9 +8,10 @@ use crate::breaker::BreakerPolicy;
 use crate::error::{Error, Fault};
 use crate::ids::{Shard, TenantId};
 use crate::journal::{Cursor, Event, Head};
+use crate::parking::PARKED_MAX;
 use crate::ports::Storage;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 mod parked;
@@ -39,6 +40,8 @@ pub struct FollowerPolicy {
     pub lease: Duration,
     /// How often that is extended.
     pub heartbeat: Duration,
+    /// About how many orders may be parked for it: see [`PARKED_MAX`].
+    pub parked_max: u64,
 }
 
 impl Default for FollowerPolicy {
@@ -51,6 +54,7 @@ impl Default for FollowerPolicy {
             breaker: BreakerPolicy::default(),
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
+            parked_max: PARKED_MAX,
         }
     }
 }
@@ -68,28 +72,24 @@ struct Ailing {
 impl FollowerFaults {
     /// What ails the follower `name` now.
     pub fn of(&self, name: &str) -> Option<String> {
-        self.with(name, |ailing| ailing.fault.clone())
+        self.all().get(name).and_then(|ailing| ailing.fault.clone())
     }
 
     /// How often it had to stop because its shards were another node's by then.
     pub fn leases_lost(&self, name: &str) -> u64 {
-        self.with(name, |ailing| ailing.leases_lost)
+        self.all().get(name).map_or(0, |ailing| ailing.leases_lost)
     }
 
     fn set(&self, name: &str, fault: Option<String>) {
-        self.with(name, |ailing| ailing.fault = fault);
+        self.all().entry(name.to_owned()).or_default().fault = fault;
     }
 
     fn lost(&self, name: &str) {
-        self.with(name, |ailing| ailing.leases_lost += 1);
+        self.all().entry(name.to_owned()).or_default().leases_lost += 1;
     }
 
-    fn with<T>(&self, name: &str, look: impl FnOnce(&mut Ailing) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(name) {
-            Some(ailing) => look(ailing),
-            None => look(all.entry(name.to_owned()).or_default()),
-        }
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Ailing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

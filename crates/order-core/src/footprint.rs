@@ -39,11 +39,12 @@ impl Command {
                     FollowerAction::Redrive { orders, skip } => {
                         orders.as_ref().map_or(0, |orders| size_of_val(&**orders)) + optional(skip.as_ref())
                     }
-                    FollowerAction::Ensure { .. }
-                    | FollowerAction::Pause
-                    | FollowerAction::Resume
-                    | FollowerAction::Replay(_)
-                    | FollowerAction::ReplayRange { .. } => 0,
+                    FollowerAction::Ensure { sink, .. } => sink.len(),
+                    FollowerAction::Replay(cursor) => size_of_val(&*cursor.positions),
+                    FollowerAction::ReplayRange { from, to } => {
+                        size_of_val(&*from.positions) + size_of_val(&*to.positions)
+                    }
+                    FollowerAction::Pause | FollowerAction::Resume => 0,
                 };
                 follower.name.len() + named
             }
@@ -105,7 +106,7 @@ fn kind(kind: &ChangeKind) -> usize {
 fn outcome(outcome: &Outcome) -> usize {
     match outcome {
         Outcome::Retry { why, .. } | Outcome::Park { why } => why.len(),
-        Outcome::Done | Outcome::Release { .. } => 0,
+        Outcome::Done | Outcome::Release { .. } | Outcome::PutOff { .. } => 0,
     }
 }
 
@@ -143,6 +144,8 @@ fn json(value: &Value) -> usize {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::command::FollowerCommand;
+    use crate::journal::Cursor;
 
     fn of(json: &str) -> usize {
         super::json(&serde_json::from_str(json).unwrap())
@@ -161,6 +164,19 @@ mod tests {
         ] {
             assert_eq!(of(json), expected, "{json}");
         }
+    }
+
+    #[test]
+    fn what_followers_are_told_counts_too() {
+        let of = |action: FollowerAction| {
+            let (name, now) = ("f".to_owned(), crate::Timestamp::from_micros(0));
+            Command::Follower(FollowerCommand { name, now, action }).footprint()
+        };
+        let (cursor, none) = (Cursor::beginning(1, 1_000), of(FollowerAction::Pause));
+        assert_eq!(of(FollowerAction::Ensure { sink: "four".to_owned(), from_now: true }) - none, 4);
+        assert_eq!(of(FollowerAction::Replay(cursor.clone())) - none, 8_000);
+        let (from, to) = (cursor.clone(), cursor);
+        assert_eq!(of(FollowerAction::ReplayRange { from, to }) - none, 16_000);
     }
 
     /// The text of a request says little about what it takes in memory.

@@ -25,6 +25,9 @@ impl Default for JsonLimits {
 /// Why a body is refused before anyone looks at its meaning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidJson {
+    /// Nothing, or white space alone.
+    #[error("a body is needed: send JSON")]
+    Absent,
     /// No JSON, or not UTF-8.
     #[error("malformed JSON at line {line} column {column}{}{pointer}", if pointer.is_empty() { "" } else { ", at " })]
     Syntax {
@@ -75,6 +78,7 @@ impl InvalidJson {
     /// JSON pointer of the offence; empty for the whole body.
     pub fn pointer(&self) -> &str {
         match self {
+            Self::Absent => "",
             Self::Syntax { pointer, .. }
             | Self::DuplicateKey { pointer }
             | Self::Nul { pointer }
@@ -90,6 +94,9 @@ impl InvalidJson {
 /// # Errors
 /// The first offence met.
 pub fn parse(body: &[u8], limits: JsonLimits) -> Result<Value, InvalidJson> {
+    if body.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
+        return Err(InvalidJson::Absent);
+    }
     let guard = Guard { limits, offence: RefCell::new(None), path: RefCell::new(Vec::new()) };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let checked =
@@ -318,10 +325,12 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for bad in
-            ["", "{", "{}x", "NaN", "{\"a\":NaN}", "Infinity", "'a'", "{a:1}", "\"\\ud800\"", "01", "[1,]"]
+        for bad in ["{", "{}x", "NaN", "{\"a\":NaN}", "Infinity", "'a'", "{a:1}", "\"\\ud800\"", "01", "[1,]"]
         {
             assert!(matches!(check(bad), Err(InvalidJson::Syntax { .. })), "{bad}");
+        }
+        for nothing in ["", " ", "\r\n\t"] {
+            assert_eq!(check(nothing).err(), Some(InvalidJson::Absent), "{nothing:?}");
         }
         let named = [
             (r#"{"a":1,"total":NaN}"#, "/total", "malformed JSON at line 1 column 16, at /total"),

@@ -9,8 +9,8 @@ use crate::ports::RefusedEvent;
 use crate::share;
 use std::collections::BTreeMap;
 
-/// Orders that may be parked for one follower. A sink that refuses more than that is not asked on: it is the sink that is
-/// wrong, not the events.
+/// About how many orders may be parked for one follower: each node that carries it looks for itself, so that many batches
+/// more may be. A sink that refuses more than that counts as failing: it is the sink that is wrong, not the events.
 pub const PARKED_MAX: u64 = 10_000;
 
 /// Bytes of what a sink says of a refusal that are kept.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 
 /// Longest error text that is kept of a failed try, in bytes.
 pub const ERROR_BYTES_MAX: usize = 1_000;
@@ -146,17 +146,27 @@ impl Worker {
                 }
                 () = self.app.wakes.work.notified() => look_at = Instant::now(),
                 () = tokio::time::sleep_until(look_at), if !full => {
-                    look_at = Instant::now() + self.claim_into(&mut tries).await;
+                    look_at = Instant::now() + self.claim_into(&mut tries, &mut beat).await;
                 }
             }
         }
         self.drain(tries, drain).await;
     }
 
-    /// Claims as much as there is room for and starts it; returns how long to wait before looking again.
-    async fn claim_into(&self, tries: &mut JoinSet<()>) -> Duration {
+    /// Claims as much as there is room for and starts it; returns how long to wait before looking again. However long that
+    /// takes, the leases that are held are extended meanwhile.
+    async fn claim_into(&self, tries: &mut JoinSet<()>, beat: &mut Interval) -> Duration {
         let room = self.policy.batch_size - tries.len();
-        match self.claim(room).await {
+        let claiming = self.claim(room);
+        tokio::pin!(claiming);
+        let claimed = loop {
+            tokio::select! {
+                biased;
+                claimed = &mut claiming => break claimed,
+                _ = beat.tick() => self.beat_quietly(),
+            }
+        };
+        match claimed {
             Ok(claimed) => {
                 let full = claimed.leased.len() == room;
                 for leased in claimed.leased {
@@ -274,7 +284,7 @@ impl Worker {
                 outcome(processed.clone(), leased.attempt, &self.policy.lease, now, self.app.ids.unit());
             match self.app.settle(leased.order.id, leased.token, outcome.clone(), now).await {
                 Ok(_) => {
-                    say(leased, &outcome, span.context());
+                    say(leased.order.id, leased.attempt, &outcome, span.context());
                     return self.count(&outcome, span);
                 }
                 Err(Error::Rejection(Rejection::LeaseLost | Rejection::OrderUnknown)) => {
@@ -311,9 +321,9 @@ impl Worker {
     }
 }
 
-/// One line for each try that ended. Errors are not in it: they may hold personal data, and the order has them.
-fn say(leased: &Leased, outcome: &Outcome, at: Option<TraceContext>) {
-    let (order_id, attempt) = (leased.order.id, leased.attempt);
+/// One line for each try that ended, whoever made it. Errors are not in it: they may hold personal data, and the order has
+/// them.
+pub(crate) fn say(order_id: OrderId, attempt: u32, outcome: &Outcome, at: Option<TraceContext>) {
     let trace_id = at.map(|at| tracing::field::display(at.trace_id_hex()));
     match outcome {
         Outcome::Done => tracing::debug!(%order_id, attempt, trace_id, "processed"),
@@ -323,7 +333,9 @@ fn say(leased: &Leased, outcome: &Outcome, at: Option<TraceContext>) {
         Outcome::Park { .. } => {
             tracing::warn!(%order_id, attempt, trace_id, "parked: somebody should look at it");
         }
-        Outcome::Release { .. } => tracing::debug!(%order_id, attempt, trace_id, "given back"),
+        Outcome::Release { .. } | Outcome::PutOff { .. } => {
+            tracing::debug!(%order_id, attempt, trace_id, "given back");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ids::{EventId, LeaseToken, OrderId, TenantId};
 use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::order::Order;
 use crate::ports::Processed;
-use crate::process::{WorkerStats, outcome};
+use crate::process::{WorkerStats, outcome, say};
 use crate::trace::{self, Attribute, Begun, Span, SpanName};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// Orders that a claim parks at most which follows one that found nothing else.
 const PARKS_AGAIN: usize = 100;
+/// How often a claim begins anew at most because all that it found is done elsewhere.
+const ROUNDS_MAX: usize = 2;
 /// Between two looks while commits keep coming that bring other work.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -37,8 +39,9 @@ pub struct Held {
 const PROCESSOR: &str = "pull";
 
 impl App {
-    /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any. Nothing is leased only when nothing
-    /// is due: what must be parked instead, or is done elsewhere, does not count, however much of it there is.
+    /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any. What must be parked instead does not
+    /// count, however much of it there is. What is done elsewhere is put off, in a few rounds at most: where all of them found
+    /// nothing else, nothing is leased though something is due, as `next_due` tells, and whoever asked comes again.
     ///
     /// # Errors
     /// Faults of storage.
@@ -49,14 +52,16 @@ impl App {
         lease: Duration,
         lapses_max: u32,
     ) -> Result<Claimed, Error> {
+        let mut rounds = 0;
         loop {
+            rounds += 1;
             let mut claimed = self.claim_any(tenant.clone(), count, lease, lapses_max).await?;
             let elsewhere = self.elsewhere.split(&mut claimed.leased);
             if elsewhere.is_empty() {
                 return Ok(claimed);
             }
             self.put_off(&elsewhere).await;
-            if !claimed.leased.is_empty() {
+            if !claimed.leased.is_empty() || rounds == ROUNDS_MAX {
                 return Ok(claimed);
             }
         }
@@ -102,7 +107,7 @@ impl App {
     }
 
     /// Waits until work of `tenant` is due, at most until `deadline` or the end of the process; returns whether
-    /// some is.
+    /// some is, and time is left to claim it.
     ///
     /// # Errors
     /// Faults of storage.
@@ -113,15 +118,16 @@ impl App {
         loop {
             grew.mark_unchanged();
             let next_due = self.storage.next_due(tenant).await?;
+            // Before all else: what is due may be done elsewhere, and come without end.
+            if Instant::now() >= deadline || *stopping.borrow() {
+                return Ok(false);
+            }
             let wait = next_due.map(|due| due.since(self.clock.now()));
             if wait == Some(Duration::ZERO) {
                 return Ok(true);
             }
             if woken {
                 tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            if Instant::now() >= deadline || *stopping.borrow() {
-                return Ok(false);
             }
             // Work becomes due by an event, or by time alone.
             let due = wait.map_or(deadline, |wait| (Instant::now() + wait).min(deadline));
@@ -208,6 +214,7 @@ impl App {
         match &settled {
             Ok(_) => {
                 self.worker_stats.count(&outcome);
+                say(held.order_id, held.attempt, &outcome, span.context().or_else(trace::current));
                 tell(&outcome, &mut span);
             }
             Err(Error::Rejection(Rejection::LeaseLost)) => {
@@ -253,7 +260,7 @@ pub(crate) fn tell(outcome: &Outcome, span: &mut Span) {
         Outcome::Done => "done",
         Outcome::Retry { .. } => "failed",
         Outcome::Park { .. } => "parked",
-        Outcome::Release { .. } => return,
+        Outcome::Release { .. } | Outcome::PutOff { .. } => return,
     };
     span.say(|| Attribute::Outcome(word));
     if *outcome != Outcome::Done {
@@ -274,7 +281,7 @@ impl WorkerStats {
             Outcome::Done => &self.done,
             Outcome::Retry { .. } => &self.failed,
             Outcome::Park { .. } => &self.parked,
-            Outcome::Release { .. } => return,
+            Outcome::Release { .. } | Outcome::PutOff { .. } => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

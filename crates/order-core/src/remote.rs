@@ -1,6 +1,7 @@
 //! Servers that this process talks to besides its storage, and what health checks find out about them.
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -60,39 +61,75 @@ pub async fn look(remote: &dyn Remote) -> Look {
     Look { name: remote.name(), address: remote.address(), latency: began.elapsed(), found }
 }
 
+/// A server, and what the last look at it found.
+struct Watched {
+    remote: Arc<dyn Remote>,
+    // Held while a look goes on: whoever asks meanwhile gets what it found.
+    turn: tokio::sync::Mutex<()>,
+    found: Mutex<Option<(Instant, Look)>>,
+}
+
+impl Watched {
+    fn last(&self) -> Option<(Instant, Look)> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn look(&self) -> Look {
+        let _turn = self.turn.lock().await;
+        if let Some((at, look)) = self.last()
+            && at.elapsed() < KEPT
+        {
+            return look;
+        }
+        let look = look(self.remote.as_ref()).await;
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), look.clone()));
+        look
+    }
+}
+
 /// The servers of a process.
 #[derive(Default)]
-pub struct Remotes {
-    all: Mutex<Vec<Arc<dyn Remote>>>,
-    // Held while a look goes on: whoever asks meanwhile gets what it found.
-    looked: tokio::sync::Mutex<Option<(Instant, Vec<Look>)>>,
-}
+pub struct Remotes(Mutex<Vec<Arc<Watched>>>);
 
 impl Remotes {
     /// Adds one.
     pub fn add(&self, remote: Arc<dyn Remote>) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(remote);
+        let watched = Watched { remote, turn: tokio::sync::Mutex::default(), found: Mutex::default() };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(watched));
     }
 
-    /// Looks at all of them at once, at most once a second.
+    fn all(&self) -> Vec<Arc<Watched>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at all of them at once, at each at most once a second.
     pub async fn look(&self) -> Vec<Look> {
-        let mut looked = self.looked.lock().await;
-        if let Some((at, looks)) = &*looked
-            && at.elapsed() < KEPT
-        {
-            return looks.clone();
-        }
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let looks = futures_util::future::join_all(all.iter().map(|remote| look(remote.as_ref()))).await;
-        *looked = Some((Instant::now(), looks.clone()));
-        looks
+        let all = self.all();
+        join_all(all.iter().map(|watched| watched.look())).await
+    }
+
+    /// Whether those with these names can be had, as far as that is known after `patience`. A look that takes longer goes on
+    /// beside, and what the one before it found is told; who was never found cannot be had.
+    pub async fn can_be_had(&self, names: &[&str], patience: Duration) -> Vec<(&'static str, bool)> {
+        let mut all = self.all();
+        all.retain(|watched| names.contains(&watched.remote.name()));
+        join_all(all.into_iter().map(|watched| async move {
+            let beside = Arc::clone(&watched);
+            let looking = tokio::spawn(async move { beside.look().await });
+            let look = match timeout(patience, looking).await {
+                Ok(Ok(look)) => Some(look),
+                _ => watched.last().map(|(_, look)| look),
+            };
+            (watched.remote.name(), look.is_some_and(|look| look.found.is_ok()))
+        }))
+        .await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     struct Fake(AtomicUsize, bool);
 
@@ -131,6 +168,57 @@ mod tests {
         tokio::time::advance(KEPT).await;
         remotes.look().await;
         assert_eq!(fake.0.load(Ordering::Relaxed), 2);
+    }
+
+    /// There, until it hangs.
+    struct Hanging(AtomicBool);
+
+    #[async_trait]
+    impl Remote for Hanging {
+        fn name(&self) -> &'static str {
+            "hanging"
+        }
+
+        fn address(&self) -> String {
+            String::new()
+        }
+
+        fn setting(&self) -> &'static str {
+            "hanging.address"
+        }
+
+        async fn look(&self) -> Result<String, Trouble> {
+            if self.0.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            Ok("there".to_owned())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_it_wants_to_for_a_server_that_hangs() {
+        let (remotes, hanging) = (Remotes::default(), Arc::new(Hanging(AtomicBool::new(false))));
+        remotes.add(Arc::clone(&hanging) as Arc<dyn Remote>);
+        remotes.add(Arc::new(Fake(AtomicUsize::new(0), true)));
+        let patience = Duration::from_secs(1);
+        let asked = async |names: &[&str]| {
+            let began = Instant::now();
+            let known = remotes.can_be_had(names, patience).await;
+            assert!(began.elapsed() <= patience, "{names:?}: {:?}", began.elapsed());
+            known
+        };
+        assert_eq!(asked(&["hanging"]).await, [("hanging", true)], "the other is not looked at");
+        hanging.0.store(true, Ordering::Relaxed);
+        tokio::time::advance(KEPT).await;
+        assert_eq!(
+            asked(&["hanging", "fake"]).await,
+            [("hanging", true), ("fake", false)],
+            "as it was known"
+        );
+        tokio::time::advance(PATIENCE).await;
+        tokio::task::yield_now().await;
+        assert_eq!(asked(&["hanging"]).await, [("hanging", false)], "that look has ended beside");
+        assert!(asked(&["nobody"]).await.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

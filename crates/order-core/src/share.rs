@@ -90,12 +90,7 @@ impl FollowerRow {
         self.holders.get(usize::from(shard.0)).is_some_and(|at| *at == Some(token))
     }
 
-    /// Why it takes nothing on some node that carries it at `now`.
-    pub fn fault(&self, now: Timestamp) -> Option<&str> {
-        self.fault_besides(None, now)
-    }
-
-    /// The same, of all nodes but one.
+    /// Why it takes nothing on some node that carries it at `now`, of all but one where that is named.
     pub fn fault_besides(&self, node: Option<LeaseToken>, now: Timestamp) -> Option<&str> {
         let told = |relay: &&Relay| relay.until > now && Some(relay.token) != node;
         self.relays.iter().filter(told).find_map(|relay| relay.fault.as_deref())

@@ -9,6 +9,7 @@ use crate::ids::{OrderId, SourceId};
 use crate::journal::Event;
 use crate::order::Order;
 use crate::ports::Storage;
+use crate::query::PAGE_BYTES_MAX;
 use std::collections::HashMap;
 
 /// Events of one order that are read at a time.
@@ -55,30 +56,34 @@ pub trait Telling: Send + Sync {
     fn tell(&self, event: &Event, before: Option<&Order>, after: &Order) -> Result<Option<Told>, Untellable>;
 }
 
-/// Orders as they were around an event. Made for one batch: what was folded for one event serves the next of its order.
+/// Bytes of orders that are kept for the events to come; one order more may be.
+const KEPT_BYTES_MAX: usize = PAGE_BYTES_MAX;
+
+/// Orders as they were around an event. Made for one batch: what was folded for one event serves the next of its order. Of
+/// large orders not all are kept, and then a history is read again.
 pub struct AsOf<'a> {
     storage: &'a dyn Storage,
-    orders: HashMap<OrderId, Around>,
-}
-
-/// An order around the event that was folded last.
-struct Around {
+    /// As the event left them that was folded last.
+    orders: HashMap<OrderId, Order>,
+    /// What those hold.
+    bytes: usize,
+    /// How the order was before the event that was asked about last.
     before: Option<Order>,
-    after: Order,
 }
 
 impl<'a> AsOf<'a> {
     /// Nothing is read yet.
     pub fn new(storage: &'a dyn Storage) -> Self {
-        Self { storage, orders: HashMap::new() }
+        Self { storage, orders: HashMap::new(), bytes: 0, before: None }
     }
 
     /// Takes note of an event that nobody asks about: it saves a read where a later one of its order is asked about.
     pub fn pass(&mut self, event: &Event) {
-        let before = self.orders.remove(&event.order_id).map(|around| around.after);
-        let follows = before.as_ref().map_or(0, |order| order.version) + 1 == event.version;
-        if let Some(after) = follows.then(|| Order::fold(before.clone(), event).ok()).flatten() {
-            self.orders.insert(event.order_id, Around { before, after });
+        let before = self.take(event.order_id);
+        if follows(before.as_ref(), event)
+            && let Ok(after) = Order::fold(before, event)
+        {
+            self.keep(after);
         }
     }
 
@@ -87,16 +92,36 @@ impl<'a> AsOf<'a> {
     /// # Errors
     /// Faults of storage; a history that does not fold.
     pub async fn around(&mut self, event: &Event) -> Result<(Option<&Order>, &Order), Fault> {
-        self.pass(event);
-        if !self.orders.contains_key(&event.order_id) {
-            let around = self.read(event).await?;
-            self.orders.insert(event.order_id, around);
-        }
-        let Around { before, after } = self.orders.get(&event.order_id).ok_or_else(|| gone(event))?;
-        Ok((before.as_ref(), after))
+        let kept = self.take(event.order_id);
+        let folded = follows(kept.as_ref(), event).then(|| Order::fold(kept.clone(), event).ok()).flatten();
+        let (before, after) = match folded {
+            Some(after) => (kept, after),
+            None => self.read(event).await?,
+        };
+        self.before = before;
+        self.keep(after);
+        let after = self.orders.get(&event.order_id).ok_or_else(|| gone(event))?;
+        Ok((self.before.as_ref(), after))
     }
 
-    async fn read(&self, event: &Event) -> Result<Around, Fault> {
+    fn take(&mut self, order_id: OrderId) -> Option<Order> {
+        let order = self.orders.remove(&order_id)?;
+        self.bytes = self.bytes.saturating_sub(order.footprint());
+        Some(order)
+    }
+
+    fn keep(&mut self, order: Order) {
+        let bytes = order.footprint();
+        if self.bytes + bytes > KEPT_BYTES_MAX {
+            // Which of them comes again is not known.
+            self.orders.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.orders.insert(order.id, order);
+    }
+
+    async fn read(&self, event: &Event) -> Result<(Option<Order>, Order), Fault> {
         let (mut before, mut order, mut after) = (None, None::<Order>, 0);
         while after < event.version {
             let page = self.storage.order_events(&event.tenant, event.order_id, after, PAGE).await?;
@@ -110,8 +135,13 @@ impl<'a> AsOf<'a> {
             }
         }
         let after = order.ok_or_else(|| gone(event))?;
-        Ok(Around { before, after })
+        Ok((before, after))
     }
+}
+
+/// Whether `event` is the one behind what made the order so.
+fn follows(before: Option<&Order>, event: &Event) -> bool {
+    before.map_or(0, |order| order.version) + 1 == event.version
 }
 
 fn gone(event: &Event) -> Fault {

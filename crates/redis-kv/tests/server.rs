@@ -12,6 +12,7 @@ use redis_kv::{Error, Options, RedisKv, SPENDS_MAX, Spend};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use testkit::chaos::{Chaos, Harm, Protocol, Side};
 use uuid::Uuid;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -182,6 +183,55 @@ async fn one_that_hangs_is_given_up() {
     let timeout = Duration::from_millis(50);
     let redis = RedisKv::open(&Options { url, authorities: None, timeout }).unwrap();
     assert_eq!(redis.ping().await.unwrap_err(), Error::TimedOut(timeout));
+}
+
+/// A way to the server that all tests share, and whoever goes by it.
+async fn on_the_way() -> (Chaos, RedisKv) {
+    shared().await;
+    let (way, url) = Chaos::on_the_way(&url(), Protocol::Redis).await;
+    let timeout = Duration::from_millis(500);
+    (way, RedisKv::open(&Options { url, authorities: None, timeout }).unwrap())
+}
+
+#[tokio::test]
+async fn what_was_asked_in_vain_is_answered_to_nobody_else() {
+    let ((way, redis), installation) = (on_the_way().await, installation());
+    redis.spend(&installation, &[spend(1, HOUR)]).await.unwrap();
+    way.hang(&[Side::Server]);
+    redis.spend(&installation, &[spend(1, HOUR)]).await.unwrap_err();
+    redis.spend(&installation, &[spend(2, 5 * HOUR)]).await.unwrap_err();
+    way.release();
+    comes(&redis).await;
+    // The answers that came late are not taken for these.
+    let owed = redis.spend(&installation, &[spend(2, Duration::ZERO), spend(1, HOUR)]).await.unwrap();
+    assert!(about(owed[0], 5 * HOUR) && about(owed[1], 3 * HOUR), "{owed:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_an_error_and_what_was_asked_may_be_done() {
+    let ((way, redis), installation) = (on_the_way().await, installation());
+    redis.spend(&installation, &[spend(1, HOUR)]).await.unwrap();
+    way.harm(1, |frame| frame.is(Side::Server, "EVALSHA").then_some(Harm::Cut));
+    redis.spend(&installation, &[spend(1, HOUR)]).await.unwrap_err();
+    comes(&redis).await;
+    let owed = redis.spend(&installation, &[spend(1, Duration::ZERO)]).await.unwrap();
+    assert!(about(owed[0], 2 * HOUR), "{owed:?}");
+    let key = format!("order_result:{}", Uuid::new_v4());
+    way.harm(1, |frame| frame.is(Side::Client, "SET").then_some(Harm::Cut));
+    redis.keep(&key, b"1", Duration::from_secs(600)).await.unwrap_err();
+    comes(&redis).await;
+    redis.keep(&key, b"2", Duration::from_secs(600)).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_lets_nobody_in_is_found_again_by_itself() {
+    let (way, redis) = on_the_way().await;
+    redis.ping().await.unwrap();
+    way.close();
+    assert_eq!(way.cut(), 1);
+    redis.ping().await.unwrap_err();
+    way.open();
+    comes(&redis).await;
 }
 
 #[tokio::test]

@@ -86,7 +86,10 @@ fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
         | Code::OperationTimedOut
         | Code::MessageTimedOut
         | Code::RequestTimedOut
-        | Code::NodeUpdate => BROKERS,
+        | Code::NodeUpdate
+        // What was given up because no broker was in reach.
+        | Code::PurgeQueue
+        | Code::PurgeInflight => BROKERS,
         Code::Authentication | Code::SaslAuthenticationFailed => {
             "check kafka.sasl_mechanism, kafka.username and kafka.password"
         }

@@ -150,13 +150,7 @@ impl Consumer {
         stop: &mut watch::Receiver<bool>,
         failed: bool,
     ) -> Result<(), Trouble> {
-        let channel = link::confirming(connection).await?;
-        self.retries.declare(&channel).await?;
-        let qos = channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await;
-        qos.map_err(broken("cannot limit what is in hand"))?;
-        let (queue, options) = (name(self.queue())?, BasicConsumeOptions::default());
-        let consuming = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await;
-        let mut deliveries = consuming.map_err(broken("cannot consume"))?;
+        let (channel, mut deliveries) = link::in_time(&self.server, self.begin(connection)).await?;
         self.stats.connected();
         let mut news = News { queue: self.queue(), since: Instant::now(), told: false };
         if !failed {
@@ -179,16 +173,26 @@ impl Consumer {
                     None => return Err(Trouble::new("the server ended the consumer: is the queue gone?".to_owned())),
                 },
                 _ = look.tick() => {
-                    self.look(&channel).await?;
+                    link::in_time(&self.server, self.look(&channel)).await?;
                     news.tell_when_settled();
                 }
             }
         }
         let tag = deliveries.tag();
-        drop(channel.basic_cancel(tag, BasicCancelOptions::default()).await);
+        drop(timeout(DRAIN_MAX, channel.basic_cancel(tag, BasicCancelOptions::default())).await);
         let rest = async { while in_hand.next().await.is_some() {} };
         drop(timeout(DRAIN_MAX, rest).await);
         Ok(())
+    }
+
+    async fn begin(&self, connection: &Connection) -> Result<(Channel, lapin::Consumer), Trouble> {
+        let channel = link::confirming(connection).await?;
+        self.retries.declare(&channel).await?;
+        let qos = channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await;
+        qos.map_err(broken("cannot limit what is in hand"))?;
+        let (queue, options) = (name(self.queue())?, BasicConsumeOptions::default());
+        let consuming = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await;
+        Ok((channel, consuming.map_err(broken("cannot consume"))?))
     }
 
     /// How much waits.

@@ -10,6 +10,10 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// How often each side says at least that it is there, in seconds, unless the address says otherwise (`?heartbeat=SECONDS`).
+/// Who is silent for twice as long is gone, though nothing else tells: the server's own wish, a minute, would be too long.
+const HEARTBEAT: u16 = 10;
+
 /// How a server is reached.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -117,7 +121,9 @@ pub(crate) async fn connect(options: &Options, what: &str) -> Result<Connection,
     let properties = ConnectionProperties::default().with_connection_name(named.into());
     let tls = OwnedTLSConfig { identity: None, cert_chain: options.ca_pem.clone() };
     let runtime = lapin::runtime::default_runtime().map_err(broken("no runtime"))?;
-    let connecting = Connection::connect_uri_with_config(address.uri(), properties, tls, runtime);
+    let mut uri = address.uri();
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
     match timeout(options.connect_timeout, connecting).await {
         Ok(connected) => connected.map_err(|error| Trouble::connecting(address, &error)),
         Err(_) => Err(Trouble {
@@ -125,6 +131,16 @@ pub(crate) async fn connect(options: &Options, what: &str) -> Result<Connection,
             fix: Some("check host and port in rabbitmq.url"),
         }),
     }
+}
+
+/// What a server is asked for, if it answers in time: one that hangs would never.
+pub(crate) async fn in_time<T>(
+    options: &Options,
+    asked: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let patience = options.answer_timeout;
+    let late = |_| Trouble::new(format!("no answer within {} ms", patience.as_millis()));
+    timeout(patience, asked).await.map_err(late)?
 }
 
 /// A channel on which the server confirms what it has taken.

@@ -126,7 +126,8 @@ impl Publisher {
     /// Declares once more what is published to: somebody may have taken a queue away since.
     async fn mend(&self) -> Result<(), Trouble> {
         let mut live = self.live.lock().await;
-        self.topology.declare(&self.channel(&mut live).await?).await
+        let channel = self.channel(&mut live).await?;
+        link::in_time(&self.options, self.topology.declare(&channel)).await
     }
 
     async fn channel(&self, live: &mut Option<Live>) -> Result<Channel, Trouble> {
@@ -138,8 +139,12 @@ impl Publisher {
         }
         *live = None;
         let connection = link::connect(&self.options, "publisher").await?;
-        let channel = link::confirming(&connection).await?;
-        self.topology.declare(&channel).await?;
+        let opening = async {
+            let channel = link::confirming(&connection).await?;
+            self.topology.declare(&channel).await?;
+            Ok(channel)
+        };
+        let channel = link::in_time(&self.options, opening).await?;
         *live = Some(Live { connection, channel: channel.clone() });
         Ok(channel)
     }

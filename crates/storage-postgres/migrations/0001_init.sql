@@ -206,17 +206,19 @@ CREATE TABLE cursors (
     PRIMARY KEY (follower, shard)
 ) WITH (fillfactor = 50);
 
--- Orders whose events from a version on wait for an operator, because the sink of a follower refused that one for good.
+-- Orders whose events from a version on wait for an operator, because the sink of a follower refused one of them for good: that
+-- with refused_version, which from_version passes once it was skipped or taken.
 CREATE TABLE parked_streams (
-    follower     text        COLLATE "C" NOT NULL,
-    shard        smallint    NOT NULL,
-    order_id     uuid        NOT NULL,
-    tenant       text        COLLATE "C" NOT NULL,
-    from_version bigint      NOT NULL,
-    reason       text        NOT NULL,
-    detail       text        NOT NULL,
-    parked_at    timestamptz NOT NULL,
-    redriving    boolean     NOT NULL,
+    follower        text        COLLATE "C" NOT NULL,
+    shard           smallint    NOT NULL,
+    order_id        uuid        NOT NULL,
+    tenant          text        COLLATE "C" NOT NULL,
+    from_version    bigint      NOT NULL,
+    refused_version bigint      NOT NULL CHECK (refused_version BETWEEN 1 AND from_version),
+    reason          text        NOT NULL,
+    detail          text        NOT NULL,
+    parked_at       timestamptz NOT NULL,
+    redriving       boolean     NOT NULL,
     PRIMARY KEY (follower, shard, order_id)
 );
 
@@ -433,8 +435,8 @@ BEGIN
         RETURN true;
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
-    FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'inbox', 'tallies', 'redrives', 'api_keys',
-                                 'actions', 'term_blocks', 'parked_streams'] LOOP
+    FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'inbox', 'tallies', 'redrives',
+                                 'api_keys', 'actions', 'term_blocks', 'parked_streams'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
         EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '
                        'USING (tenant = current_setting(''wellorder.tenant'', true))', owned);

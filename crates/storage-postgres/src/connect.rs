@@ -1,6 +1,11 @@
 //! Connections, with the settings that safety asks for, and their statements, each prepared once.
+//!
+//! Those of a process that goes by the history it has found at its start ([`Target::of`]) hold a lock for as long as they live,
+//! shared by all of them: nobody begins another history meanwhile. Each asks for the epoch once it has the lock. So whoever was
+//! cut off while another history began, and comes back, is not let in.
 
-use crate::error::{Tried, unavailable};
+use crate::epoch;
+use crate::error::{Tried, Trouble, unavailable};
 use crate::refusal::Refusal;
 use crate::{Options, address};
 use rustls::crypto::ring;
@@ -9,18 +14,30 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::AbortHandle;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Notification, Row, Socket, Statement};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, Notification, Row, SimpleQueryMessage, Socket, Statement,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// Longest that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many times as long as the server gives a statement its answers are waited for. A server that hangs, or whatever is on
+/// the way to it, acknowledges what is sent: no limit but ours ends that.
+const PATIENCE: u32 = 3;
+/// The same of what migrates.
+const PATIENCE_MIGRATING: Duration = Duration::from_secs(1_800);
+
+/// What is said of a server that hangs.
+const SILENT: &str = "the database does not answer";
 
 /// Values for a statement.
 pub(crate) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -63,8 +80,13 @@ impl Purpose {
         }
     }
 
-    /// With time limits.
-    fn begin(self, limits: &TimeLimits) -> String {
+    /// Longest wait for an answer.
+    fn patience(self, limits: &TimeLimits) -> Duration {
+        if self == Self::Migrate { PATIENCE_MIGRATING } else { PATIENCE * limits.statement }
+    }
+
+    /// With time limits, and what is asked under them first.
+    fn begin(self, limits: &TimeLimits, first: &str) -> String {
         if self == Self::Migrate {
             return ["SET statement_timeout = '10min'; SET lock_timeout = '60s'; ", self.settings()].concat();
         }
@@ -79,13 +101,14 @@ impl Purpose {
             "; SET idle_in_transaction_session_timeout = ",
             &idle,
             "; ",
+            first,
             self.settings(),
         ]
         .concat()
     }
 }
 
-/// How long what may take; all in whole milliseconds.
+/// How long what may take; all in whole milliseconds. To PostgreSQL, and so for the first three, 0 is no limit at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
     /// One statement.
@@ -120,6 +143,15 @@ pub(crate) struct Target {
     pub(crate) limits: TimeLimits,
     /// Address and name of the database, without user and password.
     name: Arc<str>,
+    /// What a process goes by, once it knows.
+    history: Option<History>,
+}
+
+/// Which history it is, and whether it was said that it is over.
+#[derive(Clone)]
+struct History {
+    epoch: u32,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Target {
@@ -135,7 +167,13 @@ impl Target {
             limits: options.limits,
             name,
             config: with_limits(config, options.limits),
+            history: None,
         })
+    }
+
+    /// The same, for connections of the history with this epoch alone.
+    pub(crate) fn of(self, epoch: u32) -> Self {
+        Self { history: Some(History { epoch, is_over: Arc::default() }), ..self }
     }
 
     /// What the server and the database are called in messages.
@@ -147,19 +185,18 @@ impl Target {
     pub(crate) async fn connect(&self, purpose: Purpose) -> Tried<Conn> {
         let (client, connection) = self.open().await?;
         // Ends when the client is dropped or the server hangs up.
-        tokio::spawn(async move {
+        let carrying = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = crate::error::in_full(&error), "a connection ended");
             }
         });
-        client.batch_execute(&purpose.begin(&self.limits)).await?;
-        Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
+        self.begun(purpose, client, carrying.abort_handle()).await
     }
 
     /// Makes a connection that passes on what it is notified of; when it ends, so does `heard`.
     pub(crate) async fn listen(&self, heard: UnboundedSender<Notification>) -> Tried<Conn> {
         let (client, mut connection) = self.open().await?;
-        tokio::spawn(async move {
+        let carrying = tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
                 if let AsyncMessage::Notification(notification) = message
                     && heard.send(notification).is_err()
@@ -168,14 +205,54 @@ impl Target {
                 }
             }
         });
-        client.batch_execute(&Purpose::Read.begin(&self.limits)).await?;
-        Ok(Conn { client, statements: Mutex::default(), owner: Mutex::default() })
+        self.begun(Purpose::Read, client, carrying.abort_handle()).await
+    }
+
+    /// A connection with the settings of its purpose.
+    async fn begun(&self, purpose: Purpose, client: Client, carrying: AbortHandle) -> Tried<Conn> {
+        let conn = Conn {
+            client,
+            carrying,
+            patience: purpose.patience(&self.limits),
+            is_silent: AtomicBool::new(false),
+            statements: Mutex::default(),
+            owner: Mutex::default(),
+        };
+        let beginning = tokio::time::timeout(2 * CONNECT_TIMEOUT, self.begin(&conn.client, purpose)).await;
+        let Ok(begun) = beginning else {
+            conn.is_silent.store(true, Ordering::Relaxed);
+            return Err(unavailable(SILENT).into());
+        };
+        begun?;
+        Ok(conn)
+    }
+
+    /// Sets a connection up; refuses it where another history has begun.
+    async fn begin(&self, client: &Client, purpose: Purpose) -> Tried<()> {
+        let Some(history) = &self.history else {
+            return Ok(client.batch_execute(&purpose.begin(&self.limits, "")).await?);
+        };
+        let answers = client.simple_query(&purpose.begin(&self.limits, &epoch::stay())).await?;
+        let epoch = answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.try_get("epoch").ok().flatten(),
+            _ => None,
+        });
+        let own = history.epoch;
+        if epoch.is_some_and(|epoch| epoch == own.to_string()) {
+            return Ok(());
+        }
+        let epoch = epoch.unwrap_or("none");
+        if !history.is_over.swap(true, Ordering::Relaxed) {
+            tracing::error!(epoch, own, "the database has begun another history: start this process anew");
+        }
+        let why = format!("the database has begun another history: its epoch is {epoch}, and {own} here");
+        Err(Refusal::lasting(why, "start this process anew").into())
     }
 
     async fn open(&self) -> Tried<(Client, Connection<Socket, TlsStream>)> {
         let connecting = self.config.connect(self.tls.clone());
         let opened = tokio::time::timeout(2 * CONNECT_TIMEOUT, connecting).await;
-        Ok(opened.map_err(|_| unavailable("the database does not answer"))??)
+        Ok(opened.map_err(|_| unavailable(SILENT))??)
     }
 }
 
@@ -186,7 +263,8 @@ fn with_limits(mut config: Config, limits: TimeLimits) -> Config {
     config
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_user_timeout(limits.unacknowledged)
-        .keepalives_idle(limits.unacknowledged);
+        // In whole seconds: the system refuses none at all.
+        .keepalives_idle(limits.unacknowledged.max(Duration::from_secs(1)));
     config
 }
 
@@ -211,15 +289,48 @@ fn tls(options: &Options) -> Result<MakeRustlsConnect, Refusal> {
 /// A connection.
 pub(crate) struct Conn {
     client: Client,
+    /// What carries its bytes.
+    carrying: AbortHandle,
+    patience: Duration,
+    /// Whether an answer did not come in time.
+    is_silent: AtomicBool,
     statements: Mutex<HashMap<&'static str, Statement>>,
     /// Whose rows it sees, where it is one that sees one tenant's alone.
     owner: Mutex<Option<String>>,
 }
 
+impl Drop for Conn {
+    fn drop(&mut self) {
+        // Else it would wait on, for as long as the other end lives.
+        if self.is_silent.load(Ordering::Relaxed) {
+            self.carrying.abort();
+        }
+    }
+}
+
 impl Conn {
-    /// Whether it has ended.
+    /// Whether it has ended, or is of no use any more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.is_silent.load(Ordering::Relaxed)
+    }
+
+    /// What was asked over this connection, if it is answered in time. Else the connection is given up, and nobody knows
+    /// whether it was done.
+    pub(crate) async fn answered<T, E: Into<Trouble>>(
+        &self,
+        asked: impl Future<Output = Result<T, E>>,
+    ) -> Tried<T> {
+        let lost = || Trouble::Lost(SILENT.to_owned());
+        if self.is_silent.load(Ordering::Relaxed) {
+            return Err(lost());
+        }
+        match tokio::time::timeout(self.patience, asked).await {
+            Ok(answer) => answer.map_err(Into::into),
+            Err(_) => {
+                self.is_silent.store(true, Ordering::Relaxed);
+                Err(lost())
+            }
+        }
     }
 
     /// Whether it sees the rows of `tenant`.
@@ -246,7 +357,7 @@ impl Conn {
         if let Some(statement) = self.known(sql) {
             return Ok(statement);
         }
-        let statement = self.client.prepare(sql).await?;
+        let statement = self.answered(self.client.prepare(sql)).await?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
         Ok(statement)
     }
@@ -257,26 +368,30 @@ impl Conn {
 
     /// All rows.
     pub(crate) async fn query(&self, sql: &'static str, values: Values<'_>) -> Tried<Vec<Row>> {
-        Ok(self.client.query(&self.prepared(sql).await?, values).await?)
+        let statement = self.prepared(sql).await?;
+        self.answered(self.client.query(&statement, values)).await
     }
 
     /// The one row.
     pub(crate) async fn query_one(&self, sql: &'static str, values: Values<'_>) -> Tried<Row> {
-        Ok(self.client.query_one(&self.prepared(sql).await?, values).await?)
+        let statement = self.prepared(sql).await?;
+        self.answered(self.client.query_one(&statement, values)).await
     }
 
     /// The row, if there is one.
     pub(crate) async fn query_opt(&self, sql: &'static str, values: Values<'_>) -> Tried<Option<Row>> {
-        Ok(self.client.query_opt(&self.prepared(sql).await?, values).await?)
+        let statement = self.prepared(sql).await?;
+        self.answered(self.client.query_opt(&statement, values)).await
     }
 
     /// How many rows were changed.
     pub(crate) async fn execute(&self, sql: &'static str, values: Values<'_>) -> Tried<u64> {
-        Ok(self.client.execute(&self.prepared(sql).await?, values).await?)
+        let statement = self.prepared(sql).await?;
+        self.answered(self.client.execute(&statement, values)).await
     }
 
     /// Statements without values, as they stand.
     pub(crate) async fn run(&self, sql: &'static str) -> Tried<()> {
-        Ok(self.client.batch_execute(sql).await?)
+        self.answered(self.client.batch_execute(sql)).await
     }
 }

@@ -31,14 +31,26 @@ pub struct Raised {
 /// Why no other history was begun; everything is as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotRaised {
-    /// So many connections of wellorder are open.
+    /// So many connections of nodes, and of commands that run, are open.
     InUse(u64),
     /// The database cannot be had.
     Unopened(Unopened),
 }
 
-const OTHERS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-     AND pid <> pg_backend_pid() AND application_name = current_setting('application_name')";
+/// "wellordh", as a number: the lock that connections of the present history share. Whatever they call themselves, and whoever
+/// they are to the server, they are seen by it.
+const HISTORY: i64 = 0x7765_6c6c_6f72_6468;
+
+/// What begins a connection of a history: from then on no other begins.
+pub(crate) fn stay() -> String {
+    ["SELECT pg_advisory_lock_shared(", &HISTORY.to_string(), "); SELECT epoch FROM install; "].concat()
+}
+
+const ALONE: &str = "SELECT pg_try_advisory_xact_lock($1)";
+
+const OTHERS: &str = "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+     AND (classid::bigint << 32 | objid::bigint) = $1";
 
 /// Never behind the end of what there is: what was carried since comes again. What one carried on once more ends: it was
 /// asked for of a history that is lost.
@@ -53,7 +65,14 @@ const EXPIRE: &str =
 /// A client that repeats a request which the copy knows must find its key for as long as after a request.
 const KEEP_KEYS: &str = "UPDATE idempotency SET created_at = greatest(created_at, $1)";
 
-/// Begins another history. Every node must be stopped.
+/// So must a broker that sends again what the copy consumed.
+const KEEP_MESSAGES: &str = "UPDATE inbox SET consumed_at = greatest(consumed_at, $1)";
+
+/// The nodes that carried them are those of the history that is lost.
+const FREE: &str = "DELETE FROM relays";
+
+/// Begins another history. Every node must be stopped: one that is connected is found, and one that was cut off and comes back
+/// later is not let in.
 ///
 /// # Errors
 /// When one is not, or the database cannot be had.
@@ -66,8 +85,12 @@ pub async fn raise_epoch(options: &Options) -> Result<Raised, NotRaised> {
         migrate::lock(&conn).await?;
         let install = installed(&conn).await?;
         migrate::known(&conn).await?;
-        let others: u64 = number::<_, i64>(&conn.query_one(OTHERS, &[]).await?, 0)?;
-        if others > 0 { Ok(Err(others)) } else { raise(&conn, &install).await.map(Ok) }
+        conn.run("BEGIN").await?;
+        // Locked first: whoever comes meanwhile waits here, and finds the new epoch.
+        if conn.query_one(ALONE, &[&HISTORY]).await?.try_get(0)? {
+            return raise(&conn, &install).await.map(Ok);
+        }
+        Ok(Err(connections(&conn).await?.max(1)))
     };
     match raising.await {
         Ok(raised) => raised.map_err(NotRaised::InUse),
@@ -75,9 +98,14 @@ pub async fn raise_epoch(options: &Options) -> Result<Raised, NotRaised> {
     }
 }
 
+/// How many connections of the present history there are.
+pub(crate) async fn connections(conn: &Conn) -> Tried<u64> {
+    number::<_, i64>(&conn.query_one(OTHERS, &[&HISTORY]).await?, 0)
+}
+
+/// Ends the transaction that has the lock.
 async fn raise(conn: &Conn, install: &Install) -> Tried<Raised> {
-    conn.run("BEGIN").await?;
-    // A node that starts meanwhile waits here, and finds the new epoch.
+    // Others that look at it meanwhile, or start, wait here.
     conn.run("LOCK TABLE install, journal_heads IN ACCESS EXCLUSIVE MODE").await?;
     let now = time(&conn.query_one("SELECT clock_timestamp()", &[]).await?, 0)?;
     // Seconds since 1970 are never given out again: two restores of one copy are two histories.
@@ -88,6 +116,8 @@ async fn raise(conn: &Conn, install: &Install) -> Tried<Raised> {
     let followers = conn.execute("UPDATE followers SET epoch = $1", &[&to.cast_signed()]).await?;
     let leases = conn.execute(EXPIRE, &[&Moment(now)]).await?;
     conn.execute(KEEP_KEYS, &[&Moment(now)]).await?;
+    conn.execute(KEEP_MESSAGES, &[&Moment(now)]).await?;
+    conn.execute(FREE, &[]).await?;
     tell(conn, install, to, now).await?;
     conn.run("COMMIT").await?;
     Ok(Raised { from: install.epoch, to, leases, followers })

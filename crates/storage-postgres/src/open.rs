@@ -9,7 +9,7 @@ use crate::readers::Readers;
 use crate::refusal::{Refusal, Unopened};
 use crate::terms::Packer;
 use crate::writer::Writers;
-use crate::{PostgresStorage, address, facts, pepper};
+use crate::{PostgresStorage, address, epoch, facts, pepper};
 use order_core::Timestamp;
 use order_core::clock::Clock;
 use order_core::query::Install;
@@ -49,6 +49,8 @@ pub struct Looked {
     pub live_keys: u64,
     /// What the pepper left that they were made under.
     pub pepper_print: Option<[u8; 8]>,
+    /// Connections of wellorder besides the one that looked.
+    pub connections: u64,
 }
 
 /// Looks at a database, and changes nothing.
@@ -61,11 +63,12 @@ pub async fn look(options: &Options, now: Timestamp) -> Result<Looked, Unopened>
         let conn = target.connect(Purpose::Read).await?;
         facts::of(&conn).await?.check(false)?;
         let Some(install) = meta::load(&conn).await? else {
-            return Ok(Looked { install: None, live_keys: 0, pepper_print: None });
+            return Ok(Looked { install: None, live_keys: 0, pepper_print: None, connections: 0 });
         };
         migrate::known(&conn).await?;
         let (live_keys, pepper_print) = pepper::look(&conn, now).await?;
-        Ok(Looked { install: Some(install), live_keys, pepper_print })
+        let connections = epoch::connections(&conn).await?;
+        Ok(Looked { install: Some(install), live_keys, pepper_print, connections })
     };
     looking.await.map_err(|trouble| Unopened::of(target.name(), trouble))
 }
@@ -93,16 +96,46 @@ impl PostgresStorage {
             facts::of(&conn).await?.check(true)?;
             clock.measured().await?;
             let migrated = migrate::migrate(&conn, seed, clock.now()).await?;
-            let install = installed(&conn).await?;
-            meta::check_shards(&install, seed.shards)?;
-            let is_guarded = meta::guard_reads(&conn).await?;
-            if !is_guarded {
-                tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");
-            }
-            let packer = Some(Packer::start(target.clone()));
-            Ok((Self { packer, ..Self::over(target, options, install, clock, is_guarded) }, migrated))
+            let opened = Self::to_write(&conn, target, options, seed.shards, clock).await?;
+            Ok((opened, migrated))
         };
         opening.await.map_err(|trouble| Unopened::of(&name, trouble))
+    }
+
+    /// Opens a database that is up to date, to read and to write: nothing is installed or migrated.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when nothing was installed in it, or its schema is older than this program's.
+    pub async fn open_up_to_date(options: &Options, shards: u16) -> Result<Self, Unopened> {
+        let target = Target::parse(options).map_err(|refusal| Unopened::of("", refusal.into()))?;
+        let name = target.name().to_owned();
+        let opening = async {
+            let clock = DatabaseClock::new(target.clone());
+            let conn = target.connect(Purpose::Write).await?;
+            facts::of(&conn).await?.check(true)?;
+            clock.measured().await?;
+            up_to_date(&conn).await?;
+            Self::to_write(&conn, target, options, shards, clock).await
+        };
+        opening.await.map_err(|trouble| Unopened::of(&name, trouble))
+    }
+
+    async fn to_write(
+        conn: &Conn,
+        target: Target,
+        options: &Options,
+        shards: u16,
+        clock: DatabaseClock,
+    ) -> Tried<Self> {
+        let install = installed(conn).await?;
+        meta::check_shards(&install, shards)?;
+        let is_guarded = meta::guard_reads(conn).await?;
+        if !is_guarded {
+            tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");
+        }
+        let target = target.of(install.epoch);
+        let packer = Some(Packer::start(target.clone()));
+        Ok(Self { packer, ..Self::over(target, options, install, clock, is_guarded) })
     }
 
     /// Opens a database that is there, as it is: nothing is installed or migrated. A standby will do.
@@ -117,17 +150,8 @@ impl PostgresStorage {
             let conn = target.connect(Purpose::Read).await?;
             facts::of(&conn).await?.check(false)?;
             clock.measured().await?;
-            let install = installed(&conn).await?;
-            migrate::known(&conn).await?;
-            let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
-            if install.schema_version < newest {
-                let why = format!(
-                    "the database has schema {}, this program reads {newest}",
-                    install.schema_version
-                );
-                return Err(Refusal::lasting(why, "run `wellorder migrate`").into());
-            }
-            Ok(Self::over(target, options, install, clock, false))
+            let install = up_to_date(&conn).await?;
+            Ok(Self::over(target.of(install.epoch), options, install, clock, false))
         };
         opening.await.map_err(|trouble| Unopened::of(&name, trouble))
     }
@@ -147,6 +171,18 @@ impl PostgresStorage {
         let (clock, news) = (Arc::new(clock), Arc::default());
         Self { install, clock, readers, guarded, writers, packer: None, news, target }
     }
+}
+
+/// What was installed, unless its schema is not this program's.
+async fn up_to_date(conn: &Conn) -> Tried<Install> {
+    let install = installed(conn).await?;
+    migrate::known(conn).await?;
+    let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
+    if install.schema_version < newest {
+        let why = format!("the database has schema {}, this program reads {newest}", install.schema_version);
+        return Err(Refusal::lasting(why, "run `wellorder migrate`").into());
+    }
+    Ok(install)
 }
 
 pub(crate) async fn installed(conn: &Conn) -> Tried<Install> {

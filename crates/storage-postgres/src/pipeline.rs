@@ -1,17 +1,13 @@
 //! Statements that leave in one go, without waiting for each other's answers.
 
 use crate::connect::Conn;
-use crate::error::{Tried, Trouble};
+use crate::error::Tried;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
-
-/// Longest wait for all answers together: longer than the server gives any statement.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A value for a statement, or an array of values.
 pub(crate) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
@@ -51,8 +47,7 @@ impl<'a> Pipeline<'a> {
 
     /// Sends all of them and waits for all answers: the rows of each, in order, or what went wrong first.
     pub(crate) async fn run(self, conn: &Conn) -> Tried<Answers> {
-        let answers = tokio::time::timeout(PATIENCE, send(conn, self.steps)).await;
-        answers.map_err(|_| Trouble::Lost("the database does not answer".to_owned()))?
+        conn.answered(send(conn, self.steps)).await
     }
 }
 

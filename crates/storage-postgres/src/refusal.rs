@@ -5,7 +5,7 @@ use order_core::Fault;
 use std::fmt;
 use tokio_postgres::error::SqlState;
 
-/// The oldest version of PostgreSQL that is taken: see [`crate::ServerFacts`].
+/// The oldest version of PostgreSQL that is taken: see [`crate::facts::Facts::check`].
 pub(crate) const OLDEST_VERSION: i32 = 140_000;
 
 /// The server, or the URL, must be set up in another way.
@@ -29,9 +29,10 @@ impl Refusal {
     /// Of an error with this state; `None` when it is about something else.
     pub(crate) fn of(state: Option<&SqlState>, why: &str) -> Option<Self> {
         let Some(state) = state else {
+            // A handshake that broke off is like any connection that breaks: a server, or what lies before it, starts or stops.
             let fix = if why.contains("does not support TLS") {
                 "switch TLS on there (`ssl = on`); or say postgres.insecure = true, and everybody on the way can read all of it"
-            } else if why.contains("certificate") || why.contains("TLS handshake") {
+            } else if why.to_ascii_lowercase().contains("certificate") {
                 "name the authority of its certificate with tls.ca_file, and the server as its certificate does"
             } else {
                 return None;
@@ -103,3 +104,25 @@ impl fmt::Display for Unopened {
 }
 
 impl std::error::Error for Unopened {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_stay_as_they_are_and_handshakes_that_break_off_do_not() {
+        let lasting = |why: &str| Refusal::of(None, why).map(|refusal| refusal.lasting);
+        for stays in [
+            "error performing TLS handshake: server does not support TLS",
+            "error performing TLS handshake: invalid peer certificate: UnknownIssuer",
+            "error performing TLS handshake: received fatal alert: CertificateRequired",
+        ] {
+            assert_eq!(lasting(stays), Some(true), "{stays}");
+        }
+        for passes in
+            ["error performing TLS handshake: tls handshake eof", "error connecting to server: refused"]
+        {
+            assert_eq!(lasting(passes), None, "{passes}");
+        }
+    }
+}

@@ -104,12 +104,15 @@ async fn hear(target: &Target, news: &News, wakes: &Wakes) -> Tried<()> {
     conn.run("LISTEN wellorder").await?;
     // Whatever was told before.
     wake(wakes, "work journal");
-    while let Some(notification) = heard.recv().await {
-        if notification.process_id() != news.teller.load(Ordering::Relaxed) {
-            wake(wakes, notification.payload());
+    loop {
+        match tokio::time::timeout(target.limits.unacknowledged, heard.recv()).await {
+            Ok(Some(notification)) if notification.process_id() == news.teller.load(Ordering::Relaxed) => {}
+            Ok(Some(notification)) => wake(wakes, notification.payload()),
+            Ok(None) => return Ok(()),
+            // One that hears nothing for long may be cut off without a word.
+            Err(_) => conn.run("SELECT").await?,
         }
     }
-    Ok(())
 }
 
 fn wake(wakes: &Wakes, what: &str) {

@@ -5,14 +5,14 @@ use crate::connect::{Conn, Purpose, Target};
 use crate::error::{Tried, Trouble, unavailable};
 use crate::pipeline::Pipeline;
 use crate::rows::{big, small};
-use order_core::Fault;
 use order_core::command::Command;
 use order_core::ids::Shard;
 use order_core::ports::Committed;
 use order_core::query::Install;
+use order_core::{Fault, fault_point};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ const TRIES: u32 = 5;
 
 /// How often whoever does not know whether a commit took place asks, each time as long as a lock may be waited for.
 const QUESTIONS: u32 = 5;
+
+/// By how much the planted bug answers too early.
+const TOO_EARLY: Duration = Duration::from_millis(20);
 
 const LOCK: &str =
     "SELECT shard FROM journal_heads WHERE shard = ANY ($1::smallint[]) ORDER BY shard FOR UPDATE";
@@ -58,6 +61,9 @@ impl Writers {
     #[expect(clippy::disallowed_methods, reason = "a monotonic clock, for a metric alone")]
     pub(crate) async fn commit(&self, lane: usize, batch: &[Command]) -> Result<Committed, Fault> {
         let conn = self.lanes.get(lane).ok_or_else(|| Fault::internal("there is no such lane"))?;
+        if fault_point::planted("ack-before-commit") {
+            return self.acknowledge_too_early(batch).await;
+        }
         let mut conn = conn.lock().await;
         let began = Instant::now();
         let committed = self.tries(&mut conn, batch).await;
@@ -130,6 +136,31 @@ impl Writers {
                 Err(Ended::Unknown(ready))
             }
             Err(trouble) => Err(Ended::Fault(trouble.into())),
+        }
+    }
+
+    /// The planted bug: whoever is answered may see the process die before the commit.
+    async fn acknowledge_too_early(&self, batch: &[Command]) -> Result<Committed, Fault> {
+        let mut all_heads = false;
+        loop {
+            let conn = self.target.connect(Purpose::Write).await?;
+            let mut ready = match apply::apply(&conn, &self.install, batch, all_heads).await {
+                Ok(ready) => ready,
+                Err(Stop::NeedsHeads) if !all_heads => {
+                    all_heads = true;
+                    continue;
+                }
+                Err(Stop::NeedsHeads) => return Err(Fault::internal("it had all heads")),
+                Err(Stop::Rejection(rejection)) => return Err(Fault::internal(rejection)),
+                Err(Stop::Trouble(trouble)) => return Err(trouble.into()),
+            };
+            let mut last = std::mem::take(&mut ready.last);
+            last.plain("COMMIT");
+            tokio::spawn(async move {
+                tokio::time::sleep(TOO_EARLY).await;
+                drop(last.run(&conn).await);
+            });
+            return Ok(acknowledged(ready));
         }
     }
 

@@ -5,7 +5,7 @@ mod fixture;
 
 use fixture::server::{client, installed, options, seed};
 use order_core::App;
-use order_core::audit::{Report, audit};
+use order_core::audit::{Finding, Report, audit};
 use order_core::change::Target;
 use order_core::command::ChangeKind;
 use order_core::lane::LanePolicy;
@@ -169,4 +169,32 @@ async fn what_does_not_read_is_named_and_the_rest_is_read() {
         "UPDATE journal_heads SET floor = -1 WHERE shard = 0",
     ];
     bites("unreadable", &damages).await;
+}
+
+/// Does `sql` to a database with an order that is parked for a follower; the audit must say this of it.
+async fn says(check: &str, words: &str, sql: &str) {
+    let sound = sound().await;
+    testkit::build::park(&sound.app, "f", id_of(&intake("a").build())).await;
+    assert_eq!(sound.audit().await.findings, []);
+    assert!(client(&sound.url).await.execute(sql, &[]).await.unwrap() > 0, "{sql}");
+    let report = sound.audit().await;
+    let said = |finding: &Finding| finding.check == check && finding.detail.contains(words);
+    assert!(report.findings.iter().any(said), "{sql}: {:#?}", report.findings);
+    fixture::server::delete(&sound.url);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_or_carried_and_cannot_be_is_found() {
+    says("relays", "carries no follower", "UPDATE relays SET follower = 'nobody'").await;
+    for (words, sql) in [
+        ("is parked from version 99 on", "UPDATE parked_streams SET from_version = 99"),
+        ("is parked for what is no follower", "UPDATE parked_streams SET follower = 'nobody'"),
+        ("says that 1 orders are parked for it, and 0 are", "UPDATE parked_streams SET follower = 'nobody'"),
+        ("is parked, and is no order", "UPDATE parked_streams SET tenant = 'other'"),
+        ("where it is not", "UPDATE parked_streams SET shard = (shard + 1) % 16"),
+        ("says that 0 orders are parked for it, and 1 are", "UPDATE followers SET parked = 0"),
+    ] {
+        says("parked_streams", words, sql).await;
+    }
+    says("unreadable", "", "UPDATE parked_streams SET reason = 'odd'").await;
 }

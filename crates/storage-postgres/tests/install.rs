@@ -5,7 +5,9 @@ mod fixture;
 
 use fixture::server::{client, empty, installed, options, seed};
 use order_core::ports::Storage;
-use storage_postgres::{Migrated, PostgresStorage, Seed};
+use storage_postgres::{Migrated, Options, PostgresStorage, Seed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 async fn refusal(url: &str, seed: &Seed) -> String {
     match PostgresStorage::open(&options(url), seed).await {
@@ -50,4 +52,24 @@ async fn another_number_of_shards_and_a_changed_or_newer_schema_are_refused() {
     admin.batch_execute("UPDATE migrations SET checksum = '\\x00'").await.unwrap();
     let changed = refusal(&url, &seed()).await;
     assert!(changed.contains("another form"), "{changed}");
+}
+
+/// As a server does, or a proxy before it, that stops or starts just then: a start waits for it.
+#[tokio::test]
+async fn a_handshake_that_breaks_off_may_pass() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let breaking = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut asks = [0; 8];
+            client.read_exact(&mut asks).await.unwrap();
+            client.write_all(b"S").await.unwrap();
+        }
+    });
+    let url = format!("postgres://u@127.0.0.1:{port}/n?sslmode=require");
+    match PostgresStorage::open(&Options::new(&url), &seed()).await {
+        Ok(_) => panic!("nobody is there"),
+        Err(unopened) => assert!(!unopened.lasting, "{unopened:?}"),
+    }
+    breaking.abort();
 }

@@ -8,102 +8,30 @@ use order_core::Fault;
 use order_core::command::{Command, Reply};
 use order_core::ids::TenantId;
 use order_core::intake::Accepted;
+use order_core::lane::Wakes;
 use order_core::ports::{Committed, Storage};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use storage_postgres::{Options, PostgresStorage};
+use std::sync::Arc;
+use std::time::Duration;
+use storage_postgres::{Options, PostgresStorage, TimeLimits};
 use testkit::build::{accept, id_of, intake};
+use testkit::chaos::{Chaos, Frame, Harm, Protocol, Side};
 use testkit::{ManualClock, SeededIds};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-const PASS: u8 = 0;
-/// The COMMIT arrives, its answer does not.
-const SWALLOW_ANSWER: u8 = 1;
-/// The COMMIT does not arrive.
-const CUT_BEFORE: u8 = 2;
-/// The COMMIT arrives, its answer does not, and nobody is let in any more.
-const SWALLOW_ANSWER_AND_CLOSE: u8 = 3;
-const CLOSED: u8 = 4;
 
 /// What a lane sends before its COMMIT, and nobody else.
-const LAST: &[u8] = b"SET LOCAL statement_timeout";
+const LAST: &str = "SET LOCAL statement_timeout";
 
-/// A way to the server that does harm once, to the next COMMIT that passes.
-struct Way {
-    harm: AtomicU8,
-    harmed: AtomicU32,
+/// The COMMIT of a lane.
+fn commit(frame: &Frame<'_>) -> bool {
+    frame.is(Side::Client, "COMMIT") && frame.is_of(LAST)
 }
 
-impl Way {
-    async fn to(url: &str) -> (Arc<Self>, String) {
-        let way = Arc::new(Self { harm: AtomicU8::new(PASS), harmed: AtomicU32::new(0) });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (rest, name) = url.rsplit_once('/').unwrap();
-        let server = rest.rsplit_once('@').unwrap().1.to_owned();
-        let port = listener.local_addr().unwrap().port();
-        let passed = Arc::clone(&way);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                if passed.harm.load(Ordering::SeqCst) == CLOSED {
-                    continue;
-                }
-                let server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(Arc::clone(&passed).carry(client, server));
-            }
-        });
-        (way, format!("postgres://postgres@127.0.0.1:{port}/{name}"))
-    }
-
-    async fn carry(self: Arc<Self>, client: TcpStream, server: TcpStream) {
-        let (mut from_client, mut to_client) = client.into_split();
-        let (mut from_server, mut to_server) = server.into_split();
-        let swallow = Arc::new(Mutex::new(false));
-        let swallowing = Arc::clone(&swallow);
-        let back = tokio::spawn(async move {
-            let mut bytes = vec![0; 64 << 10];
-            while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
-                if *swallowing.lock().unwrap() {
-                    if has(&bytes[..count], b"COMMIT") {
-                        return;
-                    }
-                    continue;
-                }
-                if to_client.write_all(&bytes[..count]).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let mut bytes = vec![0; 64 << 10];
-        while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
-            let harm = self.harm.load(Ordering::SeqCst);
-            if has(&bytes[..count], LAST) && ![PASS, CLOSED].contains(&harm) {
-                let next = if harm == SWALLOW_ANSWER_AND_CLOSE { CLOSED } else { PASS };
-                self.harm.store(next, Ordering::SeqCst);
-                self.harmed.fetch_add(1, Ordering::SeqCst);
-                if harm == CUT_BEFORE {
-                    return back.abort();
-                }
-                *swallow.lock().unwrap() = true;
-            }
-            if to_server.write_all(&bytes[..count]).await.is_err() {
-                return;
-            }
-            if *swallow.lock().unwrap() && has(&bytes[..count], b"COMMIT") {
-                // Ends once the answer is here.
-                back.await.unwrap();
-                return;
-            }
-        }
-    }
-}
-
-fn has(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
+/// The answer to it.
+fn answer(frame: &Frame<'_>) -> bool {
+    frame.is(Side::Server, "COMMIT") && frame.is_of(LAST)
 }
 
 struct Rig {
-    way: Arc<Way>,
+    way: Chaos,
     url: String,
     storage: PostgresStorage,
     ids: Arc<SeededIds>,
@@ -112,8 +40,16 @@ struct Rig {
 impl Rig {
     async fn new() -> Self {
         let url = installed().await;
-        let (way, through) = Way::to(&url).await;
-        let storage = open(&options(&through)).await;
+        let (way, through) = Chaos::on_the_way(&url, Protocol::Postgres).await;
+        // A server that hangs is soon given up.
+        let limits = TimeLimits {
+            statement: Duration::from_millis(700),
+            lock: Duration::from_millis(500),
+            idle_in_transaction: Duration::from_secs(1),
+            unacknowledged: Duration::from_millis(300),
+            ..TimeLimits::default()
+        };
+        let storage = open(&Options { limits, ..options(&through) }).await;
         Self { way, url, storage, ids: SeededIds::new(1) }
     }
 
@@ -129,13 +65,18 @@ impl Rig {
         self.storage.commit(0, batch.into()).await
     }
 
-    async fn harm(&self, harm: u8, reference: &str) -> Result<Committed, Fault> {
+    /// Commits an order, while one frame comes to harm.
+    async fn harm(
+        &self,
+        reference: &str,
+        judge: impl Fn(&Frame<'_>) -> Option<Harm> + Send + Sync + 'static,
+    ) -> Result<Committed, Fault> {
         // Connected, so that nothing but the commit is harmed.
-        let before = self.commit(vec![self.accept("before")]).await;
-        before.unwrap();
-        self.way.harm.store(harm, Ordering::SeqCst);
+        self.commit(vec![self.accept("before")]).await.unwrap();
+        let harms = self.way.harms();
+        self.way.harm(1, judge);
         let committed = self.commit(vec![self.accept(reference)]).await;
-        assert_eq!(self.way.harmed.load(Ordering::SeqCst), 1);
+        assert_eq!(self.way.harms(), harms + 1);
         committed
     }
 
@@ -158,30 +99,112 @@ fn is_new(committed: &Committed) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_is_lost_is_found() {
     let rig = Rig::new().await;
-    let committed = rig.harm(SWALLOW_ANSWER, "r-1").await.unwrap();
-    assert!(is_new(&committed), "{:?}", committed.replies);
-    assert_eq!(rig.events("r-1").await, 1);
+    // Cut off, or left waiting for ever.
+    for (reference, harm) in [("r-1", Harm::Cut), ("r-2", Harm::Hang)] {
+        let committed = rig.harm(reference, move |frame| answer(frame).then_some(harm)).await.unwrap();
+        assert!(is_new(&committed), "{harm:?}: {:?}", committed.replies);
+        assert_eq!(rig.events(reference).await, 1, "{harm:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_never_arrived_is_done_again() {
     let rig = Rig::new().await;
-    let committed = rig.harm(CUT_BEFORE, "r-1").await.unwrap();
+    let committed = rig.harm("r-1", |frame| commit(frame).then_some(Harm::Cut)).await.unwrap();
     assert!(is_new(&committed), "{:?}", committed.replies);
     assert_eq!(rig.events("r-1").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_arrives_while_its_connection_ends_is_done_once() {
+    let rig = Rig::new().await;
+    for number in 0..20 {
+        let reference = format!("r-{number}");
+        let committed = rig.harm(&reference, |frame| commit(frame).then_some(Harm::CutBehind)).await.unwrap();
+        assert!(is_new(&committed), "{:?}", committed.replies);
+        assert_eq!(rig.events(&reference).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_of_which_nothing_can_be_found_out_says_so() {
     let rig = Rig::new().await;
-    let outcome = rig.harm(SWALLOW_ANSWER_AND_CLOSE, "r-1").await;
+    rig.commit(vec![rig.accept("before")]).await.unwrap();
+    // Whoever is in stays in.
+    rig.way.close();
+    let outcome = rig.harm("r-1", |frame| answer(frame).then_some(Harm::Cut)).await;
     assert!(matches!(outcome, Err(Fault::OutcomeUnknown)), "{outcome:?}");
     assert_eq!(rig.events("r-1").await, 1);
     // While nobody is let in, nothing is begun.
     let outcome = rig.commit(vec![rig.accept("r-2")]).await;
     assert!(matches!(outcome, Err(Fault::Unavailable { .. })), "{outcome:?}");
-    rig.way.harm.store(PASS, Ordering::SeqCst);
+    rig.way.open();
     assert!(is_new(&rig.commit(vec![rig.accept("r-2")]).await.unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_hangs_is_given_up_wherever_it_does() {
+    let rig = Rig::new().await;
+    let asks = |from: Side| move |frame: &Frame<'_>| frame.from == from && frame.is_of("FROM journal_heads");
+    let places: [(&str, Box<dyn Fn(&Frame<'_>) -> bool + Send + Sync>); 3] = [
+        ("r-1", Box::new(asks(Side::Client))),
+        ("r-2", Box::new(asks(Side::Server))),
+        ("r-3", Box::new(commit)),
+    ];
+    for (reference, place) in places {
+        let committed = rig.harm(reference, move |frame| place(frame).then_some(Harm::Hang)).await;
+        assert!(is_new(&committed.unwrap()), "{reference}");
+        assert_eq!(rig.events(reference).await, 1, "{reference}");
+    }
+    // One that is only just made.
+    rig.way.harm(1, |frame| (frame.name.starts_with("SET statement_timeout")).then_some(Harm::Hang));
+    rig.way.cut();
+    let mut failed = 0;
+    while rig.storage.heads().await.is_err() || rig.way.harms() < 4 {
+        failed += 1;
+        assert!(failed < 20, "it never ends");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_refuses_for_now_and_is_used_again() {
+    let rig = Rig::new().await;
+    rig.commit(vec![rig.accept("r-1")]).await.unwrap();
+    rig.storage.heads().await.unwrap();
+    rig.way.hang(&[Side::Server]);
+    let (read, wrote) = tokio::join!(rig.storage.heads(), rig.commit(vec![rig.accept("r-2")]));
+    assert!(matches!(read, Err(Fault::Unavailable { .. })), "{read:?}");
+    assert!(matches!(wrote, Err(Fault::Unavailable { .. })), "{wrote:?}");
+    rig.way.release();
+    rig.storage.heads().await.unwrap();
+    assert!(is_new(&rig.commit(vec![rig.accept("r-2")]).await.unwrap()));
+    assert_eq!(rig.events("r-2").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_hears_of_other_nodes_hears_of_them_again() {
+    let (rig, wakes) = (Rig::new().await, Wakes::default());
+    let other = open(&options(&rig.url)).await;
+    let _telling = other.share_wakes(Wakes::default());
+    let _hearing = rig.storage.share_wakes(wakes.clone());
+    let mut heard = wakes.journal.subscribe();
+    // At the beginning it is taken for granted that there is something.
+    heard.changed().await.unwrap();
+    let mut number = 0;
+    let harms: [&dyn Fn(); 4] = [
+        &|| assert_eq!(rig.way.cut_those_that_said("LISTEN"), 1),
+        &|| {},
+        // What it is told waits for ever, and nothing says so.
+        &|| rig.way.harm(1, |frame| frame.is(Side::Server, "A").then_some(Harm::Hang)),
+        &|| {},
+    ];
+    for harm in harms {
+        harm();
+        heard.mark_unchanged();
+        number += 1;
+        other.commit(0, vec![rig.accept(&format!("r-{number}"))].into()).await.unwrap();
+        heard.changed().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

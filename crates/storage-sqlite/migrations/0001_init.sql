@@ -213,17 +213,19 @@ CREATE TABLE cursors (
     PRIMARY KEY (follower, shard)
 ) STRICT, WITHOUT ROWID;
 
--- Orders whose events from a version on wait for an operator, because the sink of a follower refused that one for good.
+-- Orders whose events from a version on wait for an operator, because the sink of a follower refused one of them for good: that
+-- with refused_version, which from_version passes once it was skipped or taken.
 CREATE TABLE parked_streams (
-    follower     TEXT    NOT NULL,
-    shard        INTEGER NOT NULL,
-    order_id     BLOB    NOT NULL,
-    tenant       TEXT    NOT NULL,
-    from_version INTEGER NOT NULL,
-    reason       TEXT    NOT NULL,
-    detail       TEXT    NOT NULL,
-    parked_at    INTEGER NOT NULL,
-    redriving    INTEGER NOT NULL,
+    follower        TEXT    NOT NULL,
+    shard           INTEGER NOT NULL,
+    order_id        BLOB    NOT NULL,
+    tenant          TEXT    NOT NULL,
+    from_version    INTEGER NOT NULL,
+    refused_version INTEGER NOT NULL CHECK (refused_version BETWEEN 1 AND from_version),
+    reason          TEXT    NOT NULL,
+    detail          TEXT    NOT NULL,
+    parked_at       INTEGER NOT NULL,
+    redriving       INTEGER NOT NULL,
     PRIMARY KEY (follower, shard, order_id)
 ) STRICT, WITHOUT ROWID;
 

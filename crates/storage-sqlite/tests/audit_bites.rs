@@ -1,7 +1,7 @@
 //! The audit finds what is wrong: each kind of damage is done to the file itself, and must be named.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use order_core::audit::{Report, audit};
+use order_core::audit::{Finding, Report, audit};
 use order_core::change::Target;
 use order_core::command::{ChangeKind, FollowerAction};
 use order_core::journal::Cursor;
@@ -324,8 +324,7 @@ async fn what_names_an_order_where_there_is_none_is_found() {
     ] {
         sound.damage(sql);
         let report = sound.audit().await;
-        let found =
-            |finding: &order_core::audit::Finding| finding.check == check && finding.subject == subject;
+        let found = |finding: &Finding| finding.check == check && finding.subject == subject;
         assert!(report.findings.iter().any(found), "{sql}: {:#?}", report.findings);
     }
     // Once it belongs to a redrive, what is known not to be there may be named.
@@ -396,4 +395,31 @@ async fn a_replay_puts_a_cursor_anywhere_sound() {
     let beginning = Cursor::beginning(1, 4);
     sound.app.follower("f", FollowerAction::Replay(beginning)).await.unwrap();
     assert_eq!(sound.audit().await.findings, []);
+}
+
+/// Does `sql` to a database with an order that is parked for a follower; the audit must say this of it.
+async fn says(check: &str, words: &str, sql: &str) {
+    let sound = sound().await;
+    testkit::build::park(&sound.app, "f", id_of(&intake("a").build())).await;
+    assert_eq!(sound.audit().await.findings, []);
+    sound.damage(sql);
+    let report = sound.audit().await;
+    let said = |finding: &Finding| finding.check == check && finding.detail.contains(words);
+    assert!(report.findings.iter().any(said), "{sql}: {:#?}", report.findings);
+}
+
+#[tokio::test]
+async fn what_is_parked_or_carried_and_cannot_be_is_found() {
+    says("relays", "carries no follower", "UPDATE relays SET follower = 'nobody'").await;
+    for (words, sql) in [
+        ("is parked from version 99 on", "UPDATE parked_streams SET from_version = 99"),
+        ("is parked for what is no follower", "UPDATE parked_streams SET follower = 'nobody'"),
+        ("says that 1 orders are parked for it, and 0 are", "UPDATE parked_streams SET follower = 'nobody'"),
+        ("is parked, and is no order", "UPDATE parked_streams SET tenant = 'other'"),
+        ("where it is not", "UPDATE parked_streams SET shard = (shard + 1) % 4"),
+        ("says that 0 orders are parked for it, and 1 are", "UPDATE followers SET parked = 0"),
+    ] {
+        says("parked_streams", words, sql).await;
+    }
+    says("unreadable", "", "UPDATE parked_streams SET reason = 'odd'").await;
 }

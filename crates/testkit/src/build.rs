@@ -1,12 +1,16 @@
 //! Builders: a test says what matters to it, the rest has plain values.
 
 use order_core::Money;
+use order_core::app::App;
 use order_core::clock::Timestamp;
-use order_core::command::{Accept, Command};
+use order_core::command::{Accept, Advance, AdvancePart, Command};
 use order_core::ids::{EventId, Ids, OrderId, Reference, SourceId, TenantId};
 use order_core::intake::{IdempotencyKey, Intake, derived_id, digest};
 use order_core::order::{Content, Line};
+use order_core::parking::{ParkedStream, RefusedFor};
+use order_core::share::Share;
 use serde_json::Value;
+use std::time::Duration;
 
 /// The tenant of that name.
 pub fn tenant(name: &str) -> TenantId {
@@ -157,4 +161,27 @@ pub fn accept(intake: impl Into<Intake>, ids: &dyn Ids, now: Timestamp) -> Comma
     let event_id = EventId(ids.uuid_v7(now));
     let (trace, by) = (order_core::trace::current(), order_core::action_log::current_name());
     Command::Accept(Box::new(Accept { order_id, digest, event_id, now, intake, trace, by }))
+}
+
+/// Parks an order for a follower, as if its sink had refused the order's first event, and has it sent again. This process
+/// carries the follower from then on.
+pub async fn park(app: &App, follower: &str, order_id: OrderId) {
+    let (install, now, token) = (app.storage.install(), app.clock.now(), app.node());
+    let (follower, until) = (follower.to_owned(), now.plus(Duration::from_secs(30)));
+    let share = Share { follower: follower.clone(), token, now, until: Some(until), fault: None };
+    app.lanes.submit(Command::Share(share)).await.expect("there is such a follower");
+    let stream = ParkedStream {
+        shard: order_id.shard(install.shards),
+        order_id,
+        tenant: tenant("default"),
+        from_version: 1,
+        reason: RefusedFor::TooLarge,
+        detail: "too large".to_owned(),
+        parked_at: now,
+        redriving: true,
+    };
+    let (part, epoch, moves) = (AdvancePart::Cursor, install.epoch, Vec::new());
+    let (resent, parked) = (Vec::new(), vec![stream]);
+    let advance = Advance { follower, part, epoch, moves, token, until, resent, parked, now };
+    app.lanes.submit(Command::Advance(advance)).await.expect("all of its shards are free");
 }

@@ -1,6 +1,7 @@
 //! All that can be read of a storage, to compare one with another, or with itself after a restart.
 
 use order_core::clock::Timestamp;
+use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
@@ -11,6 +12,9 @@ use order_core::query::{Backlog, FollowerRow, OrderDossier, OrderQuery, Tally};
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use order_core::state::Processing;
 use std::collections::BTreeSet;
+
+/// External ids of customer `c-42` that are looked for.
+pub const EXTERNALS: [&str; 2] = ["e-1", "e-2"];
 
 /// What every read of a storage gives at one moment.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ struct TenantDump {
     orders: Vec<Order>,
     by_processing: Vec<(Processing, Vec<OrderId>)>,
     by_number: Vec<Option<OrderId>>,
+    by_external: Vec<Option<OrderId>>,
     parked: BoundedCount,
     tallies: Vec<(SourceId, Tally)>,
 }
@@ -140,8 +145,15 @@ impl TenantDump {
         now: Timestamp,
     ) -> Self {
         let parked = storage.count_parked(&tenant, &RedriveFilter::default()).await.expect("a count");
-        let mut tallies = Vec::new();
+        let (mut tallies, mut by_external) = (Vec::new(), Vec::new());
         for source in sources {
+            for text in EXTERNALS {
+                let (tenant, source) = (tenant.clone(), source.clone());
+                let external =
+                    ExternalId { tenant, source, customer: "c-42".to_owned(), text: text.to_owned() };
+                let order = storage.order_by_external(&external).await.expect("an order");
+                by_external.push(order.map(|order| order.id));
+            }
             tallies.push((source.clone(), storage.tally(&tenant, &source, now).await.expect("a tally")));
         }
         let mut by_number = Vec::new();
@@ -155,7 +167,7 @@ impl TenantDump {
             by_processing.push((processing, orders.into_iter().map(|order| order.id).collect()));
         }
         let orders = list(storage, &tenant, None, now).await;
-        Self { tenant, orders, by_processing, by_number, parked, tallies }
+        Self { tenant, orders, by_processing, by_number, by_external, parked, tallies }
     }
 }
 

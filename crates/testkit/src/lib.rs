@@ -3,8 +3,10 @@
 //! * [`build`]: orders to send, in short words. [`clock`]: time and chance that a test holds in its hands.
 //! * [`MemoryStorage`]: a storage in memory, with faults to order. [`Wrapped`]: faults around any storage.
 //! * [`ScriptedProcessor`], [`RecordingSink`]: what work and events meet in tests. [`http`]: a client for real sockets.
+//! * [`postgres`]: where the programs of a server are.
 //! * [`mod@conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
 //!   storage. [`dump`]: all that can be read of a storage.
+//! * [`chaos`]: a way to a real server that cuts, hangs, and keeps back the very answer that a test names.
 //!
 //! A storage is put through both by a [`conformance::Fixture`] that can open it again:
 //!
@@ -39,12 +41,14 @@
 )]
 
 pub mod build;
+pub mod chaos;
 pub mod clock;
 pub mod conformance;
 pub mod dump;
 pub mod http;
 pub mod memory;
 pub mod model;
+pub mod postgres;
 pub mod processors;
 pub mod sinks;
 pub mod wrapped;

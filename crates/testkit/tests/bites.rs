@@ -102,6 +102,36 @@ fn a_release_that_uses_up_an_attempt_is_found() {
 }
 
 #[test]
+fn a_put_off_that_keeps_lapses_is_found() {
+    assert!(found(
+        |_, mut command| {
+            if let Command::Settle(settle) = &mut command
+                && let Outcome::PutOff { at } = settle.outcome
+            {
+                settle.outcome = Outcome::Release { at };
+            }
+            command
+        },
+        false
+    ));
+}
+
+#[test]
+fn a_finish_that_is_refused_is_found() {
+    assert!(found(
+        |_, mut command| {
+            if let Command::Change(change) = &mut command
+                && change.kind == ChangeKind::Finish
+            {
+                change.kind = ChangeKind::Redrive { reason: "r".to_owned(), by: "b".to_owned() };
+            }
+            command
+        },
+        false
+    ));
+}
+
+#[test]
 fn a_forgotten_key_is_found() {
     assert!(found(
         |_, mut command| {

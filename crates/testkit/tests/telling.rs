@@ -5,6 +5,7 @@ use order_core::app::App;
 use order_core::journal::Event;
 use order_core::lane::LanePolicy;
 use order_core::process::{Worker, WorkerPolicy};
+use order_core::query::PAGE_BYTES_MAX;
 use order_core::state::Processing;
 use order_core::telling::AsOf;
 use std::sync::Arc;
@@ -75,4 +76,43 @@ async fn what_was_passed_saves_the_read() {
     let mut as_of = AsOf::new(port.as_ref());
     let late = events.iter().find(|event| event.version > 1).expect("one");
     assert!(as_of.around(late).await.is_err(), "a history that is not there is a fault");
+}
+
+/// A batch may be of many small events of large orders.
+#[tokio::test]
+async fn no_more_large_orders_are_kept_than_fit() {
+    let storage = MemoryStorage::new();
+    let app = App::start(storage.port(), ManualClock::new(), SeededIds::new(1), LanePolicy::default());
+    let filling = format!("\"{}\"", "x".repeat(PAGE_BYTES_MAX / 5));
+    for number in 0..12 {
+        let sent = intake(&format!("large-{number}")).attribute("a", &filling);
+        app.accept(sent.build()).await.expect("an accept");
+    }
+    let worker = Worker::new(Arc::clone(&app), ScriptedProcessor::new(), WorkerPolicy::default());
+    while worker.step().await.expect("a step").claimed > 0 {}
+    let (mut made, mut done) = (Vec::new(), Vec::new());
+    for head in app.storage.heads().await.expect("the heads") {
+        for event in app.storage.journal(head.shard, 0, 100).await.expect("the journal") {
+            if event.version == 1 { made.push(event) } else { done.push(event) }
+        }
+    }
+    // This one has none of the orders: whatever is shown was kept.
+    let nothing = MemoryStorage::new();
+    let port = nothing.port();
+    let mut as_of = AsOf::new(port.as_ref());
+    for event in &made {
+        as_of.pass(event);
+    }
+    let mut kept = 0;
+    for event in &done {
+        kept += usize::from(as_of.around(event).await.is_ok());
+    }
+    assert!((1..5).contains(&kept), "{kept} of {} are kept", done.len());
+    // Whoever has them reads them again.
+    let port = storage.port();
+    let mut as_of = AsOf::new(port.as_ref());
+    made.iter().for_each(|event| as_of.pass(event));
+    for event in &done {
+        assert_eq!(as_of.around(event).await.expect("the order").1.version, 2);
+    }
 }

@@ -4,7 +4,7 @@ use crate::config::{Mode, NdjsonSink, ProcessorKind, Role, Settings};
 use crate::invocation::Invocation;
 use crate::output::Output;
 use crate::storage::Done;
-use crate::{dev_secret, serve};
+use crate::{dev_secret, kafka, rabbitmq, serve};
 use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +17,13 @@ pub(crate) struct Started<'a> {
     pub(crate) ops_address: Option<SocketAddr>,
     pub(crate) ephemeral: bool,
     pub(crate) done: &'a Done,
+    pub(crate) followers: Vec<Carries>,
+}
+
+/// A follower, and the kind of the sink that it carries events to.
+pub(crate) struct Carries {
+    pub(crate) name: String,
+    pub(crate) sink: &'static str,
 }
 
 /// Prints it: one JSON object with `--json`, else lines for people. With events on standard output, it goes to
@@ -37,7 +44,7 @@ pub(crate) fn show(started: &Started<'_>, out: &mut Output<'_>) -> io::Result<()
 }
 
 fn as_json(started: &Started<'_>) -> serde_json::Value {
-    let Started { mode, settings, address, ops_address, ephemeral, done } = started;
+    let Started { mode, settings, address, ops_address, ephemeral, done, .. } = started;
     json!({
         "mode": mode_name(*mode),
         "address": address.to_string(),
@@ -68,16 +75,9 @@ fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> 
             rows.push(("contract", format!("{name}: {root}{url}/{name}   docs {url}/{name}/docs")));
         }
     }
-    if let Some(token) = token(settings) {
-        rows.push((
-            "token",
-            format!(
-                "{token} (good for a week; others: wellorder token --scope orders:read --scope orders:write)"
-            ),
-        ));
-    }
+    rows.extend(tokens(started, out).map(|text| ("token", text)));
     rows.push(("worker", worker(settings)));
-    rows.push(("follower", follower(settings)));
+    rows.extend(followers(started).into_iter().map(|text| ("follower", text)));
     rows.push(("health", health(started, &url)));
     let kept = if *ephemeral { "removed at the end" } else { "kept" };
     rows.push(("data", format!("{} ({kept}; {})", started.done.place, started.done.engine)));
@@ -93,8 +93,11 @@ fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> 
             format!("to schema {}; a copy of what was there: {}", started.done.to, backup.display()),
         ));
     }
-    rows.push(("", "Try next:".to_owned()));
-    rows.extend(next(started, &url, &out.again).into_iter().map(|text| ("", format!("  {text}"))));
+    // What there is to try asks the API.
+    if settings.has_role(Role::Api) {
+        rows.push(("", "Try next:".to_owned()));
+        rows.extend(next(started, &url, &out.again).into_iter().map(|text| ("", format!("  {text}"))));
+    }
     rows
 }
 
@@ -109,7 +112,7 @@ fn mode_name(mode: Mode) -> &'static str {
 fn login(started: &Started<'_>) -> String {
     let Started { mode, settings, .. } = started;
     if *mode == Mode::Dev {
-        return "none: loopback only. Do not forward this port.".to_owned();
+        return "none, but for sales: loopback only. Do not forward this port.".to_owned();
     }
     let mut ways = vec!["API keys"];
     if settings.auth.jwt_secret.text().is_some() {
@@ -121,6 +124,18 @@ fn login(started: &Started<'_>) -> String {
     let public: Vec<&str> = settings.public.iter().copied().collect();
     let public = if public.is_empty() { String::new() } else { format!("; none for {}", public.join(", ")) };
     format!("{}{public}", ways.join(", "))
+}
+
+/// How to come by a token for the contract that asks for one in `dev` too.
+fn tokens(started: &Started<'_>, out: &Output<'_>) -> Option<String> {
+    let more = out.again.command("token --scope orders:read --scope orders:write");
+    match token(started.settings) {
+        Some(token) => Some(format!("{token} (good for a week; others: {more})")),
+        None if started.mode == Mode::Dev && started.settings.has_role(Role::Api) => {
+            Some(format!("sales asks for one: {more}"))
+        }
+        None => None,
+    }
 }
 
 /// A token that opens the contract at the root, where it asks for one and nobody else can make it.
@@ -145,13 +160,36 @@ fn worker(settings: &Settings) -> String {
     format!("{processor}, {} at once, {} attempts, then parked", worker.batch_size, worker.max_attempts)
 }
 
-fn follower(settings: &Settings) -> String {
-    match &settings.ndjson.sink {
-        _ if !settings.has_role(Role::Relay) => "not in this process".to_owned(),
-        NdjsonSink::Off => "none".to_owned(),
-        NdjsonSink::Stdout => "ndjson -> standard output".to_owned(),
-        NdjsonSink::File(path) => format!("ndjson -> {}", path.display()),
+/// Who carries events on, a line for each place.
+fn followers(started: &Started<'_>) -> Vec<String> {
+    let settings = started.settings;
+    if !settings.has_role(Role::Relay) {
+        return vec!["not in this process".to_owned()];
     }
+    let mut places: Vec<(String, Vec<&str>)> = Vec::new();
+    for Carries { name, sink } in &started.followers {
+        let to = place(settings, sink);
+        match places.iter_mut().find(|(place, _)| *place == to) {
+            Some((_, names)) => names.push(name),
+            None => places.push((to, vec![name])),
+        }
+    }
+    if places.is_empty() {
+        return vec!["none".to_owned()];
+    }
+    places.into_iter().map(|(place, names)| format!("{} -> {place}", names.join(", "))).collect()
+}
+
+/// Where a sink of this kind is.
+fn place(settings: &Settings, sink: &str) -> String {
+    let (server, remote) = match (sink, &settings.ndjson.sink) {
+        ("kafka", _) => ("Kafka", kafka::remote(settings)),
+        ("rabbitmq", _) => ("RabbitMQ", rabbitmq::remote(settings)),
+        (_, NdjsonSink::File(path)) => return path.display().to_string(),
+        (_, NdjsonSink::Stdout | NdjsonSink::Off) => return "standard output".to_owned(),
+    };
+    let address = remote.ok().flatten().map(|remote| remote.address());
+    address.map_or_else(|| server.to_owned(), |address| format!("{server} at {address}"))
 }
 
 fn health(started: &Started<'_>, url: &str) -> String {

@@ -28,6 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// How long a refusal may take to be sent when the waiting is over.
 const DRAIN: Duration = Duration::from_secs(1);
+
 /// Where a server serves, and from which folder.
 pub(crate) struct Place<'a> {
     pub(crate) mode: Mode,
@@ -111,7 +112,11 @@ impl Place<'_> {
         tasks.spawn(edge::serve(listening, router, Arc::clone(&guard), stop.subscribe(), DRAIN));
         if let Some(ops) = &self.ops {
             let router = api::waiting_router(telling(true), &guard, false);
-            tasks.spawn(edge::serve(twin(ops)?, router, guard, stop.subscribe(), DRAIN));
+            tasks.spawn(edge::serve(twin(ops)?, router, Arc::clone(&guard), stop.subscribe(), DRAIN));
+        }
+        for further in &self.further {
+            let (listening, router) = further.waiting(&guard, self.transport.clone())?;
+            tasks.spawn(edge::serve(listening, router, Arc::clone(&guard), stop.subscribe(), DRAIN));
         }
         let ops = self.ops.as_ref().and_then(|ops| ops.local_addr().ok()).map(|ops| ops.to_string());
         tracing::info!(%address, ops, "the database is not open yet; until it is, all but health is refused");
@@ -128,7 +133,10 @@ async fn attempt(check: Option<Arc<ServeCheck>>, database: Arc<dyn Database>) ->
 }
 
 /// A second socket of the same listener: what comes to one is taken by either.
-fn twin(listener: &TcpListener) -> anyhow::Result<TcpListener> {
+///
+/// # Errors
+/// When the process may have no more sockets.
+pub(crate) fn twin(listener: &TcpListener) -> anyhow::Result<TcpListener> {
     let twin = listener.as_fd().try_clone_to_owned().context("cannot listen while the database is away")?;
     TcpListener::from_std(twin.into()).context("cannot listen while the database is away")
 }

@@ -1,9 +1,9 @@
 //! The product catalogue: another system's over HTTP, kept from harm when it is in trouble, or a list in a file.
 
-use crate::config::Settings;
+use crate::config::{Problems, Role, Settings};
+use crate::output::escape;
 use crate::seldom::Seldom;
-use crate::trust;
-use anyhow::Context;
+use crate::{files, trust};
 use async_trait::async_trait;
 use metrics::{Counter, Gauge, Histogram};
 use order_core::breaker::{Breaker, BreakerPolicy, Call};
@@ -35,23 +35,52 @@ const NOT_BEFORE_MAX: Duration = Duration::from_secs(60);
 /// The server behind a catalogue, if there is one.
 type Shops = Option<Arc<dyn Remote>>;
 
-/// The catalogue that the settings ask for, and the server behind it for health checks.
+/// The catalogue that the settings ask for, and the server behind it for health checks. Who takes no orders in needs none.
 ///
 /// # Errors
 /// When its address or its file cannot be used.
-pub(crate) fn of(settings: &Settings, app: &App) -> anyhow::Result<(Arc<dyn Catalog>, Shops)> {
-    let catalog = &settings.catalog;
-    if let Some(url) = &catalog.url {
-        let timeouts = outbound::Timeouts { connect: catalog.connect_timeout, total: catalog.timeout };
-        let client = CatalogClient::new(url, &trust::of(settings)?, timeouts).context("catalog.url")?;
-        let served = HttpCatalog::new(client.clone(), catalog.calls_max, app);
+pub(crate) fn of(settings: &Settings, app: &App) -> Result<(Arc<dyn Catalog>, Shops), Problems> {
+    if let Some(client) = client(settings)? {
+        let served = HttpCatalog::new(client.clone(), settings.catalog.calls_max, app);
         return Ok((Arc::new(served), Some(Arc::new(Shop(client)))));
     }
-    let listed: Arc<dyn Catalog> = match &catalog.file {
-        Some(path) => Arc::new(Listed::read(path)?),
+    let listed: Arc<dyn Catalog> = match listed(settings)? {
+        Some(listed) => Arc::new(listed),
         None => Arc::new(Everything),
     };
     Ok((listed, None))
+}
+
+/// Refuses what cannot be used whatever a server says.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) fn check(settings: &Settings) -> Result<(), Problems> {
+    client(settings)?;
+    listed(settings).map(drop)
+}
+
+/// The server of the catalogue, for health checks.
+///
+/// # Errors
+/// When its address cannot be used.
+pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Shops> {
+    Ok(client(settings)?.map(|client| Arc::new(Shop(client)) as Arc<dyn Remote>))
+}
+
+fn client(settings: &Settings) -> Result<Option<CatalogClient>, Problems> {
+    let catalog = &settings.catalog;
+    let Some(url) = catalog.url.as_ref().filter(|_| settings.has_role(Role::Api)) else { return Ok(None) };
+    let timeouts = outbound::Timeouts { connect: catalog.connect_timeout, total: catalog.timeout };
+    let client = CatalogClient::new(url, &trust::of(settings)?, timeouts);
+    client.map(Some).map_err(|error| {
+        Problems::one("catalog.url", error.to_string(), "set it to the address of the catalogue")
+    })
+}
+
+fn listed(settings: &Settings) -> Result<Option<Listed>, Problems> {
+    let file = settings.catalog.file.as_ref().filter(|_| settings.has_role(Role::Api));
+    file.map(|file| Listed::read(file)).transpose()
 }
 
 /// A catalogue in which everything can be had.
@@ -75,19 +104,20 @@ struct Product {
 }
 
 impl Listed {
-    fn read(path: &Path) -> anyhow::Result<Self> {
+    fn read(path: &Path) -> Result<Self, Problems> {
         const FORM: &str = r#"write [{"product_id": "UUID", "name": "…", "quantity": 7}]"#;
-        let named = || format!("catalog.file: {}", path.display());
-        let text = std::fs::read(path).with_context(|| format!("{} cannot be read", named()))?;
-        let products: Vec<Product> = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is no list of products: {FORM}", named()))?;
+        const SETTING: &str = "catalog.file";
+        let named = || escape(&path.display().to_string()).into_owned();
+        let products: Vec<Product> =
+            serde_json::from_slice(&files::read(SETTING, path)?).map_err(|error| {
+                Problems::one(SETTING, format!("{} is no list of products: {error}", named()), FORM)
+            })?;
         let mut listed = HashMap::new();
         for Product { product_id, quantity } in products {
-            anyhow::ensure!(
-                listed.insert(product_id, quantity).is_none(),
-                "{} lists the product {product_id} twice",
-                named()
-            );
+            if listed.insert(product_id, quantity).is_some() {
+                let what = format!("{} lists the product {product_id} twice", named());
+                return Err(Problems::one(SETTING, what, "leave one of them out"));
+            }
         }
         Ok(Self(listed))
     }

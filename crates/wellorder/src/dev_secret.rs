@@ -8,13 +8,15 @@ use auth::{Mint, Secret, mint};
 use edge::Scope;
 use order_core::api_key::chance;
 use order_core::{Clock, TenantId};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// Its file in the data folder.
 const FILE: &str = "wellorder.jwt-secret";
+/// How long it is, in hexadecimal digits.
+const DIGITS: usize = 64;
 /// How long the token is good that a start prints.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -26,10 +28,10 @@ pub(crate) fn make(settings: &mut Settings) -> anyhow::Result<()> {
     if settings.auth.jwt_secret.text().is_some() {
         return Ok(());
     }
-    let path = settings.data.join(FILE);
     let secret = match found(&settings.data) {
         Some(secret) => secret,
-        None => written(&path).with_context(|| {
+        None => made(&settings.data).with_context(|| {
+            let path = settings.data.join(FILE);
             format!("cannot make {}: make the folder writable, or set JWT_SECRET", path.display())
         })?,
     };
@@ -38,21 +40,30 @@ pub(crate) fn make(settings: &mut Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The secret that `dev` made in this folder, if it did.
+/// The secret that `dev` made in this folder, if it did. One that broke off is none.
 pub(crate) fn found(folder: &Path) -> Option<Hidden> {
     let text = std::fs::read_to_string(folder.join(FILE)).ok()?;
-    Some(Hidden::new(text.trim())).filter(|secret| secret.text().is_some())
+    let is_whole = |text: &str| text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(text.trim()).filter(|text| is_whole(text)).map(Hidden::new)
 }
 
-fn written(path: &Path) -> std::io::Result<Hidden> {
-    let secret: String = chance(&SystemIds).iter().map(|byte| format!("{byte:02x}")).collect();
-    // One that broke off, or is empty, is no secret.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Makes one, unless somebody else does meanwhile: nodes on one database may share a folder, and what one signs the other must
+/// take.
+fn made(folder: &Path) -> std::io::Result<Hidden> {
+    let new = folder.join(format!("{FILE}.new"));
+    let mut file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&new)?;
+    file.lock()?;
+    if let Some(theirs) = found(folder) {
+        // What was locked may be that very secret, under its new name; what has the old one is nobody's.
+        drop(std::fs::remove_file(&new));
+        return Ok(theirs);
     }
-    let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    let secret: String = chance(&SystemIds).iter().map(|byte| format!("{byte:02x}")).collect();
+    file.set_len(0)?;
     file.write_all(secret.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(new, folder.join(FILE))?;
     Ok(Hidden::new(&secret))
 }
 
@@ -73,4 +84,38 @@ pub(crate) fn token(settings: &Settings) -> Option<String> {
             audience: auth.jwt_audience.as_deref(),
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn one_that_broke_off_is_made_anew_and_a_whole_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        for broken in ["", "0123", &"x".repeat(DIGITS), &"0".repeat(DIGITS - 1)] {
+            std::fs::write(&file, broken).unwrap();
+            assert!(found(folder.path()).is_none(), "{broken:?}");
+            let secret = made(folder.path()).unwrap();
+            assert_eq!(secret.text().map(str::len), Some(DIGITS));
+            assert_eq!(found(folder.path()).unwrap().text(), secret.text());
+        }
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn who_start_at_once_have_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..50 {
+            let both = std::thread::scope(|scope| {
+                let made = [(); 4].map(|()| scope.spawn(|| made(folder.path()).unwrap()));
+                made.map(|made| made.join().unwrap().text().unwrap().to_owned())
+            });
+            assert!(both.iter().all(|secret| *secret == both[0]), "{both:?}");
+            std::fs::remove_file(folder.path().join(FILE)).unwrap();
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The followers that the settings ask for.
 
-use crate::config::{FollowerStart, NdjsonSink, Settings};
+use crate::config::{FollowerStart, NdjsonSink, Problems, Settings};
+use crate::output::escape;
 use crate::seldom::Seldom;
 use crate::sink_ndjson::{FileSink, StdoutSink};
 use crate::{kafka, orderstream, rabbitmq};
@@ -59,7 +60,8 @@ pub(crate) fn plans(settings: &Settings, app: &App) -> anyhow::Result<Vec<Plan>>
 pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
     match &settings.ndjson.sink {
         NdjsonSink::File(path) if path.is_dir() => {
-            anyhow::bail!("ndjson.path: {} is a folder; name a file in it", path.display())
+            let what = format!("{} is a folder", escape(&path.display().to_string()));
+            Err(Problems::one("ndjson.path", what, "name a file in it").into())
         }
         _ => kafka::check(settings).and_then(|()| rabbitmq::check(settings)),
     }
@@ -88,6 +90,7 @@ fn policy(settings: &Settings) -> FollowerPolicy {
         },
         lease: settings.follower.lease,
         heartbeat: settings.follower.heartbeat,
+        ..FollowerPolicy::default()
     }
 }
 

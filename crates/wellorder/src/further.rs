@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::config::{Role, Settings};
-use crate::serve;
+use crate::{boot, serve};
 use axum::Router;
 use contracts::sales::Means;
 use edge::{Guard, Listening, Transport};
@@ -38,10 +38,6 @@ pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<Vec<Further>> 
         further.push(Further { listener, used: Use::Contract(name) });
     }
     if let Some(address) = settings.orderstream.grpc {
-        anyhow::ensure!(
-            cfg!(feature = "grpc"),
-            "contracts.orderstream.grpc is set, and this build has no gRPC: build it with `cargo build --features grpc`"
-        );
         let listener = serve::listen(address, "contracts.orderstream.grpc").await?;
         further.push(Further { listener, used: Use::Grpc });
     }
@@ -49,6 +45,24 @@ pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<Vec<Further>> 
 }
 
 impl Further {
+    /// What is served there while there is no storage.
+    ///
+    /// # Errors
+    /// When the process may have no more sockets.
+    pub(crate) fn waiting(
+        &self,
+        guard: &Arc<Guard>,
+        transport: Transport,
+    ) -> anyhow::Result<(Listening, Router)> {
+        let (name, has_grpc) = match self.used {
+            Use::Contract(name) => (name, name == contracts::orderstream::NAME),
+            Use::Grpc => (contracts::orderstream::NAME, true),
+        };
+        let http2 = if has_grpc { serve::waiting_grpc(guard) } else { None };
+        let listening = Listening { listener: boot::twin(&self.listener)?, transport, http2 };
+        Ok((listening, serve::waiting_contract(name, guard)))
+    }
+
     /// What is to be served where.
     pub(crate) fn served(
         self,

@@ -83,17 +83,19 @@ impl Invocation {
     /// A command of ours, such as `orders list`, as it is to be typed here.
     pub(crate) fn command(&self, words: &str) -> String {
         let mut line = format!("{} {words}", self.program);
-        let (server, folder, config) = match words.split_whitespace().next().unwrap_or_default() {
+        let word = words.split_whitespace().next().unwrap_or_default();
+        let (server, folder, config) = match word {
             "orders" | "parked" | "events" | "keys" | "followers" | "backup" | "healthcheck" => {
                 (true, true, true)
             }
-            "config" | "token" => (false, false, true),
-            "dev" | "serve" | "doctor" | "audit" | "migrate" | "restore" => (false, true, true),
+            "config" => (false, false, true),
+            "token" | "dev" | "serve" | "doctor" | "audit" | "migrate" | "restore" => (false, true, true),
             _ => (false, false, false),
         };
         let url = self.url.as_ref().filter(|_| server);
         let data = self.data.as_ref().filter(|_| folder && url.is_none());
-        let database = self.database.as_ref().filter(|_| folder && url.is_none());
+        // What tokens are signed with may lie in the folder; in the database it never does.
+        let database = self.database.as_ref().filter(|_| folder && url.is_none() && word != "token");
         let config = self.config.as_ref().filter(|_| config);
         let ca_file = self.ca_file.as_ref().filter(|_| server);
         let said = [

@@ -7,7 +7,8 @@ pub(crate) use without::{check, plans, remote};
 
 #[cfg(feature = "kafka")]
 mod wired {
-    use crate::config::{Kafka, KafkaLogin, Settings};
+    use crate::config::{Kafka, KafkaLogin, Problems, Settings};
+    use crate::files;
     use crate::following::Plan;
     use anyhow::Context;
     use async_trait::async_trait;
@@ -17,7 +18,6 @@ mod wired {
     use sink_kafka::{
         CloudEvents, Identity, KafkaSink, NewTopics, Options, Sasl, SaslMechanism, Security, TellingSink,
     };
-    use std::path::Path;
     use std::sync::Arc;
 
     /// The name of the follower that carries every event to the topic of our own form.
@@ -57,10 +57,12 @@ mod wired {
         ];
         for (setting, file) in files {
             if let Some(file) = file {
-                read(setting, file)?;
+                files::text(setting, file)?;
             }
         }
-        options.check().context("kafka")
+        options.check().map_err(|error| {
+            Problems::one("kafka.brokers", error.to_string(), "set what begins with kafka. right").into()
+        })
     }
 
     /// The brokers, for health checks.
@@ -69,11 +71,14 @@ mod wired {
     /// When the settings cannot be used.
     pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
         let options = options(&settings.kafka)?;
-        Ok(options.map(|options| {
-            let topics = [&settings.kafka.topic, &settings.sales.topic];
-            let topics = topics.into_iter().filter(|topic| !topic.is_empty()).cloned().collect();
-            Arc::new(Brokers { options, topics }) as Arc<dyn Remote>
-        }))
+        Ok(options.map(|options| Arc::new(Brokers { options, topics: topics(settings) }) as Arc<dyn Remote>))
+    }
+
+    /// Every topic that is written or read.
+    fn topics(settings: &Settings) -> Vec<String> {
+        let (sales, ours) = (&settings.sales.topic, &settings.orderstream);
+        let topics = [&settings.kafka.topic, sales, &ours.events_topic, &ours.ack_topic];
+        topics.into_iter().filter(|topic| !topic.is_empty()).cloned().collect()
     }
 
     struct Brokers {
@@ -137,16 +142,31 @@ mod wired {
         };
         let password = match &kafka.password_file {
             // Editors end a file with a line break, passwords do not.
-            Some(file) => read("kafka.password_file", file)?.trim_end_matches(['\r', '\n']).to_owned(),
+            Some(file) => files::text("kafka.password_file", file)?.trim_end_matches(['\r', '\n']).to_owned(),
             None => kafka.password.text().unwrap_or_default().to_owned(),
         };
         Ok(Sasl { mechanism, username: kafka.username.clone(), password })
     }
 
-    fn read(setting: &str, file: &Path) -> anyhow::Result<String> {
-        std::fs::read_to_string(file).with_context(|| {
-            format!("{setting}: cannot read {}; name a file that this user can read", file.display())
-        })
+    #[cfg(test)]
+    mod tests {
+        #![expect(clippy::panic, reason = "tests")]
+        use super::*;
+        use crate::config::{Flag, Inputs, load};
+
+        #[test]
+        fn health_looks_at_every_topic() {
+            let flag = |path, value: &str| Flag { path, flag: "--x", value: value.to_owned() };
+            let flags = vec![
+                flag("kafka.topic", "all"),
+                flag("contracts.sales.topic", ""),
+                flag("contracts.orderstream.events_topic", "told"),
+                flag("contracts.orderstream.ack_topic", "done"),
+            ];
+            let config = load(&Inputs { flags, ..Inputs::default() });
+            let settings = config.unwrap_or_else(|problems| panic!("{problems}")).settings;
+            assert_eq!(topics(&settings), ["all", "told", "done"]);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod demo;
 mod dev;
 mod dev_secret;
 mod failed_logins;
+mod files;
 mod folder;
 mod following;
 mod further;

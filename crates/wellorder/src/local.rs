@@ -6,7 +6,8 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::{Config, Settings};
 use crate::folder::DATABASE_FILE;
 use crate::output::Output;
-use crate::storage::{self, Database as _, Opened, Usable, sqlite};
+use crate::storage::{self, Database as _, Usable, sqlite};
+use crate::system::SystemClock;
 use crate::{cli, serve, wire_up};
 use axum::Router;
 use axum::extract::Request;
@@ -16,19 +17,40 @@ use http::{HeaderValue, StatusCode, header};
 use order_core::action_log::chain;
 use order_core::query::Space;
 use order_core::trace::Tracer;
-use order_core::{TenantId, audit, journal};
+use order_core::{Clock, TenantId, audit, journal};
 use serde_json::json;
 use std::sync::Arc;
 
-/// The API over the database, as `tenant`; where that is in a data folder which no server holds, the folder stays locked
-/// while this process lives.
+/// Sets an empty database on a server up, for the first API key: no server starts without a login.
+///
+/// # Errors
+/// When it cannot be had.
+pub(crate) async fn set_up(settings: &Settings, out: &mut Output<'_>) -> Result<(), Failure> {
+    if settings.database.text().is_none() {
+        return Ok(());
+    }
+    let database = storage::of(settings)?;
+    let stands = database.stands(SystemClock::default().now()).await.map_err(storage::named)?;
+    if stands.is_none() {
+        let done = database.migrate().await.map_err(storage::named)?;
+        out.note(&format!("the database was empty and is set up now: schema {}", done.to));
+    }
+    Ok(())
+}
+
+/// The API over the database, as `tenant`, for a command that makes API keys or does not; where that is in a data folder which
+/// no server holds, the folder stays locked while this process lives.
 ///
 /// # Errors
 /// When the folder or its database cannot be used.
-pub(crate) async fn offline(settings: &Settings, tenant: TenantId) -> Result<Router, Failure> {
+pub(crate) async fn offline(
+    settings: &Settings,
+    tenant: TenantId,
+    makes_keys: bool,
+) -> Result<Router, Failure> {
     let database = storage::of(settings)?;
-    let folder = storage::folder(settings)?;
-    let Usable { opened, unwritable } = database.open_for_command().await?;
+    let folder = storage::folder_of_command(settings)?;
+    let Usable { opened, unwritable } = database.open_for_command(makes_keys).await?;
     let app = wire_up::app(settings, &opened, Tracer::off());
     // Held until the process ends, like the writer behind it.
     std::mem::forget(folder);
@@ -74,11 +96,8 @@ fn refuse(why: &str) -> Response {
 /// When the folder is in use, or its database cannot be brought up to date.
 pub(crate) async fn migrate(settings: &Settings, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let database = storage::of(settings)?;
-    let _folder = storage::folder(settings)?;
-    let done = match database.open().await {
-        Ok(Opened { done, .. }) => done,
-        Err(error) => return Err(storage::named(error)),
-    };
+    let _folder = storage::folder_of_command(settings)?;
+    let done = database.migrate().await.map_err(storage::named)?;
     let copy = done.copy.as_ref().map(|path| path.display().to_string());
     if out.json {
         let json = json!({ "from": done.from, "to": done.to, "backup": copy });

@@ -8,6 +8,7 @@ pub(crate) use without::{check, consume, plans, remote};
 #[cfg(feature = "amqp")]
 mod wired {
     use crate::config::Settings;
+    use crate::files;
     use crate::following::Plan;
     use crate::sales;
     use crate::shutdown::Stop;
@@ -80,16 +81,8 @@ mod wired {
         let rabbitmq = &settings.rabbitmq;
         let Some(url) = rabbitmq.url.text() else { return Ok(None) };
         let address = Address::parse(url).context("rabbitmq.url")?;
-        let read = |file: &std::path::PathBuf| {
-            std::fs::read_to_string(file).with_context(|| {
-                let file = file.display();
-                format!("rabbitmq.ca_file: cannot read {file}; name a file that this user can read")
-            })
-        };
-        let ca_pem = rabbitmq.ca_file.as_ref().map(read).transpose()?;
-        if ca_pem.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
-            anyhow::bail!("rabbitmq.ca_file holds no certificate in PEM; name a file that does");
-        }
+        let ca_file = rabbitmq.ca_file.as_deref();
+        let ca_pem = ca_file.map(|file| files::certificates("rabbitmq.ca_file", file)).transpose()?;
         let (connect_timeout, answer_timeout) = (rabbitmq.connect_timeout, rabbitmq.confirm_timeout);
         Ok(Some(Options { address, ca_pem, connect_timeout, answer_timeout }))
     }

@@ -1,5 +1,5 @@
-//! Redis, as the settings have it: where nodes tell each other what they admitted. A build without the feature `redis` has
-//! none, and the settings are refused.
+//! Redis, as the settings have it: where nodes tell each other what they admitted, and where results are kept before an order of
+//! `orderstream` is acknowledged over Kafka. A build without the feature `redis` has none, and the settings are refused.
 
 #[cfg(all(feature = "redis", feature = "kafka"))]
 pub(crate) use wired::{Results, results};
@@ -12,17 +12,16 @@ pub(crate) use without::{check, host, remote, share_key, share_rates};
 
 #[cfg(feature = "redis")]
 mod wired {
-    use crate::config::{Redis, Settings};
+    use crate::config::{Problems, Redis, Role, Settings};
+    use crate::files;
     use crate::seldom::Seldom;
-    use anyhow::Context;
     use async_trait::async_trait;
     use edge::{Rates, ShareKey, Spent};
     use order_core::query::Install;
     use order_core::remote::{Remote, Trouble};
     use order_core::{App, Clock};
-    use redis_kv::{Options, Place, RedisKv, SPENDS_MAX, Spend};
+    use redis_kv::{Error, Options, Place, RedisKv, SPENDS_MAX, Spend};
     use sha2::{Digest, Sha256};
-    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::sync::watch;
@@ -54,21 +53,64 @@ mod wired {
         open(&settings.redis).map(drop)
     }
 
-    /// Redis, for health checks.
+    /// What a process with these settings has Redis for.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Kept {
+        Rates,
+        Results,
+        Both,
+    }
+
+    impl Kept {
+        /// `None` for nothing.
+        fn of(settings: &Settings) -> Option<Self> {
+            let tells = settings.has_role(Role::Worker) || settings.has_role(Role::Relay);
+            let results = tells && !settings.kafka.brokers.is_empty() && !settings.orderstream.left_to_kafka;
+            match (settings.has_role(Role::Api), results) {
+                (true, true) => Some(Self::Both),
+                (true, false) => Some(Self::Rates),
+                (false, true) => Some(Self::Results),
+                (false, false) => None,
+            }
+        }
+
+        fn found(self) -> &'static str {
+            match self {
+                Self::Rates => "rates are shared",
+                Self::Results => "results of orderstream are kept",
+                Self::Both => "rates are shared, and results of orderstream are kept",
+            }
+        }
+
+        /// What is done without it.
+        fn without(self) -> &'static str {
+            match self {
+                Self::Rates => "each node counts rates for itself",
+                Self::Results => "no order of orderstream is acknowledged over Kafka",
+                Self::Both => {
+                    "each node counts rates for itself, and no order of orderstream is acknowledged over Kafka"
+                }
+            }
+        }
+    }
+
+    /// Redis, for health checks of who has a use for it.
     ///
     /// # Errors
     /// When the settings cannot be used.
     pub(crate) fn remote(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Remote>>> {
+        let Some(kept) = Kept::of(settings) else { return Ok(None) };
         let url = settings.redis.url.text().unwrap_or_default();
         Ok(open(&settings.redis)?.map(|redis| {
             let address = Place::of(url).map(|place| format!("{}:{}", place.host, place.port));
-            Arc::new(Server { redis, address: address.unwrap_or_default() }) as Arc<dyn Remote>
+            Arc::new(Server { redis, address: address.unwrap_or_default(), kept }) as Arc<dyn Remote>
         }))
     }
 
     struct Server {
         redis: RedisKv,
         address: String,
+        kept: Kept,
     }
 
     #[async_trait]
@@ -86,24 +128,29 @@ mod wired {
         }
 
         async fn look(&self) -> Result<String, Trouble> {
-            let fix = "start it, or set redis.url right; until then each node counts rates for itself";
+            let fix = || format!("start it, or set redis.url right; until then {}", self.kept.without());
             match self.redis.ping().await {
-                Ok(()) => Ok("rates are shared".to_owned()),
-                Err(error) => Err(Trouble { why: error.to_string(), fix: fix.to_owned() }),
+                Ok(()) => Ok(self.kept.found().to_owned()),
+                Err(error) => Err(Trouble { why: error.to_string(), fix: fix() }),
             }
         }
     }
 
     fn open(redis: &Redis) -> anyhow::Result<Option<RedisKv>> {
         let Some(url) = redis.url.text() else { return Ok(None) };
-        let read = |file: &Path| {
-            std::fs::read(file).with_context(|| {
-                format!("redis.ca_file: cannot read {}; name a file that this user can read", file.display())
-            })
-        };
-        let authorities = redis.ca_file.as_deref().map(read).transpose()?;
+        let ca_file = redis.ca_file.as_deref();
+        let authorities = ca_file.map(|file| files::certificates("redis.ca_file", file)).transpose()?;
+        let authorities = authorities.map(String::into_bytes);
         let options = Options { url: url.to_owned(), authorities, timeout: redis.timeout };
-        Ok(Some(RedisKv::open(&options).context("redis.url, redis.ca_file")?))
+        let opened = RedisKv::open(&options).map_err(|error| match error {
+            Error::Authorities(_) => Problems::one(
+                "redis.ca_file",
+                error.to_string(),
+                "name a PEM file with certificates of authorities",
+            ),
+            error => Problems::one("redis.url", error.to_string(), "set it right"),
+        })?;
+        Ok(Some(opened))
     }
 
     /// Where results are kept for programs beside us that answer from there; nowhere without a Redis.
@@ -180,7 +227,7 @@ mod wired {
             }
         }
 
-        async fn tell(&self) -> Result<(), redis_kv::Error> {
+        async fn tell(&self) -> Result<(), Error> {
             loop {
                 let spent = self.rates.spent(SPENDS_MAX, self.clock.now());
                 let spends: Vec<Spend> = spent.iter().map(spend).collect();
@@ -203,9 +250,16 @@ mod wired {
 
     #[cfg(test)]
     mod tests {
-        #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "tests")]
+        #![allow(
+            clippy::unwrap_used,
+            clippy::expect_used,
+            clippy::panic,
+            clippy::disallowed_methods,
+            reason = "tests"
+        )]
 
         use super::*;
+        use crate::config::{Flag, Inputs, load};
         use edge::{Caller, Rate, RatePolicy, Refusal};
         use order_core::TenantId;
         use testkit::ManualClock;
@@ -238,6 +292,31 @@ mod wired {
                 let caller = Caller { tenant, subject: subject.into(), scopes, tenant_said: true };
                 self.rates.caller(&caller, self.clock.now())
             }
+        }
+
+        #[test]
+        fn health_tells_what_it_is_for() {
+            let of = |role: &str, brokers: &str, processor: &str| {
+                let flag = |path, value: &str| Flag { path, flag: "--x", value: value.to_owned() };
+                let flags = vec![
+                    flag("role", role),
+                    flag("kafka.brokers", brokers),
+                    flag("contracts.orderstream.processor", processor),
+                ];
+                let config = load(&Inputs { flags, ..Inputs::default() });
+                Kept::of(&config.unwrap_or_else(|problems| panic!("{problems}")).settings)
+            };
+            for (role, with_kafka) in [
+                ("api", Kept::Rates),
+                ("worker", Kept::Results),
+                ("relay", Kept::Results),
+                ("all", Kept::Both),
+            ] {
+                assert_eq!(of(role, "127.0.0.1:9092", ""), Some(with_kafka), "{role}");
+            }
+            assert_eq!([of("all", "", ""), of("relay", "", "")], [Some(Kept::Rates), None]);
+            assert_eq!(of("relay", "127.0.0.1:9092", "kafka"), None, "another program keeps them");
+            assert!(Kept::Both.without().contains("acknowledged") && Kept::Both.found().contains("results"));
         }
 
         #[tokio::test]

@@ -95,7 +95,12 @@ async fn dispatch(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exi
         Command::Serve(args) => serve_command::serve(args, config, out).await,
         Command::Client(command) => {
             let tenant = tenant(command)?;
-            let offline = async |settings: &Settings| local::offline(settings, tenant.clone()).await;
+            let (makes_first, makes_keys) = (command.makes_first_key(), command.makes_keys());
+            if makes_first && cli.url().is_none() {
+                local::set_up(&config.settings, out).await?;
+            }
+            let offline =
+                async |settings: &Settings| local::offline(settings, tenant.clone(), makes_keys).await;
             cli::client((command, cli.url()), &config.settings, SystemClock::default().now(), out, offline)
                 .await
         }

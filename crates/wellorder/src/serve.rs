@@ -9,7 +9,7 @@ use anyhow::Context;
 use axum::Router;
 use contracts::orderstream::AckWait;
 use contracts::sales::{BrokerStates, Means};
-use edge::{Guard, Mount, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
+use edge::{Guard, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::catalog::Catalog;
 use order_core::json::JsonLimits;
@@ -34,6 +34,8 @@ pub(crate) const CONTRACTS: [&str; 4] = [
 /// Connections that may wait to be accepted, where the system allows as many. One that finds no room tries again after a
 /// second; with the usual 128, a crowd that comes at once does.
 const BACKLOG: u32 = 4_096;
+/// Longest that the health of the contract `sales` waits to hear of brokers.
+const BROKERS_WAIT: Duration = Duration::from_secs(1);
 /// Contracts that have a route `/metrics` of their own at their root.
 const TAKES_METRICS: [&str; 2] = [contracts::parspec::NAME, contracts::sales::NAME];
 
@@ -130,8 +132,10 @@ pub(crate) fn means(app: &Arc<App>, metrics: &PrometheusHandle, catalog: Arc<dyn
         brokers: Arc::new(move || {
             let app = Arc::clone(&looking);
             Box::pin(async move {
-                let looks = app.remotes.look().await;
-                let state = |name| looks.iter().find(|look| look.name == name).map(|look| look.found.is_ok());
+                // Whoever asks for health has little patience, and no broker that is away keeps an order out.
+                let known = app.remotes.can_be_had(&["rabbitmq", "kafka"], BROKERS_WAIT).await;
+                let state =
+                    |name| known.iter().find(|(known, _)| *known == name).map(|(_, is_there)| *is_there);
                 BrokerStates { rabbitmq: state("rabbitmq"), kafka: state("kafka") }
             })
         }),
@@ -228,22 +232,27 @@ pub(crate) fn main_router(
 
 /// What the main port serves while there is no storage: health, and refusals in the form of each API.
 pub(crate) fn waiting_router(settings: &Settings, guard: &Arc<Guard>, waiting: api::Waiting) -> Router {
-    let unable = |mount: Mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard));
+    let root = settings.mounted.as_deref().filter(|name| CONTRACTS.contains(name));
+    let mut router = api::waiting_router(waiting, guard, root.is_some());
+    for name in CONTRACTS {
+        router = edge::nest(router, &format!("/{name}"), waiting_contract(name, guard));
+    }
+    match root {
+        Some(name) => router.merge(waiting_contract(name, guard)),
+        None => router,
+    }
+}
+
+/// What the contract `name` serves while there is no storage: refusals in its form.
+pub(crate) fn waiting_contract(name: &str, guard: &Arc<Guard>) -> Router {
     let mounts = [
         contracts::oscarps::MOUNT,
         contracts::parspec::MOUNT,
         contracts::sales::MOUNT,
         contracts::orderstream::MOUNT,
     ];
-    let root = mounts.into_iter().find(|mount| settings.mounted.as_deref() == Some(mount.name));
-    let mut router = api::waiting_router(waiting, guard, root.is_some());
-    for mount in mounts {
-        router = edge::nest(router, &format!("/{}", mount.name), unable(mount));
-    }
-    match root {
-        Some(mount) => router.merge(unable(mount)),
-        None => router,
-    }
+    let mount = mounts.into_iter().find(|mount| mount.name == name);
+    mount.map_or_else(Router::new, |mount| edge::mount_unable(api::not_yet(), mount, Arc::clone(guard)))
 }
 
 /// Health and metrics alone.

@@ -64,12 +64,13 @@ fn of_settings(config: &Config, problems: &mut Problems) {
         let fix = "say where it serves: --listen 127.0.0.1:3000, or listen in wellorder.toml";
         problems.add("--listen", "", "is not given: a server for others does not guess its address", fix);
     }
-    transport(settings, problems);
+    transport(config, problems);
     secrets(settings, problems);
 }
 
 /// How requests get here. Credentials and orders must not be readable on the way, unless somebody says aloud that they may.
-fn transport(settings: &Settings, problems: &mut Problems) {
+fn transport(config: &Config, problems: &mut Problems) {
+    let settings = &config.settings;
     let transport = &settings.transport;
     match transport::of(Mode::Serve, settings) {
         Ok(_) => {}
@@ -83,11 +84,19 @@ fn transport(settings: &Settings, problems: &mut Problems) {
     }
     let protected =
         transport.tls_cert.is_some() || !transport.trusted_proxies.is_empty() || transport.plaintext;
-    if !settings.listen.ip().is_loopback() && !protected {
-        let what = format!("{} is not a loopback address, and HTTP is plain here", settings.listen);
-        let fix = "set tls.cert and tls.key; or serve.trusted_proxies, where proxies speak TLS; or listen on 127.0.0.1 or \
-                   [::1]; or say serve.plaintext = true, and everybody on the way can read keys and orders";
-        problems.add("--listen", "", what, fix);
+    if protected {
+        return;
+    }
+    let fix = "set tls.cert and tls.key; or serve.trusted_proxies, where proxies speak TLS; or listen on 127.0.0.1 or \
+               [::1]; or say serve.plaintext = true, and everybody on the way can read keys and orders";
+    let what = |address| format!("{address} is not a loopback address, and HTTP is plain here");
+    if !settings.listen.ip().is_loopback() {
+        problems.add("--listen", "", what(settings.listen), fix);
+    }
+    // Only who takes orders in has these.
+    let further = settings.further_addresses().filter(|_| settings.has_role(Role::Api));
+    for (path, address) in further.filter(|(_, address)| !address.ip().is_loopback()) {
+        problems.add(config.origin(&path).to_string(), path, what(address), fix);
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let transport = transport::of(mode, &settings)?;
     following::check(&settings)?;
     redis::check(&settings)?;
+    catalog::check(&settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
@@ -93,9 +94,18 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     };
     let address = place.listener.local_addr().context("the listener has no address")?;
     let ops_address = place.ops.as_ref().and_then(|listener| listener.local_addr().ok());
-    let Begun { app, router, exporting, done } = begin(place, opened, &metrics, &stop, &mut tasks).await?;
+    let Begun { app, router, exporting, done, followers } =
+        begin(place, opened, &metrics, &stop, &mut tasks).await?;
     banner::show(
-        &banner::Started { mode, settings: &settings, address, ops_address, ephemeral, done: &done },
+        &banner::Started {
+            mode,
+            settings: &settings,
+            address,
+            ops_address,
+            ephemeral,
+            done: &done,
+            followers,
+        },
         out,
     )?;
     if demo {
@@ -119,6 +129,7 @@ struct Begun {
     router: Router,
     exporting: Option<Exporting>,
     done: Done,
+    followers: Vec<banner::Carries>,
 }
 
 /// Starts everything over a storage that is open.
@@ -135,7 +146,7 @@ async fn begin(
     let Opened { done, beside, .. } = opened;
     beside.start(&app, stop.subscribe(), tasks);
     let access = Access::new(mode, settings, &app)?;
-    background(settings, &app, metrics, stop, tasks)?;
+    let followers = background(settings, &app, metrics, stop, tasks)?;
     let failed = access.failed_logins();
     tasks.spawn(failed_logins::keep(Arc::clone(&app), failed, access.operators(), stop.subscribe()));
     if let Err(error) = lookout::newest(&app).await {
@@ -147,12 +158,12 @@ async fn begin(
         if let Some(sharing) = redis::share_rates(settings, &app, rates, stop.subscribe())? {
             tasks.spawn(sharing);
         }
-        if let Some(remote) = redis::remote(settings)? {
-            app.remotes.add(remote);
-        }
+    }
+    if let Some(remote) = redis::remote(settings)? {
+        app.remotes.add(remote);
     }
     let (catalog, shop) = catalog::of(settings, &app)?;
-    if let Some(shop) = shop.filter(|_| settings.has_role(Role::Api)) {
+    if let Some(shop) = shop {
         app.remotes.add(shop);
     }
     let means = serve::means(&app, metrics, catalog);
@@ -174,7 +185,7 @@ async fn begin(
     let http2 = serve::grpc(settings, &app, &guard, &access);
     let listening = Listening { listener, transport, http2 };
     tasks.spawn(served(edge::serve(listening, router.clone(), guard, stop.subscribe(), drain)));
-    Ok(Begun { app, router, exporting, done })
+    Ok(Begun { app, router, exporting, done, followers })
 }
 
 /// Makes orders up, and shows what becomes of them.
@@ -254,14 +265,14 @@ async fn served(serving: impl Future<Output = usize>) {
     }
 }
 
-/// Starts what the roles ask for.
+/// Starts what the roles ask for; gives who carries events on here.
 fn background(
     settings: &Settings,
     app: &Arc<App>,
     metrics: &PrometheusHandle,
     stop: &Stop,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<banner::Carries>> {
     orderstream::leave(settings, app);
     let consumers = orderstream::consumers(settings, app, &stop.subscribe())?;
     if settings.has_role(Role::Worker)
@@ -272,8 +283,10 @@ fn background(
     if settings.has_role(Role::Worker) {
         rabbitmq::consume(settings, app, stop, tasks)?;
     }
+    let mut followers = Vec::new();
     if settings.has_role(Role::Relay) {
         for plan in following::plans(settings, app)? {
+            followers.push(banner::Carries { name: plan.name.clone(), sink: plan.sink.kind() });
             let follower = Following::new(app, plan);
             // A sink that hangs must not keep the process from ending: its cursor has not moved.
             tasks.spawn(cut_off(follower.run(stop.subscribe()), stop.subscribe(), settings.shutdown_drain));
@@ -302,7 +315,7 @@ fn background(
         drop(stopped.wait_for(|stop| *stop).await);
         cancelled.cancel();
     });
-    Ok(())
+    Ok(followers)
 }
 
 /// Takes up redrives that an earlier process left unfinished, then those of other nodes that are gone.

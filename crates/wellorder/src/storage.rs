@@ -34,11 +34,21 @@ pub(crate) trait Database: Send + Sync {
     /// When there is none, or it cannot be read.
     async fn open_to_read(&self) -> Result<Opened, Failure>;
 
-    /// Opens it for a command: where it cannot be written now, for reading alone. The [`folder`] must be ours.
+    /// Opens it for a command that makes API keys, or does not: where it cannot be written now, for reading alone. The
+    /// [`folder`] must be ours. What others use meanwhile is neither installed nor migrated.
     ///
     /// # Errors
-    /// When it cannot be read either.
-    async fn open_for_command(&self) -> Result<Usable, Failure>;
+    /// When it cannot be read either; or it would have to be migrated under those who use it; or no server would take the
+    /// keys that are made here.
+    async fn open_for_command(&self, makes_keys: bool) -> Result<Usable, Failure>;
+
+    /// Installs an empty one, and brings its schema up to date. The [`folder`] must be ours.
+    ///
+    /// # Errors
+    /// What [`Self::judge`] judges.
+    async fn migrate(&self) -> anyhow::Result<Done> {
+        Ok(self.open().await?.done)
+    }
 
     /// What it says about itself to a server that is about to use it; `None` when nothing was installed in it yet.
     ///
@@ -157,6 +167,14 @@ impl From<Away> for Failure {
     }
 }
 
+/// Why a command makes no API keys.
+pub(crate) fn other_pepper() -> Failure {
+    let what = "auth.key_pepper is not what the API keys of this database are made under: no server would take one that is \
+                made here";
+    let fix = "set it as the servers have it (nothing, where it is not set), or ask one of them with --url";
+    Failure::here(Exit::Refused, what, fix)
+}
+
 /// A failure to open a database, as a command tells it.
 pub(crate) fn named(error: anyhow::Error) -> Failure {
     match error.downcast::<Away>() {
@@ -189,6 +207,14 @@ pub(crate) fn of(settings: &Settings) -> Result<Arc<dyn Database>, Failure> {
 /// The folder that copies of the database are made in; `None` where a server makes them with its own tools.
 pub(crate) fn copies(settings: &Settings) -> Option<PathBuf> {
     settings.database.text().is_none().then(|| settings.data.join(BACKUPS_FOLDER))
+}
+
+/// The data folder of a command, where the database is in it: else nothing is written there.
+///
+/// # Errors
+/// When it cannot be had; with who holds it when somebody does.
+pub(crate) fn folder_of_command(settings: &Settings) -> Result<Option<Folder>, Failure> {
+    settings.database.text().is_none().then(|| Folder::lock(&settings.data)).transpose()
 }
 
 /// The data folder of a server: its own where the database is in it, else one that others may use too.

@@ -12,6 +12,8 @@
 
 #[path = "it/changes.rs"]
 mod changes;
+#[path = "it/chaos_postgres.rs"]
+mod chaos_postgres;
 #[path = "it/cli_work.rs"]
 mod cli_work;
 #[path = "it/feed.rs"]
@@ -20,6 +22,12 @@ mod feed;
 mod followers;
 #[path = "it/harness/mod.rs"]
 mod harness;
+#[cfg(all(feature = "amqp", feature = "killpoints"))]
+#[path = "it/inbox.rs"]
+mod inbox;
+#[cfg(feature = "killpoints")]
+#[path = "it/kill_points.rs"]
+mod kill_points;
 #[path = "it/login.rs"]
 mod login;
 #[path = "it/matrix.rs"]
@@ -40,6 +48,9 @@ mod own_server;
 mod parspec;
 #[path = "it/pull.rs"]
 mod pull;
+#[cfg(feature = "amqp")]
+#[path = "it/rabbitmq.rs"]
+mod rabbitmq;
 #[path = "it/reads.rs"]
 mod reads;
 #[path = "it/redrives.rs"]

@@ -39,6 +39,8 @@ const STEPS: &[Step] = &[
     ("schemathesis", || schemathesis::run(&schemathesis::Args::for_ci())),
     ("crash", || crash::run(&crash::Args::for_ci())),
     ("plants", || crash::run(&crash::Args::for_plants())),
+    ("crash-servers", || crash::run(&crash::Args::for_ci().on_servers())),
+    ("plants-servers", || crash::run(&crash::Args::for_plants().on_servers())),
 ];
 
 /// Runs the steps, all of them even when one fails, and says whether every one was green.
@@ -72,9 +74,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     }
     println!();
     for (name, green, seconds) in &results {
-        println!("{name:12} {seconds:7.1} s  {}", if *green { "ok" } else { "FAILED" });
+        println!("{name:14} {seconds:7.1} s  {}", if *green { "ok" } else { "FAILED" });
     }
-    println!("{:12} {:7.1} s", "all", started.elapsed().as_secs_f64());
+    println!("{:14} {:7.1} s", "all", started.elapsed().as_secs_f64());
     let failed: Vec<_> = results.iter().filter(|(_, green, _)| !green).map(|(name, _, _)| *name).collect();
     if !failed.is_empty() {
         println!("failed: {}", failed.join(", "));

@@ -1,26 +1,25 @@
 //! Many orders in one request: each line that is answered is acknowledged, however the request ends.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
 
-use super::clients::{PATIENCE, Placed, Stage, acknowledged};
+use super::clients::{PATIENCE, Placed, Servers, Stage, acknowledged};
 use super::report::Kind;
-use crate::http::client::Client;
 
 /// Sends the orders until each is acknowledged or refused for good.
-pub(super) fn insist(stage: &Stage, client: &mut Client, mut open: Vec<Arc<Placed>>) -> Result<()> {
+pub(super) fn insist(stage: &Stage, client: &mut Servers, mut open: Vec<Arc<Placed>>) -> Result<()> {
     let began = Instant::now();
     loop {
-        send(stage, client, &mut open)?;
+        let used = send(stage, client, &mut open)?;
         if open.is_empty() {
             return Ok(());
         }
-        stage.repeated.fetch_add(1, Ordering::Relaxed);
+        stage.put_off("/v1/orders/bulk", "lines were left open", used);
+        client.change();
         if began.elapsed() > PATIENCE {
             for placed in open {
                 let reference = &placed.order.reference;
@@ -32,23 +31,27 @@ pub(super) fn insist(stage: &Stage, client: &mut Client, mut open: Vec<Arc<Place
     }
 }
 
-/// Sends what is open once; what was answered for good is open no more.
-fn send(stage: &Stage, client: &mut Client, open: &mut Vec<Arc<Placed>>) -> Result<()> {
+/// Sends what is open once; what was answered for good is open no more. Without any answer, when the connection was last
+/// of use.
+fn send(stage: &Stage, client: &mut Servers, open: &mut Vec<Arc<Placed>>) -> Result<Option<Instant>> {
     let mut lines = Vec::new();
     for placed in open.iter() {
         lines.extend(placed.order.request().1);
         lines.push(b'\n');
     }
     let known_before: Vec<bool> = open.iter().map(|placed| placed.known()).collect();
-    let Ok((reply, whole)) = client.post_lines("/v1/orders/bulk", &lines) else { return Ok(()) };
+    let (reply, whole) = match client.ask(|client| client.post_lines("/v1/orders/bulk", &lines)) {
+        Ok(answer) => answer,
+        Err((_, used)) => return Ok(Some(used)),
+    };
     let subject = "/v1/orders/bulk";
     match reply.status {
         200 => {}
-        408 | 429 | 503 | 504 => return Ok(()),
+        408 | 429 | 503 | 504 => return Ok(None),
         status => {
             stage.violations.add(Kind::Refused, subject, format!("{status}: {}", reply.text()));
             open.clear();
-            return Ok(());
+            return Ok(None);
         }
     }
     // A line without its end was torn by the kill: it says nothing.
@@ -70,7 +73,7 @@ fn send(stage: &Stage, client: &mut Client, open: &mut Vec<Arc<Placed>>) -> Resu
     }
     let mut answered = answered.into_iter();
     open.retain(|_| answered.next().flatten() != Some(true));
-    Ok(())
+    Ok(None)
 }
 
 /// Whether the line was answered for good.

@@ -22,7 +22,12 @@ pub(crate) struct Facts {
     /// By order id.
     pub(crate) orders: HashMap<String, Shown>,
     pub(crate) followers: Vec<Follower>,
-    pub(crate) sink: Vec<SinkLine>,
+    /// By name: what each sink was sent, in its order.
+    pub(crate) sinks: BTreeMap<String, Vec<SinkLine>>,
+    /// Messages to the sales door's consumers that nobody can read, of which the server confirmed that it has them.
+    pub(crate) poison: Vec<String>,
+    /// What lies among the dead letters.
+    pub(crate) dead_letters: Vec<String>,
     /// By idempotency key.
     pub(crate) effects: HashMap<String, Effect>,
 }
@@ -46,8 +51,11 @@ pub(crate) fn check(facts: &Facts, found: &Violations) {
     for (key, effect) in facts.effects.iter().filter(|(_, effect)| effect.wrong.is_some()) {
         found.add(Kind::Effect, key, effect.wrong.clone().unwrap_or_default());
     }
-    sink(facts, found);
+    for (name, lines) in &facts.sinks {
+        sink(name, lines, &facts.feed, found);
+    }
     followers(facts, found);
+    messages(facts, &by_order, found);
 }
 
 /// An acknowledged order exists, once, as it was sent, and was processed.
@@ -185,12 +193,12 @@ fn effects(order_id: &str, events: &[&Event], facts: &Facts, found: &Violations)
     }
 }
 
-/// The sink holds every event of the feed, each order's in the order of versions; repeats are the same bytes.
-fn sink(facts: &Facts, found: &Violations) {
+/// A sink holds every event of the feed, each order's in the order of versions; repeats are the same bytes.
+fn sink(name: &str, lines: &[SinkLine], feed: &[Event], found: &Violations) {
     let mut last: HashMap<&str, u64> = HashMap::new();
     let mut bytes: HashMap<&str, [u8; 16]> = HashMap::new();
     let mut digests: HashMap<&str, [u8; 16]> = HashMap::new();
-    for line in &facts.sink {
+    for line in lines {
         let event = match &line.event {
             Ok(event) => event,
             Err(fault) => {
@@ -209,20 +217,20 @@ fn sink(facts: &Facts, found: &Violations) {
         }
         digests.insert(&event.event_id, event.digest);
     }
-    for event in &facts.feed {
+    for event in feed {
         match digests.remove(event.event_id.as_str()) {
             None => {
-                let detail = format!("version {} ({}) never reached the sink", event.version, event.event_id);
+                let detail = format!("version {} ({}) never reached {name}", event.version, event.event_id);
                 found.add(Kind::SinkGap, &event.order_id, detail);
             }
             Some(digest) if digest != event.digest => {
-                found.add(Kind::Sink, &event.event_id, "the sink and the feed show it differently");
+                found.add(Kind::Sink, &event.event_id, format!("{name} and the feed show it differently"));
             }
             Some(_) => {}
         }
     }
     for event_id in digests.keys() {
-        found.add(Kind::Sink, *event_id, "in the sink, and not in the feed");
+        found.add(Kind::Sink, *event_id, format!("in {name}, and not in the feed"));
     }
 }
 
@@ -234,7 +242,7 @@ fn followers(facts: &Facts, found: &Violations) {
         *head = event.position.max(*head);
     }
     if facts.followers.is_empty() {
-        found.add(Kind::Follower, "-", "there is none, though the file sink is on");
+        found.add(Kind::Follower, "-", "there is none, though there are sinks");
     }
     for follower in &facts.followers {
         if follower.state != "running" || follower.lag != 0 {
@@ -247,6 +255,38 @@ fn followers(facts: &Facts, found: &Violations) {
                 found.add(Kind::Follower, &follower.name, detail);
             }
         }
+    }
+}
+
+/// What other programs said of orders counted, once; and what nobody can read is a dead letter, at most once more for each
+/// kill.
+fn messages(facts: &Facts, by_order: &HashMap<&str, Vec<&Event>>, found: &Violations) {
+    let sold = facts.history.values().filter(|known| known.order.door == Door::Sales);
+    for order_id in sold.flat_map(|known| &known.order_ids) {
+        let events = by_order.get(order_id.as_str()).map(Vec::as_slice).unwrap_or_default();
+        for kind in ["order.shipped", "order.delivered"] {
+            let times = events.iter().filter(|event| event.kind == kind).count();
+            if times != 1 {
+                found.add(Kind::Message, order_id, format!("{kind} {times} times"));
+            }
+        }
+        let shown = facts.orders.get(order_id).and_then(|shown| shown.v1.as_ref());
+        if shown.is_some_and(|v1| v1["fulfilment"] != "delivered") {
+            found.add(Kind::Message, order_id, "it is not shown as delivered");
+        }
+    }
+    let mut dead: HashMap<&str, usize> = HashMap::new();
+    for letter in &facts.dead_letters {
+        *dead.entry(letter).or_default() += 1;
+    }
+    for poison in &facts.poison {
+        let times = dead.remove(poison.as_str()).unwrap_or(0);
+        if times == 0 || times > 1 + facts.kills {
+            found.add(Kind::Message, poison, format!("a dead letter {times} times"));
+        }
+    }
+    for letter in dead.into_keys() {
+        found.add(Kind::Message, letter, "a dead letter that is none");
     }
 }
 

@@ -29,7 +29,11 @@ fn sound() -> Facts {
                 digest: [n as u8; 16],
             };
             facts.feed.push(event.clone());
-            facts.sink.push(SinkLine { place: format!("f:{n}"), event: Ok(event), bytes: [n as u8; 16] });
+            sink(&mut facts).push(SinkLine {
+                place: format!("f:{n}"),
+                event: Ok(event),
+                bytes: [n as u8; 16],
+            });
         }
         let effect = Effect { order_id: order_id.clone(), taken: 1, ..Effect::default() };
         facts.effects.insert(format!("event-{n}-1"), effect);
@@ -40,6 +44,10 @@ fn sound() -> Facts {
     let follower = Follower { name: "ndjson".to_owned(), state: "running".to_owned(), lag: 0, shards };
     facts.followers.push(follower);
     facts
+}
+
+fn sink(facts: &mut Facts) -> &mut Vec<SinkLine> {
+    facts.sinks.entry("file".to_owned()).or_default()
 }
 
 /// The order as a server shows it that did everything right.
@@ -149,7 +157,7 @@ fn work_that_was_not_done_is_unprocessed() {
 fn gaps_in_positions_and_versions_are_found() {
     let kinds = damaged(|facts| {
         facts.feed.remove(0);
-        facts.sink.remove(0);
+        sink(facts).remove(0);
     });
     assert_eq!(kinds, [Kind::PositionGap, Kind::VersionGap, Kind::State, Kind::SinkGap]);
     assert!(damaged(|facts| facts.feed.swap(0, 1)).contains(&Kind::PositionGap));
@@ -178,21 +186,57 @@ fn an_effect_has_one_key_and_few_repeats() {
 
 #[test]
 fn a_sink_that_lacks_a_version_has_a_gap() {
-    assert_eq!(damaged(|facts| drop(facts.sink.remove(0))), [Kind::SinkGap]);
-    assert_eq!(damaged(|facts| drop(facts.sink.pop())), [Kind::SinkGap]);
-    assert_eq!(damaged(|facts| facts.sink.swap(0, 1)), [Kind::SinkGap]);
+    assert_eq!(damaged(|facts| drop(sink(facts).remove(0))), [Kind::SinkGap]);
+    assert_eq!(damaged(|facts| drop(sink(facts).pop())), [Kind::SinkGap]);
+    assert_eq!(damaged(|facts| sink(facts).swap(0, 1)), [Kind::SinkGap]);
 }
 
 #[test]
 fn a_repeat_in_the_sink_has_the_same_bytes() {
-    assert_eq!(damaged(|facts| facts.sink.push(facts.sink[0].clone())), []);
+    let first = |facts: &mut Facts| sink(facts)[0].clone();
+    let again = |facts: &mut Facts| {
+        let line = first(facts);
+        sink(facts).push(line);
+    };
+    assert_eq!(damaged(again), []);
     let other = |facts: &mut Facts| {
-        let line = SinkLine { bytes: [99; 16], ..facts.sink[0].clone() };
-        facts.sink.push(line);
+        let line = SinkLine { bytes: [99; 16], ..first(facts) };
+        sink(facts).push(line);
     };
     assert_eq!(damaged(other), [Kind::Sink]);
-    assert_eq!(damaged(|facts| facts.sink[0].event = Err("torn".to_owned())), [Kind::SinkGap, Kind::Sink]);
+    assert_eq!(damaged(|facts| sink(facts)[0].event = Err("torn".to_owned())), [Kind::SinkGap, Kind::Sink]);
     assert_eq!(damaged(|facts| facts.feed[0].digest = [99; 16]), [Kind::Sink]);
+}
+
+#[test]
+fn a_message_counts_once_and_poison_is_a_dead_letter() {
+    let sold = |facts: &mut Facts, kinds: &[&str]| {
+        let known = facts.history.values_mut().next().unwrap();
+        let order = known.order.clone().in_sales(&mut Rng::new(1));
+        let id = order.derived_id().unwrap();
+        let old = known.order_ids[0].clone();
+        *known = Known { order: order.clone(), order_ids: vec![id.clone()], created: 1 };
+        let mut v1 = facts.orders[&old].v1.clone().unwrap();
+        v1["fulfilment"] = json!("delivered");
+        facts.orders.insert(id.clone(), Shown { v1: Some(v1), oscarps: None });
+        let like = facts.feed[0].clone();
+        let event = |kind: &&str| Event { order_id: id.clone(), kind: (*kind).to_owned(), ..like.clone() };
+        facts.feed.extend(kinds.iter().map(event));
+    };
+    let has = |kinds: &[&str]| damaged(|facts| sold(facts, kinds)).contains(&Kind::Message);
+    assert!(!has(&["order.shipped", "order.delivered"]));
+    assert!(has(&["order.shipped"]) && has(&["order.shipped", "order.delivered", "order.shipped"]));
+    let letters = |dead: &[&str]| {
+        damaged(|facts| {
+            facts.poison = vec!["p".to_owned()];
+            facts.dead_letters = dead.iter().map(|letter| (*letter).to_owned()).collect();
+        })
+    };
+    assert_eq!(letters(&["p"]), []);
+    assert_eq!(letters(&["p", "p"]), [], "there was a kill");
+    for wrong in [&[][..], &["p", "p", "p"], &["p", "q"]] {
+        assert_eq!(letters(wrong), [Kind::Message]);
+    }
 }
 
 #[test]
@@ -218,7 +262,7 @@ fn an_id_is_the_derived_one() {
 fn a_key_that_made_two_orders_is_told() {
     let kinds = damaged(|facts| {
         let order = Order::generate("t", 0, 3, &mut Rng::new(3));
-        assert_eq!((order.key().is_some(), order.derived_id()), (true, None));
+        assert_eq!((order.header("").is_some(), order.derived_id()), (true, None));
         let order_ids = vec![
             "00000000-0000-7000-8000-000000000001".to_owned(),
             "00000000-0000-7000-8000-000000000002".to_owned(),

@@ -1,6 +1,7 @@
 //! Client threads: each places orders and insists, under the same reference, until it has an answer.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,6 +24,8 @@ const BACKLOG_MAX: usize = 1_000;
 const RECENT_MAX: usize = 64;
 /// Most orders of one bulk request.
 const BULK_LINES_MAX: u64 = 60;
+/// A connection that was of no use for so long is not used again: a server closes those that idle for 10 s.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A client gives an order up when the server has been away for so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -35,15 +38,27 @@ pub(super) struct Placed {
     created: AtomicUsize,
 }
 
+/// A time in which every order must be taken in at its first request.
+struct Calm {
+    /// What is away all the same.
+    away: &'static str,
+    since: Instant,
+}
+
 /// What the client threads share.
 pub(crate) struct Stage {
-    pub(crate) address: SocketAddr,
+    /// Of every server that takes orders.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// The header of orders by the door `sales`; without it there are none.
+    pub(crate) bearer: Option<String>,
     pub(crate) run: String,
     pub(crate) orders_per_second: usize,
     pub(crate) history: History,
     pub(crate) effects: Effects,
     pub(crate) violations: Violations,
     pub(crate) stop: AtomicBool,
+    /// What is away, when nothing is that intake needs: every order must be taken in at once.
+    calm: Mutex<Option<Calm>>,
     pub(crate) acknowledged: AtomicUsize,
     pub(crate) repeated: AtomicUsize,
     recent: Mutex<VecDeque<Arc<Placed>>>,
@@ -51,23 +66,48 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(
-        address: SocketAddr,
+        addresses: Vec<SocketAddr>,
         run: String,
         rate: usize,
         history: History,
         effects: Effects,
     ) -> Self {
         Self {
-            address,
+            addresses,
+            bearer: None,
             run,
             orders_per_second: rate,
             history,
             effects,
             violations: Violations::default(),
             stop: AtomicBool::new(false),
+            calm: Mutex::new(None),
             acknowledged: AtomicUsize::new(0),
             repeated: AtomicUsize::new(0),
             recent: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// Whom to ask about orders.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses.first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// From now on every order must be taken in at its first request, though this is away; none: it need not.
+    pub(crate) fn set_calm(&self, away: Option<&'static str>) {
+        let calm = away.map(|away| Calm { away, since: Instant::now() });
+        *self.calm.lock().unwrap_or_else(PoisonError::into_inner) = calm;
+    }
+
+    /// A request was refused for now, or broke off on a connection that was last of use at `used`: nothing wrong with
+    /// that, but in calm, unless the connection is of a process that was killed before.
+    pub(super) fn put_off(&self, subject: &str, why: &str, used: Option<Instant>) {
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+        if let Some(calm) = &*self.calm.lock().unwrap_or_else(PoisonError::into_inner)
+            && used.is_none_or(|used| used > calm.since)
+        {
+            let detail = format!("{why}, while nothing but {} was away", calm.away);
+            self.violations.add(Kind::Intake, subject, detail);
         }
     }
 
@@ -113,8 +153,46 @@ pub(crate) fn start(stage: &Arc<Stage>, count: usize, rng: &Rng) -> Vec<thread::
         .collect()
 }
 
+/// The servers as one client uses them: one at a time, and the next one when it does not do what is asked.
+pub(super) struct Servers {
+    /// Each with the moment at which it was last of use.
+    clients: Vec<(Client, Instant)>,
+    at: usize,
+}
+
+impl Servers {
+    fn new(addresses: &[SocketAddr], first: usize) -> Self {
+        let client = |address: &SocketAddr| Client::new(*address, Duration::from_secs(10));
+        let clients = addresses.iter().map(|address| (client(address), Instant::now()));
+        Self { clients: clients.collect(), at: first }
+    }
+
+    fn current(&mut self) -> &mut (Client, Instant) {
+        let count = self.clients.len();
+        &mut self.clients[self.at % count]
+    }
+
+    /// Asks the current one; without an answer, when its connection was last of use.
+    pub(super) fn ask<T>(
+        &mut self,
+        ask: impl FnOnce(&mut Client) -> io::Result<T>,
+    ) -> Result<T, (io::Error, Instant)> {
+        let (client, used) = self.current();
+        if used.elapsed() > IDLE_MAX {
+            client.hang_up();
+        }
+        let answer = ask(client).map_err(|fault| (fault, *used))?;
+        *used = Instant::now();
+        Ok(answer)
+    }
+
+    pub(super) fn change(&mut self) {
+        self.at += 1;
+    }
+}
+
 fn run(stage: &Stage, id: usize, count: usize, mut rng: Rng) -> Result<()> {
-    let mut client = Client::new(stage.address, Duration::from_secs(10));
+    let mut client = Servers::new(&stage.addresses, id);
     let pause_us = 1_000_000 * count as u64 / stage.orders_per_second.max(1) as u64;
     let mut n = 0;
     while !stage.stopped() {
@@ -122,11 +200,19 @@ fn run(stage: &Stage, id: usize, count: usize, mut rng: Rng) -> Result<()> {
         // bulk request.
         let again = stage.some_recent(&mut rng).filter(|_| rng.chance(5));
         let count = if again.is_none() && rng.chance(2) { rng.between(2, BULK_LINES_MAX) } else { 1 };
+        // Else all would stay with the one that was killed least lately.
+        if rng.chance(30) {
+            client.change();
+        }
         let mut new = Vec::new();
         for _ in 0..if again.is_some() { 0 } else { count } {
             let order = Order::generate(&stage.run, id, n, &mut rng);
             n += 1;
-            new.push(stage.place(if count > 1 { order.in_bulk() } else { order })?);
+            new.push(stage.place(match count {
+                1 if stage.bearer.is_some() && rng.chance(30) => order.in_sales(&mut rng),
+                1 => order,
+                _ => order.in_bulk(),
+            })?);
         }
         let (lines, single): (Vec<_>, Vec<_>) =
             new.into_iter().chain(again).partition(|placed| count > 1 && placed.order.door == Door::Bulk);
@@ -152,18 +238,20 @@ impl Placed {
 }
 
 /// Sends the order until it is acknowledged or refused for good.
-fn insist(stage: &Stage, client: &mut Client, placed: &Placed) -> Result<()> {
+fn insist(stage: &Stage, client: &mut Servers, placed: &Placed) -> Result<()> {
     let (path, body) = placed.order.request();
+    let header = placed.order.header(stage.bearer.as_deref().unwrap_or_default());
     let began = Instant::now();
     loop {
         let known_before = placed.known();
-        match client.post_under(placed.order.key(), path, &body) {
-            Ok(reply) if matches!(reply.status, 200 | 201) => {
+        let (why, used) = match client.ask(|client| client.post_with(header, path, &body)) {
+            Ok(reply) if placed.order.is_there(reply.status) => {
                 return acknowledge(stage, placed, &reply, known_before);
             }
             // Try again later: overload, a database that is away, an outcome that the server does not know.
             Ok(reply) if matches!(reply.status, 408 | 429 | 503 | 504) => {
                 thread::sleep(Duration::from_millis(50));
+                (format!("{} {}", reply.status, reply.text()), None)
             }
             Ok(reply) => {
                 let detail =
@@ -171,9 +259,13 @@ fn insist(stage: &Stage, client: &mut Client, placed: &Placed) -> Result<()> {
                 stage.violations.add(Kind::Refused, &placed.order.reference, detail);
                 return Ok(());
             }
-            Err(_) => thread::sleep(Duration::from_millis(10)),
-        }
-        stage.repeated.fetch_add(1, Ordering::Relaxed);
+            Err((fault, used)) => {
+                thread::sleep(Duration::from_millis(10));
+                (fault.to_string(), Some(used))
+            }
+        };
+        stage.put_off(&placed.order.reference, &why, used);
+        client.change();
         if began.elapsed() > PATIENCE {
             stage.violations.add(Kind::Refused, &placed.order.reference, "no answer for a long time");
             return Ok(());

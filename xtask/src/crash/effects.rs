@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -37,6 +37,52 @@ pub(crate) enum Manner {
 struct Ledger {
     by_key: Mutex<HashMap<String, Effect>>,
     taken_keys: AtomicUsize,
+    hands: Mutex<Hands>,
+}
+
+/// Who has which effect in hand.
+#[derive(Default)]
+struct Hands {
+    /// Worker and key of what was not answered yet; how often.
+    open: HashMap<(String, String), usize>,
+    /// The keys that a worker had in hand when it died, and how long it took until another one came with them.
+    left: HashMap<String, Option<Duration>>,
+    dead: Option<(String, Instant)>,
+}
+
+impl Hands {
+    fn take(&mut self, worker: &str, key: &str) {
+        *self.open.entry((worker.to_owned(), key.to_owned())).or_default() += 1;
+        if let Some((_, since)) = self.dead.as_ref().filter(|(dead, _)| dead != worker)
+            && let Some(after) = self.left.get_mut(key).filter(|after| after.is_none())
+        {
+            *after = Some(since.elapsed());
+        }
+    }
+
+    fn answer(&mut self, worker: &str, key: &str) {
+        let place = (worker.to_owned(), key.to_owned());
+        if let Some(times) = self.open.get_mut(&place) {
+            *times -= 1;
+            if *times == 0 {
+                self.open.remove(&place);
+            }
+        }
+    }
+
+    fn of<'a>(&'a self, worker: &'a str) -> impl Iterator<Item = &'a String> {
+        self.open.keys().filter(move |(of, _)| of == worker).map(|(_, key)| key)
+    }
+}
+
+/// What became of the work that a dead worker had in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TakenOver {
+    pub(crate) taken: usize,
+    /// Nobody came with these yet.
+    pub(crate) open: usize,
+    /// The longest that anything of it waited for another worker.
+    pub(crate) longest: Duration,
 }
 
 /// The running receiver.
@@ -58,6 +104,31 @@ impl Effects {
         format!("http://{}/effects", self.server.address())
     }
 
+    /// The same for a worker of this name.
+    pub(crate) fn url_of(&self, worker: &str) -> String {
+        format!("{}/{worker}", self.url())
+    }
+
+    /// How many effects of this worker wait for their answer.
+    pub(crate) fn in_hand(&self, worker: &str) -> usize {
+        self.ledger.hands().of(worker).count()
+    }
+
+    /// This worker was killed just now: what it has in hand is watched.
+    pub(crate) fn died(&self, worker: &str) {
+        let mut hands = self.ledger.hands();
+        hands.left = hands.of(worker).map(|key| (key.clone(), None)).collect();
+        hands.dead = Some((worker.to_owned(), Instant::now()));
+    }
+
+    /// What became of that.
+    pub(crate) fn taken_over(&self) -> TakenOver {
+        let hands = self.ledger.hands();
+        let taken: Vec<Duration> = hands.left.values().copied().flatten().collect();
+        let longest = taken.iter().max().copied().unwrap_or_default();
+        TakenOver { taken: taken.len(), open: hands.left.len() - taken.len(), longest }
+    }
+
     /// Number of different keys that were taken.
     pub(crate) fn taken(&self) -> usize {
         self.ledger.taken_keys.load(Ordering::Relaxed)
@@ -70,6 +141,10 @@ impl Effects {
 }
 
 impl Ledger {
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Effect>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,11 +155,13 @@ fn receive(ledger: &Ledger, manner: Manner, request: &Request) -> Answer {
     let named = request.headers.get("wellorder-order-id").unwrap_or_default().to_owned();
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let luck = luck(&key);
+    let worker = request.path.strip_prefix("/effects/").unwrap_or_default();
+    ledger.hands().take(worker, &key);
     let (newly_taken, delay, status) = {
         let mut ledger = ledger.lock();
         let effect = ledger.entry(key.clone()).or_default();
         let first = effect.taken + effect.refused == 0;
-        if request.method != "POST" || request.path != "/effects" {
+        if request.method != "POST" || !request.path.starts_with("/effects") {
             effect.wrong = Some(format!("{} {}", request.method, request.path));
         } else if key.is_empty() {
             effect.wrong = Some("no Idempotency-Key".to_owned());
@@ -106,6 +183,7 @@ fn receive(ledger: &Ledger, manner: Manner, request: &Request) -> Answer {
         ledger.taken_keys.fetch_add(1, Ordering::Relaxed);
     }
     thread::sleep(delay);
+    ledger.hands().answer(worker, &key);
     Answer::new(status, b"{}".to_vec())
 }
 
@@ -169,6 +247,22 @@ mod tests {
         let mut client = Client::new(effects.server.address(), Duration::from_secs(5));
         client.post("/effects", b"{}").unwrap();
         assert!(effects.snapshot()[""].wrong.is_some());
+    }
+
+    #[test]
+    fn what_a_dead_worker_had_in_hand_is_watched_until_another_comes_with_it() {
+        let mut hands = Hands::default();
+        hands.take("w-1", "a");
+        hands.take("w-1", "b");
+        hands.answer("w-1", "b");
+        hands.take("w-2", "c");
+        assert_eq!(hands.of("w-1").collect::<Vec<_>>(), ["a"]);
+        hands.left = HashMap::from([("a".to_owned(), None)]);
+        hands.dead = Some(("w-1".to_owned(), Instant::now()));
+        hands.take("w-1", "a");
+        assert!(hands.left["a"].is_none(), "that was the dead one");
+        hands.take("w-2", "a");
+        assert!(hands.left["a"].is_some());
     }
 
     #[test]

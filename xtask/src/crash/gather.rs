@@ -131,7 +131,7 @@ fn read_part(address: SocketAddr, part: &[(String, Door, String)]) -> Result<Vec
         let v1 = get(&mut client, &format!("/v1/orders/{order_id}"))?;
         let oscarps = match door {
             Door::Oscarps => get(&mut client, &format!("/oscarps/orders/{reference}"))?,
-            Door::V1 | Door::Keyed | Door::Bulk => None,
+            Door::V1 | Door::Keyed | Door::Bulk | Door::Sales => None,
         };
         found.push((order_id.clone(), Shown { v1, oscarps }));
     }
@@ -224,7 +224,7 @@ pub(crate) fn sink_lines(files: &[PathBuf]) -> Result<Vec<SinkLine>> {
             lines.push(SinkLine {
                 place: format!("{name}:{}", index + 1),
                 event: event.map_err(|fault| format!("{fault:#}: {}", String::from_utf8_lossy(line))),
-                bytes: short(Sha256::digest(line)),
+                bytes: digest_of(line),
             });
         }
     }
@@ -236,6 +236,11 @@ fn digest(value: &Value) -> [u8; 16] {
     let mut hash = Sha256::new();
     feed(value, &mut hash);
     short(hash.finalize())
+}
+
+/// Of these very bytes.
+pub(crate) fn digest_of(bytes: &[u8]) -> [u8; 16] {
+    short(Sha256::digest(bytes))
 }
 
 fn short(digest: impl AsRef<[u8]>) -> [u8; 16] {

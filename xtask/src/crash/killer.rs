@@ -25,10 +25,10 @@ const POINTS: &[(&str, u64)] = &[
 /// Passed once in the life of a data folder, so only the very first start can die there.
 const FIRST_START_POINT: &str = "boot.mid_migration";
 
-const READY_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a point may take to be passed under load.
-const POINT_LIMIT: Duration = Duration::from_secs(20);
-const SIGKILL: i32 = 9;
+pub(super) const POINT_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const SIGKILL: i32 = 9;
 
 /// How one life of the server ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +67,20 @@ pub(crate) fn kills_for_every_point() -> usize {
 pub(crate) struct Killed {
     pub(crate) at_random: usize,
     pub(crate) at_points: BTreeMap<String, usize>,
+    /// The same by role, where nodes have one.
+    pub(crate) by_role: BTreeMap<String, usize>,
+    /// Servers that are not ours.
+    pub(crate) crashes: BTreeMap<String, usize>,
 }
 
 impl Killed {
-    pub(crate) fn total(&self) -> usize {
+    /// Of our own processes.
+    pub(crate) fn of_nodes(&self) -> usize {
         self.at_random + self.at_points.values().sum::<usize>()
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.of_nodes() + self.crashes.values().sum::<usize>()
     }
 }
 
@@ -171,7 +180,7 @@ pub(crate) fn ready(launch: &Launch, stage: &Stage, server: &mut Wellorder) -> b
 }
 
 /// Notes that the process ended though nobody killed it; always false.
-fn ended_by_itself(launch: &Launch, stage: &Stage, status: ExitStatus) -> bool {
+pub(super) fn ended_by_itself(launch: &Launch, stage: &Stage, status: ExitStatus) -> bool {
     let detail = format!("it ended by itself: {status}\n{}", log_tail(&launch.log, 20));
     stage.violations.add(Kind::Process, "end", detail);
     false

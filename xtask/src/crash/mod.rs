@@ -1,8 +1,8 @@
 //! `cargo xtask crash`: kills a loaded server again and again, and proves from a history of its own that nothing
 //! was lost, nothing happened twice and nothing was left undone.
 //!
-//! It shares no code with the product. It knows the command line, the environment, the HTTP interface and the
-//! file of the NDJSON sink.
+//! It shares no code with the product. It knows the command line, the environment, the HTTP interface, and what sinks are
+//! sent: the file of one process on SQLite; or, on PostgreSQL, Kafka and RabbitMQ, of two nodes of each role.
 
 mod bulk;
 mod check;
@@ -15,6 +15,7 @@ mod order;
 mod plants;
 mod report;
 mod scene;
+mod servers;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,14 +25,25 @@ use anyhow::{Context, Result, bail};
 use crate::server;
 use plants::{PLANTS, Plant};
 use report::Summary;
-use scene::Setup;
+use scene::{Crashes, Setup};
+use servers::Own;
 
 /// How hard to try.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// How often the server is killed, at random moments and at kill points in turn
+    /// What the orders are kept in: with `postgres` there are two nodes of each role, and servers that are killed as well
+    #[arg(long, value_name = "STORAGE", default_value = "sqlite")]
+    on: On,
+    /// How often the server is killed, at random moments and at kill points in turn; on PostgreSQL so many kills of nodes at
+    /// random moments, and every kill point besides
     #[arg(long, value_name = "N", default_value_t = 20)]
     kills: usize,
+    /// How often PostgreSQL crashes
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    database_crashes: usize,
+    /// How often each of Kafka, RabbitMQ and Redis is killed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    server_kills: usize,
     /// The same seed makes the same orders and the same plan of kills
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -53,9 +65,9 @@ pub(crate) struct Args {
     /// Clients that place orders at once
     #[arg(long, value_name = "C", default_value_t = 16)]
     connections: usize,
-    /// Orders a second that all clients place together
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    rate: usize,
+    /// Orders a second that all clients place together [default: 300; on PostgreSQL 100]
+    #[arg(long, value_name = "N")]
+    rate: Option<usize>,
     /// Print nothing but the summary, as JSON
     #[arg(long)]
     json: bool,
@@ -64,10 +76,20 @@ pub(crate) struct Args {
     keep: bool,
 }
 
+/// What the orders are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum On {
+    Sqlite,
+    Postgres,
+}
+
 impl Args {
     fn with_kills(kills: usize) -> Self {
         Self {
+            on: On::Sqlite,
             kills,
+            database_crashes: 3,
+            server_kills: 1,
             seed: None,
             binary: None,
             points: true,
@@ -75,7 +97,7 @@ impl Args {
             plant: None,
             plants: false,
             connections: 16,
-            rate: 300,
+            rate: None,
             json: false,
             keep: false,
         }
@@ -90,6 +112,11 @@ impl Args {
     pub(crate) fn for_plants() -> Self {
         Self { plants: true, ..Self::with_kills(0) }
     }
+
+    /// The same on PostgreSQL.
+    pub(crate) fn on_servers(self) -> Self {
+        Self { on: On::Postgres, ..self }
+    }
 }
 
 /// Runs as asked; false when there is a violation, or when a planted bug was not caught.
@@ -101,32 +128,57 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if !binary.is_file() {
         bail!("{} is no file", binary.display());
     }
-    if args.plants {
-        let mut all = true;
-        for plant in PLANTS {
-            all &= run_plant(args, &binary, plant)?;
+    let plants: Vec<&'static Plant> = match &args.plant {
+        _ if args.plants => PLANTS.iter().collect(),
+        None => Vec::new(),
+        Some(name) => {
+            let plant = PLANTS.iter().find(|plant| plant.name == name);
+            let names = || PLANTS.iter().map(|plant| plant.name).collect::<Vec<_>>().join(", ");
+            vec![plant.with_context(|| format!("no such planted bug: {name}; there are {}", names()))?]
         }
-        return Ok(all);
+    };
+    let mut own = match args.on {
+        On::Sqlite => None,
+        On::Postgres => Some(Own::start()?),
+    };
+    let mut good = true;
+    for plant in &plants {
+        good &= run_plant(args, &binary, plant, own.as_mut())?;
     }
-    if let Some(name) = &args.plant {
-        let plant = PLANTS.iter().find(|plant| plant.name == name);
-        let names = || PLANTS.iter().map(|plant| plant.name).collect::<Vec<_>>().join(", ");
-        let plant = plant.with_context(|| format!("no such planted bug: {name}; there are {}", names()))?;
-        return run_plant(args, &binary, plant);
+    if plants.is_empty() {
+        let mut setup = setup(args, binary);
+        setup.kills = if args.points { args.kills.max(killer::kills_for_every_point()) } else { args.kills };
+        let summary = play(args, &setup, own.as_mut())?;
+        tell(args, &summary)?;
+        good = summary.clean();
     }
-    let mut setup = setup(args, binary);
-    setup.kills = if args.points { args.kills.max(killer::kills_for_every_point()) } else { args.kills };
-    let summary = scene::play(&setup)?;
-    tell(args, &summary)?;
-    Ok(summary.clean())
+    match own {
+        Some(own) if good && !args.keep => own.forget()?,
+        Some(own) => eprintln!("what the servers leave is kept in {}", own.folder().display()),
+        None => {}
+    }
+    Ok(good)
+}
+
+fn play(args: &Args, setup: &Setup, own: Option<&mut Own>) -> Result<Summary> {
+    let crashes = Crashes { database: args.database_crashes, each: args.server_kills };
+    match own {
+        Some(own) => servers::play(setup, crashes, own),
+        None => scene::play(setup),
+    }
 }
 
 /// A run with a planted bug: true when it was caught for what it is.
-fn run_plant(args: &Args, binary: &std::path::Path, plant: &'static Plant) -> Result<bool> {
+fn run_plant(
+    args: &Args,
+    binary: &std::path::Path,
+    plant: &'static Plant,
+    own: Option<&mut Own>,
+) -> Result<bool> {
     let mut setup = setup(args, binary.to_path_buf());
     setup.kills = plant.kills;
     setup.plant = Some(plant);
-    let summary = scene::play(&setup)?;
+    let summary = play(args, &setup, own)?;
     let caught = summary.found(plant.caught_as);
     if args.json {
         tell(args, &summary)?;
@@ -158,7 +210,7 @@ fn setup(args: &Args, binary: PathBuf) -> Setup {
         kills: args.kills,
         points: !args.no_points,
         connections: args.connections.max(1),
-        rate: args.rate.max(1),
+        rate: args.rate.unwrap_or(if args.on == On::Postgres { 100 } else { 300 }).max(1),
         plant: None,
         quiet: args.json,
         keep: args.keep,

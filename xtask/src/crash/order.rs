@@ -20,6 +20,8 @@ pub(crate) enum Door {
     /// One of many lines of a bulk request.
     Bulk,
     Oscarps,
+    /// Of one product, with a token; a delivery service tells by messages what becomes of it.
+    Sales,
 }
 
 impl Door {
@@ -28,6 +30,7 @@ impl Door {
         match self {
             Self::V1 | Self::Keyed | Self::Bulk => "api",
             Self::Oscarps => "oscarps",
+            Self::Sales => "sales",
         }
     }
 
@@ -35,6 +38,7 @@ impl Door {
         match self {
             Self::V1 | Self::Keyed | Self::Bulk => "/v1/orders",
             Self::Oscarps => "/oscarps/orders",
+            Self::Sales => "/sales/api/v1/orders",
         }
     }
 }
@@ -69,7 +73,9 @@ impl Order {
         let reference = format!("{run}-{client}-{n}");
         let customer = match door {
             Door::Keyed => reference.clone(),
-            Door::V1 | Door::Bulk | Door::Oscarps => format!("customer-{}", rng.between(1, 500)),
+            Door::V1 | Door::Bulk | Door::Oscarps | Door::Sales => {
+                format!("customer-{}", rng.between(1, 500))
+            }
         };
         let mut order = Self { door, reference, customer, total: amount(rng), lines: Vec::new() };
         if n % 3 == 1 {
@@ -88,13 +94,35 @@ impl Order {
     pub(crate) fn in_bulk(self) -> Self {
         match self.door {
             Door::V1 => Self { door: Door::Bulk, ..self },
-            Door::Keyed | Door::Bulk | Door::Oscarps => self,
+            Door::Keyed | Door::Bulk | Door::Oscarps | Door::Sales => self,
         }
     }
 
-    /// Under which key it is placed.
-    pub(crate) fn key(&self) -> Option<&str> {
-        (self.door == Door::Keyed).then_some(self.reference.as_str())
+    /// The same as an order of one product.
+    pub(crate) fn in_sales(self, rng: &mut Rng) -> Self {
+        match self.door {
+            Door::V1 => {
+                let sku = uuid(rng);
+                let line = Line { sku, quantity: rng.between(1, 99), unit_price: "0".to_owned() };
+                let (customer, total) = (uuid(rng), "0".to_owned());
+                Self { door: Door::Sales, customer, total, lines: vec![line], ..self }
+            }
+            Door::Keyed | Door::Bulk | Door::Oscarps | Door::Sales => self,
+        }
+    }
+
+    /// The field of the head that it is placed with, if there is one: its key, or `bearer`.
+    pub(crate) fn header<'a>(&'a self, bearer: &'a str) -> Option<(&'static str, &'a str)> {
+        match self.door {
+            Door::Keyed => Some(("idempotency-key", &self.reference)),
+            Door::Sales => Some(("authorization", bearer)),
+            Door::V1 | Door::Bulk | Door::Oscarps => None,
+        }
+    }
+
+    /// Whether an answer with this status shows the order that was placed.
+    pub(crate) fn is_there(&self, status: u16) -> bool {
+        matches!(status, 200 | 201) || (self.door == Door::Sales && status == 409)
     }
 
     /// Path and body of the request that places it.
@@ -113,6 +141,13 @@ impl Order {
             Door::Oscarps => json!({
                 "orderId": self.reference, "customer": self.customer, "total": number(&self.total),
             }),
+            Door::Sales => {
+                let product = self.lines.first();
+                json!({
+                    "idempotency_key": self.reference, "user_id": self.customer,
+                    "product_id": product.map(|line| &line.sku), "quantity": product.map(|line| line.quantity),
+                })
+            }
         };
         (self.door.path(), body.to_string().into_bytes())
     }
@@ -122,6 +157,14 @@ impl Order {
         let (id, wrong) = match self.door {
             Door::V1 | Door::Keyed | Door::Bulk => ("order_id", self.differs_from_v1(answer)),
             Door::Oscarps => ("id", self.differs_from_oscarps(answer)),
+            // What was there before is named in the refusal.
+            Door::Sales => match &answer["errors"][0] {
+                Value::Null => ("order_id", None),
+                entry if entry["error_code"] == "DUPLICATE_IDEMPOTENCY_KEY" => {
+                    return entry["order_id"].as_str().map(str::to_owned).ok_or("no `order_id`".to_owned());
+                }
+                entry => return Err(format!("the refusal {entry}")),
+            },
         };
         match (answer[id].as_str(), wrong) {
             (Some(id), None) => Ok(id.to_owned()),
@@ -140,7 +183,7 @@ impl Order {
         if text("customer") != self.customer {
             return Some(format!("customer {} instead of {}", shown["customer"], self.customer));
         }
-        if !money::same(&text("total"), &self.total) {
+        if self.door != Door::Sales && !money::same(&text("total"), &self.total) {
             return Some(format!("total {} instead of {}", shown["total"], self.total));
         }
         if self.lines.is_empty() {
@@ -188,6 +231,11 @@ impl Order {
 pub(crate) fn shard_of(order_id: &str) -> Option<u64> {
     let tail = order_id.get(order_id.len().checked_sub(4)?..)?;
     u64::from_str_radix(tail, 16).ok().map(|n| n % SHARDS)
+}
+
+fn uuid(rng: &mut Rng) -> String {
+    let hex = format!("{:016x}{:016x}", rng.next(), rng.next());
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// A text or a number, as written.
@@ -247,6 +295,21 @@ mod tests {
         let answer = |total: &str| json!({"order_id": "x", "source": "api", "reference": order.reference, "customer": order.customer, "total": total});
         assert_eq!(order.acknowledged_id(&answer("19.9")).unwrap(), "x");
         assert!(order.acknowledged_id(&answer("19.91")).is_err());
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_there_names_it() {
+        let other = order(0);
+        let order = order(0).in_sales(&mut Rng::new(1));
+        assert_eq!(
+            (order.door, order.header("Bearer t")),
+            (Door::Sales, Some(("authorization", "Bearer t")))
+        );
+        let there = json!({"errors": [{"error_code": "DUPLICATE_IDEMPOTENCY_KEY", "order_id": "x"}]});
+        assert!(order.is_there(409) && !other.is_there(409));
+        assert_eq!(order.acknowledged_id(&there).unwrap(), "x");
+        assert_eq!(order.acknowledged_id(&json!({"order_id": "y"})).unwrap(), "y");
+        assert!(order.acknowledged_id(&json!({"errors": [{"error_code": "OTHER"}]})).is_err());
     }
 
     #[test]

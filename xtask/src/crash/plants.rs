@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::effects::Manner;
 use super::report::Kind;
+use super::servers::Role;
 
 /// A planted bug and the circumstances in which it does harm.
 pub(crate) struct Plant {
@@ -12,6 +13,8 @@ pub(crate) struct Plant {
     /// It counts as caught when one of these is found; anything else is a symptom of something else.
     pub(crate) caught_as: &'static [Kind],
     pub(crate) kills: usize,
+    /// Whose nodes are killed, where each node has one role; none: everybody's in turn.
+    pub(crate) victim: Option<Role>,
     /// How often the process is stopped for longer than its leases, instead of the number of every run.
     pub(crate) pauses: usize,
     /// Settings on top of those of every run.
@@ -25,6 +28,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "ack-before-commit",
         caught_as: &[Kind::Lost],
         kills: 8,
+        victim: Some(Role::Api),
         pauses: 0,
         env: &[],
         manner: Manner::Mixed,
@@ -35,6 +39,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "finish-without-token",
         caught_as: &[Kind::DoubleProcessed],
         kills: 0,
+        victim: None,
         pauses: 6,
         env: &[("WELLORDER_WORKER_LEASE_MS", "1000"), ("WELLORDER_WORKER_HEARTBEAT_MS", "300")],
         manner: Manner::Hold(Duration::from_millis(700)),
@@ -44,6 +49,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "lost-journal-row",
         caught_as: &[Kind::PositionGap, Kind::VersionGap, Kind::Feed],
         kills: 0,
+        victim: None,
         pauses: 0,
         env: &[],
         manner: Manner::Mixed,
@@ -52,6 +58,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "cursor-past-gap",
         caught_as: &[Kind::SinkGap],
         kills: 4,
+        victim: Some(Role::Relay),
         pauses: 0,
         env: &[],
         manner: Manner::Mixed,

@@ -42,6 +42,12 @@ pub(crate) enum Kind {
     Sink,
     /// A follower is behind or failing.
     Follower,
+    /// An order was not taken in at once, while nothing was away that intake needs.
+    Intake,
+    /// What came back did not recover in time.
+    Recovery,
+    /// A message of another program was lost, counted twice, or is a dead letter without a reason.
+    Message,
     /// An answer that no client may get.
     Refused,
     /// `wellorder audit` found something or did not run.
@@ -87,6 +93,25 @@ impl Violations {
     }
 }
 
+/// What one sink was sent.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Carried {
+    pub(crate) lines: usize,
+    pub(crate) repeated: usize,
+}
+
+/// A server that was away, other than the database.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Outage {
+    pub(crate) server: String,
+    /// From its end until it took connections again.
+    pub(crate) away_seconds: f64,
+    /// Orders that were acknowledged meanwhile.
+    pub(crate) acknowledged: usize,
+    /// From then until everything had recovered by itself.
+    pub(crate) recovered_seconds: f64,
+}
+
 /// The figures of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Summary {
@@ -107,9 +132,17 @@ pub(crate) struct Summary {
     pub(crate) effects: usize,
     pub(crate) effects_repeated: usize,
     pub(crate) events: usize,
-    pub(crate) sink_lines: usize,
-    pub(crate) sink_lines_repeated: usize,
+    pub(crate) sinks: BTreeMap<String, Carried>,
     pub(crate) sink_files: usize,
+    /// Of nodes with one role each.
+    pub(crate) kills_by_role: BTreeMap<String, usize>,
+    /// How often each server was killed.
+    pub(crate) crashes: BTreeMap<String, usize>,
+    pub(crate) outages: Vec<Outage>,
+    /// Work that a dead worker had in hand, and the longest that it took until another one came with it.
+    pub(crate) taken_over: usize,
+    pub(crate) taken_over_seconds: f64,
+    pub(crate) dead_letters: usize,
     pub(crate) seconds: f64,
     pub(crate) violations: BTreeMap<Kind, usize>,
     /// The first ones, in full.
@@ -153,15 +186,17 @@ impl Summary {
             self.acknowledged_in_bulk,
             all - lost - double - unprocessed,
         );
+        let sinks: Vec<_> = self
+            .sinks
+            .iter()
+            .map(|(name, sink)| format!("in {name} {} ({} repeated)", sink.lines, sink.repeated))
+            .collect();
         println!(
-            "effects {} ({} repeated), events {}, sink lines {} in {} files ({} repeated), requests repeated {}, \
-             {:.0} s, seed {}",
+            "effects {} ({} repeated), events {}, {}, requests repeated {}, {:.0} s, seed {}",
             self.effects,
             self.effects_repeated,
             self.events,
-            self.sink_lines,
-            self.sink_files,
-            self.sink_lines_repeated,
+            sinks.join(", "),
             self.requests_repeated,
             self.seconds,
             self.seed
@@ -171,11 +206,33 @@ impl Summary {
                 self.kills_at_points.iter().map(|(point, n)| format!("{point} {n}")).collect();
             println!("points: {}", points.join(", "));
         }
+        self.print_servers();
         for (kind, n) in &self.violations {
             println!("VIOLATION {}: {n}", kind.name());
         }
         for violation in &self.told {
             println!("  {} {}: {}", violation.kind.name(), violation.subject, violation.detail);
         }
+    }
+
+    /// What there is to tell where several servers took part.
+    fn print_servers(&self) {
+        if self.kills_by_role.is_empty() {
+            return;
+        }
+        let told = |counts: &BTreeMap<String, usize>| {
+            counts.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", ")
+        };
+        println!("nodes killed: {}; servers killed: {}", told(&self.kills_by_role), told(&self.crashes));
+        for outage in &self.outages {
+            println!(
+                "{} away for {:.1} s: {} orders acknowledged meanwhile; all as before {:.1} s after its return",
+                outage.server, outage.away_seconds, outage.acknowledged, outage.recovered_seconds
+            );
+        }
+        println!(
+            "{} effects of dead workers were taken over, after {:.1} s at most; dead letters {}",
+            self.taken_over, self.taken_over_seconds, self.dead_letters
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! One run from the empty folder to the verdict.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +14,12 @@ use serde_json::Value;
 use super::check::{Facts, check};
 use super::clients::{self, Stage};
 use super::effects::{Effects, Manner};
-use super::gather::{self, Feed};
+use super::gather::{self, Feed, SinkLine};
 use super::history::{History, Known};
 use super::killer::{self, Killed};
 use super::order::Door;
 use super::plants::Plant;
-use super::report::{Kind, Summary, Violations};
+use super::report::{Carried, Kind, Summary, Violations};
 use crate::http::server::free_address;
 use crate::rng::Rng;
 use crate::server::{Launch, Wellorder};
@@ -32,7 +33,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(25);
 /// How often the process of the last start is stopped (SIGSTOP) and continued.
 const PAUSES: usize = 2;
 /// Longer than the leases of [`SETTINGS`]: its work is due when it goes on.
-const PAUSE: Duration = Duration::from_millis(2_500);
+pub(super) const PAUSE: Duration = Duration::from_millis(2_500);
 /// Between two pauses.
 const BETWEEN_PAUSES: Duration = Duration::from_millis(800);
 /// Load on the last start, before the drain.
@@ -66,24 +67,57 @@ pub(crate) struct Setup {
     pub(crate) keep: bool,
 }
 
+/// How often servers are killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crashes {
+    pub(crate) database: usize,
+    /// Each of the others: Kafka, RabbitMQ, Redis.
+    pub(crate) each: usize,
+}
+
 impl Setup {
-    fn pauses(&self) -> usize {
+    pub(super) fn pauses(&self) -> usize {
         self.plant.map_or(PAUSES, |plant| plant.pauses)
+    }
+
+    /// Where all of it is kept, made.
+    pub(super) fn folder(&self) -> Result<PathBuf> {
+        let name = self.plant.map_or("run", |plant| plant.name);
+        let folder = format!("wellorder-crash-{}-{}-{name}", std::process::id(), self.seed);
+        let folder = std::env::temp_dir().join(folder);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    pub(super) fn history(&self, folder: &Path) -> Result<History> {
+        History::create(&folder.join(format!("history-{}.ndjson", self.seed)))
+    }
+
+    pub(super) fn effects(&self) -> Result<Effects> {
+        Effects::start(self.plant.map_or(Manner::Mixed, |plant| plant.manner))
+    }
+
+    /// The settings of every run, then those of the planted bug.
+    pub(super) fn env(&self) -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut env: Vec<(String, String)> = SETTINGS.iter().map(owned).collect();
+        if let Some(plant) = self.plant {
+            env.push(("WELLORDER_PLANT".to_owned(), plant.name.to_owned()));
+            env.extend(plant.env.iter().map(owned));
+        }
+        env
     }
 }
 
 /// Plays it and sums it up.
 pub(crate) fn play(setup: &Setup) -> Result<Summary> {
     let began = Instant::now();
-    let name = setup.plant.map_or("run", |plant| plant.name);
-    let folder = format!("wellorder-crash-{}-{}-{name}", std::process::id(), setup.seed);
-    let folder = std::env::temp_dir().join(folder);
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let effects = Effects::start(setup.plant.map_or(Manner::Mixed, |plant| plant.manner))?;
+    let folder = setup.folder()?;
+    let effects = setup.effects()?;
     let launch = launch(setup, &folder, &effects)?;
-    let history = History::create(&folder.join(format!("history-{}.ndjson", setup.seed)))?;
+    let history = setup.history(&folder)?;
     let run = format!("crash-{}", setup.seed);
-    let stage = Arc::new(Stage::new(launch.address, run, setup.rate, history, effects));
+    let stage = Arc::new(Stage::new(vec![launch.address], run, setup.rate, history, effects));
     let mut rng = Rng::new(setup.seed);
     let plan = killer::plan(setup.kills, setup.points, &mut rng);
     let clients = clients::start(&stage, setup.connections, &rng);
@@ -97,7 +131,7 @@ pub(crate) fn play(setup: &Setup) -> Result<Summary> {
     facts.history = stage.history.read()?;
     facts.effects = stage.effects.snapshot();
     let files = gather::sink_files(&launch.data)?;
-    facts.sink = gather::sink_lines(&files)?;
+    facts.sinks.insert("the file".to_owned(), gather::sink_lines(&files)?);
     if !facts.feed.is_empty() || !facts.orders.is_empty() {
         check(&facts, &stage.violations);
     }
@@ -110,11 +144,7 @@ pub(crate) fn play(setup: &Setup) -> Result<Summary> {
 
 fn launch(setup: &Setup, folder: &Path, effects: &Effects) -> Result<Launch> {
     let mut env: Vec<(String, String)> = vec![("WELLORDER_HTTP_PROCESSOR_URL".to_owned(), effects.url())];
-    env.extend(SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    if let Some(plant) = setup.plant {
-        env.push(("WELLORDER_PLANT".to_owned(), plant.name.to_owned()));
-        env.extend(plant.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    }
+    env.extend(setup.env());
     Ok(Launch {
         binary: setup.binary.clone(),
         data: folder.join("data"),
@@ -138,17 +168,11 @@ fn last_act(
         return Ok(());
     }
     for _ in 0..setup.pauses() {
-        pause(&server)?;
+        pause(&server, PAUSE)?;
     }
     thread::sleep(LAST_LOAD);
     audit(launch, &stage.violations, "under load");
-    stage.stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        match client.join() {
-            Ok(ended) => ended?,
-            Err(_) => stage.violations.add(Kind::Process, "driver", "a client thread panicked"),
-        }
-    }
+    end(stage, clients)?;
     drain(setup, stage);
     read_all(stage, facts)?;
     audit(launch, &stage.violations, "idle");
@@ -157,12 +181,24 @@ fn last_act(
     Ok(())
 }
 
-/// Stops the process for longer than its leases, as a machine under a hypervisor may be: when it goes on, its first
+/// Lets the clients end, with every order of theirs answered.
+pub(super) fn end(stage: &Stage, clients: Vec<JoinHandle<Result<()>>>) -> Result<()> {
+    stage.stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        match client.join() {
+            Ok(ended) => ended?,
+            Err(_) => stage.violations.add(Kind::Process, "driver", "a client thread panicked"),
+        }
+    }
+    Ok(())
+}
+
+/// Stops the process for `length`, longer than its leases, as a machine under a hypervisor may be: when it goes on, its first
 /// attempts are zombies that must not finish anything.
-fn pause(server: &Wellorder) -> Result<()> {
+pub(super) fn pause(server: &Wellorder, length: Duration) -> Result<()> {
     thread::sleep(BETWEEN_PAUSES);
     signal(server.pid(), "STOP")?;
-    thread::sleep(PAUSE);
+    thread::sleep(length);
     signal(server.pid(), "CONT")
 }
 
@@ -170,7 +206,10 @@ fn pause(server: &Wellorder) -> Result<()> {
 struct Drain {
     feed: Feed,
     accepted: usize,
+    /// Of these, sold: each is to be shipped and delivered.
+    sold: usize,
     processed: usize,
+    moved_on: usize,
     /// When the last event was seen.
     moved: Instant,
 }
@@ -183,19 +222,28 @@ impl Drain {
         if !events.is_empty() {
             self.moved = Instant::now();
         }
-        self.accepted += events.iter().filter(|event| event.kind == "order.accepted").count();
-        self.processed += events.iter().filter(|event| event.kind == "order.processed").count();
+        for event in &events {
+            match event.kind.as_str() {
+                "order.accepted" => self.accepted += 1,
+                "order.processed" => self.processed += 1,
+                "order.shipped" | "order.delivered" => self.moved_on += 1,
+                _ => {}
+            }
+            let sold = |(source, _): &(String, String)| source == Door::Sales.source();
+            self.sold += usize::from(event.named.as_ref().is_some_and(sold));
+        }
         read?;
-        let caught_up = gather::followers(stage.address)?.iter().all(|follower| follower.lag == 0);
-        Ok(caught_up && self.accepted > 0 && self.processed >= self.accepted)
+        let caught_up = gather::followers(stage.address())?.iter().all(|follower| follower.lag == 0);
+        let done = self.processed >= self.accepted && self.moved_on >= 2 * self.sold;
+        Ok(caught_up && self.accepted > 0 && done)
     }
 }
 
 /// Waits until every order of the journal is processed and every follower has caught up, or time is up; what is
 /// missing then shows in the checks.
-fn drain(setup: &Setup, stage: &Stage) {
-    let feed = Feed::new(stage.address);
-    let mut drain = Drain { feed, accepted: 0, processed: 0, moved: Instant::now() };
+pub(super) fn drain(setup: &Setup, stage: &Stage) {
+    let feed = Feed::new(stage.address());
+    let mut drain = Drain { feed, accepted: 0, sold: 0, processed: 0, moved_on: 0, moved: Instant::now() };
     wait_until(DRAIN_LIMIT, Duration::from_millis(200), || {
         // A feed that breaks off is read again: it may recover within the limit, else the checks will say so.
         let done = drain.look(stage).unwrap_or(false);
@@ -213,13 +261,13 @@ fn settled(setup: &Setup) -> Duration {
 }
 
 /// Reads everything that the checks need; what cannot be read is a violation.
-fn read_all(stage: &Stage, facts: &mut Facts) -> Result<()> {
+pub(super) fn read_all(stage: &Stage, facts: &mut Facts) -> Result<()> {
     let found = &stage.violations;
-    if let Err(fault) = Feed::new(stage.address).read(&mut facts.feed) {
+    if let Err(fault) = Feed::new(stage.address()).read(&mut facts.feed) {
         let detail = format!("after {} events: {fault:#}", facts.feed.len());
         found.add(Kind::Feed, "/v1/events", detail);
     }
-    match gather::followers(stage.address) {
+    match gather::followers(stage.address()) {
         Ok(followers) => facts.followers = followers,
         Err(fault) => found.add(Kind::Follower, "/v1/followers", format!("{fault:#}")),
     }
@@ -229,7 +277,7 @@ fn read_all(stage: &Stage, facts: &mut Facts) -> Result<()> {
             wanted.push((order_id.clone(), known.order.door, known.order.reference.clone()));
         }
     }
-    match gather::orders(stage.address, &wanted) {
+    match gather::orders(stage.address(), &wanted) {
         Ok(orders) => facts.orders = orders,
         Err(fault) => found.add(Kind::Refused, "/v1/orders", format!("{fault:#}")),
     }
@@ -237,7 +285,7 @@ fn read_all(stage: &Stage, facts: &mut Facts) -> Result<()> {
 }
 
 /// `wellorder audit` has the same opinion.
-fn audit(launch: &Launch, found: &Violations, when: &str) {
+pub(super) fn audit(launch: &Launch, found: &Violations, when: &str) {
     let mut command = launch.command();
     command.args(["audit", "--json", "--data"]).arg(&launch.data);
     let (code, out) = match capture(&mut command) {
@@ -258,7 +306,7 @@ fn audit(launch: &Launch, found: &Violations, when: &str) {
 }
 
 /// SIGTERM drains and exits 0.
-fn stop(server: &mut Wellorder, found: &Violations) {
+pub(super) fn stop(server: &mut Wellorder, found: &Violations) {
     match server.terminate(STOP_LIMIT) {
         Ok(Some(0)) => {}
         Ok(code) => found.add(Kind::Stop, "SIGTERM", format!("exit code {code:?}")),
@@ -266,15 +314,7 @@ fn stop(server: &mut Wellorder, found: &Violations) {
     }
 }
 
-fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summary {
-    let mut sink_events: Vec<&str> = facts
-        .sink
-        .iter()
-        .filter_map(|line| line.event.as_ref().ok())
-        .map(|event| event.event_id.as_str())
-        .collect();
-    sink_events.sort_unstable();
-    sink_events.dedup();
+pub(super) fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summary {
     let by = |door: Option<Door>| {
         let is = |known: &&Known| door.is_none_or(|door| known.order.door == door);
         facts.history.values().filter(|known| !known.order_ids.is_empty()).filter(is).count()
@@ -282,7 +322,7 @@ fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summar
     let mut summary = Summary {
         seed: setup.seed,
         plant: setup.plant.map(|plant| plant.name.to_owned()),
-        kills: killed.total(),
+        kills: killed.of_nodes(),
         kills_at_random: killed.at_random,
         pauses: setup.pauses(),
         acknowledged: by(None),
@@ -292,8 +332,9 @@ fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summar
         effects: facts.effects.values().filter(|effect| effect.taken > 0).count(),
         effects_repeated: facts.effects.values().map(|effect| effect.taken.saturating_sub(1)).sum(),
         events: facts.feed.len(),
-        sink_lines: facts.sink.len(),
-        sink_lines_repeated: facts.sink.len().saturating_sub(sink_events.len()),
+        sinks: facts.sinks.iter().map(|(name, lines)| (name.clone(), carried(lines))).collect(),
+        kills_by_role: killed.by_role,
+        crashes: killed.crashes,
         kills_at_points: killed.at_points,
         ..Summary::default()
     };
@@ -306,8 +347,14 @@ fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed) -> Summar
     summary
 }
 
+fn carried(lines: &[SinkLine]) -> Carried {
+    let known = lines.iter().filter_map(|line| line.event.as_ref().ok());
+    let different: HashSet<&str> = known.map(|event| event.event_id.as_str()).collect();
+    Carried { lines: lines.len(), repeated: lines.len().saturating_sub(different.len()) }
+}
+
 /// Removes the folder, unless there is something to look at.
-fn leave(setup: &Setup, folder: &Path, summary: &Summary) -> Result<()> {
+pub(super) fn leave(setup: &Setup, folder: &Path, summary: &Summary) -> Result<()> {
     let expected = setup.plant.is_some_and(|plant| summary.found(plant.caught_as));
     if setup.keep || !(summary.clean() || expected) {
         eprintln!("data, history and log are kept in {}", folder.display());

@@ -34,8 +34,8 @@ impl Reply {
 struct Content<'a> {
     bytes: &'a [u8],
     media_type: &'static str,
-    /// For the header `Idempotency-Key`.
-    key: Option<&'a str>,
+    /// A field of the head besides.
+    header: Option<(&'static str, &'a str)>,
 }
 
 /// A client of one server.
@@ -52,22 +52,32 @@ impl Client {
         Self { address, timeout, connection: None, out: Vec::new() }
     }
 
+    /// The next request gets a connection of its own.
+    pub(crate) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
     pub(crate) fn get(&mut self, path: &str) -> io::Result<Reply> {
         self.request("GET", path, None)
     }
 
     pub(crate) fn post(&mut self, path: &str, json: &[u8]) -> io::Result<Reply> {
-        self.post_under(None, path, json)
+        self.post_with(None, path, json)
     }
 
-    /// Posts under an `Idempotency-Key`.
-    pub(crate) fn post_under(&mut self, key: Option<&str>, path: &str, json: &[u8]) -> io::Result<Reply> {
-        self.request("POST", path, Some(Content { bytes: json, media_type: "application/json", key }))
+    /// Posts with one more field in the head.
+    pub(crate) fn post_with(
+        &mut self,
+        header: Option<(&'static str, &str)>,
+        path: &str,
+        json: &[u8],
+    ) -> io::Result<Reply> {
+        self.request("POST", path, Some(Content { bytes: json, media_type: "application/json", header }))
     }
 
     /// Posts one thing a line. Returns the answer as far as it came, and whether that is all of it.
     pub(crate) fn post_lines(&mut self, path: &str, lines: &[u8]) -> io::Result<(Reply, bool)> {
-        let content = Content { bytes: lines, media_type: "application/x-ndjson", key: None };
+        let content = Content { bytes: lines, media_type: "application/x-ndjson", header: None };
         let mut connection = self.send("POST", path, Some(content))?;
         let (status, headers) = read_head(&mut connection)?;
         let mut body = Vec::new();
@@ -115,8 +125,8 @@ impl Client {
         if let Some(content) = content {
             let (media_type, len) = (content.media_type, content.bytes.len());
             write!(self.out, "content-type: {media_type}\r\ncontent-length: {len}\r\n")?;
-            if let Some(key) = content.key {
-                write!(self.out, "idempotency-key: {key}\r\n")?;
+            if let Some((name, value)) = content.header {
+                write!(self.out, "{name}: {value}\r\n")?;
             }
         }
         self.out.extend_from_slice(b"\r\n");

@@ -81,6 +81,14 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> io::Result<
     }
 }
 
+/// As many different ones.
+pub(crate) fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
+    // All are held until all are known.
+    let held: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>()?;
+    held.iter().map(TcpListener::local_addr).collect()
+}
+
 /// A port of loopback that nobody uses right now.
 pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()

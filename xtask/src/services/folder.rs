@@ -12,6 +12,7 @@ const VARIABLE: &str = "WELLORDER_SERVICES_DIR";
 const TAIL: usize = 2_000;
 
 /// The folder of one server.
+#[derive(Clone, Debug)]
 pub(super) struct Folder(PathBuf);
 
 impl Folder {

@@ -7,23 +7,24 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::folder::Folder;
-use super::{packages, process};
+use super::{Ports, packages, process};
 use crate::shell::run;
 
-pub(super) const PORT: u16 = 19092;
-const CONTROLLER: u16 = 19093;
+/// The inner one is of the controller.
+pub(super) const PORTS: Ports = Ports { clients: 19092, inner: 19093, mapper: 0 };
 const VERSION: &str = "4.1.0";
 /// Any 16 bytes in base64; a cluster's name.
 const CLUSTER: &str = "d2VsbG9yZGVyLXRlc3RzMA";
 
 const POM: &str = include_str!("kafka.pom.xml");
 
-pub(super) fn start(folder: &Folder) -> Result<u32> {
+/// `kept` is the folder that the jars lie in, or are fetched into.
+pub(super) fn start(folder: &Folder, kept: &Folder, ports: Ports) -> Result<u32> {
     packages::need("java", &["default-jre-headless"])?;
-    let jars = jars(folder)?;
+    let jars = jars(kept)?;
     let data = folder.path().join("data");
     let properties = folder.path().join("server.properties");
-    fs::write(&properties, configuration(&data))
+    fs::write(&properties, configuration(&data, ports))
         .with_context(|| format!("cannot write {}", properties.display()))?;
     if !data.join("meta.properties").is_file() {
         run(java(&jars)
@@ -40,13 +41,14 @@ fn java(jars: &Path) -> Command {
     command
 }
 
-fn configuration(data: &Path) -> String {
+fn configuration(data: &Path, ports: Ports) -> String {
+    let Ports { clients, inner, .. } = ports;
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{CONTROLLER}\n\
-         listeners=PLAINTEXT://127.0.0.1:{PORT},CONTROLLER://127.0.0.1:{CONTROLLER}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{PORT}\n\
+         controller.quorum.voters=1@127.0.0.1:{inner}\n\
+         listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{inner}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{clients}\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
          num.partitions=4\n\

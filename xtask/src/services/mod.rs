@@ -6,6 +6,7 @@
 //! nothing else is ever stopped.
 
 mod folder;
+mod instance;
 mod kafka;
 mod packages;
 mod postgres;
@@ -13,14 +14,14 @@ mod process;
 mod rabbitmq;
 mod redis;
 
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use folder::Folder;
+use anyhow::{Result, bail};
+pub(crate) use instance::Instance;
+use instance::Ports;
 
-/// Longest wait for a server to take connections.
-const READY: Duration = Duration::from_secs(60);
+/// Longest wait for a server to take connections: a machine may have much else to do.
+const READY: Duration = Duration::from_secs(180);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(50);
 /// Longest wait for a connection to be made.
@@ -46,7 +47,7 @@ enum Action {
 
 /// A server that tests may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Service {
+pub(crate) enum Service {
     Postgres,
     Redis,
     Rabbitmq,
@@ -54,7 +55,7 @@ enum Service {
 }
 
 /// All of them, in the order in which they are started.
-const ALL: [Service; 4] = [Service::Postgres, Service::Redis, Service::Rabbitmq, Service::Kafka];
+pub(crate) const ALL: [Service; 4] = [Service::Postgres, Service::Redis, Service::Rabbitmq, Service::Kafka];
 
 /// Where a server is.
 struct Place {
@@ -64,7 +65,7 @@ struct Place {
 }
 
 impl Service {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
             Self::Redis => "redis",
@@ -83,51 +84,12 @@ impl Service {
         }
     }
 
-    /// Not the usual one, which another server may have.
-    fn port(self) -> u16 {
-        match self {
-            Self::Postgres => postgres::PORT,
-            Self::Redis => redis::PORT,
-            Self::Rabbitmq => rabbitmq::PORT,
-            Self::Kafka => kafka::PORT,
-        }
-    }
-
-    fn url(self) -> String {
-        let port = self.port();
-        match self {
-            Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-            Self::Redis => format!("redis://127.0.0.1:{port}"),
-            Self::Rabbitmq => format!("amqp://guest:guest@127.0.0.1:{port}/%2f"),
-            Self::Kafka => format!("127.0.0.1:{port}"),
-        }
-    }
-
-    /// Starts it; gives the id of its process. It may need a moment more before it answers.
-    fn start(self, folder: &Folder) -> Result<u32> {
-        match self {
-            Self::Postgres => postgres::start(folder),
-            Self::Redis => redis::start(folder),
-            Self::Rabbitmq => rabbitmq::start(folder),
-            Self::Kafka => kafka::start(folder),
-        }
-    }
-
     /// The signal after which it ends at once, with its data whole.
     fn stop_signal(self) -> &'static str {
         match self {
             Self::Postgres => "INT",
             Self::Redis | Self::Rabbitmq | Self::Kafka => "TERM",
         }
-    }
-
-    /// Whether it does its work: PostgreSQL takes connections some time before it does.
-    fn ready(self) -> bool {
-        self.answers() && (self != Self::Postgres || postgres::ready())
-    }
-
-    fn answers(self) -> bool {
-        TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], self.port())), CONNECT).is_ok()
     }
 }
 
@@ -225,54 +187,32 @@ fn up_one(service: Service) -> Result<(Place, bool)> {
         eprintln!("{name}: the one that {variable} names");
         return Ok((Place { variable, url }, false));
     }
-    let folder = Folder::of(name)?;
-    let place = Place { variable, url: service.url() };
-    if process::of(&folder)?.is_some() {
-        wait(service, &folder)?;
-        eprintln!("{name}: runs already, port {}", service.port());
+    let server = Instance::usual(service)?;
+    let place = Place { variable, url: server.url() };
+    if server.runs()?.is_some() {
+        server.wait()?;
+        eprintln!("{name}: runs already, port {}", server.port());
         return Ok((place, false));
     }
-    if service.answers() {
+    if server.answers() {
         bail!(
             "{name}: something else answers at port {}; stop it, or say {variable} to use a server of your own",
-            service.port()
+            server.port()
         );
     }
     let started = Instant::now();
-    let pid = service.start(&folder).with_context(|| format!("{name} cannot be started"))?;
-    process::keep(&folder, pid)?;
-    wait(service, &folder)?;
-    eprintln!("{name}: started at port {} in {:.1} s", service.port(), started.elapsed().as_secs_f64());
+    server.start()?;
+    server.wait()?;
+    eprintln!("{name}: started at port {} in {:.1} s", server.port(), started.elapsed().as_secs_f64());
     Ok((place, true))
 }
 
-/// Waits until a server of ours takes connections.
-fn wait(service: Service, folder: &Folder) -> Result<()> {
-    let mut lives = true;
-    let answers = crate::shell::wait_until(READY, STEP, || {
-        lives = process::of(folder).is_ok_and(|pid| pid.is_some());
-        !lives || service.ready()
-    });
-    if !answers || !lives {
-        let log = folder.log();
-        let why = if lives { "does not answer" } else { "ended at once" };
-        bail!("{} {why}; the end of {}:\n{}", service.name(), log.display(), folder::tail(&log));
-    }
-    Ok(())
-}
-
 fn down(service: Service) -> Result<()> {
-    let folder = Folder::of(service.name())?;
-    match process::of(&folder)? {
-        None => eprintln!("{}: not one of ours runs", service.name()),
-        Some(pid) => {
-            process::stop(pid, service.stop_signal())?;
-            eprintln!("{}: stopped", service.name());
-        }
-    }
-    process::forget(&folder)?;
-    if service == Service::Rabbitmq {
-        rabbitmq::stop_epmd(&folder)?;
+    let server = Instance::usual(service)?;
+    if server.stop()? {
+        eprintln!("{}: stopped", service.name());
+    } else {
+        eprintln!("{}: not one of ours runs", service.name());
     }
     Ok(())
 }
@@ -286,14 +226,15 @@ fn status(services: &[Service]) -> Result<bool> {
             println!("{name:10} named by {}", service.variable());
             continue;
         }
-        let ours = process::of(&Folder::of(name)?)?;
-        match (ours, service.answers()) {
-            (Some(pid), true) => println!("{name:10} runs at {} (process {pid})", service.url()),
+        let server = Instance::usual(*service)?;
+        let (ours, answers) = (server.runs()?, server.answers());
+        match (ours, answers) {
+            (Some(pid), true) => println!("{name:10} runs at {} (process {pid})", server.url()),
             (Some(pid), false) => println!("{name:10} does not answer (process {pid})"),
-            (None, true) => println!("{name:10} not ours, but port {} is taken", service.port()),
+            (None, true) => println!("{name:10} not ours, but port {} is taken", server.port()),
             (None, false) => println!("{name:10} stopped"),
         }
-        all &= ours.is_some() && service.answers();
+        all &= ours.is_some() && answers;
     }
     Ok(all)
 }

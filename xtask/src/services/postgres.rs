@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::folder::Folder;
-use super::{packages, process};
+use super::{Ports, packages, process};
 use crate::shell::run;
 
-pub(super) const PORT: u16 = 15432;
+pub(super) const PORTS: Ports = Ports::one(15432);
 
 /// Where Debian puts the versions.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-pub(super) fn start(folder: &Folder) -> Result<u32> {
+pub(super) fn start(folder: &Folder, ports: Ports) -> Result<u32> {
     let programs = match programs() {
         Some(programs) => programs,
         None => {
@@ -32,7 +32,7 @@ pub(super) fn start(folder: &Folder) -> Result<u32> {
             .stdout(folder.open_log()?))?;
     }
     let mut command = process::as_user("postgres", &programs.join("postgres"));
-    command.arg("-D").arg(&data).args(["-p", &PORT.to_string()]);
+    command.arg("-D").arg(&data).args(["-p", &ports.clients.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",
         "shared_buffers=512MB",
@@ -48,12 +48,19 @@ pub(super) fn start(folder: &Folder) -> Result<u32> {
     postmaster(&data)
 }
 
-/// Whether it has started.
-pub(super) fn ready() -> bool {
+/// Whether the one at this port has started.
+pub(super) fn ready(port: u16) -> bool {
     let Some(programs) = programs() else { return false };
     let mut command = std::process::Command::new(programs.join("pg_isready"));
-    command.args(["-q", "-h", "127.0.0.1", "-p", &PORT.to_string()]);
+    command.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
     command.status().is_ok_and(|status| status.success())
+}
+
+/// Makes a database.
+pub(super) fn create(port: u16, name: &str) -> Result<()> {
+    let programs = programs().context("the programs of PostgreSQL are gone")?;
+    let mut command = std::process::Command::new(programs.join("createdb"));
+    run(command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string(), name]))
 }
 
 /// The id of the server itself: we started a command that may have started it in turn.
@@ -63,7 +70,8 @@ fn postmaster(data: &Path) -> Result<u32> {
     crate::shell::wait_until(super::READY, super::STEP, || {
         let text = fs::read_to_string(&file).unwrap_or_default();
         pid = text.lines().next().and_then(|line| line.trim().parse().ok());
-        pid.is_some_and(|pid| crate::procfs::began(pid).is_some())
+        // One of an earlier life may still be named there.
+        pid.is_some_and(|pid| crate::procfs::began(pid).is_some() && !crate::procfs::ended(pid))
     });
     match pid {
         Some(pid) => Ok(pid),

@@ -90,11 +90,8 @@ impl Known {
 
     fn is_variable(&self, name: &str) -> bool {
         let bare = name.trim_start_matches("WELLORDER_").to_lowercase();
-        // Of an underscore nobody can tell whether it was a dot: try each as the first one.
-        let dotted = bare.match_indices('_').map(|(at, _)| format!("{}.{}", &bare[..at], &bare[at + 1..]));
+        // Of an underscore nobody can tell whether it was a dot.
         self.settings.iter().any(|setting| setting.replace('.', "_") == bare)
-            || self.has_setting(&bare)
-            || dotted.into_iter().any(|path| self.has_setting(&path))
     }
 
     /// Keys of settings in TOML, or in values of the chart, that are none.

@@ -9,10 +9,12 @@ use axum::Router;
 use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
+use bytes::Bytes;
 use edge::{Refusal, Refused};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 /// Where a client is assumed to reach the server when its request does not tell.
 const HOST_UNLESS_SAID: &str = "localhost";
@@ -45,12 +47,8 @@ pub fn event_schema_names() -> Vec<String> {
 
 /// `/asyncapi.json`, `/schemas/events` and what it lists. They are for anybody, like the OpenAPI document.
 pub(crate) fn routes(tls: bool) -> Router {
-    let schemas: Arc<Vec<(String, String)>> = Arc::new(
-        event_schemas::names()
-            .into_iter()
-            .filter_map(|name| event_schema(&name).map(|schema| (format!("{name}.json"), schema.to_string())))
-            .collect(),
-    );
+    // Made when one is first asked for: most processes are never asked.
+    let schemas = Arc::new(LazyLock::new(schema_files));
     Router::new()
         .route(
             "/asyncapi.json",
@@ -60,12 +58,17 @@ pub(crate) fn routes(tls: bool) -> Router {
         .route(
             "/schemas/events/{file}",
             get(async move |Path(file): Path<String>| {
-                let found = schemas.iter().find(|(name, _)| *name == file);
-                let (_, schema) = found.ok_or(Failure::Refused(Refused(Refusal::RouteUnknown)))?;
+                let schema = schemas.get(&file).ok_or(Failure::Refused(Refused(Refusal::RouteUnknown)))?;
                 let kind = HeaderValue::from_static("application/schema+json");
                 Ok::<_, Failure>(edge::respond::with_type(StatusCode::OK, kind, schema.clone()))
             }),
         )
+}
+
+/// The schemas by the names of their files.
+fn schema_files() -> BTreeMap<String, Bytes> {
+    let file = |name: String| Some((format!("{name}.json"), event_schema(&name)?.to_string().into()));
+    event_schemas::names().into_iter().filter_map(file).collect()
 }
 
 fn json(body: String) -> Response {

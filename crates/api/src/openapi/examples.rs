@@ -10,7 +10,7 @@ const BODIES: &str = include_str!("examples.json");
 
 /// Examples of bodies that have no schema, by operation and content type.
 const TEXTS: [(&str, &str, &str); 3] = [
-    ("metrics", "text/plain", "wellorder_orders_accepted_total 17\n"),
+    ("metrics", "text/plain", "wellorder_journal_events 17\n"),
     (
         "list_events",
         "text/event-stream",

@@ -14,6 +14,16 @@ const VERSIONED: [(&str, &[&str]); 5] = [
     ("erase_order", &["412"]),
 ];
 
+/// What refusals of one status carry.
+const OF_STATUS: [(&str, &str, &str); 2] = [
+    ("401", "WWW-Authenticate", "`Bearer`: how to log in"),
+    (
+        "415",
+        "Accept-Encoding",
+        "`identity`, where the body came compressed, or coded otherwise: none is decoded here",
+    ),
+];
+
 /// Adds them to every reply of an operation that has them.
 pub(super) fn add(operation: &mut Operation) {
     let id = operation.operation_id.clone().unwrap_or_default();
@@ -25,6 +35,12 @@ pub(super) fn add(operation: &mut Operation) {
             "X-Request-Id",
             "The request's id: the one that it brought, if it has 1 to 128 printable ASCII characters",
         );
+        for (_, name, about) in OF_STATUS.iter().filter(|(of, ..)| of == status) {
+            put(response, name, about);
+        }
+        if id == "revise_order" && status == "415" {
+            put(response, "Accept-Patch", "The patches that are read here, where the body was none of them");
+        }
         if versioned.contains(&status.as_str()) {
             put(response, "ETag", "The version that the order has, where that is why");
         }

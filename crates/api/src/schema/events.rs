@@ -17,6 +17,7 @@ pub struct OrderAccepted {
     #[schema(format = "uuid")]
     pub order_id: String,
     /// A number of its own, rising in the order of acceptance, with gaps.
+    #[schema(minimum = 1)]
     pub number: i64,
     /// Where it came from.
     pub source: String,
@@ -53,6 +54,7 @@ pub struct OrderRevised {
     #[schema(format = "uuid")]
     pub order_id: String,
     /// A number of its own, rising in the order of acceptance, with gaps.
+    #[schema(minimum = 1)]
     pub number: i64,
     /// Where it came from.
     pub source: String,

@@ -1,7 +1,8 @@
-//! Whether a text was made up by a person: how much shorter it gets when it is told as words, years, runs of a keyboard and
-//! letters that follow one another as in words. A random text gets hardly shorter: that it gets `k` bits shorter by any such
-//! way of telling has a chance of some 2^-k.
+//! Whether a text was made up by a person: how much shorter it gets when it is told as words, years, repeats, runs of the
+//! alphabet and of a keyboard, pieces of keys that are printed, and letters that follow one another as in words. A random text
+//! gets hardly shorter: that it gets `k` bits shorter by any such way of telling has a chance of some 2^-k.
 
+use super::{order, published};
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -19,6 +20,14 @@ const RUN_MIN: usize = 4;
 const YEAR_BITS: f64 = 8.0;
 /// What it costs, beside its first character, to tell how many follow that are equal or in order.
 const ORDER_BITS: f64 = 5.0;
+/// What it costs to tell that a piece of what was before, or of a key that is printed, follows; beside where it is and how long.
+const PIECE_BITS: f64 = 6.0;
+/// Fewest and most characters of a piece of what was before: longer ones are told as several.
+const AGAIN_MIN: usize = 3;
+const AGAIN_MAX: usize = 64;
+/// What a UUID costs that is not of chance: of a clock and a machine, or of a name. Of the seventh kind 74 bits are chance.
+const UUID_BITS: f64 = 74.0;
+const UUID_CHARACTERS: usize = 36;
 /// A text that is told by this much fewer bits, and by this part of what it has, is none of chance.
 const GAIN_MIN: f64 = 40.0;
 const PART_MAX: f64 = 0.8;
@@ -57,8 +66,11 @@ const AFTER: [&[u8; 26]; 27] = [
     b"ikhijjkljmmjjkkimihjklkmmm",
 ];
 
-static KNOWN_WORDS: LazyLock<HashSet<&'static str>> =
-    LazyLock::new(|| WORDS.split_ascii_whitespace().collect());
+static KNOWN_WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| words().collect());
+
+/// The beginnings of these words: most of what is looked at begins as none of them.
+static BEGINNINGS: LazyLock<HashSet<[u8; WORD_MIN]>> =
+    LazyLock::new(|| words().filter_map(|word| word.as_bytes().first_chunk().copied()).collect());
 
 /// How a text is told by the fewest bits.
 #[derive(Debug, Clone, Copy)]
@@ -68,11 +80,22 @@ struct Told {
     chance: f64,
 }
 
-/// Whether the text is words rather than chance.
-pub(super) fn is_made_up(text: &str) -> bool {
-    let whole = bits_of_one(text) * text.chars().count() as f64;
+/// The words that people put together.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    WORDS.split_ascii_whitespace()
+}
+
+/// Whether a text is words and the like rather than chance. It is what a secret of so many bits stands for: base64 of capital
+/// letters alone has more bits than they have, and is no more of chance.
+pub(super) fn is_made_up(text: &str, bits_max: f64) -> bool {
+    let whole = bits(text).min(bits_max);
     let told = told(text);
     whole - told.bits >= GAIN_MIN && told.bits <= whole * PART_MAX && told.chance < CHANCE_BITS
+}
+
+/// The bits of a text that is chance.
+pub(super) fn bits(text: &str) -> f64 {
+    bits_of_one(text) * text.chars().count() as f64
 }
 
 /// What each character costs of a text that is chance, from the kinds of characters that are in it.
@@ -97,6 +120,7 @@ fn bits_of_one(text: &str) -> f64 {
 fn told(text: &str) -> Told {
     let one = bits_of_one(text);
     let text: Vec<char> = text.chars().collect();
+    let keys = order::keys(&text);
     // The fewest for each beginning of it.
     let mut fewest = vec![Told { bits: f64::INFINITY, chance: 0.0 }; text.len() + 1];
     fewest[0].bits = 0.0;
@@ -108,15 +132,47 @@ fn told(text: &str) -> Told {
             }
         };
         reach(1, one, one);
+        order::runs(&keys[at..], one, &mut reach);
+        if is_uuid_of_no_chance(rest) {
+            reach(UUID_CHARACTERS, UUID_BITS, UUID_BITS);
+        }
         let mut reach = |count: usize, bits: f64| reach(count, bits, 0.0);
         if is_year(rest) {
             reach(4, YEAR_BITS);
         }
         in_order(rest, |count| reach(count, one + ORDER_BITS));
-        words(rest, &mut reach);
+        again(&text, at, &mut reach);
+        if let Some((longest, places)) = published::piece(rest) {
+            reach(longest, PIECE_BITS + (places as f64).log2() + (longest as f64).log2());
+        }
+        known_words(rest, &mut reach);
         like_words(rest, &mut reach);
     }
     fewest[text.len()]
+}
+
+/// Each piece of what was before `at` that follows there again, over and over too.
+fn again(text: &[char], at: usize, reach: &mut impl FnMut(usize, f64)) {
+    let rest = &text[at..];
+    let bits = PIECE_BITS + (at as f64).log2() + (rest.len() as f64).log2();
+    let rest = &rest[..rest.len().min(AGAIN_MAX)];
+    let same = |from: usize| text[from..].iter().zip(rest).take_while(|(one, other)| one == other).count();
+    let longest = (0..at).map(same).max().unwrap_or(0);
+    for count in AGAIN_MIN..=longest {
+        reach(count, bits);
+    }
+}
+
+/// Whether it begins with a UUID (RFC 9562) of a kind that is not of chance: any but the fourth, and the eighth, which is
+/// anything.
+fn is_uuid_of_no_chance(rest: &[char]) -> bool {
+    let is_one = |(at, one): (usize, &char)| match at {
+        8 | 13 | 18 | 23 => *one == '-',
+        14 => matches!(one, '1' | '2' | '3' | '5' | '6' | '7'),
+        19 => matches!(one, '8' | '9' | 'a' | 'b' | 'A' | 'B'),
+        _ => one.is_ascii_hexdigit(),
+    };
+    rest.len() >= UUID_CHARACTERS && rest.iter().take(UUID_CHARACTERS).enumerate().all(is_one)
 }
 
 fn is_year(rest: &[char]) -> bool {
@@ -138,13 +194,17 @@ fn in_order(rest: &[char], mut reach: impl FnMut(usize)) {
 }
 
 /// Each known word that it begins with, in one case or with a capital, letters written as digits included.
-fn words(rest: &[char], reach: &mut impl FnMut(usize, f64)) {
+fn known_words(rest: &[char], reach: &mut impl FnMut(usize, f64)) {
     let (mut word, mut disguised) = (String::new(), 0.0);
     for (at, one) in rest.iter().take(WORD_MAX).enumerate() {
         let Some(letter) = letter(*one) else { return };
         disguised += if one.is_ascii_alphabetic() { 0.0 } else { 2.0 };
         word.push(letter);
         let count = at + 1;
+        if count == WORD_MIN && !word.as_bytes().first_chunk().is_some_and(|first| BEGINNINGS.contains(first))
+        {
+            return;
+        }
         if let Some(bits) = case_bits(&rest[..count])
             && count >= WORD_MIN
             && KNOWN_WORDS.contains(word.as_str())
@@ -227,8 +287,35 @@ mod tests {
             "JohnSmith1985&JaneSmith1987&Rex2015!!",
             "Liverpool4Ever!YouWillNeverWalkAlone#96",
             "our-shop-is-the-best-shop-in-the-city-of-york",
+            // Again and again, with fewer than 128 bits in what is told again.
+            "Kq7!xZ2#mPw4Kq7!xZ2#mPw4Kq7!xZ2#mPw4",
+            "5b0c7e9a41f3d8625b0c7e9a41f3d862",
+            "aZ1!aZ1!aZ1!aZ1!aZ1!aZ1!aZ1!aZ1!",
+            // Over the keyboard.
+            "qwertyuiopasdfghjklzxcvbnm123456",
+            "!QAZ2wsx#EDC4rfv%TGB6yhn&UJM8ik,",
+            "zaq12wsxcde34rfvbgt56yhnmju78ik,",
+            "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik,",
+            "asdfghjkl;lkjhgfdsasdfghjkl;lkjh",
+            // In turn.
+            "q1w2e3r4t5y6u7i8o9p0a1s2d3f4g5h6",
+            "a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6",
+            "1a2b3c4d5e6f7g8h9i0j1k2l3m4n5o6p",
+            "a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6",
+            "9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d",
+            "aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW",
+            "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+            "00112233445566778899aabbccddeeff",
+            // Of a clock, and of a name.
+            "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+            "5df41881-3aed-3515-88a7-2f4a814cf09e",
+            "017F22E2-79B0-7CC3-98C4-DC0C0C07398F",
+            // Pieces of what is printed, backwards too, with less than 128 bits of anything else.
+            "09d25e094faa6ca2556c818166b7a956",
+            "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e71",
+            "7e3d8e88b36fc6aac4f0f6f9907f39b3659a7b661818c6552ac6aaf490e52d90",
         ] {
-            assert!(is_made_up(made_up), "{made_up}");
+            assert!(is_made_up(made_up, bits(made_up)), "{made_up}");
         }
     }
 
@@ -239,8 +326,13 @@ mod tests {
             "wellorder-production-9WkP3vXqZ0tL7mBf2RjHs8YcNdGe4UaTxV6oKi1Q5Eg",
             "jwt_secret_2026_5b0c7e9a41f3d862b7e0c59d13fa6482",
             "prod:q8Zt/3rVfW0yK+LxB1mHc7PjU5aNd9GsEoR2iTkX4Yw=",
+            // Twice enough is enough; so is enough behind a printed key.
+            "5b0c7e9a41f3d862b7e0c59d13fa64825b0c7e9a41f3d862b7e0c59d13fa6482",
+            "09d25e094faa6ca2556c818166b7a9565b0c7e9a41f3d862b7e0c59d13fa6482",
+            // A UUID of chance.
+            "f81d4fae-7dec-41d0-a765-50a0c91e6bf6",
         ] {
-            assert!(!is_made_up(strong), "{strong}: {:?}", told(strong));
+            assert!(!is_made_up(strong, bits(strong)), "{strong}: {:?}", told(strong));
         }
     }
 

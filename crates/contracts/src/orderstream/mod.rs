@@ -67,8 +67,7 @@ impl AckWait {
 
 /// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>, wait: AckWait) -> Router {
-    let described = (Docs::openapi(), "Refused");
-    Mounted::new(app, NAME).mounted(routes(gate, wait), described, MOUNT, guard)
+    Mounted::new(app, NAME).mounted(routes(gate, wait), (Docs::openapi, "Refused"), MOUNT, guard)
 }
 
 /// What each route needs.

@@ -38,7 +38,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
     // There from the start: a rate needs a zero to rise from.
     metrics::counter!(map::DUPLICATES_DIFFERING, "contract" => NAME).increment(0);
     let mount = MOUNT;
-    Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi(), "Message"), mount, guard)
+    Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi, "Message"), mount, guard)
 }
 
 /// What each route needs.

@@ -32,7 +32,7 @@ pub const MOUNT: Mount = Mount { name: NAME, style: refuse::style };
 /// The contract under its documented paths; `gate` says who calls, and so whose orders are seen.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>) -> Router {
     let mount = MOUNT;
-    Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi(), "Refused"), mount, guard)
+    Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi, "Refused"), mount, guard)
 }
 
 /// What each route needs.

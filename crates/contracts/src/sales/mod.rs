@@ -87,7 +87,7 @@ struct Shared {
 pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>, means: Means) -> Router {
     let mount = MOUNT;
     let shared = Shared { means, health: Kept::default(), page: Kept::default() };
-    let mounted = Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi(), "Refused"), mount, guard);
+    let mounted = Mounted::new(app, NAME).mounted(routes(gate), (Docs::openapi, "Refused"), mount, guard);
     mounted.layer(Extension(shared))
 }
 

@@ -8,7 +8,7 @@ const SHARED: [&str; 10] = [
     "wellorder_work_open",
     "wellorder_work_due",
     "wellorder_work_due_age_seconds",
-    "wellorder_consumer_queue_depth",
+    "wellorder_consumer_lag_messages",
     "wellorder_storage_up",
     "wellorder_catalog_lookups_total",
     "wellorder_catalog_retries_total",
@@ -55,6 +55,14 @@ fn is_of(name: &str, family: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_family_is_one_that_there_is() {
+        let page = include_str!("../../../../docs/metrics.md");
+        for name in SHARED.iter().chain(LABELLED.iter().map(|(name, _)| name)) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
 
     #[test]
     fn others_requests_and_orders_are_not_shown() {

@@ -1,10 +1,10 @@
 //! Sending parked events again, and parking what the sink refuses.
 
-use super::{Follower, Progress, place, runner};
+use super::{Follower, PAGE_BYTES_MAX, Progress, place, runner};
 use crate::error::{Error, Fault};
 use crate::ids::Shard;
 use crate::journal::Event;
-use crate::parking::{self, PARKED_MAX, ParkedStream, Resent, WhichStreams};
+use crate::parking::{self, ParkedStream, Resent, WhichStreams};
 use crate::ports::{RefusedEvent, SinkFault};
 use crate::query::FollowerRow;
 
@@ -22,13 +22,14 @@ impl Follower {
         if streams.is_empty() {
             return Ok(None);
         }
-        let (mut events, mut resent) = (Vec::new(), Vec::new());
+        let (mut events, mut resent, mut bytes) = (Vec::new(), Vec::new(), 0);
         for stream in &streams {
             let room = self.policy.batch_size.saturating_sub(events.len());
-            if room == 0 {
+            if room == 0 || bytes >= PAGE_BYTES_MAX {
                 break;
             }
             let (some, next) = self.waiting(row, stream, room).await?;
+            bytes += some.iter().map(|event| event.data.len()).sum::<usize>();
             events.extend(some);
             resent.push(Resent { order_id: stream.order_id, from_version: stream.from_version, next });
         }
@@ -67,17 +68,23 @@ impl Follower {
         Ok(parking::without_parked(events, &streams))
     }
 
-    /// What is parked after a delivery that ended so.
-    pub(super) fn refused(
+    /// What is parked after a delivery that ended so; or why the sink failed all the same.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub(super) async fn refused(
         &self,
         row: &FollowerRow,
         events: &[Event],
         refused: &[RefusedEvent],
-    ) -> Result<Vec<ParkedStream>, Fault> {
-        let streams = parking::parked(events, refused, self.app.clock.now())?;
-        if row.parked + streams.len() as u64 > PARKED_MAX {
-            let why = format!("it refuses events of more than {PARKED_MAX} orders for good");
-            return Err(self.fault(&SinkFault::Transient(why)));
+    ) -> Result<Result<Vec<ParkedStream>, Fault>, Fault> {
+        let streams = match parking::parked(events, refused, self.app.clock.now()) {
+            Ok(streams) => streams,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if self.are_too_many(row, &streams).await? {
+            let why = format!("it refuses events of more than {} orders for good", self.policy.parked_max);
+            return Ok(Err(self.fault(&SinkFault::Transient(why))));
         }
         for stream in &streams {
             tracing::error!(
@@ -86,6 +93,18 @@ impl Follower {
                 "the sink refuses an event for good; its order waits until it is redriven"
             );
         }
-        Ok(streams)
+        Ok(Ok(streams))
+    }
+
+    /// Whether more orders would be parked than may be. Those that are parked by now are no more of them: however many there
+    /// are, what is sent again may be refused again.
+    async fn are_too_many(&self, row: &FollowerRow, streams: &[ParkedStream]) -> Result<bool, Fault> {
+        if row.parked + streams.len() as u64 <= self.policy.parked_max {
+            return Ok(false);
+        }
+        let orders = WhichStreams::Of(streams.iter().map(|stream| stream.order_id).collect());
+        let known = self.app.storage.parked_streams(&self.name, &orders).await?.len();
+        let new = streams.len().saturating_sub(known) as u64;
+        Ok(new > 0 && row.parked + new > self.policy.parked_max)
     }
 }

@@ -153,15 +153,14 @@ impl Follower {
         row: &FollowerRow,
         events: &[Event],
     ) -> Result<Vec<ParkedStream>, Fault> {
-        let delivered = self.sink.deliver(events).await;
-        // A sink that refuses something has answered.
-        let failed = matches!(&delivered, Err(SinkFault::Transient(_)));
-        self.breaker().ended(call, !failed, self.app.clock.now());
-        match delivered {
+        let taken = match self.sink.deliver(events).await {
             Ok(()) => Ok(Vec::new()),
-            Err(SinkFault::Refused(refused)) => self.refused(row, events, &refused),
+            // A sink that refuses something has answered, unless it refuses too much.
+            Err(SinkFault::Refused(refused)) => self.refused(row, events, &refused).await?,
             Err(fault @ SinkFault::Transient(_)) => Err(self.fault(&fault)),
-        }
+        };
+        self.breaker().ended(call, taken.is_ok(), self.app.clock.now());
+        taken
     }
 
     async fn advance(&self, row: &FollowerRow, go: Move) -> Result<(), Error> {

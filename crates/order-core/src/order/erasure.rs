@@ -67,8 +67,8 @@ impl Erasure {
         event.kind == EventType::OrderErased
     }
 
-    /// What happens to the order, at the wish of `by`; `None` when it was erased before and nothing came since. The first erasure is always
-    /// told: whoever followed the journal may have what is no longer here.
+    /// What happens to the order, at the wish of `by`; `None` when it was erased before and nothing came since. The first
+    /// erasure is always told: whoever followed the journal may have what is no longer here.
     pub fn body(&self, by: Option<Arc<str>>) -> Option<EventBody> {
         let pointers = ERASED_POINTERS.iter().zip(self.pointers).filter(|(_, there)| *there);
         let pointers = pointers.map(|(pointer, _)| (*pointer).to_owned()).collect();

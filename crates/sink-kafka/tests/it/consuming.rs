@@ -252,6 +252,27 @@ async fn two_share_the_partitions_and_one_takes_over() {
 }
 
 #[tokio::test]
+async fn a_member_without_a_partition_has_joined_too() {
+    let (topic, group, keeper) = (Topic::new().await, group(), Keeper::new());
+    let members: Vec<_> = (0..=PARTITIONS).map(|_| Member::join(&group, &topic, &keeper)).collect();
+    assert!(!members[0].state.has_joined(), "nobody has told it yet");
+    let shared = async {
+        let partitions = || members.iter().map(|member| member.state.partitions());
+        while partitions().sum::<usize>() != usize::try_from(PARTITIONS).unwrap()
+            || partitions().any(|count| count > 1)
+            || !members.iter().all(|member| member.state.has_joined())
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shared).await.unwrap();
+    for member in members {
+        assert_eq!(member.state.fault(), None);
+        member.leave().await;
+    }
+}
+
+#[tokio::test]
 async fn a_slow_handler_is_waited_for_and_nothing_is_lost() {
     let (topic, keeper) = (Topic::new().await, Keeper::gated(0));
     put(&topic, numbers(2_000)).await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests name topics by chance and read the environment")]
 
+mod chaos;
 mod consuming;
 mod delivery;
 mod outage;

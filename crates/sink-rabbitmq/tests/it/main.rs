@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests name queues by chance and read the environment")]
 
+mod chaos;
 mod consuming;
 mod foreign;
 mod outage;

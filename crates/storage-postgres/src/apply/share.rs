@@ -26,21 +26,29 @@ const MOVE: &str = "UPDATE parked_streams p SET from_version = n.next \
      WHERE p.follower = $1 AND p.shard = n.shard AND p.order_id = n.order_id";
 
 const PARK: &str = "INSERT INTO parked_streams AS p \
-     (follower, shard, order_id, tenant, from_version, reason, detail, parked_at, redriving) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+     (follower, shard, order_id, tenant, from_version, refused_version, reason, detail, parked_at, redriving) \
+     VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9) \
      ON CONFLICT (follower, shard, order_id) DO UPDATE SET from_version = excluded.from_version, \
+     refused_version = excluded.refused_version, \
      reason = excluded.reason, detail = excluded.detail, parked_at = excluded.parked_at, \
      redriving = excluded.redriving WHERE p.from_version >= excluded.from_version";
 
 const COUNT: &str = "UPDATE followers SET parked = (SELECT count(*) FROM parked_streams WHERE follower = $1) \
      WHERE name = $1";
 
-const REDRIVE_ALL: &str = "UPDATE parked_streams SET redriving = true, from_version = from_version + $2 \
-     WHERE follower = $1 AND NOT redriving";
+const REDRIVE_ALL: &str = "UPDATE parked_streams SET redriving = true WHERE follower = $1 AND NOT redriving";
 
-const REDRIVE: &str = "UPDATE parked_streams SET redriving = true, from_version = from_version + $2 \
+const REDRIVE: &str = "UPDATE parked_streams SET redriving = true \
      WHERE follower = $1 AND NOT redriving AND (shard, order_id) IN \
-     (SELECT * FROM unnest($3::smallint[], $4::uuid[]))";
+     (SELECT * FROM unnest($2::smallint[], $3::uuid[]))";
+
+/// Also those on their way, but each refused event once.
+const SKIP_ALL: &str = "UPDATE parked_streams SET redriving = true, from_version = refused_version + 1 \
+     WHERE follower = $1 AND from_version = refused_version";
+
+const SKIP: &str = "UPDATE parked_streams SET redriving = true, from_version = refused_version + 1 \
+     WHERE follower = $1 AND from_version = refused_version AND (shard, order_id) IN \
+     (SELECT * FROM unnest($2::smallint[], $3::uuid[]))";
 
 impl Batch<'_> {
     pub(super) async fn share(&mut self, share: &Share) -> Applied {
@@ -114,19 +122,19 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Has parked orders sent again that are not on their way yet; tells how many.
+    /// Has parked orders sent again that are not on their way yet, or leaves out what was refused of them; tells how many.
     pub(super) async fn redrive_streams(
         &self,
         follower: &str,
         orders: Option<&[OrderId]>,
         skips: bool,
     ) -> Applied {
-        let skipped = i64::from(skips);
+        let (all, some) = if skips { (SKIP_ALL, SKIP) } else { (REDRIVE_ALL, REDRIVE) };
         let count = match orders {
-            None => self.conn.execute(REDRIVE_ALL, &[&follower, &skipped]).await?,
+            None => self.conn.execute(all, &[&follower]).await?,
             Some(orders) => {
                 let (shards, ids) = self.keys(orders.iter().copied());
-                self.conn.execute(REDRIVE, &[&follower, &skipped, &shards, &ids]).await?
+                self.conn.execute(some, &[&follower, &shards, &ids]).await?
             }
         };
         Ok(Reply::Redriven(count))

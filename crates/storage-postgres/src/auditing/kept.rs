@@ -1,5 +1,5 @@
-//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, followers and their cursors, orders that
-//! stand apart.
+//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, followers and
+//! their cursors, orders that stand apart.
 
 use super::lenient;
 use super::strays::{finding, shown};

@@ -68,12 +68,10 @@ impl Batch<'_> {
                     .map_err(fault)?;
                 Ok(Reply::Done)
             }
-            (FollowerAction::Redrive { orders, skip }, Some(_)) => {
-                let skipped = u8::from(skip.is_some());
-                self.redrive_streams(&command.name, orders.as_deref(), skipped)
-                    .map(Reply::Redriven)
-                    .map_err(|error| fault(error).into())
-            }
+            (FollowerAction::Redrive { orders, skip }, Some(_)) => self
+                .redrive_streams(&command.name, orders.as_deref(), skip.is_some())
+                .map(Reply::Redriven)
+                .map_err(|error| fault(error).into()),
         }
     }
 

@@ -12,6 +12,20 @@ use order_core::parking::ParkedStream;
 use order_core::share::Share;
 use rusqlite::{OptionalExtension, params};
 
+macro_rules! redrive {
+    ($which:literal) => {
+        concat!("UPDATE parked_streams SET redriving = 1 WHERE follower = ?1 AND redriving = 0", $which)
+    };
+    // Also those on their way, but each refused event once.
+    (skips, $which:literal) => {
+        concat!(
+            "UPDATE parked_streams SET redriving = 1, from_version = refused_version + 1 \
+             WHERE follower = ?1 AND from_version = refused_version",
+            $which
+        )
+    };
+}
+
 impl Batch<'_> {
     pub(super) fn share(&self, share: &Share) -> Applied {
         let row = read::follower(self.conn, &share.follower, self.install.shards).map_err(fault)?;
@@ -109,10 +123,9 @@ impl Batch<'_> {
     fn park_stream(&self, follower: &str, stream: &ParkedStream) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
-                "INSERT INTO parked_streams \
-                 (follower, shard, order_id, tenant, from_version, reason, detail, parked_at, redriving) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET from_version = ?5, \
-                 reason = ?6, detail = ?7, parked_at = ?8, redriving = ?9 WHERE from_version >= ?5",
+                "INSERT INTO parked_streams (follower, shard, order_id, tenant, from_version, refused_version, \
+                 reason, detail, parked_at, redriving) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9) \
+                 ON CONFLICT DO UPDATE SET from_version = ?5, refused_version = ?5, reason = ?6, detail = ?7, parked_at = ?8, redriving = ?9 WHERE from_version >= ?5",
             )?
             .execute(params![
                 follower,
@@ -128,31 +141,27 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Has parked orders sent again that are not on their way yet; returns how many.
+    /// Has parked orders sent again that are not on their way yet, or leaves out what was refused of them; returns how many.
     pub(super) fn redrive_streams(
         &self,
         follower: &str,
         orders: Option<&[OrderId]>,
-        skipped: u8,
+        skips: bool,
     ) -> rusqlite::Result<u64> {
         let Some(orders) = orders else {
-            let all = self
-                .conn
-                .prepare_cached(
-                    "UPDATE parked_streams SET redriving = 1, from_version = from_version + ?2 \
-                     WHERE follower = ?1 AND redriving = 0",
-                )?
-                .execute(params![follower, skipped])?;
-            return Ok(all as u64);
+            let all = if skips { redrive!(skips, "") } else { redrive!("") };
+            return Ok(self.conn.prepare_cached(all)?.execute([follower])? as u64);
         };
-        let mut one = self.conn.prepare_cached(
-            "UPDATE parked_streams SET redriving = 1, from_version = from_version + ?2 \
-             WHERE follower = ?1 AND shard = ?3 AND order_id = ?4 AND redriving = 0",
-        )?;
+        let one = if skips {
+            redrive!(skips, " AND shard = ?2 AND order_id = ?3")
+        } else {
+            redrive!(" AND shard = ?2 AND order_id = ?3")
+        };
+        let mut one = self.conn.prepare_cached(one)?;
         let mut count = 0;
         for order_id in orders {
             let shard = order_id.shard(self.install.shards).0;
-            count += one.execute(params![follower, skipped, shard, blob(&order_id.0)])? as u64;
+            count += one.execute(params![follower, shard, blob(&order_id.0)])? as u64;
         }
         Ok(count)
     }

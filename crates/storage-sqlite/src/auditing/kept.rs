@@ -1,4 +1,5 @@
-//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, followers and their cursors.
+//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, followers and
+//! their cursors.
 
 use super::strays::{Look, finding, in_shard};
 use super::{chain, lenient, shown};

@@ -27,6 +27,11 @@ async fn row(rig: &Rig, name: &str) -> FollowerRow {
     rig.storage().follower(name).await.expect("a read").expect("the follower is there")
 }
 
+/// All of it but who carries it.
+fn unheld(row: FollowerRow) -> FollowerRow {
+    FollowerRow { holders: Vec::new(), relays: Vec::new(), ..row }
+}
+
 async fn write(rig: &Rig, names: std::ops::Range<u32>) {
     rig.new_orders(names.map(|index| intake(&format!("o-{index}")).build()).collect()).await;
 }
@@ -101,7 +106,7 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
         at_rig.submit(Command::Advance(Advance { epoch, ..command })).await
     };
     let at = |row: &FollowerRow, shard: Shard| row.cursor.positions[usize::from(shard.0)];
-    let before = row(&rig, "f").await.cursor;
+    let before = unheld(row(&rig, "f").await);
     rig.clock.advance(Duration::from_secs(1));
     assert_eq!(advance(epoch, vec![(a, 0, 1), (b, 1, 2)]).await, Err(Rejection::CursorInvalid), "b is at 0");
     assert_eq!(advance(epoch + 1, vec![(a, 0, 1)]).await, Err(Rejection::CursorInvalid), "another epoch");
@@ -111,7 +116,7 @@ pub async fn a_cursor_moves_from_where_it_is_or_not_at_all(rig: Rig) {
         Err(Rejection::CursorInvalid),
         "no such shard"
     );
-    assert_eq!(row(&rig, "f").await.cursor, before, "a move that is refused moves nothing");
+    assert_eq!(unheld(row(&rig, "f").await), before, "a move that is refused moves nothing");
     advance(epoch, vec![(a, 0, 1), (b, 0, 2)]).await.expect("both are at 0");
     let moved = row(&rig, "f").await;
     assert_eq!((at(&moved, a), at(&moved, b), moved.updated_at), (1, 2, rig.now()));
@@ -210,6 +215,8 @@ pub async fn a_replay_goes_on_from_another_place(rig: Rig) {
     let events = sink.events();
     assert_eq!(events.len(), 20, "everything comes a second time");
     assert!(sink.versions().values().all(|versions| versions[..] == [1, 1]), "each event exactly twice");
+    let before = row(&rig, "f").await;
+    rig.clock.advance(Duration::from_secs(1));
     let mut ahead = end.clone();
     ahead.positions[0] += 1;
     let refusals = [
@@ -221,7 +228,7 @@ pub async fn a_replay_goes_on_from_another_place(rig: Rig) {
     for (cursor, rejection, why) in refusals {
         assert_eq!(act(&rig, "f", FollowerAction::Replay(cursor)).await, Err(rejection), "{why}");
     }
-    assert_eq!(row(&rig, "f").await.cursor, end, "a refused replay moves nothing");
+    assert_eq!(row(&rig, "f").await, before, "a refused replay moves nothing");
     rig.assert_sound().await;
 }
 

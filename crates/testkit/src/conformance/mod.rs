@@ -185,8 +185,11 @@ macro_rules! conformance {
             parking {
                 a_refused_event_holds_its_order_alone_until_it_is_redriven,
                 a_skipped_event_is_left_out,
+                what_is_on_its_way_may_be_skipped_too,
+                as_many_orders_are_parked_as_may_be,
                 a_replay_passes_parked_orders,
                 what_is_redriven_goes_on_in_steps,
+                large_orders_are_redriven_a_few_at_a_time,
                 parked_orders_are_listed_in_pages_and_moved_from_where_they_are,
             }
             redrives {
@@ -201,6 +204,8 @@ macro_rules! conformance {
             elsewhere {
                 work_that_was_done_elsewhere_ends_without_a_lease,
                 work_that_is_done_elsewhere_is_put_off,
+                a_claim_that_finds_too_much_done_elsewhere_ends,
+                a_put_off_forgets_leases_that_ran_out,
             }
             external {
                 the_newest_order_with_an_external_id_is_found,
@@ -244,6 +249,8 @@ mod tests {
             include_str!("action_log.rs"),
             include_str!("backlog.rs"),
             include_str!("api_keys.rs"),
+            include_str!("elsewhere.rs"),
+            include_str!("external.rs"),
             include_str!("follow.rs"),
             include_str!("history.rs"),
             include_str!("inbox.rs"),

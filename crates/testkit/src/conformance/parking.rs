@@ -3,6 +3,7 @@
 use super::Rig;
 use crate::build::intake;
 use crate::sinks::RecordingSink;
+use order_core::breaker::BreakerPolicy;
 use order_core::command::{AdvancePart, ChangeKind, Command, FollowerAction};
 use order_core::error::Rejection;
 use order_core::follow::{Follower, FollowerPolicy, Progress};
@@ -10,6 +11,7 @@ use order_core::ids::{OrderId, Shard};
 use order_core::journal::Cursor;
 use order_core::order::Order;
 use order_core::parking::{ParkedStream, RefusedFor, Resent, WhichStreams};
+use order_core::query::PAGE_BYTES_MAX;
 use std::sync::Arc;
 
 const ALL: WhichStreams = WhichStreams::Page { after: None, limit: 1_000 };
@@ -24,13 +26,12 @@ async fn ready(rig: &Rig, orders: usize) -> (Vec<Order>, Arc<RecordingSink>) {
 }
 
 fn runner(rig: &Rig, sink: &Arc<RecordingSink>) -> Follower {
+    runner_with(rig, sink, FollowerPolicy { batch_size: 3, ..FollowerPolicy::default() })
+}
+
+fn runner_with(rig: &Rig, sink: &Arc<RecordingSink>, policy: FollowerPolicy) -> Follower {
     let sink: Arc<RecordingSink> = Arc::clone(sink);
-    Follower::new(
-        Arc::clone(&rig.app),
-        "f",
-        sink,
-        FollowerPolicy { batch_size: 3, ..FollowerPolicy::default() },
-    )
+    Follower::new(Arc::clone(&rig.app), "f", sink, policy)
 }
 
 async fn to_the_end(follower: &Follower) {
@@ -125,6 +126,71 @@ pub async fn a_skipped_event_is_left_out(rig: Rig) {
     rig.assert_sound().await;
 }
 
+/// However they were told to: an order that is sent again and again because its sink fails can be let go on without it.
+pub async fn what_is_on_its_way_may_be_skipped_too(rig: Rig) {
+    let (orders, sink) = ready(&rig, 3).await;
+    for order in &orders[..2] {
+        ship(&rig, order).await;
+        sink.refuse(order.id, 1);
+    }
+    let follower = runner(&rig, &sink);
+    to_the_end(&follower).await;
+    assert_eq!(redrive(&rig, None, None).await, 2);
+    sink.fail("away");
+    follower.step().await.expect_err("the sink fails");
+    let (one, other) = (orders[0].id, orders[1].id);
+    assert_eq!(redrive(&rig, Some(vec![one]), Some("nobody wants it")).await, 1, "on its way");
+    assert_eq!(redrive(&rig, None, Some("nor the other")).await, 1, "and each once");
+    assert_eq!(redrive(&rig, None, Some("twice")).await, 0);
+    let mut expected = [(one, 2, true), (other, 2, true)];
+    expected.sort_by_key(|(id, _, _)| (id.shard(rig.storage().install().shards), *id));
+    assert_eq!(parked(&rig).await, expected);
+    sink.recover();
+    to_the_end(&follower).await;
+    let taken = (versions(&sink, &orders[0]), versions(&sink, &orders[1]), parked(&rig).await);
+    assert_eq!(taken, (vec![2], vec![2], vec![]));
+    rig.assert_sound().await;
+}
+
+/// A sink that refuses too much is the one that is wrong, so its breaker opens; what is parked can be sent again all the same,
+/// also where that is refused again.
+pub async fn as_many_orders_are_parked_as_may_be(rig: Rig) {
+    let (orders, sink) = ready(&rig, 4).await;
+    for order in &orders[..2] {
+        sink.refuse(order.id, 1);
+    }
+    let breaker = BreakerPolicy { calls: 2, failures_percent: 50, ..BreakerPolicy::default() };
+    let policy = FollowerPolicy { batch_size: 100, parked_max: 2, breaker, ..FollowerPolicy::default() };
+    let follower = runner_with(&rig, &sink, policy);
+    to_the_end(&follower).await;
+    assert_eq!(parked(&rig).await.len(), 2, "as many as may be");
+    redrive(&rig, None, None).await;
+    to_the_end(&follower).await;
+    let still = parked(&rig).await;
+    assert!(still.len() == 2 && still.iter().all(|stream| !stream.2), "refused again: {still:?}");
+    let beginning = Cursor::beginning(rig.storage().install().epoch, rig.storage().install().shards);
+    rig.app.follower("f", FollowerAction::Replay(beginning)).await.expect("a replay");
+    to_the_end(&follower).await;
+    assert_eq!(versions(&sink, &orders[3]), [1, 1], "what is parked holds nothing else up");
+
+    let more = rig.new_order(intake("more")).await;
+    sink.refuse(more.id, 1);
+    let told = follower.step().await.expect_err("it is one too many").to_string();
+    assert!(told.contains("more than 2 orders"), "{told}");
+    let deliveries = sink.deliveries();
+    assert!(
+        matches!(follower.step().await, Ok(Progress::Held(_))),
+        "half of the last two deliveries failed: it is left alone"
+    );
+    assert_eq!((sink.deliveries(), parked(&rig).await.len()), (deliveries, 2));
+    sink.refuse_nothing();
+    rig.clock.advance(BreakerPolicy::default().probe_every);
+    redrive(&rig, None, None).await;
+    to_the_end(&follower).await;
+    assert_eq!((parked(&rig).await, versions(&sink, &more)), (vec![], vec![1]));
+    rig.assert_sound().await;
+}
+
 /// A replay sends again what lies before the refused event, and leaves the rest to the redrive.
 pub async fn a_replay_passes_parked_orders(rig: Rig) {
     let (orders, sink) = ready(&rig, 4).await;
@@ -183,6 +249,27 @@ pub async fn what_is_redriven_goes_on_in_steps(rig: Rig) {
     to_the_end(&follower).await;
     assert_eq!((versions(&sink, bad), parked(&rig).await), ((1..=10).collect(), vec![]));
     rig.assert_sound().await;
+}
+
+/// Large orders are those that are refused. Of them a step sends no more than fits, whatever the size of a batch.
+pub async fn large_orders_are_redriven_a_few_at_a_time(rig: Rig) {
+    const ORDERS: usize = 9;
+    rig.app.ensure_follower("f", "recording", false).await.expect("it is made");
+    let (sink, filling) = (RecordingSink::new(), format!("\"{}\"", "x".repeat(PAGE_BYTES_MAX / 4 + 1_000)));
+    for number in 0..ORDERS {
+        let sent = intake(&format!("large-{number}")).attribute("a", &filling);
+        // One by one: together they would be more than a lane takes.
+        sink.refuse(rig.new_order(sent).await.id, 1);
+    }
+    let follower = runner_with(&rig, &sink, FollowerPolicy { batch_size: 100, ..FollowerPolicy::default() });
+    to_the_end(&follower).await;
+    assert_eq!(parked(&rig).await.len(), ORDERS);
+    sink.refuse_nothing();
+    redrive(&rig, None, None).await;
+    for carried in [4, 4, 1] {
+        assert_eq!(follower.step().await.expect("a step"), Progress::Carried(carried));
+    }
+    assert_eq!((sink.versions().len(), parked(&rig).await), (ORDERS, vec![]));
 }
 
 /// Pages come by shard and id; what is redriving is found by shard; what moved meanwhile is refused.

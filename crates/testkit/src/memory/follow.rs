@@ -54,14 +54,18 @@ impl State {
             let key = self.stream_key(&advance.follower, resent.order_id);
             match (resent.next, self.parked_streams.get_mut(&key)) {
                 (Some(next), Some(stream)) => stream.from_version = next,
-                _ => drop(self.parked_streams.remove(&key)),
+                _ => {
+                    self.parked_streams.remove(&key);
+                    self.refused_versions.remove(&key);
+                }
             }
         }
         for stream in &advance.parked {
             let key = (advance.follower.clone(), stream.shard, stream.order_id);
-            let parked = self.parked_streams.entry(key).or_insert_with(|| stream.clone());
+            let parked = self.parked_streams.entry(key.clone()).or_insert_with(|| stream.clone());
             if stream.from_version <= parked.from_version {
                 *parked = stream.clone();
+                self.refused_versions.insert(key, stream.from_version);
             }
         }
         let count = self.parked_streams.keys().filter(|key| key.0 == advance.follower).count() as u64;
@@ -84,12 +88,12 @@ impl State {
     }
 
     fn redrive_streams(&mut self, follower: &str, orders: Option<&[OrderId]>, skips: bool) -> u64 {
-        let wanted = |stream: &ParkedStream| {
-            !stream.redriving && orders.is_none_or(|orders| orders.contains(&stream.order_id))
-        };
         let mut count = 0;
         for (key, stream) in &mut self.parked_streams {
-            if key.0 == follower && wanted(stream) {
+            let named = orders.is_none_or(|orders| orders.contains(&stream.order_id));
+            // What is on its way may be skipped too, but each refused event once.
+            let refused = self.refused_versions.get(key) == Some(&stream.from_version);
+            if key.0 == follower && named && if skips { refused } else { !stream.redriving } {
                 stream.redriving = true;
                 stream.from_version += u64::from(skips);
                 count += 1;

@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) inbox: BTreeMap<(TenantId, MessageId), (OrderId, Timestamp)>,
     pub(super) followers: BTreeMap<String, FollowerRow>,
     pub(super) parked_streams: BTreeMap<(String, Shard, OrderId), ParkedStream>,
+    /// Which of their events was refused.
+    pub(super) refused_versions: BTreeMap<(String, Shard, OrderId), u64>,
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
     pub(super) api_keys: BTreeMap<ApiKeyId, ApiKey>,
@@ -77,6 +79,7 @@ impl State {
             inbox: BTreeMap::new(),
             followers: BTreeMap::new(),
             parked_streams: BTreeMap::new(),
+            refused_versions: BTreeMap::new(),
             redrives: BTreeMap::new(),
             redrive_items: BTreeMap::new(),
             trace: None,

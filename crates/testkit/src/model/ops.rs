@@ -58,6 +58,7 @@ pub enum Kind {
     Deliver,
     Redrive,
     Erase,
+    Finish,
 }
 
 /// The end of a try.
@@ -67,6 +68,7 @@ pub enum End {
     Retry { after_ms: u32, why: u8 },
     Park { why: u8 },
     Release { after_ms: u32 },
+    PutOff { after_ms: u32 },
 }
 
 /// What an operator does with a follower.
@@ -174,6 +176,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         2 => Just(Kind::Deliver),
         4 => Just(Kind::Redrive),
         1 => Just(Kind::Erase),
+        2 => Just(Kind::Finish),
     ]
 }
 
@@ -183,6 +186,7 @@ fn end() -> impl Strategy<Value = End> {
         3 => (0..40_000_u32, 0..2_u8).prop_map(|(after_ms, why)| End::Retry { after_ms, why }),
         4 => (0..2_u8).prop_map(|why| End::Park { why }),
         1 => (0..2_000_u32).prop_map(|after_ms| End::Release { after_ms }),
+        1 => (0..2_000_u32).prop_map(|after_ms| End::PutOff { after_ms }),
     ]
 }
 
@@ -228,7 +232,9 @@ mod tests {
                     Op::Settle { mixed: Some(_), end: End::Release { .. }, .. } => {
                         "release under another token"
                     }
+                    Op::Settle { end: End::PutOff { .. }, .. } => "put off",
                     Op::Change { foreign: true, .. } => "foreign change",
+                    Op::Change { kind: Kind::Finish, .. } => "finish without a lease",
                     Op::Change { version: Some(_), kind: Kind::Erase, .. } => "erasure of a version",
                     Op::Consume { foreign: true, .. } => "foreign message",
                     Op::Advance { stale: true, .. } => "late advance",
@@ -239,6 +245,6 @@ mod tests {
                 *seen.entry(combination.to_owned()).or_default() += 1;
             }
         }
-        assert_eq!(seen.len(), 17 + 11, "{seen:#?}");
+        assert_eq!(seen.len(), 17 + 13, "{seen:#?}");
     }
 }

@@ -5,7 +5,7 @@ use crate::build::{accept, intake, source, tenant};
 use crate::clock::{ManualClock, SeededIds};
 use crate::conformance::Fixture;
 use crate::conformance::rig::LEASE;
-use crate::dump::Dump;
+use crate::dump::{Dump, EXTERNALS};
 use crate::memory::{MemoryFixture, MemoryStorage};
 use order_core::app::App;
 use order_core::audit;
@@ -58,14 +58,16 @@ fn origin(number: u8) -> &'static str {
 }
 
 fn content(number: u8) -> Content {
-    let sent = intake("x");
+    let bearing =
+        |external: usize| intake("x").attribute("external_id", &format!("\"{}\"", EXTERNALS[external]));
     let sent = match number {
-        0 => sent,
+        0 => bearing(0),
         // The same by value as the first.
-        1 => sent.total("19.9"),
-        2 => sent.total("20").attribute("gift", "true"),
-        3 => sent.customer(None).currency(None).no_lines().total("0.0001"),
-        _ => sent.line("cup é", 3, "0.10").attribute("a/b", "{\"n\":1.10,\"m\":[]}"),
+        1 => bearing(0).total("19.9"),
+        2 => bearing(1).total("20").attribute("gift", "true"),
+        // Without a customer it leads to nothing.
+        3 => bearing(0).customer(None).currency(None).no_lines().total("0.0001"),
+        _ => bearing(0).line("cup é", 3, "0.10").attribute("a/b", "{\"n\":1.10,\"m\":[]}"),
     };
     sent.build().content
 }
@@ -78,12 +80,12 @@ fn pick<T: Clone>(from: &[T], index: &Index) -> Option<T> {
     if from.is_empty() { None } else { Some(index.get(from).clone()) }
 }
 
-/// A node takes its part of a follower or leaves it, and says whether its sink fails.
 fn message(consumer: u8, id: u8) -> MessageId {
     let queue: Arc<str> = ["shipped", "delivered"][usize::from(consumer) % 2].into();
     MessageId::new(&queue, format!("m-{id}")).expect("an id")
 }
 
+/// A node takes its part of a follower or leaves it, and says whether its sink fails.
 fn share(name: u8, node: u8, (leaves, fault): (bool, bool), now: Timestamp) -> Command {
     let token = LeaseToken(Uuid::from_u128(u128::from(node) + 1));
     let until = (!leaves).then(|| now.plus(LEASE));
@@ -296,6 +298,7 @@ impl Run {
             Kind::Deliver => ChangeKind::Deliver { delivered_at: now },
             Kind::Redrive => ChangeKind::Redrive { reason: "r".to_owned(), by: "b".to_owned() },
             Kind::Erase => ChangeKind::Erase,
+            Kind::Finish => ChangeKind::Finish,
         }
     }
 
@@ -306,6 +309,7 @@ impl Run {
             End::Retry { after_ms, why: number } => Outcome::Retry { at: at(*after_ms), why: why(*number) },
             End::Park { why: number } => Outcome::Park { why: why(*number) },
             End::Release { after_ms } => Outcome::Release { at: at(*after_ms) },
+            End::PutOff { after_ms } => Outcome::PutOff { at: at(*after_ms) },
         }
     }
 

@@ -208,6 +208,16 @@ impl ClientCommand {
         }
     }
 
+    /// Whether it makes an API key, perhaps the first.
+    pub(crate) fn makes_first_key(&self) -> bool {
+        matches!(self, Self::Keys { command: KeysCommand::Create { .. }, .. })
+    }
+
+    /// Whether it makes secrets of API keys.
+    pub(crate) fn makes_keys(&self) -> bool {
+        self.makes_first_key() || matches!(self, Self::Keys { command: KeysCommand::Rotate { .. }, .. })
+    }
+
     /// Whose data it is about, where nobody logs in.
     pub(crate) fn tenant(&self) -> Option<&str> {
         match self {
@@ -435,11 +445,17 @@ pub(crate) enum FollowersCommand {
         /// Its name
         name: String,
         /// These orders; all that are parked unless said
-        #[arg(value_name = "ORDER")]
+        #[arg(value_name = "ORDER", group = "whom")]
         orders: Vec<String>,
-        /// Leave the refused events out, and say why; it is kept for ever, so name no person
-        #[arg(long, value_name = "REASON")]
+        /// All that are parked
+        #[arg(long, group = "whom")]
+        all: bool,
+        /// Leave the refused events of ORDER, or of --all, out, and say why; it is kept for ever, so name no person
+        #[arg(long, value_name = "REASON", requires = "whom")]
         skip: Option<String>,
+        /// Do not ask whether those of --all are to be left out
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -460,7 +476,7 @@ impl Cli {
     /// What of it does not fit together, though each part does.
     ///
     /// # Errors
-    /// A server is named to a command that asks none.
+    /// A server is named to a command that asks none, or to one that would put what that server has on this machine.
     pub(crate) fn check(self) -> Result<Self, clap::Error> {
         let flags = [("--url", &self.url), ("--key", &self.key), ("--ca-file", &self.ca_file)];
         match flags.iter().find_map(|(flag, value)| value.is_some().then_some(flag)) {
@@ -468,8 +484,18 @@ impl Cli {
                 let what = format!("{flag} is for the commands that ask a server: this one does not");
                 Err(Self::command().error(ErrorKind::ArgumentConflict, what))
             }
+            _ if self.asks_for_a_far_copy() => {
+                let what = "--to and --url do not go together: a server elsewhere keeps its copies in the folder backups of its \
+                            own data folder. Leave --to out, or run this with --data where the data lies";
+                Err(Self::command().error(ErrorKind::ArgumentConflict, what))
+            }
             _ => Ok(self),
         }
+    }
+
+    fn asks_for_a_far_copy(&self) -> bool {
+        let Command::Client(ClientCommand::Backup(args)) = &self.command else { return false };
+        args.to.is_some() && self.url().is_some()
     }
 
     /// The file of authorities that is named, before the command or behind it.

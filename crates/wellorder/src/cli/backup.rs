@@ -31,7 +31,7 @@ pub(crate) struct BackupArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// Where the copy goes: a folder that is there, or a new file, whose name has an extension such as .db [default: the folder backups in the data folder]
-    #[arg(long, value_name = "FILE|DIR", conflicts_with = "url")]
+    #[arg(long, value_name = "FILE|DIR")]
     pub(crate) to: Option<PathBuf>,
 }
 
@@ -53,6 +53,10 @@ pub(super) async fn backup(
             what,
             "make it first, or name a file, with an extension such as .db",
         ));
+    }
+    if let Some(folder) = args.to.as_deref().and_then(folder_of).filter(|folder| !folder.is_dir()) {
+        let what = format!("there is no folder {} to put the copy in", shown(folder));
+        return Err(Failure::here(Exit::Usage, what, "make it first (mkdir -p), or name a file elsewhere"));
     }
     let (_, mut job) = api.post("/v1/backups", None).await?;
     let address = format!("/v1/backups/{}", encode(&text(&job, "name")));
@@ -77,6 +81,11 @@ pub(super) async fn backup(
 /// Whether it is meant for a folder: it ends with `/`, or its name has no extension, as names of folders have none.
 fn names_folder(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.extension().is_none()
+}
+
+/// The folder that a file is to be in; `None` for that of this process.
+fn folder_of(path: &Path) -> Option<&Path> {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty())
 }
 
 fn progress(job: &Value) -> String {
@@ -144,8 +153,7 @@ fn moved(copy: &Path, target: &Path) -> io::Result<()> {
         // Another file system.
         Err(_) => carried(copy, target)?,
     }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
+    File::open(folder_of(target).unwrap_or(Path::new(".")))?.sync_all()?;
     fs::remove_file(copy)
 }
 
@@ -181,6 +189,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::failure::report;
     use crate::cli::fake::{Fake, json as reply, said};
 
     fn job(state: &str, done: u64) -> Value {
@@ -219,7 +228,18 @@ mod tests {
             })
             .await;
             assert_eq!(none.exit, Exit::Usage);
+            assert!(none.why.contains("there is no folder"), "{}", none.why);
         }
+        // Nor is a copy begun for a file in one: the server that is asked here has no answer.
+        let none = BackupArgs { to: Some(data.path().join("none/c.db")), ..args.clone() };
+        let none = said(false, async |out| {
+            let failed = backup(Fake::new([]).api(), &none, data.path(), Duration::ZERO, out).await;
+            Ok(report(&failed.unwrap_err(), out))
+        })
+        .await;
+        assert_eq!(none.exit, Exit::Usage);
+        let folder = data.path().join("none").display().to_string();
+        assert!(none.err.contains(&folder) && none.err.contains("mkdir -p"), "{}", none.err);
     }
 
     #[tokio::test]

@@ -23,12 +23,13 @@ use super::{
     shown,
 };
 use crate::{
-    config::{Config, Hidden, NdjsonSink, Settings},
+    catalog,
+    config::{Config, Hidden, Mode, NdjsonSink, Problems, Role, Settings},
     folder::DATABASE_FILE,
     kafka,
     lookout::DRIFT_MIN,
     output::{Output, Style, escape},
-    rabbitmq, redis, trust,
+    rabbitmq, redis, transport, trust,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ pub(crate) async fn doctor(
 ) -> Result<Exit, Failure> {
     let mut checks = match elsewhere {
         None => examine(&config.settings, look, now()).await,
-        Some(found) => examine_around(&config.settings, found),
+        Some(found) => examine_around(&config.settings, found).await,
     };
     if let Some(file) = config.exposed_file() {
         let fix = format!("chmod o-r {file}, and change the secrets if others use this machine");
@@ -125,9 +126,8 @@ async fn examine(
         _ => None,
     };
     checks.push(server(lock));
-    for (name, address) in [("listen", Some(settings.listen)), ("ops", settings.ops)] {
-        checks.extend(address.map(|address| port(name, address, holder.as_ref())));
-    }
+    checks.extend(tls(settings));
+    checks.extend(ports(settings, holder.as_ref()));
     if let Some(holder) = &holder {
         checks.push(readiness(holder, &settings.data).await);
     }
@@ -135,15 +135,15 @@ async fn examine(
 }
 
 /// What there is to look at besides a database on a server.
-fn examine_around(settings: &Settings, found: Vec<Check>) -> Vec<Check> {
+async fn examine_around(settings: &Settings, found: Vec<Check>) -> Vec<Check> {
     let mut checks = vec![ok("settings", "understood; `wellorder config show` lists them")];
     if let NdjsonSink::File(path) = &settings.ndjson.sink {
         checks.push(sink(path, &settings.data));
     }
+    checks.extend(servers(settings).await);
     checks.extend(found);
-    for (name, address) in [("listen", Some(settings.listen)), ("ops", settings.ops)] {
-        checks.extend(address.map(|address| port(name, address, None)));
-    }
+    checks.extend(tls(settings));
+    checks.extend(ports(settings, None));
     checks
 }
 
@@ -251,10 +251,15 @@ async fn servers(settings: &Settings) -> Vec<Check> {
         redis::check(settings)?;
         redis::remote(settings)
     };
+    let catalog = || {
+        catalog::check(settings)?;
+        catalog::remote(settings)
+    };
     [
         remote_server("kafka", "set it right, or remove kafka.brokers", kafka()).await,
         remote_server("rabbitmq", "set it right, or remove rabbitmq.url", rabbitmq()).await,
         remote_server("redis", "set it right, or remove redis.url", redis()).await,
+        remote_server("catalog", "set it right, or remove it", catalog()).await,
     ]
     .into_iter()
     .flatten()
@@ -268,13 +273,41 @@ async fn remote_server(
 ) -> Option<Check> {
     let remote = match remote {
         Ok(remote) => remote?,
-        Err(error) => return Some(fail(name, format!("{error:#}"), fix)),
+        Err(error) => return Some(unfit(name, error, fix)),
     };
     let remote::Look { address, latency, found, .. } = remote::look(remote.as_ref()).await;
     let latency = latency.as_millis();
     Some(match found {
         Ok(found) => ok(name, format!("{address} answers in {latency} ms; {found}")),
         Err(trouble) => fail(name, format!("{address}: {} ({latency} ms)", trouble.why), trouble.fix),
+    })
+}
+
+/// Settings that cannot be used; with what to do about them, else `fix`.
+fn unfit(name: &'static str, error: anyhow::Error, fix: &str) -> Check {
+    match error.downcast::<Problems>() {
+        Ok(Problems(problems)) => {
+            let what: Vec<_> =
+                problems.iter().map(|problem| format!("{} {}", problem.key, problem.what)).collect();
+            let fixes: Vec<_> = problems.iter().map(|problem| problem.fix.as_str()).collect();
+            fail(name, what.join("; "), fixes.join("; "))
+        }
+        Err(error) => fail(name, format!("{error:#}"), fix),
+    }
+}
+
+/// Certificates and their key, where the settings name any.
+fn tls(settings: &Settings) -> Option<Check> {
+    const NAME: &str = "tls";
+    if settings.transport.tls_cert.is_none() && settings.ca_file.is_none() {
+        return None;
+    }
+    let read =
+        transport::of(Mode::Serve, settings).map(drop).and_then(|()| Ok(trust::of(settings).map(drop)?));
+    let fix = "name PEM files that this user can read and that belong together";
+    Some(match read {
+        Ok(()) => ok(NAME, "the files can be used"),
+        Err(error) => unfit(NAME, error, fix),
     })
 }
 
@@ -341,23 +374,32 @@ fn server(lock: io::Result<Lock>) -> Check {
     }
 }
 
-fn port(name: &'static str, address: SocketAddr, holder: Option<&Holder>) -> Check {
+/// The addresses that a server with these settings listens on.
+fn ports(settings: &Settings, holder: Option<&Holder>) -> Vec<Check> {
+    let main = [("listen", Some(settings.listen)), ("ops", settings.ops)];
+    let main = main.into_iter().filter_map(|(name, address)| Some((name, format!("--{name}"), address?)));
+    let further = settings.further_addresses().filter(|_| settings.has_role(Role::Api));
+    let further = further.map(|(setting, address)| ("contracts", setting, address));
+    main.chain(further).map(|(name, setting, address)| port(name, &setting, address, holder)).collect()
+}
+
+fn port(name: &'static str, setting: &str, address: SocketAddr, holder: Option<&Holder>) -> Check {
     if holder.is_some_and(|holder| holder.address == address.to_string()) {
         return ok(name, format!("{address} is this folder's server"));
     }
     match TcpListener::bind(address) {
         Ok(_) if address.port() == 0 => ok(name, format!("any free port of {}", address.ip())),
         Ok(_) => ok(name, format!("{address} is free")),
-        // The server on this folder was started with the same address for health and metrics, most likely.
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && name == "ops" && holder.is_some() => {
+        // The server on this folder was started with the same further addresses, most likely.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && name != "listen" && holder.is_some() => {
             ok(name, format!("{address} is in use while a server runs"))
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let fix = format!("stop who has it (`ss -ltnp`), or use another with --{name}");
+            let fix = format!("stop who has it (`ss -ltnp`), or use another with {setting}");
             fail(name, format!("{address} is in use by another program"), fix)
         }
         Err(error) => {
-            fail(name, format!("{address} cannot be used: {error}"), format!("use another with --{name}"))
+            fail(name, format!("{address} cannot be used: {error}"), format!("use another with {setting}"))
         }
     }
 }

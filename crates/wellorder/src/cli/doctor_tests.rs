@@ -113,6 +113,39 @@ async fn a_port_that_is_taken() {
     assert_eq!(find(&found, "readiness").result, Verdict::Fail);
 }
 
+/// The same wherever the database is.
+#[tokio::test]
+async fn what_stands_around_the_database_is_looked_at() {
+    let folder = made();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let flag = |path, value: &str| Flag { path, flag: "--x", value: value.to_owned() };
+    let flags = vec![
+        flag("data", &folder.path().display().to_string()),
+        flag("listen", "127.0.0.1:0"),
+        flag("contracts.parspec.listen", &taken.local_addr().unwrap().to_string()),
+        flag("tls.ca_file", "none.pem"),
+        flag("catalog.url", &format!("http://{nobody}")),
+    ];
+    let settings = load(&Inputs { flags: flags.clone(), ..Inputs::default() });
+    let settings = settings.map_or_else(|problems| panic!("{problems}"), |it| it.settings);
+    for found in [checks(&settings).await, examine_around(&settings, Vec::new()).await] {
+        let failed = |name| {
+            let check = find(&found, name);
+            assert_eq!(check.result, Verdict::Fail, "{check:?}");
+            format!("{} {}", check.detail, check.fix)
+        };
+        assert!(failed("contracts").contains("contracts.parspec.listen"));
+        assert!(failed("tls").contains("none.pem"));
+        assert!(failed("catalog").contains("none.pem"), "it is called over TLS, perhaps");
+    }
+    let flags = flags.into_iter().filter(|flag| flag.path != "tls.ca_file").collect();
+    let settings = load(&Inputs { flags, ..Inputs::default() });
+    let settings = settings.map_or_else(|problems| panic!("{problems}"), |it| it.settings);
+    let found = examine_around(&settings, Vec::new()).await;
+    assert!(find(&found, "catalog").detail.contains(&nobody.to_string()), "{found:#?}");
+}
+
 #[test]
 fn clocks() {
     let folder = made();

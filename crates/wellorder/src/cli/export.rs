@@ -203,6 +203,7 @@ mod tests {
         let result =
             said(false, async |out| export(Fake::new([]).api(), &args, Duration::ZERO, out).await).await;
         assert_eq!(result.exit, Exit::Refused, "never over another file: {}", result.err);
+        assert!(result.why.contains("--force"), "{}", result.why);
         let fake = Fake::new([page(&["2"], "a", true)]);
         let args = ExportArgs { force: true, ..args };
         let result = said(false, async |out| export(fake.api(), &args, Duration::ZERO, out).await).await;

@@ -110,7 +110,10 @@ impl From<io::Error> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Fault(error)
+        match error.downcast::<Problems>() {
+            Ok(problems) => Self::Settings(problems),
+            Err(error) => Self::Fault(error),
+        }
     }
 }
 

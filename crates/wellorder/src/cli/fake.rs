@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::api_call::{ApiCall, ApiReply, Call, Lines, Streamed, Unreachable};
 use crate::{
-    cli::failure::{Exit, Failure},
+    cli::failure::{self, Exit, Failure},
     output::Output,
 };
 
@@ -109,10 +109,11 @@ impl ApiCall for Fake {
     }
 }
 
-/// What a command wrote to standard output, then to standard error, and how it ended.
+/// What a command wrote to standard output, then to standard error; what is said of a failure; and how it ended.
 pub(super) struct Said {
     pub(super) out: String,
     pub(super) err: String,
+    pub(super) why: String,
     pub(super) exit: Exit,
 }
 
@@ -123,6 +124,10 @@ pub(super) async fn said(
 ) -> Said {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let result = run(&mut Output::to(&mut out, &mut err, json)).await;
-    let exit = result.unwrap_or_else(|failure| failure.exit());
-    Said { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), exit }
+    let mut why = Vec::new();
+    let exit = result.unwrap_or_else(|failure| {
+        failure::report(&failure, &mut Output::to(&mut Vec::new(), &mut why, false))
+    });
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { out: text(out), err: text(err), why: text(why), exit }
 }

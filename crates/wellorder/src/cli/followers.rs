@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    act::confirmed,
     api_call::{ApiCall, encode},
     args::FollowersCommand,
     failure::{Exit, Failure},
@@ -34,14 +35,9 @@ pub(super) async fn run(
                 query.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(&value?))));
             api.get(&at(name, &format!("/parked?{}", query.collect::<Vec<_>>().join("&")))).await?
         }
-        FollowersCommand::Redrive { name, orders, skip } => {
-            let mut body =
-                if orders.is_empty() { json!({ "all": true }) } else { json!({ "order_ids": orders }) };
-            if let Some(reason) = skip {
-                body["skip"] = true.into();
-                body["reason"] = reason.as_str().into();
-            }
-            api.post(&at(name, "/redrive"), Some(&body)).await?
+        FollowersCommand::Redrive { name, orders, all, skip, yes } => {
+            let orders = Some(orders.as_slice()).filter(|orders| !*all && !orders.is_empty());
+            return redrive(api, (name.as_str(), orders), (skip.as_deref(), *yes), out).await;
         }
     };
     if out.json {
@@ -50,14 +46,9 @@ pub(super) async fn run(
     }
     match command {
         FollowersCommand::Parked { name, .. } => parked(name, &value, out)?,
-        FollowersCommand::Redrive { name, skip, .. } => {
-            let (name, count) = (escape(name), text(&value, "redriven"));
-            let orders = if count == "1" { "order is" } else { "orders are" };
-            let without = if skip.is_some() { ", without what was refused" } else { "" };
-            out.line(&format!("{count} {orders} sent to {name} again{without}"))?;
-        }
         FollowersCommand::List => table(list(&value, "followers"), out)?,
-        FollowersCommand::Get { .. } => show(&value, out)?,
+        // The other has ended above.
+        FollowersCommand::Get { .. } | FollowersCommand::Redrive { .. } => show(&value, out)?,
         FollowersCommand::Pause { name } => out.line(&format!("{} is paused", escape(name)))?,
         FollowersCommand::Resume { name } => out.line(&format!("{} carries on", escape(name)))?,
         FollowersCommand::Replay { name, from, to } => {
@@ -79,6 +70,44 @@ pub(super) async fn run(
             }
         }
     }
+    Ok(Exit::Ok)
+}
+
+/// Sends what is parked again, of `orders` or of all. To leave refused events out is to let nobody behind the follower ever have
+/// them: of all orders it is asked for twice, by the command, and by `--yes` or an answer.
+async fn redrive(
+    api: &dyn ApiCall,
+    (name, orders): (&str, Option<&[String]>),
+    (skip, yes): (Option<&str>, bool),
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let (at, shown) = (format!("/v1/followers/{}", encode(name)), escape(name));
+    let mut body = orders.map_or_else(|| json!({ "all": true }), |orders| json!({ "order_ids": orders }));
+    if let Some(reason) = skip {
+        body["skip"] = true.into();
+        body["reason"] = reason.into();
+    }
+    if skip.is_some() && orders.is_none() {
+        let (_, follower) = api.get(&at).await?;
+        let many = text(&follower, "parked");
+        let of = format!("the refused events of {many} {}", if many == "1" { "order" } else { "orders" });
+        if yes && !out.json {
+            out.note(&format!("{of} are left out"));
+        }
+        let question = format!("leave {of} out of {shown} for ever?");
+        if !yes && !confirmed(&question, out)? {
+            return Ok(Exit::Refused);
+        }
+    }
+    let (reply, value) = api.post(&format!("{at}/redrive"), Some(&body)).await?;
+    if out.json {
+        out.json(&reply.body)?;
+        return Ok(Exit::Ok);
+    }
+    let count = text(&value, "redriven");
+    let orders = if count == "1" { "order is" } else { "orders are" };
+    let without = if skip.is_some() { ", without what was refused" } else { "" };
+    out.line(&format!("{count} {orders} sent to {shown} again{without}"))?;
     Ok(Exit::Ok)
 }
 
@@ -288,7 +317,10 @@ mod tests {
             "more: wellorder followers parked kafka --after o-1\nnext: wellorder followers redrive kafka\n"
         );
         assert_eq!(run_one(&fake, parked(Some("o-1".to_owned()))).await.err, "nothing is parked for kafka\n");
-        let redrive = |orders, skip| FollowersCommand::Redrive { name: name(), orders, skip };
+        let redrive = |orders: Vec<String>, skip| {
+            let all = orders.is_empty();
+            FollowersCommand::Redrive { name: name(), orders, all, skip, yes: false }
+        };
         let all = run_one(&fake, redrive(Vec::new(), None)).await;
         assert_eq!(all.out, "2 orders are sent to kafka again\n");
         let one = run_one(&fake, redrive(vec!["o-1".to_owned()], Some("unwanted".to_owned()))).await;
@@ -305,6 +337,52 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn refused_events_of_all_orders_are_left_out_only_when_it_is_said_twice() {
+        let command = |yes| FollowersCommand::Redrive {
+            name: "kafka".to_owned(),
+            orders: Vec::new(),
+            all: true,
+            skip: Some("unwanted".to_owned()),
+            yes,
+        };
+        let counted = || reply(200, &json!({ "name": "kafka", "parked": 1000 }));
+        let nobody = Fake::new([counted()]);
+        assert_eq!(run_one(&nobody, command(false)).await.exit, Exit::Usage);
+        assert_eq!(nobody.asked(), ["GET /v1/followers/kafka"]);
+        let sent = r#"POST /v1/followers/kafka/redrive {"all":true,"skip":true,"reason":"unwanted"}"#;
+        for (answer, exit, asked) in [("y\n", Exit::Ok, 2), ("\n", Exit::Refused, 1)] {
+            let replies = [counted(), reply(200, &json!({ "redriven": 1000 }))];
+            let fake = Fake::new(replies.into_iter().take(asked));
+            let said = said(false, async |out| {
+                out.answered_by(answer.as_bytes());
+                run(fake.api(), &command(false), out).await
+            })
+            .await;
+            assert_eq!(said.exit, exit);
+            assert_eq!(fake.asked(), ["GET /v1/followers/kafka", sent][..asked]);
+            let question = "leave the refused events of 1000 orders out of kafka for ever? [y/N] ";
+            assert!(said.err.starts_with(question), "{}", said.err);
+        }
+        let said = Fake::new([counted(), reply(200, &json!({ "redriven": 1000 }))]);
+        let said = run_one(&said, command(true)).await;
+        assert_eq!(said.err, "the refused events of 1000 orders are left out\n");
+    }
+
+    #[test]
+    fn leaving_events_out_names_whose() {
+        use crate::cli::args::Cli;
+        use clap::Parser;
+        let parsed = |args: &[&str]| {
+            let words = ["wellorder", "followers", "redrive", "kafka"].iter().chain(args);
+            Cli::try_parse_from(words).is_ok()
+        };
+        assert!(!parsed(&["--skip", "why"]), "of whatever there is");
+        for args in [&["--skip", "why", "--all"][..], &["o-1", "--skip", "why"], &["--all"], &[]] {
+            assert!(parsed(args), "{args:?}");
+        }
     }
 
     #[tokio::test]

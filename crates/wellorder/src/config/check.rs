@@ -1,12 +1,15 @@
 //! Settings that must fit one another.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     check_kafka, check_rabbitmq, check_redis,
     problem::Problems,
     resolve::{Origin, Resolved, origin_of},
-    settings::{ProcessorKind, Settings},
+    settings::{ProcessorKind, Role, Settings},
     sources::Mode,
 };
 
@@ -45,10 +48,11 @@ pub(super) fn together(
     if mode == Mode::Dev {
         further(settings, outside, &mut add);
     }
-    if settings.listen.port() != 0 && settings.ops == Some(settings.listen) {
-        let what = format!("is the same address as {}", beside("listen"));
-        add(&["ops", "listen"], &what, "use another port, or leave it out");
+    if settings.orderstream.grpc.is_some() && !cfg!(feature = "grpc") {
+        let fix = "build it with `cargo build --release -p wellorder --features grpc`, or remove this";
+        add(&["contracts.orderstream.grpc"], "is set, and this program was built without gRPC", fix);
     }
+    addresses(settings, &beside, &mut add);
     if settings.processor == ProcessorKind::Http && settings.http_processor.url.is_none() {
         let what = format!("is not set, and {} is http", beside("processor"));
         add(&["http_processor.url", "processor"], &what, "set it to the URL that takes orders");
@@ -101,13 +105,38 @@ fn spans(settings: &Settings, beside: &impl Fn(&str) -> String, add: &mut impl F
 
 /// Addresses of contracts are as local as the main one.
 fn further(settings: &Settings, outside: &str, add: &mut impl FnMut(&[&str], &str, &str)) {
-    let listen = settings.contract_listen.iter().map(|(name, address)| (format!("{name}.listen"), *address));
-    let grpc = settings.orderstream.grpc.map(|address| ("orderstream.grpc".to_owned(), address));
-    for (name, address) in listen.chain(grpc) {
+    for (path, address) in settings.further_addresses() {
         if !address.ip().is_loopback() {
-            add(&[&format!("contracts.{name}")], outside, "use 127.0.0.1 or [::1]");
+            add(&[&path], outside, "use 127.0.0.1 or [::1]");
         }
     }
+}
+
+/// Each listener needs an address that no other one has: that one could not be had.
+fn addresses(
+    settings: &Settings,
+    beside: &impl Fn(&str) -> String,
+    add: &mut impl FnMut(&[&str], &str, &str),
+) {
+    let ops = settings.ops.map(|address| ("ops".to_owned(), address));
+    // Contracts are served by this role alone.
+    let further = settings.further_addresses().filter(|_| settings.has_role(Role::Api));
+    let mut taken = vec![("listen".to_owned(), settings.listen)];
+    for (path, address) in ops.into_iter().chain(further) {
+        if let Some((other, at)) = taken.iter().find(|(_, at)| meet(*at, address)) {
+            let how = if *at == address { "is the same address as" } else { "has the port of" };
+            add(&[&path, other], &format!("{how} {}", beside(other)), "use another port");
+        }
+        taken.push((path, address));
+    }
+}
+
+/// Whether only one of them can be listened to. Port 0 is another one each time.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let holds = |a: SocketAddr, b: SocketAddr| {
+        a.ip() == b.ip() || a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4())
+    };
+    one.port() != 0 && one.port() == other.port() && (holds(one, other) || holds(other, one))
 }
 
 /// Certificate and key go together.
@@ -158,5 +187,21 @@ fn published_keys(settings: &Settings, url: String, add: &mut impl FnMut(&[&str]
             _ => "use https",
         };
         add(&["auth.jwks_url", "auth.jwks_allow_private"], &forbidden.to_string(), fix);
+    }
+}
+
+/// Whether a host is this machine, so that nobody is on the way there.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_few_names() {
+        assert!(["127.0.0.1", "::1", "LocalHost", "127.3.0.1"].into_iter().all(is_loopback));
+        assert!(!["10.0.0.1", "localhost.example.com", "example.com"].into_iter().any(is_loopback));
     }
 }

@@ -1,7 +1,7 @@
 //! Settings of Kafka that must fit one another.
 
+use super::check::is_loopback;
 use super::settings::{Kafka, KafkaLogin, Settings};
-use std::net::IpAddr;
 
 /// What to build when this program cannot do what is asked of it.
 const BUILD: &str = "build it with `cargo build --release -p wellorder --features kafka`, or remove this";
@@ -12,6 +12,7 @@ const BUILD_TLS: &str =
 pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
     let kafka = &settings.kafka;
     if kafka.brokers.is_empty() {
+        without_brokers(kafka, add);
         if settings.orderstream.left_to_kafka {
             let what = "is kafka, and kafka.brokers is not set";
             add(
@@ -43,6 +44,23 @@ pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let fix = "set kafka.security = \"tls\", and a login (kafka.sasl_mechanism) or kafka.cert_file; or say \
                    kafka.insecure = true";
         add(&["kafka.brokers", "kafka.security", "kafka.sasl_mechanism", "kafka.insecure"], what, fix);
+    }
+}
+
+/// Who says how brokers are to be trusted wants some.
+fn without_brokers(kafka: &Kafka, add: &mut impl FnMut(&[&str], &str, &str)) {
+    let given = [
+        ("kafka.ca_file", kafka.ca_file.is_some()),
+        ("kafka.cert_file", kafka.cert_file.is_some()),
+        ("kafka.key_file", kafka.key_file.is_some()),
+        ("kafka.sasl_mechanism", kafka.sasl.is_some()),
+        ("kafka.username", !kafka.username.is_empty()),
+        ("kafka.password", kafka.password.text().is_some()),
+        ("kafka.password_file", kafka.password_file.is_some()),
+    ];
+    for (path, _) in given.into_iter().filter(|(_, given)| *given) {
+        let fix = "set kafka.brokers, or remove this";
+        add(&[path, "kafka.brokers"], "is set, and kafka.brokers is not", fix);
     }
 }
 
@@ -161,10 +179,6 @@ fn host(broker: &str) -> Option<&str> {
     (fits && port > 0).then_some(bare.unwrap_or(host))
 }
 
-pub(super) fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-}
-
 /// What Kafka takes for the name of a topic.
 fn is_topic(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -185,7 +199,5 @@ mod tests {
         {
             assert_eq!(hosts(bad), None, "{bad}");
         }
-        assert!(["127.0.0.1", "::1", "LocalHost", "127.3.0.1"].into_iter().all(is_loopback));
-        assert!(!["10.0.0.1", "localhost.example.com", "example.com"].into_iter().any(is_loopback));
     }
 }

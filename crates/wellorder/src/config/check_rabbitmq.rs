@@ -60,7 +60,7 @@ fn address(url: &str, settings: &Settings, add: &mut impl FnMut(&[&str], &str, &
         let what = "is set, and rabbitmq.url does not speak TLS";
         add(&["rabbitmq.ca_file", "rabbitmq.url"], what, "begin the URL with amqps://, or remove this");
     }
-    if !address.is_tls() && !rabbitmq.insecure && !super::check_kafka::is_loopback(address.host()) {
+    if !address.is_tls() && !rabbitmq.insecure && !super::check::is_loopback(address.host()) {
         let what = "leads over a network, where everybody on the way could read and write orders";
         let fix = "begin it with amqps://, or say rabbitmq.insecure = true";
         add(&["rabbitmq.url", "rabbitmq.insecure"], what, fix);

@@ -7,7 +7,13 @@ const BUILD: &str = "build it with `cargo build --release -p wellorder --feature
 /// Adds what does not fit. The setting to mend comes first in the list given to `add`.
 pub(super) fn redis(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
     let redis = &settings.redis;
-    let Some(url) = redis.url.text() else { return };
+    let Some(url) = redis.url.text() else {
+        if redis.ca_file.is_some() {
+            let fix = "set redis.url, or remove this";
+            add(&["redis.ca_file", "redis.url"], "is set, and redis.url is not", fix);
+        }
+        return;
+    };
     if !cfg!(feature = "redis") {
         add(&["redis.url"], "is set, and this program was built without Redis", BUILD);
         return;
@@ -23,7 +29,7 @@ pub(super) fn redis(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
         let what = "is set, and redis.url is not rediss://";
         add(&["redis.ca_file", "redis.url"], what, "write rediss:// for TLS, or remove this");
     }
-    if !tls && !redis.insecure && !super::check_kafka::is_loopback(&host) {
+    if !tls && !redis.insecure && !super::check::is_loopback(&host) {
         let what = "leads over a network, where everybody on the way could read its password and change what lies there";
         let fix = "write rediss:// for TLS, or say redis.insecure = true";
         add(&["redis.url", "redis.insecure"], what, fix);

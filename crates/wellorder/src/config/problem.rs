@@ -31,6 +31,13 @@ impl fmt::Display for Problem {
 pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
 impl Problems {
+    /// What is wrong with what one setting names.
+    pub(crate) fn one(setting: &str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        let mut problems = Self::default();
+        problems.add(setting, setting, what, fix);
+        problems
+    }
+
     pub(crate) fn add(
         &mut self,
         place: impl Into<String>,

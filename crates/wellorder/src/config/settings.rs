@@ -125,6 +125,14 @@ impl Settings {
         self.roles.contains(&role) || self.roles.contains(&Role::All)
     }
 
+    /// Addresses for contracts besides the main one, each with the setting that names it.
+    pub(crate) fn further_addresses(&self) -> impl Iterator<Item = (String, SocketAddr)> + '_ {
+        let listen =
+            self.contract_listen.iter().map(|(name, address)| (format!("contracts.{name}.listen"), *address));
+        let grpc = self.orderstream.grpc.map(|address| ("contracts.orderstream.grpc".to_owned(), address));
+        listen.chain(grpc)
+    }
+
     /// A blank to fill from the table.
     pub(super) fn blank() -> Self {
         Self {

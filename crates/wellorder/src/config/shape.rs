@@ -282,7 +282,6 @@ fn url_host(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn read(shape: &Shape, text: &str) -> Result<(), &'static str> {

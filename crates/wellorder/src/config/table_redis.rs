@@ -20,7 +20,7 @@ pub(super) const REDIS: &[Setting] = &[
         "redis.url",
         Is(""),
         Secret { set: |s, v| s.redis.url = with_scheme(&v) },
-        "Redis in which nodes share their rates: redis://HOST:PORT, rediss:// over TLS; empty is off",
+        "Redis in which nodes share their rates and keep results of orderstream: redis://HOST:PORT, rediss:// over TLS; empty is off",
     )
     .or(&["REDIS_URL", "REDIS_ADDR"])
     .secret(),
@@ -40,6 +40,6 @@ pub(super) const REDIS: &[Setting] = &[
         "redis.timeout_ms",
         Is("500"),
         Millis { min: 10, max: 60_000, set: |s, v| s.redis.timeout = v },
-        "longest wait for it; no request waits",
+        "longest wait for it: of no request, but of acknowledgements over Kafka",
     ),
 ];

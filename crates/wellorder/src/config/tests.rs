@@ -1,7 +1,9 @@
 //! Layers, origins and messages, without a process environment.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod addresses;
 mod defaults;
+mod documented;
 mod issuer;
 mod kafka;
 mod orderstream;
@@ -170,21 +172,21 @@ fn every_setting_fills_its_field() {
             "limits.uri_kib" => "33",
             "kafka.brokers" => "localhost:9092",
             "kafka.security" => "tls",
-            "kafka.sasl_mechanism" => "plain",
+            // Each needs brokers; `what_is_said_of_nobody_is_told` has them without.
+            "kafka.sasl_mechanism" | "kafka.username" | "kafka.password" | "redis.ca_file" => continue,
+            path if path.starts_with("kafka.") && path.ends_with("_file") => continue,
             "kafka.insecure" => "true",
             "kafka.create_topics" => "false",
             "kafka.delivery_timeout_ms" => "7000",
             "redis.url" => "127.0.0.1:6379",
             "redis.insecure" | "rabbitmq.insecure" | "postgres.insecure" => "true",
-            "rabbitmq.ca_file" => continue, // needs the URL
-            "rabbitmq.url" => "amqp://127.0.0.1",
-            "rabbitmq.retry_ms" => "1,2",
             // It needs a server; `rabbitmq::what_does_not_fit_is_named_with_its_fix` has it without.
             "rabbitmq.ca_file" => continue,
+            "rabbitmq.url" => "amqp://127.0.0.1",
+            "rabbitmq.retry_ms" => "1,2",
             "database" => "postgres://wellorder@127.0.0.1/orders",
             "postgres.lanes" | "postgres.readers" => "7",
             path if path.starts_with("postgres.") && path.ends_with("_ms") => "7777",
-            "postgres.lanes" => "3",
             "follower.lease_ms" => "20000",
             "follower.heartbeat_ms" => "7777",
             path if path.starts_with("rabbitmq.") && path.ends_with("_timeout_ms") => "7777",
@@ -192,6 +194,47 @@ fn every_setting_fills_its_field() {
         };
         let changed = load_ok(&Inputs { flags: vec![flag(setting.path, "--x", other)], ..Inputs::default() });
         assert_ne!(format!("{:?}", changed.settings), blank, "{}", setting.path);
+    }
+}
+
+/// Who names an authority or a login wants somebody to be trusted or logged in to.
+#[test]
+fn what_is_said_of_nobody_is_told() {
+    for (path, value, main) in [
+        ("kafka.ca_file", "ca.pem", "kafka.brokers"),
+        ("kafka.cert_file", "cert.pem", "kafka.brokers"),
+        ("kafka.key_file", "key.pem", "kafka.brokers"),
+        ("kafka.sasl_mechanism", "plain", "kafka.brokers"),
+        ("kafka.username", "shop", "kafka.brokers"),
+        ("kafka.password", "hidden", "kafka.brokers"),
+        ("kafka.password_file", "password", "kafka.brokers"),
+        ("redis.ca_file", "ca.pem", "redis.url"),
+        ("rabbitmq.ca_file", "ca.pem", "rabbitmq.url"),
+    ] {
+        let said = problems(&Inputs { flags: vec![flag(path, "--x", value)], ..Inputs::default() });
+        assert!(said.contains(&format!("{path} is set, and {main} is not")), "{path}: {said}");
+        assert!(!said.contains("hidden"), "{said}");
+    }
+}
+
+/// No two listeners can have one address, whatever they are for.
+#[test]
+fn addresses_are_each_for_one_listener() {
+    for (one, other) in [
+        ("listen", "ops"),
+        ("listen", "contracts.parspec.listen"),
+        ("ops", "contracts.orderstream.grpc"),
+        ("contracts.sales.listen", "contracts.orderstream.listen"),
+    ] {
+        let at = |port: &str| {
+            let address = format!("127.0.0.1:{port}");
+            problems(&Inputs {
+                flags: vec![flag(one, "--x", &address), flag(other, "--x", &address)],
+                ..Inputs::default()
+            })
+        };
+        assert!(at("4567").contains(&format!("{other} is the same address as {one}")), "{}", at("4567"));
+        assert_eq!(at("0"), "", "each gets one of its own");
     }
 }
 

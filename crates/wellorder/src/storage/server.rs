@@ -2,7 +2,7 @@
 
 mod examine;
 
-use super::{Away, Beside, Database, Done, Judged, Opened, Raised, Stands, Usable};
+use super::{Away, Beside, Database, Done, Judged, Opened, Raised, Stands, Usable, other_pepper};
 use crate::access;
 use crate::cli::doctor::Check;
 use crate::cli::failure::{Exit, Failure};
@@ -16,7 +16,7 @@ use order_core::ports::Storage;
 use order_core::{App, Clock, Ids, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
-use storage_postgres::{MIGRATIONS, NotRaised, Options, PostgresStorage, Seed, TimeLimits, Unopened};
+use storage_postgres::{Looked, MIGRATIONS, NotRaised, Options, PostgresStorage, Seed, TimeLimits, Unopened};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -60,6 +60,35 @@ impl Server {
         Ok(Self { settings: settings.clone(), options })
     }
 
+    /// Opens it, after it was installed and migrated where that is needed.
+    async fn migrated(&self) -> anyhow::Result<(PostgresStorage, Done)> {
+        let ids = SystemIds;
+        let (cursor_key, key_pepper) = (chance(&ids), chance(&ids));
+        let shards = self.settings.shards;
+        let seed = Seed { installation_id: ids.uuid_v4(), cursor_key, key_pepper, shards };
+        let (storage, migrated) = PostgresStorage::open(&self.options, &seed).await.map_err(Away::from)?;
+        Ok((storage, Done { from: migrated.from, to: migrated.to, ..Done::default() }))
+    }
+
+    /// What is wrong with this database for a command, which changes nothing that nodes stand on.
+    fn unusable(&self, looked: &Looked, makes_keys: bool) -> Option<Failure> {
+        let refused = |what: String, fix: &str| Some(Failure::here(Exit::Refused, what, fix));
+        let Some(install) = &looked.install else {
+            let fix = "name another in `database`; or set this one up: `wellorder migrate`";
+            return refused("there is no wellorder in this database".to_owned(), fix);
+        };
+        let (version, newest) = (install.schema_version, newest());
+        if version < newest {
+            let what = format!("the database has schema {version}, this program needs {newest}");
+            return refused(what, "run `wellorder migrate`, or use the program that its nodes run");
+        }
+        let print = access::pepper_of(&self.settings, install).print();
+        let is_other = looked.pepper_print.is_some_and(|noted| noted != print);
+        // With no key left and no node running, the next node may have another.
+        let in_use = looked.live_keys > 0 || looked.connections > 0;
+        (makes_keys && is_other && in_use).then(other_pepper)
+    }
+
     async fn opened(&self, storage: PostgresStorage, done: Done) -> Opened {
         let server = storage.server().await.ok().flatten();
         let (place, engine) = server.map(|server| (server.name, server.version)).unwrap_or_default();
@@ -76,17 +105,17 @@ impl Server {
 #[async_trait]
 impl Database for Server {
     async fn open(&self) -> anyhow::Result<Opened> {
-        let ids = SystemIds;
-        let (cursor_key, key_pepper) = (chance(&ids), chance(&ids));
-        let shards = self.settings.shards;
-        let seed = Seed { installation_id: ids.uuid_v4(), cursor_key, key_pepper, shards };
-        let (storage, migrated) = PostgresStorage::open(&self.options, &seed).await.map_err(Away::from)?;
+        let (storage, done) = self.migrated().await?;
         let pepper = access::pepper_of(&self.settings, storage.install());
         if let Err(error) = storage.note_pepper(pepper.print(), storage.clock().now()).await {
             tracing::debug!(%error, "cannot note what API keys are hashed with");
         }
-        let done = Done { from: migrated.from, to: migrated.to, ..Done::default() };
         Ok(self.opened(storage, done).await)
+    }
+
+    async fn migrate(&self) -> anyhow::Result<Done> {
+        // What keys are hashed with is said by who takes them.
+        Ok(self.migrated().await?.1)
     }
 
     async fn open_to_read(&self) -> Result<Opened, Failure> {
@@ -94,18 +123,28 @@ impl Database for Server {
         Ok(self.opened(storage, Done::default()).await)
     }
 
-    async fn open_for_command(&self) -> Result<Usable, Failure> {
-        let opened = self.open().await.map_err(super::named)?;
-        Ok(Usable { opened, unwritable: None })
+    async fn open_for_command(&self, makes_keys: bool) -> Result<Usable, Failure> {
+        let now = SystemClock::default().now();
+        let looked = storage_postgres::look(&self.options, now).await.map_err(Away::from)?;
+        if let Some(failure) = self.unusable(&looked, makes_keys) {
+            return Err(failure);
+        }
+        let storage = PostgresStorage::open_up_to_date(&self.options, self.settings.shards).await;
+        let storage = storage.map_err(Away::from)?;
+        if makes_keys {
+            let pepper = access::pepper_of(&self.settings, storage.install());
+            let noted = storage.note_pepper(pepper.print(), storage.clock().now()).await;
+            noted.map_err(anyhow::Error::from)?;
+        }
+        Ok(Usable { opened: self.opened(storage, Done::default()).await, unwritable: None })
     }
 
     async fn stands(&self, now: Timestamp) -> anyhow::Result<Option<Stands>> {
         let looked = storage_postgres::look(&self.options, now).await.map_err(Away::from)?;
         let Some(install) = looked.install else { return Ok(None) };
-        let newest = MIGRATIONS.last().map_or(0, |migration| migration.number);
         let print = access::pepper_of(&self.settings, &install).print();
         Ok(Some(Stands {
-            schema: (install.schema_version, newest),
+            schema: (install.schema_version, newest()),
             live_keys: looked.live_keys,
             is_other_pepper: looked.pepper_print.is_some_and(|noted| noted != print),
         }))
@@ -138,6 +177,11 @@ impl Database for Server {
             Err(error) => Judged::Stays(Failure::Fault(error)),
         }
     }
+}
+
+/// The newest schema of this program.
+fn newest() -> u32 {
+    MIGRATIONS.last().map_or(0, |migration| migration.number)
 }
 
 /// The time of the server.
@@ -192,5 +236,54 @@ impl Beside for Sharing {
             }
             drop(shared);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "tests")]
+    use super::*;
+    use crate::config::{Flag, Inputs, load};
+    use order_core::Pepper;
+    use order_core::query::Install;
+
+    fn looked(schema_version: u32) -> Looked {
+        let install = Install {
+            installation_id: uuid::Uuid::nil(),
+            shards: 16,
+            epoch: 0,
+            cursor_key: [0; 32],
+            key_pepper: Pepper::new([0; 32]),
+            schema_version,
+        };
+        let pepper_print = Some(install.key_pepper.print());
+        Looked { install: Some(install), live_keys: 1, pepper_print, connections: 0 }
+    }
+
+    #[test]
+    fn what_a_command_finds_is_refused_where_it_would_have_to_change_it() {
+        let flag = |path, value: &str| Flag { path, flag: "--x", value: value.to_owned() };
+        let url = "postgres://wellorder@127.0.0.1/orders";
+        let inputs = Inputs { flags: vec![flag("database", url)], ..Inputs::default() };
+        let settings = load(&inputs).unwrap_or_else(|problems| panic!("{problems}")).settings;
+        let Ok(server) = Server::of(&settings, url) else { panic!("no server") };
+        let refused = |looked: Looked, makes_keys| match server.unusable(&looked, makes_keys) {
+            Some(Failure::Here { exit: Exit::Refused, what, .. }) => Some(what),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(looked(newest()), true), None);
+        assert_eq!(refused(looked(newest() + 1), true), None, "which lets this program run");
+        assert!(refused(looked(newest() - 1), false).is_some_and(|what| what.contains("has schema")));
+        assert!(refused(Looked { install: None, ..looked(0) }, false).is_some());
+        let other = |live_keys, connections| Looked {
+            pepper_print: Some([7; 8]),
+            live_keys,
+            connections,
+            ..looked(newest())
+        };
+        assert_eq!(refused(other(1, 1), false), None, "it makes no keys");
+        assert!([other(1, 0), other(0, 1)].into_iter().all(|looked| refused(looked, true).is_some()));
+        assert_eq!(refused(other(0, 0), true), None, "nobody has one, and nobody runs");
     }
 }

@@ -1,6 +1,6 @@
 //! The database in the data folder.
 
-use super::{Database, Done, Judged, Nothing, Opened, Raised, Stands, Usable};
+use super::{Database, Done, Judged, Nothing, Opened, Raised, Stands, Usable, other_pepper};
 use crate::access;
 use crate::cli::doctor::Check;
 use crate::cli::failure::{Exit, Failure};
@@ -140,11 +140,19 @@ impl Database for File {
         Ok(self.opened(self.to_audit()?, Done::default()))
     }
 
-    async fn open_for_command(&self) -> Result<Usable, Failure> {
-        match self.open().await {
-            Ok(opened) => Ok(Usable { opened, unwritable: None }),
-            Err(unwritable) => Ok(self.readable(unwritable)?),
+    async fn open_for_command(&self, makes_keys: bool) -> Result<Usable, Failure> {
+        let usable = match self.open().await {
+            Ok(opened) => Usable { opened, unwritable: None },
+            Err(unwritable) => self.readable(unwritable)?,
+        };
+        // Nobody serves this folder now, so with no key left the next server may have another: that is noted already.
+        if makes_keys {
+            let stands = self.stands(SystemClock::default().now()).await?;
+            if stands.is_some_and(|stands| stands.is_other_pepper) {
+                return Err(other_pepper());
+            }
         }
+        Ok(usable)
     }
 
     async fn stands(&self, now: Timestamp) -> anyhow::Result<Option<Stands>> {

@@ -106,6 +106,29 @@ async fn a_lock_that_is_waited_out_in_silence_is_waited_for_in_public_too() {
     assert_eq!(server.by_reference("before").await.unwrap()["order_id"], order["order_id"]);
 }
 
+/// Addresses of contracts can be connected to already: who does is told as well.
+#[tokio::test]
+async fn further_addresses_refuse_while_a_start_waits() {
+    let (home, order) = with_an_order().await;
+    let other = locked(&home.database());
+    let free = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [contract, grpc] = free.map(|listener| listener.local_addr().unwrap());
+    let starting = impatient(&home)
+        .env("WELLORDER_CONTRACTS_PARSPEC_LISTEN", &contract.to_string())
+        .env("WELLORDER_CONTRACTS_ORDERSTREAM_GRPC", &grpc.to_string())
+        .begin()
+        .await;
+    starting.stderr().until("waiting for the database").await;
+    for address in [contract, grpc] {
+        let reply = Client::new(address).get("/orders").await;
+        assert_eq!((reply.status, reply.header("retry-after").is_some()), (503, true), "{}", reply.text());
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    let server = begins(starting, &order).await;
+    assert_eq!(Client::new(contract).get("/nowhere").await.status, 404);
+    assert_eq!(server.terminate().await.code(), 0);
+}
+
 #[tokio::test]
 async fn a_start_waits_while_the_disk_is_full() {
     let (home, order) = with_an_order().await;
@@ -330,7 +353,7 @@ async fn a_sink_that_can_never_be_is_refused() {
     let Err(refused) = with_sink(&home, home.path()).try_start().await else {
         panic!("it writes to a folder")
     };
-    assert_eq!(refused.code(), 1, "{refused:?}");
+    assert_eq!(refused.code(), 2, "{refused:?}");
     assert!(refused.stdout.contains("ndjson.path") && refused.stdout.contains("is a folder"), "{refused:?}");
 }
 

@@ -1,9 +1,10 @@
 //! The commands that take long or change much: import, export, watch, repairs, the feed as a stream.
 
-use crate::harness::{Ended, Home, Proxy, Server};
+use crate::harness::{Ended, Home, Server};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
+use testkit::chaos::{Chaos, Harm, Protocol, Side};
 
 /// Runs a command without keeping a proxy of the same test from its work.
 async fn run(home: &std::sync::Arc<Home>, args: &[&str]) -> Ended {
@@ -24,6 +25,14 @@ fn write_orders(home: &Home, name: &str, orders: impl Iterator<Item = Value>) {
     std::fs::write(home.path().join(name), text).unwrap();
 }
 
+/// A way to a server that breaks off three times, each time after so many bytes of the answer; and its URL.
+async fn breaking_off(server: &Server, bytes: usize) -> (Chaos, String) {
+    let way = Chaos::before(server.address, Protocol::Bytes(bytes)).await;
+    way.harm(3, |frame| frame.is(Side::Server, "mark").then_some(Harm::CutBehind));
+    let url = format!("http://{}", way.address());
+    (way, url)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_over_connections_that_break_loses_nothing_and_makes_nothing_twice() {
     const ORDERS: usize = 3_000;
@@ -34,11 +43,11 @@ async fn an_import_over_connections_that_break_loses_nothing_and_makes_nothing_t
         "o.ndjson",
         (0..ORDERS).map(|n| json!({ "reference": format!("r-{n}"), "total": n })),
     );
-    let proxy = Proxy::cutting(server.address, 3, 40_000).await;
-    let import = ["orders", "import", "o.ndjson", "--url", &proxy.url()];
+    let (way, url) = breaking_off(&server, 40_000).await;
+    let import = ["orders", "import", "o.ndjson", "--url", &url];
     let ended = run(&home, &import).await;
     assert_eq!(ended.code(), 0, "{ended:?}");
-    assert_eq!(proxy.cut(), 3, "{ended:?}");
+    assert_eq!(way.harms(), 3, "{ended:?}");
     assert!(ended.stderr.contains("trying again"), "{ended:?}");
     let taken: usize =
         ended.stdout.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<usize>().ok()).sum();
@@ -185,13 +194,13 @@ async fn the_feed_is_followed_over_connections_that_break() {
     server.carried().await;
     server.until("/v1/orders?processing=queued", |page| page["orders"] == json!([])).await;
     server.until("/v1/orders?processing=running", |page| page["orders"] == json!([])).await;
-    let proxy = Proxy::cutting(server.address, 3, 5_000).await;
+    let (way, url) = breaking_off(&server, 5_000).await;
     let limit = EVENTS.to_string();
-    let (url, limit) = (proxy.url(), limit.as_str());
+    let limit = limit.as_str();
     let from = ["--from", "beginning", "--limit", limit, "--url", &url];
     let ended = run(&home, &[&["events", "tail", "--follow", "--json"], &from[..]].concat()).await;
     assert_eq!(ended.code(), 0, "{ended:?}");
-    assert_eq!(proxy.cut(), 3);
+    assert_eq!(way.harms(), 3);
     let followed = lines(&ended.stdout);
     let ids: BTreeSet<&str> = followed.iter().map(|event| event["event_id"].as_str().unwrap()).collect();
     assert_eq!((followed.len(), ids.len()), (EVENTS, EVENTS), "each once");

@@ -158,3 +158,22 @@ fn a_file_that_cannot_be_read_is_named_with_its_line() {
         assert!(ended.stderr.contains(&format!("wellorder.toml:{line}")), "{text:?}: {ended:?}");
     }
 }
+
+/// A supervisor need not start it again: what a setting names is read before anything is begun.
+#[test]
+fn files_that_cannot_be_used_are_wrong_settings() {
+    for variables in [
+        [("REDIS_URL", "rediss://127.0.0.1:1"), ("WELLORDER_REDIS_CA_FILE", "none.pem")],
+        [("RABBITMQ_URL", "amqps://127.0.0.1:1"), ("WELLORDER_RABBITMQ_CA_FILE", "none.pem")],
+        [("REDIS_URL", "rediss://127.0.0.1:1"), ("WELLORDER_REDIS_CA_FILE", "empty.pem")],
+        [("RABBITMQ_URL", "amqps://127.0.0.1:1"), ("WELLORDER_RABBITMQ_CA_FILE", "empty.pem")],
+    ] {
+        let home = Home::new();
+        std::fs::write(home.path().join("empty.pem"), "").unwrap();
+        let setting = variables[1].0["WELLORDER_".len()..].to_lowercase().replacen('_', ".", 1);
+        let ended = home.run_with(&variables, &["dev", "--listen", "127.0.0.1:0"]);
+        assert_eq!((ended.code(), home.database().exists()), (2, false), "{ended:?}");
+        assert!(ended.stderr.contains(&setting), "{setting}: {ended:?}");
+        assert_eq!(home.run_with(&variables, &["doctor"]).code(), 6, "{setting}");
+    }
+}

@@ -2,6 +2,7 @@
 //! or the server that was named.
 
 use crate::harness::{Ended, Home, PROGRAM, Server};
+use crate::login::ask;
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
@@ -31,12 +32,27 @@ async fn what_a_start_says_to_try_works_elsewhere() {
         let server = builder.start().await;
         let tries = tries(&server).await;
         assert_eq!(tries.len(), 3, "{tries:?}");
+        let hint = server.stdout().until("sales asks for one: ").await;
+        let token = paste(server.home().path(), hint.split_once("one: ").unwrap().1).stdout;
+        let bearer = format!("Bearer {}", token.trim());
+        let sold = ask(&server, "GET", "/sales/api/v1/orders", Some(&bearer), None).await;
+        assert_eq!((sold.status, sold.text()), (200, "[]"), "{hint}");
         let listed = paste(server.home().path(), &tries[1]);
         assert_eq!((listed.code(), listed.stderr.trim()), (0, "no orders"), "{tries:?}: {listed:?}");
         let posted = paste(server.home().path(), &format!("PATH=/usr/bin:/bin {}", tries[0]));
         assert_eq!(posted.code(), 0, "{tries:?}: {posted:?}");
         let seen = paste(server.home().path(), &tries[2].replace("--follow", "-n 200"));
         assert!(seen.stdout.contains("order.accepted"), "{tries:?}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_the_api_names_nothing_of_it_to_try() {
+    for role in ["worker", "relay"] {
+        let server = Server::builder().for_people().args(&["--role", role]).start().await;
+        server.stdout().until("  data ").await;
+        let ended = server.terminate().await;
+        assert!(!ended.stdout.contains("Try next") && !ended.stdout.contains("/v1"), "{role}: {ended:?}");
     }
 }
 

@@ -1,5 +1,8 @@
 //! Messages and crashes: a process that consumes is killed at each place, and another one goes on.
 
+use crate::KEPT;
+use crate::harness::eventually;
+use crate::harness::{Database, Kept};
 use crate::rabbitmq::{declare, delete, send, take, unique, url};
 use async_trait::async_trait;
 use order_core::app::App;
@@ -28,9 +31,41 @@ const CHILD_TEST: &str = "inbox::a_message_of_another_program_counts_once";
 
 static POINT: OnceLock<String> = OnceLock::new();
 
+/// The file in a folder that says where its database is, if that is elsewhere.
+const URL: &str = "url";
+
+/// A folder, and its database.
+struct Place {
+    folder: tempfile::TempDir,
+    _kept: Option<Database>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (folder, kept) = (tempfile::tempdir().unwrap(), (KEPT == Kept::OnServer).then(Database::new));
+        if let Some(kept) = &kept {
+            std::fs::write(folder.path().join(URL), &kept.url).unwrap();
+        }
+        Self { folder, _kept: kept }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
 /// The use cases over the database of a folder.
-fn app(folder: &Path) -> Arc<App> {
+async fn app(folder: &Path) -> Arc<App> {
     let (clock, ids) = (ManualClock::new(), SeededIds::new(u64::from(std::process::id())));
+    #[cfg(feature = "postgres")]
+    if let Ok(url) = std::fs::read_to_string(folder.join(URL)) {
+        let installation_id = ids.uuid_v4();
+        let seed =
+            storage_postgres::Seed { installation_id, cursor_key: [1; 32], key_pepper: [2; 32], shards: 16 };
+        let options = storage_postgres::Options { readers: 4, ..storage_postgres::Options::new(&url) };
+        let (storage, _) = storage_postgres::PostgresStorage::open(&options, &seed).await.unwrap();
+        return App::start(Arc::new(storage), clock, ids, LanePolicy::default());
+    }
     let options = storage_sqlite::Options {
         path: folder.join("wellorder.db"),
         busy_timeout: Duration::from_secs(5),
@@ -74,12 +109,10 @@ async fn consume_one(app: Arc<App>, queue: &str) {
     let consumer = Consumer::new(server, options, Arc::new(Shipped(app)));
     let (stats, (stop, stopped)) = (consumer.stats(), watch::channel(false));
     let running = tokio::spawn(consumer.run(stopped));
-    let ended = async {
-        while stats.figures().done + stats.figures().dead == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("a message comes to its end");
+    eventually("a message to come to its end", async || {
+        (stats.figures().done + stats.figures().dead > 0).then_some(())
+    })
+    .await;
     stop.send_replace(true);
     running.await.unwrap();
 }
@@ -130,10 +163,10 @@ async fn a_message_of_another_program_counts_once() {
         let (folder, queue) = (told.next().unwrap(), told.next().unwrap());
         POINT.set(told.next().unwrap().to_owned()).unwrap();
         fault_point::install(Hooks { passed, planted: None });
-        return consume_one(app(Path::new(folder)), queue).await;
+        return consume_one(app(Path::new(folder)).await, queue).await;
     }
-    let (folder, queue) = (tempfile::tempdir().unwrap(), unique("shipped"));
-    let app = app(folder.path());
+    let (folder, queue) = (Place::new(), unique("shipped"));
+    let app = app(folder.path()).await;
     let order = an_order(&app).await;
     declare(&[&queue], None).await;
     for (body, expected) in [
@@ -169,8 +202,8 @@ async fn a_message_of_another_program_counts_once() {
 #[tokio::test]
 async fn a_crash_makes_no_message_count_twice_or_not_at_all() {
     for point in ["inbox.after_dedup", "inbox.after_commit"] {
-        let (folder, queue) = (tempfile::tempdir().unwrap(), unique("shipped"));
-        let before = app(folder.path());
+        let (folder, queue) = (Place::new(), unique("shipped"));
+        let before = app(folder.path()).await;
         let order = an_order(&before).await;
         declare(&[&queue], None).await;
         let body = json!({ "event_id": "e-1", "order_id": order.id.to_string(), "total": "20" });
@@ -182,7 +215,7 @@ async fn a_crash_makes_no_message_count_twice_or_not_at_all() {
         assert!(child(folder.path(), &queue, point), "{point} is passed");
         assert!(!child(folder.path(), &queue, "none"), "the message is still there");
         assert_eq!(take(&queue), None, "{point}: it was acknowledged");
-        let after = app(folder.path());
+        let after = app(folder.path()).await;
         assert_eq!(version(&after, &order).await, 2, "{point}: it counted once");
         let report = order_core::audit::audit(&after, |_| {}).await.unwrap();
         assert!(report.findings.is_empty(), "{point}: {:#?}", report.findings);
@@ -193,7 +226,7 @@ async fn a_crash_makes_no_message_count_twice_or_not_at_all() {
 #[tokio::test]
 async fn a_crash_leaves_a_message_in_its_queue_or_parked() {
     for (point, dead_max) in [("inbox.before_dlq", 1), ("inbox.after_dlq", 2)] {
-        let (folder, queue) = (tempfile::tempdir().unwrap(), unique("shipped"));
+        let (folder, queue) = (Place::new(), unique("shipped"));
         declare(&[&queue], None).await;
         send(&queue, "no JSON");
         assert!(child(folder.path(), &queue, point), "{point} is passed");

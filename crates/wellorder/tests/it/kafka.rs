@@ -1,32 +1,12 @@
 //! Events in Kafka, as a foreign program reads them: `cargo xtask services up kafka` starts one, or the variable
 //! `WELLORDER_TEST_KAFKA_BROKERS` names one.
 
-use crate::harness::kafka::{brokers, headers};
-use crate::harness::{Home, Server, eventually};
+use crate::harness::kafka::{brokers, headers, topic, until_records};
+use crate::harness::{Home, Server};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::Command;
-
-/// A topic that nobody has used.
-#[expect(clippy::disallowed_methods, reason = "no other test, and no other run, has the name")]
-pub(crate) fn topic() -> String {
-    format!("it-{}", uuid::Uuid::new_v4())
-}
-
-/// Everything in a topic, as `kcat` reads it: partition, key, headers, payload.
-fn records(topic: &str) -> Vec<Value> {
-    let mut kcat = Command::new("kcat");
-    let read = kcat.args(["-C", "-q", "-e", "-J", "-b", &brokers(), "-t", topic]).output();
-    let read = read.expect("kcat is missing: apt-get install kcat");
-    assert!(read.status.success(), "is Kafka up? cargo xtask services up kafka: {read:?}");
-    let lines = String::from_utf8(read.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-pub(crate) async fn until_records(topic: &str, count: usize) -> Vec<Value> {
-    eventually("the records", async || Some(records(topic)).filter(|found| found.len() >= count)).await
-}
 
 async fn with_kafka(topic: &str) -> Server {
     let server = Server::builder().env("KAFKA_BROKERS", &brokers()).env("WELLORDER_KAFKA_TOPIC", topic);
@@ -93,6 +73,25 @@ async fn a_broker_that_is_away_keeps_no_orders_out_and_is_named() {
         kafka["ok"] == false && detail.contains(&address) && detail.contains("kafka.brokers"),
         "{detail}"
     );
+}
+
+#[cfg(feature = "amqp")]
+#[tokio::test]
+async fn a_start_names_who_carries_events_on_and_where() {
+    let nowhere = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (kafka, rabbitmq) = (nowhere(), nowhere());
+    let server = Server::builder().for_people().env("KAFKA_BROKERS", &kafka.to_string());
+    let server = server.env("RABBITMQ_URL", &format!("amqp://guest:canary@{rabbitmq}")).start().await;
+    let told = server.json("/v1/followers").await;
+    server.stdout().until("Try next:").await;
+    let lines = server.stdout().all();
+    let carried: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("  follower ")).collect();
+    let at_kafka = format!("  kafka, sales-kafka, orderstream-events, orderstream-acks -> Kafka at {kafka}");
+    let at_rabbitmq = format!("  rabbitmq, sales-rabbitmq -> RabbitMQ at amqp://{rabbitmq}, vhost /");
+    assert_eq!(carried[1..], [at_kafka, at_rabbitmq], "{lines:?}");
+    for follower in told["followers"].as_array().unwrap() {
+        assert!(carried.iter().any(|line| line.contains(follower["name"].as_str().unwrap())), "{follower}");
+    }
 }
 
 #[tokio::test]

@@ -105,6 +105,20 @@ async fn serve_says_what_makes_a_network_safe_to_listen_on() {
     for way in ["tls.cert", "serve.trusted_proxies", "127.0.0.1", "serve.plaintext"] {
         assert!(said.contains(way), "{way}: {said}");
     }
+    // The further addresses of contracts are no less on a network.
+    for variable in ["WELLORDER_CONTRACTS_ORDERSTREAM_GRPC", "WELLORDER_CONTRACTS_PARSPEC_LISTEN"] {
+        let setting = variable.trim_start_matches("WELLORDER_").to_lowercase().replace('_', ".");
+        let Err(refused) = serving(&home).env(variable, "0.0.0.0:0").try_start().await else {
+            panic!("it started with {variable}")
+        };
+        assert_eq!(refused.code(), 2, "{refused:?}");
+        let problems = refused.json()["problems"].clone();
+        assert_eq!(
+            (&problems[0]["key"], problems.as_array().unwrap().len()),
+            (&setting.into(), 1),
+            "{problems}"
+        );
+    }
     let Err(refused) = start(&[("WELLORDER_TLS_CERT", "cert.pem"), ("WELLORDER_TLS_KEY", "key.pem")]).await
     else {
         panic!("it started without its certificate")

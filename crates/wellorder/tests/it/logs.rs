@@ -1,6 +1,6 @@
 //! What the logs say, and what they never say.
 
-use crate::harness::{Answer, Receiver, Server};
+use crate::harness::{Answer, Receiver, Server, eventually};
 use serde_json::{Value, json};
 
 /// In everything that a log must not repeat.
@@ -153,6 +153,40 @@ async fn a_request_that_fails_on_our_side_is_logged_with_its_id() {
     let event: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(json!([event["level"], event["status"]]), json!(["WARN", 503]), "{line}");
     std::fs::rename(home.data().join("away"), home.database()).unwrap();
+}
+
+/// Whoever made it: the log of a server whose work others do tells of their failures too.
+#[tokio::test]
+async fn a_try_of_a_worker_outside_is_logged_as_any_other() {
+    let server = Server::builder()
+        .env("WELLORDER_LOG_FORMAT", "json")
+        .env("WELLORDER_PROCESSOR", "pull")
+        .env("WELLORDER_WORKER_MAX_ATTEMPTS", "2")
+        .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "1")
+        .start()
+        .await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let headers = [("content-type", "application/json"), ("traceparent", traceparent.as_str())];
+    let order = server.send("POST", "/v1/orders", &headers, br#"{"total":"1"}"#).await.json();
+    for _ in 0..2 {
+        let claim = async || {
+            server.post("/v1/work/claim", "{}").await.json()["work"][0]["token"].as_str().map(str::to_owned)
+        };
+        let token = eventually("work that is due", claim).await;
+        let result = json!({ "token": token, "outcome": "retry", "error": CANARY }).to_string();
+        assert_eq!(server.post("/v1/work/finish", &result).await.status, 200);
+    }
+    server.until_order(&order, "parked").await;
+    let ended = server.terminate().await;
+    for (message, attempt) in [("failed; to be tried again", 1), ("parked: somebody should look at it", 2)] {
+        let events = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines: Vec<Value> = events.filter(|event| event["message"] == message).collect();
+        let said: Vec<_> =
+            lines.iter().map(|line| json!([line["trace_id"], line["order_id"], line["attempt"]])).collect();
+        assert_eq!(said, [json!([trace, order["order_id"], attempt])], "{message}: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains(CANARY), "{}", ended.stderr);
 }
 
 /// With no collector too: the trace is the client's own.

@@ -16,6 +16,8 @@ mod bad_requests;
 mod boot;
 mod bulk;
 mod changes;
+#[cfg(all(feature = "amqp", feature = "kafka", feature = "redis"))]
+mod chaos_brokers;
 mod cli;
 mod cli_orders;
 mod cli_work;

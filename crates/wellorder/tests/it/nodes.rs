@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A node in a folder of its own, with these roles.
-fn node(home: &Home, role: &str) -> Builder {
-    Home::on(home.kept.clone()).server().args(&["--role", role])
+/// A node in a folder of its own, with these roles, apart by commas.
+pub(crate) fn node(home: &Home, roles: &str) -> Builder {
+    let args: Vec<&str> = roles.split(',').flat_map(|role| ["--role", role]).collect();
+    Home::on(home.kept.clone()).server().args(&args)
 }
 
 /// Orders that are taken in by `servers` in turn, `count` of them; their ids.
@@ -28,7 +29,7 @@ async fn taken_in(servers: &[&Server], prefix: &str, count: usize) -> Vec<String
     ids
 }
 
-async fn until_done(server: &Server, count: usize) {
+pub(crate) async fn until_done(server: &Server, count: usize) {
     let wanted = format!(r#"wellorder_orders{{source="api",state="done"}} {count}"#);
     eventually("all of them done", async || {
         let metrics = server.get("/metrics").await;
@@ -38,7 +39,7 @@ async fn until_done(server: &Server, count: usize) {
 }
 
 /// Every order's events in the feed: each order once taken in and once processed, in this order.
-async fn assert_each_once(server: &Server, ids: &[String]) {
+pub(crate) async fn assert_each_once(server: &Server, ids: &[String]) {
     let (events, _) = server.feed(500).await;
     let mut histories: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for event in &events {
@@ -59,7 +60,7 @@ async fn carried(api: &Server, relay: &Server) -> Vec<Value> {
     relay.home().ndjson()
 }
 
-fn in_order(lines: &[Value]) {
+pub(crate) fn in_order(lines: &[Value]) {
     let mut versions: BTreeMap<String, u64> = BTreeMap::new();
     for line in lines {
         let (id, version) = (line["order_id"].as_str().unwrap(), line["version"].as_u64().unwrap());

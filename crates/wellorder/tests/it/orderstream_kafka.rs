@@ -1,7 +1,7 @@
 //! The contract `orderstream` over Kafka: `kcat` is the other program, as the one that takes orders in and as the worker.
 //! `cargo xtask services up kafka redis` starts the servers.
 
-use crate::harness::kafka::{brokers, headers};
+use crate::harness::kafka::{brokers, headers, records, until_records};
 use crate::harness::{Builder, Home, Server, eventually};
 use crate::login::{Token, ask, serving};
 use serde_json::{Value, json};
@@ -39,7 +39,12 @@ impl Topics {
 
     /// Starts a server, and waits until it reads what others write: then the topic is there, as the server makes it.
     pub(crate) async fn start(&self, builder: Builder) -> Server {
-        let server = self.server(builder).start().await;
+        Self::reading(self.server(builder)).await
+    }
+
+    /// The same of one that is set up already.
+    pub(crate) async fn reading(builder: Builder) -> Server {
+        let server = builder.start().await;
         let connected =
             |line: &str| line.starts_with("wellorder_consumer_connected{") && line.ends_with(" 1");
         eventually("a consumer", async || {
@@ -72,23 +77,8 @@ pub(crate) fn fresh() -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn redis() -> String {
+pub(crate) fn redis() -> String {
     std::env::var("WELLORDER_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned())
-}
-
-/// Everything in a topic; nothing while there is no such topic.
-pub(crate) fn records(topic: &str) -> Vec<Value> {
-    let read = Command::new("kcat").args(["-C", "-q", "-e", "-J", "-b", &brokers(), "-t", topic]).output();
-    let read = read.expect("kcat is missing: apt-get install kcat");
-    if !read.status.success() {
-        return Vec::new();
-    }
-    let lines = String::from_utf8(read.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-pub(crate) async fn until_records(topic: &str, count: usize) -> Vec<Value> {
-    eventually("the records", async || Some(records(topic)).filter(|found| found.len() >= count)).await
 }
 
 /// The bodies in a topic; none while there is no such topic.

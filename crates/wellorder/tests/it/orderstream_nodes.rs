@@ -1,15 +1,11 @@
 //! The contract `orderstream` over Kafka, on several nodes of one installation.
 
+use crate::harness::kafka::until_records;
 use crate::harness::{Builder, Home, eventually};
-use crate::orderstream_kafka::{Topics, USER, event, fresh, send, until_records};
+use crate::nodes::node;
+use crate::orderstream_kafka::{Topics, USER, event, fresh, send};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// A node in a folder of its own, with these roles.
-fn node(home: &Home, roles: &[&str]) -> Builder {
-    let args: Vec<&str> = roles.iter().flat_map(|role| ["--role", role]).collect();
-    Home::on(home.kept.clone()).server().args(&args)
-}
 
 #[tokio::test]
 async fn whoever_waits_is_answered_whichever_node_reads_the_acknowledgement() {
@@ -19,8 +15,8 @@ async fn whoever_waits_is_answered_whichever_node_reads_the_acknowledgement() {
         topics.server(builder.env("ACK_WAIT_TIMEOUT", "50s"))
     };
     // They share three partitions: each has some, and answers for orders whose acknowledgements the others read.
-    let nodes = [left(node(&home, &["api"])).start().await, left(node(&home, &["api"])).start().await];
-    let relay = left(node(&home, &["relay", "worker"])).start().await;
+    let nodes = [left(node(&home, "api")).start().await, left(node(&home, "api")).start().await];
+    let relay = left(node(&home, "relay,worker")).start().await;
     let mut asked = Vec::new();
     for number in 0..12 {
         let client = nodes[number % 2].client();
@@ -48,8 +44,8 @@ async fn whoever_waits_is_answered_whichever_node_reads_the_acknowledgement() {
 #[tokio::test]
 async fn workers_come_and_go_and_each_event_counts_once() {
     let (topics, home) = (Topics::new(), Home::new());
-    let api = topics.server(node(&home, &["api", "relay"])).start().await;
-    let first = topics.start(node(&home, &["worker"])).await;
+    let api = topics.server(node(&home, "api,relay")).start().await;
+    let first = topics.start(node(&home, "worker")).await;
     let ids: Vec<String> = (0..45).map(|_| fresh()).collect();
     let tell = |ids: &[String]| {
         for order_id in ids {
@@ -57,7 +53,7 @@ async fn workers_come_and_go_and_each_event_counts_once() {
         }
     };
     tell(&ids[..15]);
-    let second = topics.start(node(&home, &["worker"])).await;
+    let second = topics.start(node(&home, "worker")).await;
     tell(&ids[15..30]);
     topics.until_acked(&ids[0], "created", 1).await;
     first.kill().await;

@@ -4,17 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-
-/// Where Debian, and others, put the programs of a server.
-const PROGRAMS: [&str; 5] = [
-    "/usr/lib/postgresql/17/bin",
-    "/usr/lib/postgresql/16/bin",
-    "/usr/lib/postgresql/15/bin",
-    "/usr/local/pgsql/bin",
-    "/usr/local/bin",
-];
 
 /// Stops the server when nobody holds the other end of its input any more.
 const KEEPER: &str = r#"
@@ -35,7 +26,7 @@ rm -rf "$2"
 
 /// A server of a test's own. It ends with this.
 pub(crate) struct OwnServer {
-    programs: &'static Path,
+    programs: PathBuf,
     folder: PathBuf,
     port: u16,
     user: Option<(u32, u32)>,
@@ -45,8 +36,7 @@ pub(crate) struct OwnServer {
 impl OwnServer {
     /// One that runs.
     pub(crate) fn start() -> Self {
-        let programs = PROGRAMS.iter().map(Path::new).find(|folder| folder.join("initdb").exists());
-        let programs = programs.expect("this needs the programs of a PostgreSQL server (Debian: postgresql)");
+        let programs = testkit::postgres::programs();
         let folder = tempfile::Builder::new().prefix("wellorder-pg-").tempdir().unwrap().keep();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // A server refuses to run as root.
@@ -55,7 +45,7 @@ impl OwnServer {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
         let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(programs).arg(&folder).arg(port.to_string());
+        keeper.args(["-c", KEEPER, "keeper"]).arg(&programs).arg(&folder).arg(port.to_string());
         keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir(&folder);
         let mut keeper = as_user(&mut keeper, user).spawn().unwrap();
         let mut line = String::new();
@@ -88,6 +78,18 @@ impl OwnServer {
         control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         assert!(as_user(&mut control, self.user).status().unwrap().success(), "pg_ctl {args:?}");
     }
+}
+
+#[test]
+fn the_programs_of_the_newest_server_are_found_whatever_version_it_has() {
+    let debian = tempfile::tempdir().unwrap();
+    for version in ["9", "14", "18"] {
+        let folder = debian.path().join(version).join("bin");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("initdb"), "").unwrap();
+    }
+    std::fs::create_dir_all(debian.path().join("19/bin")).unwrap();
+    assert_eq!(testkit::postgres::newest(debian.path()), Some(debian.path().join("18/bin")));
 }
 
 impl Drop for OwnServer {

@@ -40,7 +40,7 @@ pub(crate) fn take(queue: &str) -> Option<String> {
     taken.status.success().then(|| String::from_utf8(taken.stdout).unwrap())
 }
 
-async fn until_taken(queue: &str) -> Value {
+pub(crate) async fn until_taken(queue: &str) -> Value {
     let text = eventually("a message", async || take(queue)).await;
     serde_json::from_str(&text).unwrap()
 }

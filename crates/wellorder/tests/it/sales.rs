@@ -139,6 +139,11 @@ async fn a_catalogue_that_is_no_list_of_products_is_named_at_the_start() {
             home.server().env("WELLORDER_CATALOG_FILE", &file.display().to_string()).try_start().await;
         let ended = ended.err().expect("it must not start");
         assert!(format!("{ended:?}").contains(why), "{ended:?}");
+        // What a setting must mend is told before anything is begun, and a supervisor need not start it again.
+        assert_eq!((ended.code(), home.database().exists()), (2, false), "{ended:?}");
+        let worker = home.server().env("WELLORDER_CATALOG_FILE", &file.display().to_string());
+        let worker = worker.args(&["--role", "worker"]).start().await;
+        assert_eq!(worker.terminate().await.code(), 0, "who takes no orders in needs no catalogue");
     }
 }
 

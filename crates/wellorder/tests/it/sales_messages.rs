@@ -1,9 +1,8 @@
 //! The contract `sales` between real servers of Kafka and RabbitMQ, with foreign programs at the other ends (`kcat`, Debian's
 //! `amqp-tools`): see `kafka.rs` and `rabbitmq.rs` for where they are.
 
-use crate::harness::kafka::brokers;
+use crate::harness::kafka::{brokers, topic, until_records};
 use crate::harness::{Home, Server, eventually};
-use crate::kafka::{topic, until_records};
 use crate::login::{SECRET, Token, ask};
 use crate::rabbitmq::{delete, send, take, unique, url};
 use crate::sales::body;
@@ -14,21 +13,26 @@ use std::sync::Arc;
 const RETRIES: [&str; 2] = ["10", "20"];
 
 /// Names of topics and queues that nobody else has.
-struct Names {
+pub(crate) struct Names {
     topic: String,
     created: String,
-    shipped: String,
+    pub(crate) shipped: String,
     delivered: String,
 }
 
 impl Names {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let [created, shipped, delivered] = ["created", "shipped", "delivered"].map(unique);
         Self { topic: topic(), created, shipped, delivered }
     }
 
     /// A server that talks to both, and leaves the work of its orders to others: nothing but messages changes them.
     async fn start(&self, home: &Arc<Home>) -> Server {
+        self.start_at(home, &url()).await
+    }
+
+    /// The same, with RabbitMQ at this address.
+    pub(crate) async fn start_at(&self, home: &Arc<Home>, rabbitmq: &str) -> Server {
         let server = home
             .server()
             .env("JWT_SECRET", SECRET)
@@ -36,7 +40,7 @@ impl Names {
             .env("KAFKA_BROKERS", &brokers())
             .env("WELLORDER_KAFKA_TOPIC", &format!("{}-all", self.topic))
             .env("WELLORDER_CONTRACTS_SALES_TOPIC", &self.topic)
-            .env("RABBITMQ_URL", &url())
+            .env("RABBITMQ_URL", rabbitmq)
             .env("WELLORDER_RABBITMQ_EXCHANGE", "")
             .env("WELLORDER_RABBITMQ_RETRY_MS", &RETRIES.join(","))
             .env("WELLORDER_CONTRACTS_SALES_CREATED", &self.created)
@@ -51,7 +55,7 @@ impl Names {
         server
     }
 
-    fn forget(&self) {
+    pub(crate) fn forget(&self) {
         delete(&[&self.created]);
         for queue in [&self.shipped, &self.delivered] {
             let beside = [".dlq".to_owned()].into_iter().chain(RETRIES.map(|wait| format!(".retry.{wait}")));
@@ -60,7 +64,7 @@ impl Names {
     }
 }
 
-async fn sell(server: &Server, tenant: &'static str, key: &str) -> String {
+pub(crate) async fn sell(server: &Server, tenant: &'static str, key: &str) -> String {
     let bearer = Token::all(tenant).bearer();
     let sold = ask(server, "POST", "/sales/api/v1/orders", Some(&bearer), Some(&body(key, 2))).await;
     assert_eq!(sold.status, 201, "{}", sold.text());
@@ -72,12 +76,17 @@ async fn order(server: &Server, tenant: &'static str, order_id: &str) -> Value {
     ask(server, "GET", &path, Some(&Token::all(tenant).bearer()), None).await.json()
 }
 
-async fn until(server: &Server, tenant: &'static str, order_id: &str, is: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(
+    server: &Server,
+    tenant: &'static str,
+    order_id: &str,
+    is: impl Fn(&Value) -> bool,
+) -> Value {
     eventually("an order", async || Some(order(server, tenant, order_id).await).filter(&is)).await
 }
 
 /// Waits until a consumer has counted so many.
-async fn until_counted(server: &Server, queue: &str, outcome: &str, count: u64) {
+pub(crate) async fn until_counted(server: &Server, queue: &str, outcome: &str, count: u64) {
     let of = format!(r#"queue="{queue}",outcome="{outcome}""#);
     until_metric(server, &format!("wellorder_consumer_messages_total{{{of}}} {count}")).await;
 }

@@ -74,6 +74,13 @@ fn weak_secrets_are_refused() {
             "404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970",
             "stands in standards, manuals or tutorials",
         ),
+        ("TaK+HaV^uvCHEFsEVfypW#7g9^k*Z8$V", "stands in standards, manuals or tutorials"),
+        (
+            "'MDlEMjVFMDk0RkFBNkNBMjU1NkM4MTgxNjZCN0E5NTYzQjkzRjcwOTlGNkYwRjRDQUE2Q0Y2M0I4OEU4RDNFNw=='",
+            "stands in standards, manuals or tutorials",
+        ),
+        ("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", "is a token or a part of one"),
+        ("q1w2e3r4t5y6u7i8o9p0a1s2d3f4g5h6", "is made up of words"),
         ("MySuperSecretJwtSigningKey2024ForProduction!!", "is made up of words"),
         ("Wellorder2026!ProductionKey#Shop42", "is made up of words"),
     ] {

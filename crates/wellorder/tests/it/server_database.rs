@@ -1,7 +1,8 @@
 //! A database on a server: what a start makes of one that is away or not right, and what commands say of it.
 
-use crate::harness::database::run;
+use crate::harness::database::{count, run};
 use crate::harness::{Database, Home, Server, eventually};
+use crate::login::{ask, offline_key, serving};
 use crate::own_server::OwnServer;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -150,4 +151,64 @@ async fn commands_look_at_it_copy_it_with_its_own_tools_and_begin_another_histor
     assert_eq!(server.terminate().await.code(), 0);
     home.audited();
     assert_eq!(home.run(&["audit", "--actions"]).code(), 0);
+}
+
+/// The name of a database may be mistyped, and nodes of an older version may run on it.
+#[test]
+fn commands_change_nothing_that_nodes_stand_on() {
+    let home = Home::new();
+    let tables =
+        || count(home.url().unwrap(), "SELECT count(*) FROM pg_tables WHERE schemaname = $1", "public");
+    for args in [&["orders", "list"][..], &["orders", "create", "--total", "1"], &["keys", "list"]] {
+        let ended = home.run(args);
+        assert_eq!(ended.code(), 4, "{ended:?}");
+        assert!(ended.stderr.contains("wellorder migrate"), "{ended:?}");
+        assert_eq!((tables(), home.data().exists()), (0, false), "{args:?}");
+    }
+    // No server starts without a login: the first key sets an empty database up, and says so.
+    let made = home.run(&["keys", "create", "--name", "first", "--scope", "orders:read"]);
+    assert_eq!(made.code(), 0, "{made:?}");
+    assert!(made.stderr.contains("was empty and is set up now"), "{made:?}");
+    assert_eq!(home.run(&["orders", "list"]).code(), 0);
+}
+
+/// What makes keys beside nodes must have the pepper that they have.
+#[tokio::test]
+async fn no_key_is_made_that_no_node_would_take() {
+    const PEPPER: (&str, &str) = ("WELLORDER_AUTH_KEY_PEPPER", "pEppEr-9vQ2mZ7pR5tW8yB4nC6dF1gH0sLaPq");
+    let create = ["keys", "create", "--name", "a", "--scope", "orders:read"];
+    let home = Home::new();
+    assert_eq!(home.run(&["migrate"]).code(), 0);
+    let server = serving(&home).env(PEPPER.0, PEPPER.1).start().await;
+    let without = home.run(&create);
+    assert_eq!(without.code(), 4, "{without:?}");
+    assert!(without.stderr.contains("auth.key_pepper"), "{without:?}");
+    let with = home.run_with(&[PEPPER], &create);
+    assert_eq!(with.code(), 0, "{with:?}");
+    let bearer = format!("Bearer {}", with.stdout.trim());
+    assert_eq!(ask(&server, "GET", "/v1/orders", Some(&bearer), None).await.status, 200);
+    let id = with.stdout.trim()[3..19].to_owned();
+    assert_eq!(home.run(&["keys", "rotate", &id]).code(), 4);
+    // It ends keys and reads all the same, and its start notes nothing else.
+    assert_eq!(home.run(&["keys", "revoke", &id]).code(), 0);
+    assert_eq!(home.run(&create).code(), 4, "nodes run that have another");
+    assert_eq!(server.terminate().await.code(), 0);
+    // With no key left and no node running, another may be chosen.
+    eventually("the end of its connections", async || (home.run(&create).code() == 0).then_some(())).await;
+    assert_eq!(home.run_with(&[PEPPER], &create).code(), 4);
+    offline_key(&home, "acme", &["orders:read"]);
+}
+
+#[test]
+fn the_doctor_looks_at_brokers_beside_a_database_on_a_server() {
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (amqp, redis) = (format!("amqp://{away}"), format!("redis://{away}"));
+    let variables = [("KAFKA_BROKERS", away.as_str()), ("RABBITMQ_URL", &amqp), ("REDIS_URL", &redis)];
+    let doctor = Home::new().run_with(&variables, &["doctor", "--json"]);
+    assert_eq!(doctor.code(), 6, "{doctor:?}");
+    let checks = doctor.json()["checks"].as_array().unwrap().clone();
+    for name in ["kafka", "rabbitmq", "redis"] {
+        let check = checks.iter().find(|check| check["name"] == name);
+        assert_eq!(check.map(|check| &check["result"]), Some(&json!("fail")), "{name}: {checks:?}");
+    }
 }

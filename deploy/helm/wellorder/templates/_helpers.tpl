@@ -180,6 +180,7 @@ spec:
         {{- if and $takes .Values.transport.tlsSecret }}
         - { name: tls, mountPath: /etc/wellorder/tls, readOnly: true }
         {{- end }}
+        {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
   {{- if eq .Values.storage "postgres" }}
   topologySpreadConstraints:
     - maxSkew: 1
@@ -205,5 +206,6 @@ spec:
         # Group of the pod, and nobody else.
         defaultMode: 0440
     {{- end }}
+    {{- with .Values.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
 {{- end }}
 {{- end }}

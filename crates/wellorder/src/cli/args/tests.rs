@@ -132,6 +132,17 @@ fn nonsense_is_a_usage_error() {
 }
 
 #[test]
+fn a_copy_of_a_server_elsewhere_is_not_brought_here_and_that_is_said() {
+    for line in ["wellorder backup --to d --url http://h", "wellorder --url http://h backup --to d"] {
+        let error = parse(line).err().unwrap_or_else(|| panic!("{line}"));
+        assert_eq!(error.exit_code(), 2, "{line}");
+        let said = error.to_string();
+        assert!(said.contains("keeps its copies in the folder backups") && said.contains("--data"), "{said}");
+    }
+    parse("wellorder backup --url http://h").unwrap();
+}
+
+#[test]
 fn flags_become_settings() {
     let cli =
         parse("wellorder dev --data d --as parspec --role api --role worker --listen 1 --ops 2").unwrap();

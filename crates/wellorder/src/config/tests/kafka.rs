@@ -1,6 +1,6 @@
 //! Settings of Kafka.
 
-use super::{Inputs, as_json, as_rows, env, load_ok, problems, toml};
+use super::{Inputs, as_json, as_rows, env, load, load_ok, problems, toml};
 
 /// What is wrong with these lines of `[kafka]`.
 fn said(lines: &str) -> String {
@@ -111,12 +111,17 @@ fn what_does_not_fit_is_named_with_its_fix() {
     // A reason and a key must fit beside what is parked.
     assert!(said("message_max_kib = 15").contains("kafka.message_max_kib"));
     // Nothing is asked of settings that have no use.
-    assert_eq!(said("username = \"w\""), "");
+    assert_eq!(said("topic = \"w\""), "");
 }
 
 #[test]
 fn the_password_is_never_shown() {
-    let config = load_ok(&toml("[kafka]\npassword = \"hunter2\""));
-    let everything = format!("{:?} {} {:?}", as_rows(&config), as_json(&config), config.settings);
+    let login = "sasl_mechanism = \"scram-sha-256\"\nusername = \"w\"\npassword = \"hunter2\"";
+    let loaded = load(&toml(&format!("[kafka]\nbrokers = \"localhost:9092\"\n{login}")));
+    assert_eq!(loaded.is_ok(), cfg!(feature = "kafka-tls"));
+    let everything = match loaded {
+        Ok(config) => format!("{:?} {} {:?}", as_rows(&config), as_json(&config), config.settings),
+        Err(problems) => problems.to_string(),
+    };
     assert!(!everything.contains("hunter2"), "{everything}");
 }

@@ -10,14 +10,12 @@ mod disk;
 pub(crate) mod kafka;
 mod lines;
 pub(crate) mod promql;
-mod proxy;
 mod receiver;
 mod server;
 
 pub(crate) use database::Database;
 pub(crate) use disk::Disk;
 pub(crate) use lines::Lines;
-pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Answer, Call, Receiver};
 pub(crate) use server::{Builder, Server, Starting, post_in_peril};
 
