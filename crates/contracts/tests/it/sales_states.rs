@@ -15,14 +15,15 @@ pub(crate) async fn sold(f: &Fixture) -> String {
     f.sales.sell(ORDER).await.expect(201).json()["order_id"].as_str().unwrap().to_owned()
 }
 
-/// Lets a message of a queue, another one each time, happen to an order; whether it changed anything.
+/// Lets a message of a queue, which is another one where it says something else, happen to an order; whether it changed
+/// anything.
 pub(crate) async fn tell(f: &Fixture, fact: Fact, message: serde_json::Value) -> bool {
     let said = Message::read(fact, message.to_string().as_bytes()).unwrap();
-    let (before, message_id) = (f.events().await, f.app.ids.uuid_v4().to_string());
+    let (before, message_id) = (f.events().await, message.to_string());
     let kind = said.change(order_core::Clock::now(f.clock.as_ref()));
     let source = Some(SourceId::new("sales").unwrap());
-    let fact = inbox::Fact { event_id: said.event_id, tenant: None, source, order_id: said.order_id, kind };
-    assert_eq!(f.app.hear(&"queue".into(), Some(&message_id), fact).await, Outcome::Done);
+    let heard = inbox::Fact { event_id: said.event_id, tenant: None, source, order_id: said.order_id, kind };
+    assert_eq!(f.app.hear(&format!("{fact:?}").into(), Some(&message_id), heard).await, Outcome::Done);
     f.events().await > before
 }
 

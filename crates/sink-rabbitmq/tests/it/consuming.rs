@@ -3,6 +3,7 @@
 use crate::rig::{Other, Running, family, headers, options, text, unique};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
+use order_core::consumers::ConsumerFigures;
 use order_core::inbox::Outcome;
 use sink_rabbitmq::{ATTEMPT_HEADER, Incoming, REASON_HEADER};
 use std::collections::BTreeSet;
@@ -106,6 +107,41 @@ async fn a_message_that_is_held_at_the_end_goes_back() {
     running.next().await;
     running.stop().await;
     assert_eq!(text(&other.take(&queue, 1).await[0]), "x");
+    other.delete(&family(&queue)).await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_find_no_room_hold_only_themselves_up() {
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    let mut running = Running::start(options(), &queue, by_body);
+    let stats = running.stats.clone();
+    let until = async |what: &str, is: fn(ConsumerFigures) -> bool| {
+        let so = async {
+            while !is(stats.figures()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        crate::rig::soon(what, so).await;
+    };
+    until("it consumes", |figures| figures.connected).await;
+    // As a policy has it: there is room for one, and further ones are refused.
+    let dead = format!("{queue}.dlq");
+    other.delete(std::slice::from_ref(&dead)).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let durable = lapin::options::QueueDeclareOptions::durable();
+    other.channel.queue_declare(dead.as_str().into(), durable, arguments).await.unwrap();
+    for body in ["never", "never", "fine"] {
+        other.send(&queue, body, bare()).await;
+        assert_eq!(running.next().await.0, body);
+    }
+    until("one is held", |figures| figures.held > 2 && figures.done == 1 && figures.dead == 1).await;
+    // Whoever looks after dead letters makes room for the next.
+    assert_eq!(text(&other.next(&dead).await), "never");
+    until("the other is a dead letter", |figures| figures.dead == 2).await;
+    assert_eq!(text(&other.next(&dead).await), "never");
+    assert_eq!((stats.figures().reconnects, running.stop().await), (0, Vec::new()));
     other.delete(&family(&queue)).await;
 }
 

@@ -3,7 +3,6 @@
 use crate::own_server::OwnServer;
 use crate::rig::{Other, Running, ToQueue, event, options, soon, unique};
 use lapin::BasicProperties;
-use order_core::consumers::ConsumerFigures;
 use order_core::ids::OrderId;
 use order_core::inbox::Outcome;
 use order_core::ports::Sink;
@@ -81,38 +80,4 @@ async fn sink_and_consumer_go_on_when_the_server_is_back() {
     let bodies: Vec<_> = other.take(&created, 2).await.iter().map(crate::rig::text).collect();
     assert_eq!(bodies, ["{\"version\":1}", "{\"version\":2}"]);
     running.stop().await;
-}
-
-#[tokio::test]
-async fn dead_letters_that_find_no_room_hold_only_themselves_up() {
-    let server = OwnServer::with_small_queues("[.]dlq$", 1).await;
-    let (other, queue) = (Other::at(&server.url()).await, unique("shipped"));
-    other.declare(&queue).await;
-    for body in ["bad 1", "bad 2", "good"] {
-        other.send(&queue, body, BasicProperties::default()).await;
-    }
-    let mut running = Running::start(at(&server.url()), &queue, |body, _| match body {
-        "good" => Outcome::Done,
-        _ => Outcome::Poison { why: "no JSON".to_owned() },
-    });
-    for body in ["bad 1", "bad 2", "good"] {
-        assert_eq!(running.next().await.0, body);
-    }
-    let stats = running.stats.clone();
-    let until = async |what: &str, is: fn(ConsumerFigures) -> bool| {
-        soon(what, async {
-            while !is(stats.figures()) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    };
-    until("one is held", |figures| figures.held > 2 && figures.done == 1 && figures.dead == 1).await;
-    // Whoever looks after dead letters makes room for the next.
-    let dead = format!("{queue}.dlq");
-    let first = crate::rig::text(&other.next(&dead).await);
-    until("the other is a dead letter", |figures| figures.dead == 2).await;
-    let second = crate::rig::text(&other.next(&dead).await);
-    assert!(first.starts_with("bad") && second.starts_with("bad") && first != second, "{first}, {second}");
-    assert_eq!((stats.figures().reconnects, running.stop().await), (0, Vec::new()));
 }

@@ -1,6 +1,5 @@
 //! A server of a test's own, that it may stop.
 
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +10,6 @@ const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 pub(crate) struct OwnServer {
     folder: tempfile::TempDir,
     ports: [u16; 3],
-    policy: Option<Value>,
     child: Option<Child>,
 }
 
@@ -28,22 +26,9 @@ fn is_root() -> bool {
 impl OwnServer {
     /// One that runs.
     pub(crate) async fn start() -> Self {
-        Self::start_with(None).await
-    }
-
-    /// One whose queues with names that match `pattern` hold so many messages, and refuse further ones.
-    pub(crate) async fn with_small_queues(pattern: &str, messages: u32) -> Self {
-        let definition = json!({ "max-length": messages, "overflow": "reject-publish" });
-        Self::start_with(Some(json!({
-            "vhost": "/", "name": "small", "pattern": pattern, "apply-to": "queues", "definition": definition,
-        })))
-        .await
-    }
-
-    async fn start_with(policy: Option<Value>) -> Self {
         assert!(Path::new(PROGRAM).is_file(), "no RabbitMQ: cargo xtask services up rabbitmq installs it");
         let folder = tempfile::Builder::new().prefix("wellorder-rabbitmq-").tempdir().unwrap();
-        let mut server = Self { folder, ports: ports(), policy, child: None };
+        let mut server = Self { folder, ports: ports(), child: None };
         if is_root() {
             server.run(Command::new("chown").arg("rabbitmq:rabbitmq").arg(server.folder.path()));
         }
@@ -69,20 +54,7 @@ impl OwnServer {
     /// Starts it, with what it kept.
     pub(crate) async fn again(&mut self) {
         let [port, distribution, epmd] = self.ports;
-        let mut configuration = format!("listeners.tcp.1 = 127.0.0.1:{port}\n");
-        if let Some(policy) = &self.policy {
-            let definitions = json!({
-                "vhosts": [{ "name": "/" }],
-                "users": [{ "name": "guest", "password": "guest", "tags": "administrator" }],
-                "permissions": [
-                    { "user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*" },
-                ],
-                "policies": [policy],
-            });
-            let file = self.path("definitions.json");
-            std::fs::write(&file, definitions.to_string()).unwrap();
-            configuration += &format!("load_definitions = {}\n", file.display());
-        }
+        let configuration = format!("listeners.tcp.1 = 127.0.0.1:{port}\n");
         std::fs::write(self.path("rabbitmq.conf"), configuration).unwrap();
         let mut command = if is_root() {
             let mut command = Command::new("runuser");
