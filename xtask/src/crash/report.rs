@@ -46,7 +46,7 @@ pub(crate) enum Kind {
     Intake,
     /// What came back did not recover in time.
     Recovery,
-    /// A message of another program was lost, counted twice, or is a dead letter without a reason.
+    /// A message of another program was lost, counted twice, or is parked without a reason.
     Message,
     /// An answer that no client may get.
     Refused,
@@ -142,7 +142,7 @@ pub(crate) struct Summary {
     /// Work that a dead worker had in hand, and the longest that it took until another one came with it.
     pub(crate) taken_over: usize,
     pub(crate) taken_over_seconds: f64,
-    pub(crate) dead_letters: usize,
+    pub(crate) parked: usize,
     pub(crate) seconds: f64,
     pub(crate) violations: BTreeMap<Kind, usize>,
     /// The first ones, in full.
@@ -231,8 +231,8 @@ impl Summary {
             );
         }
         println!(
-            "{} effects of dead workers were taken over, after {:.1} s at most; dead letters {}",
-            self.taken_over, self.taken_over_seconds, self.dead_letters
+            "{} effects of dead workers were taken over, after {:.1} s at most; parked messages {}",
+            self.taken_over, self.taken_over_seconds, self.parked
         );
     }
 }
