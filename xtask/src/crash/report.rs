@@ -108,7 +108,9 @@ pub(crate) struct Outage {
     pub(crate) away_seconds: f64,
     /// Orders that were acknowledged meanwhile.
     pub(crate) acknowledged: usize,
-    /// From then until everything had recovered by itself.
+    /// From then until everything that needs it went on by itself.
+    pub(crate) resumed_seconds: f64,
+    /// From then until what had piled up was carried on.
     pub(crate) recovered_seconds: f64,
 }
 
@@ -226,8 +228,13 @@ impl Summary {
         println!("nodes killed: {}; servers killed: {}", told(&self.kills_by_role), told(&self.crashes));
         for outage in &self.outages {
             println!(
-                "{} away for {:.1} s: {} orders acknowledged meanwhile; all as before {:.1} s after its return",
-                outage.server, outage.away_seconds, outage.acknowledged, outage.recovered_seconds
+                "{} away for {:.1} s: {} orders acknowledged meanwhile; resumed {:.1} s after its return, all as before \
+                 after {:.1} s",
+                outage.server,
+                outage.away_seconds,
+                outage.acknowledged,
+                outage.resumed_seconds,
+                outage.recovered_seconds
             );
         }
         println!(
