@@ -23,7 +23,7 @@ const TRIES: u32 = 5;
 const QUESTIONS: u32 = 5;
 
 /// By how much the planted bug answers too early.
-const TOO_EARLY: Duration = Duration::from_millis(20);
+const TOO_EARLY: Duration = Duration::from_millis(100);
 
 const LOCK: &str =
     "SELECT shard FROM journal_heads WHERE shard = ANY ($1::smallint[]) ORDER BY shard FOR UPDATE";

@@ -26,8 +26,8 @@ pub(crate) struct Facts {
     pub(crate) sinks: BTreeMap<String, Vec<SinkLine>>,
     /// Messages to the sales door's consumers that nobody can read, of which the server confirmed that it has them.
     pub(crate) poison: Vec<String>,
-    /// What lies among the dead letters.
-    pub(crate) dead_letters: Vec<String>,
+    /// What lies among the parked.
+    pub(crate) parked: Vec<String>,
     /// By idempotency key.
     pub(crate) effects: HashMap<String, Effect>,
 }
@@ -258,7 +258,7 @@ fn followers(facts: &Facts, found: &Violations) {
     }
 }
 
-/// What other programs said of orders counted, once; and what nobody can read is a dead letter, at most once more for each
+/// What other programs said of orders counted, once; and what nobody can read is parked, at most once more for each
 /// kill.
 fn messages(facts: &Facts, by_order: &HashMap<&str, Vec<&Event>>, found: &Violations) {
     let sold = facts.history.values().filter(|known| known.order.door == Door::Sales);
@@ -276,17 +276,17 @@ fn messages(facts: &Facts, by_order: &HashMap<&str, Vec<&Event>>, found: &Violat
         }
     }
     let mut dead: HashMap<&str, usize> = HashMap::new();
-    for letter in &facts.dead_letters {
+    for letter in &facts.parked {
         *dead.entry(letter).or_default() += 1;
     }
     for poison in &facts.poison {
         let times = dead.remove(poison.as_str()).unwrap_or(0);
         if times == 0 || times > 1 + facts.kills {
-            found.add(Kind::Message, poison, format!("a dead letter {times} times"));
+            found.add(Kind::Message, poison, format!("parked {times} times"));
         }
     }
     for letter in dead.into_keys() {
-        found.add(Kind::Message, letter, "a dead letter that is none");
+        found.add(Kind::Message, letter, "parked, and not to be");
     }
 }
 

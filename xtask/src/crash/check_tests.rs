@@ -209,7 +209,7 @@ fn a_repeat_in_the_sink_has_the_same_bytes() {
 }
 
 #[test]
-fn a_message_counts_once_and_poison_is_a_dead_letter() {
+fn a_message_counts_once_and_poison_is_parked() {
     let sold = |facts: &mut Facts, kinds: &[&str]| {
         let known = facts.history.values_mut().next().unwrap();
         let order = known.order.clone().in_sales(&mut Rng::new(1));
@@ -229,7 +229,7 @@ fn a_message_counts_once_and_poison_is_a_dead_letter() {
     let letters = |dead: &[&str]| {
         damaged(|facts| {
             facts.poison = vec!["p".to_owned()];
-            facts.dead_letters = dead.iter().map(|letter| (*letter).to_owned()).collect();
+            facts.parked = dead.iter().map(|letter| (*letter).to_owned()).collect();
         })
     };
     assert_eq!(letters(&["p"]), []);

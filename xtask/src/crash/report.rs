@@ -46,7 +46,7 @@ pub(crate) enum Kind {
     Intake,
     /// What came back did not recover in time.
     Recovery,
-    /// A message of another program was lost, counted twice, or is a dead letter without a reason.
+    /// A message of another program was lost, counted twice, or is parked without a reason.
     Message,
     /// An answer that no client may get.
     Refused,
@@ -108,7 +108,9 @@ pub(crate) struct Outage {
     pub(crate) away_seconds: f64,
     /// Orders that were acknowledged meanwhile.
     pub(crate) acknowledged: usize,
-    /// From then until everything had recovered by itself.
+    /// From then until everything that needs it went on by itself.
+    pub(crate) resumed_seconds: f64,
+    /// From then until what had piled up was carried on.
     pub(crate) recovered_seconds: f64,
 }
 
@@ -142,7 +144,7 @@ pub(crate) struct Summary {
     /// Work that a dead worker had in hand, and the longest that it took until another one came with it.
     pub(crate) taken_over: usize,
     pub(crate) taken_over_seconds: f64,
-    pub(crate) dead_letters: usize,
+    pub(crate) parked: usize,
     pub(crate) seconds: f64,
     pub(crate) violations: BTreeMap<Kind, usize>,
     /// The first ones, in full.
@@ -226,13 +228,18 @@ impl Summary {
         println!("nodes killed: {}; servers killed: {}", told(&self.kills_by_role), told(&self.crashes));
         for outage in &self.outages {
             println!(
-                "{} away for {:.1} s: {} orders acknowledged meanwhile; all as before {:.1} s after its return",
-                outage.server, outage.away_seconds, outage.acknowledged, outage.recovered_seconds
+                "{} away for {:.1} s: {} orders acknowledged meanwhile; resumed {:.1} s after its return, all as before \
+                 after {:.1} s",
+                outage.server,
+                outage.away_seconds,
+                outage.acknowledged,
+                outage.resumed_seconds,
+                outage.recovered_seconds
             );
         }
         println!(
-            "{} effects of dead workers were taken over, after {:.1} s at most; dead letters {}",
-            self.taken_over, self.taken_over_seconds, self.dead_letters
+            "{} effects of dead workers were taken over, after {:.1} s at most; parked messages {}",
+            self.taken_over, self.taken_over_seconds, self.parked
         );
     }
 }

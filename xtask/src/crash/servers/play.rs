@@ -213,8 +213,9 @@ impl Play<'_> {
         let recovered = recovery::wait(self.stage, service);
         self.stage.set_calm(None);
         let server = service.name().to_owned();
-        let recovered_seconds = recovered.as_secs_f64();
-        self.outages.push(Outage { server, away_seconds, acknowledged, recovered_seconds });
+        let (resumed_seconds, recovered_seconds) =
+            (recovered.resumed.as_secs_f64(), recovered.whole.as_secs_f64());
+        self.outages.push(Outage { server, away_seconds, acknowledged, resumed_seconds, recovered_seconds });
         Ok(true)
     }
 

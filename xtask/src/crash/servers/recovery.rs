@@ -10,41 +10,71 @@ use crate::http::client::Client;
 use crate::services::Service;
 use crate::shell::wait_until;
 
-/// How long it may take.
+/// How long it may take until it goes on.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take besides until what piled up meanwhile is carried on: a machine may have much else to do.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(300);
 const STEP: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Waits for it; how long it took.
-pub(super) fn wait(stage: &Stage, service: Service) -> Duration {
-    let began = Instant::now();
-    let recovered = match service {
-        Service::Kafka | Service::Rabbitmq => carried_on(stage, service.name()),
-        Service::Redis => looked_at(stage, service.name()),
-        Service::Postgres => true,
-    };
-    if !recovered {
-        let detail = format!("not as before {} s after its return", LIMIT.as_secs());
-        stage.violations.add(Kind::Recovery, service.name(), detail);
-    }
-    began.elapsed()
+/// How long after the return of a server everything went on, and was as before.
+pub(super) struct Recovered {
+    pub(super) resumed: Duration,
+    pub(super) whole: Duration,
 }
 
-/// Every follower to this server comes as far as the journal was when the server came back.
-fn carried_on(stage: &Stage, server: &str) -> bool {
-    let mut due: Option<HashMap<(String, u64), u64>> = None;
-    wait_until(LIMIT, STEP, || {
-        let Ok(all) = gather::followers(stage.address()) else { return false };
-        let of_server = all.into_iter().filter(|follower| follower.name.ends_with(server));
-        let shards = of_server.flat_map(|follower| {
-            let name = follower.name;
-            follower.shards.into_iter().map(move |(shard, at, head)| ((name.clone(), shard), at, head))
-        });
-        let shards: Vec<_> = shards.collect();
-        let due =
-            due.get_or_insert_with(|| shards.iter().map(|(place, _, head)| (place.clone(), *head)).collect());
-        !due.is_empty() && shards.iter().all(|(place, at, _)| due.get(place).is_none_or(|due| at >= due))
-    })
+/// Waits for it; notes what takes too long.
+pub(super) fn wait(stage: &Stage, service: Service) -> Recovered {
+    let (began, name) = (Instant::now(), service.name());
+    let at_return = places(stage, name);
+    let resumed = match service {
+        Service::Kafka | Service::Rabbitmq => wait_until(LIMIT, STEP, || {
+            let now = places(stage, name);
+            !now.is_empty() && now.iter().all(|(follower, place)| place.moved_since(at_return.get(follower)))
+        }),
+        Service::Redis => looked_at(stage, name),
+        Service::Postgres => true,
+    };
+    if !resumed {
+        let detail = format!("nothing goes on {} s after its return", LIMIT.as_secs());
+        stage.violations.add(Kind::Recovery, name, detail);
+    }
+    let resumed = began.elapsed();
+    let due = |follower: &String| at_return.get(follower).map_or(0, |place| place.head);
+    let whole = wait_until(CATCH_UP_LIMIT, STEP, || {
+        let now = places(stage, name);
+        let told = !now.is_empty() || service == Service::Redis;
+        told && now.iter().all(|(follower, place)| place.at >= due(follower))
+    });
+    if !whole {
+        stage.violations.add(Kind::Recovery, name, "what piled up while it was away is not carried on");
+    }
+    Recovered { resumed, whole: began.elapsed() }
+}
+
+/// How far a follower is, over all shards, and how far the journal.
+struct Place {
+    at: u64,
+    head: u64,
+}
+
+impl Place {
+    /// Whether it moved, or had nothing to do.
+    fn moved_since(&self, before: Option<&Self>) -> bool {
+        self.at == self.head || before.is_some_and(|before| self.at > before.at)
+    }
+}
+
+/// Of the followers to a server; empty when nobody tells.
+fn places(stage: &Stage, server: &str) -> HashMap<String, Place> {
+    let all = gather::followers(stage.address()).unwrap_or_default();
+    let of_server = all.into_iter().filter(|follower| follower.name.ends_with(server));
+    let place = |follower: gather::Follower| {
+        let at = follower.shards.iter().map(|(_, at, _)| at).sum();
+        let head = follower.shards.iter().map(|(_, _, head)| head).sum();
+        (follower.name, Place { at, head })
+    };
+    of_server.map(place).collect()
 }
 
 /// Every node that takes orders finds it well.

@@ -41,8 +41,8 @@ pub(super) fn rabbitmq(server: SocketAddr, names: &Names) -> Result<Vec<SinkLine
     Ok(messages.into_iter().enumerate().map(line).collect())
 }
 
-/// The dead letters of the consumer of shipments. Takes them out.
-pub(super) fn dead_letters(server: SocketAddr) -> Result<Vec<String>> {
+/// What the consumer of shipments has parked. Takes them out.
+pub(super) fn parked(server: SocketAddr) -> Result<Vec<String>> {
     let mut connection = Connection::open(server, PATIENCE).context("RabbitMQ")?;
     let waiting = connection.declare_queue(DEAD)?;
     let letters = connection.take(DEAD, waiting)?;
