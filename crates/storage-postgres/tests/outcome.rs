@@ -142,11 +142,14 @@ async fn a_commit_of_which_nothing_can_be_found_out_says_so() {
     assert!(is_new(&rig.commit(vec![rig.accept("r-2")]).await.unwrap()));
 }
 
+/// Which frames are meant.
+type Place = Box<dyn Fn(&Frame<'_>) -> bool + Send + Sync>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_hangs_is_given_up_wherever_it_does() {
     let rig = Rig::new().await;
     let asks = |from: Side| move |frame: &Frame<'_>| frame.from == from && frame.is_of("FROM journal_heads");
-    let places: [(&str, Box<dyn Fn(&Frame<'_>) -> bool + Send + Sync>); 3] = [
+    let places: [(&str, Place); 3] = [
         ("r-1", Box::new(asks(Side::Client))),
         ("r-2", Box::new(asks(Side::Server))),
         ("r-3", Box::new(commit)),

@@ -59,8 +59,8 @@ impl Held {
         self.partitions.get(place).map(|part| part.rebalance)
     }
 
-    /// What was handled and is not known to be committed.
-    fn to_commit(&mut self) -> TopicPartitionList {
+    /// What was handled and is not known to be committed; from now on it counts as committed.
+    fn take_handled(&mut self) -> TopicPartitionList {
         let mut ends = TopicPartitionList::new();
         for ((topic, partition), part) in &mut self.partitions {
             if part.handled != part.committed
@@ -284,12 +284,8 @@ impl Thread {
                     self.consumer.context().reads();
                     self.keep(tagged);
                 }
-                Some(Err(error)) => {
-                    if self.consumer.context().cannot_read(&error) {
-                        break;
-                    }
-                }
-                None => {}
+                Some(Err(error)) if self.consumer.context().cannot_read(&error) => break,
+                Some(Err(_)) | None => {}
             }
         }
         self.sender.take();
@@ -400,7 +396,7 @@ impl Thread {
             if too_soon && matches!(mode, CommitMode::Async) {
                 return;
             }
-            held.to_commit()
+            held.take_handled()
         };
         commit(&self.consumer, &self.held, &ends, mode);
     }
@@ -493,7 +489,7 @@ impl ConsumerContext for Context {
         if let Rebalance::Revoke(_) = rebalance
             && !consumer.assignment_lost()
         {
-            let ends = locked(&self.held).to_commit();
+            let ends = locked(&self.held).take_handled();
             commit(consumer, &self.held, &ends, CommitMode::Sync);
         }
         let mut held = locked(&self.held);

@@ -123,7 +123,8 @@ async fn a_broker_that_lets_nobody_in_is_waited_for() {
     let topic = Topic::new().await;
     let (way, sink) = on_the_way(&topic, Duration::from_secs(60)).await;
     let sent = events(1..=1, &orders());
-    (way.close(), way.cut());
+    way.close();
+    way.cut();
     let fault = sink.deliver(&sent).await.unwrap_err().to_string();
     assert!(fault.contains("kafka.brokers"), "{fault}");
     way.open();

@@ -107,7 +107,7 @@ fn round(number: usize, rng: &mut Rng) -> Vec<Act> {
     for service in OTHERS {
         let beside = match service {
             Service::Kafka => Some((Role::Relay, number)),
-            Service::Rabbitmq if number % 2 == 0 => Some((Role::Worker, 0)),
+            Service::Rabbitmq if number.is_multiple_of(2) => Some((Role::Worker, 0)),
             Service::Rabbitmq => Some((Role::Relay, number)),
             Service::Postgres | Service::Redis => None,
         };
