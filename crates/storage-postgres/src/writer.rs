@@ -22,6 +22,9 @@ const TRIES: u32 = 5;
 /// How often whoever does not know whether a commit took place asks, each time as long as a lock may be waited for.
 const QUESTIONS: u32 = 5;
 
+/// Between the first two questions; three times as long between the next, and so on: some 4 s in all.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 /// By how much the planted bug answers too early.
 const TOO_EARLY: Duration = Duration::from_millis(100);
 
@@ -168,11 +171,17 @@ impl Writers {
     /// lost transaction has ended one way or the other. `None`: it did not.
     async fn find_out(&self, ready: Ready<'static>) -> Result<Option<Committed>, Fault> {
         let Some(written) = ready.mark else { return Err(Fault::OutcomeUnknown) };
-        for _ in 0..QUESTIONS {
+        let mut pause = FIRST_PAUSE;
+        for question in 1..=QUESTIONS {
             match self.ask(&ready.heads, written).await {
                 Ok(true) => return Ok(Some(acknowledged(ready))),
                 Ok(false) => return Ok(None),
                 Err(trouble) => tracing::warn!(?trouble, "cannot find out whether a commit took place"),
+            }
+            // A server that starts anew refuses connections at once: without a pause all would be asked in a millisecond.
+            if question < QUESTIONS {
+                tokio::time::sleep(pause).await;
+                pause *= 3;
             }
         }
         Err(Fault::OutcomeUnknown)
