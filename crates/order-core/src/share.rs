@@ -35,6 +35,8 @@ pub struct Share {
     pub until: Option<Timestamp>,
     /// Why its sink takes nothing.
     pub fault: Option<String>,
+    /// Whether the lease is extended and nothing else, as in the middle of a delivery: no shard is taken or given up.
+    pub extends_only: bool,
 }
 
 impl Share {
@@ -47,6 +49,9 @@ impl Share {
         let shards = || (0..).map(Shard).zip(&row.holders);
         let mine: Vec<Shard> =
             shards().filter(|(_, at)| **at == Some(self.token)).map(|(shard, _)| shard).collect();
+        if self.extends_only {
+            return Vec::new();
+        }
         if self.until.is_none() {
             return mine.into_iter().map(|shard| (shard, None)).collect();
         }
@@ -148,7 +153,7 @@ mod tests {
     fn share(node: u128, stays: bool) -> Share {
         let now = Timestamp::from_micros(NOW);
         let until = stays.then(|| now.plus(Duration::from_secs(30)));
-        Share { follower: "f".to_owned(), token: token(node), now, until, fault: None }
+        Share { follower: "f".to_owned(), token: token(node), now, until, fault: None, extends_only: false }
     }
 
     fn changes(node: u128, row: &FollowerRow) -> Vec<(u16, u128)> {
@@ -180,6 +185,14 @@ mod tests {
     fn whoever_leaves_gives_up_all_of_its_own() {
         let left = share(1, false).changes(&row(&[1, 2, 1], &[1, 2]));
         assert_eq!(left, [(Shard(0), None), (Shard(2), None)]);
+    }
+
+    #[test]
+    fn what_is_extended_alone_is_neither_taken_nor_given_up() {
+        for holders in [[1, 1, 1, 1], [1, 0, 0, 2], [0, 0, 0, 0]] {
+            let extended = Share { extends_only: true, ..share(1, true) };
+            assert_eq!(extended.changes(&row(&holders, &[1, 2])), []);
+        }
     }
 
     #[test]

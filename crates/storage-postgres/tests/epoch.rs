@@ -155,7 +155,10 @@ async fn another_history_forgets_no_message_and_no_node_holds_a_follower() {
     app.ensure_follower("f", "test", true).await.unwrap();
     let (now, follower, token) = (app.clock.now(), "f".to_owned(), LeaseToken(app.ids.uuid_v4()));
     let until = Some(now.plus(Duration::from_secs(30)));
-    app.lanes.submit(Command::Share(Share { follower, token, now, until, fault: None })).await.unwrap();
+    app.lanes
+        .submit(Command::Share(Share { follower, token, now, until, fault: None, extends_only: false }))
+        .await
+        .unwrap();
     let admin = client(&url).await;
     let old =
         "INSERT INTO inbox SELECT tenant, 'q', 'm', shard, order_id, now() - interval '13 days' FROM orders";

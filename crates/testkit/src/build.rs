@@ -168,7 +168,14 @@ pub fn accept(intake: impl Into<Intake>, ids: &dyn Ids, now: Timestamp) -> Comma
 pub async fn park(app: &App, follower: &str, order_id: OrderId) {
     let (install, now, token) = (app.storage.install(), app.clock.now(), app.node());
     let (follower, until) = (follower.to_owned(), now.plus(Duration::from_secs(30)));
-    let share = Share { follower: follower.clone(), token, now, until: Some(until), fault: None };
+    let share = Share {
+        follower: follower.clone(),
+        token,
+        now,
+        until: Some(until),
+        fault: None,
+        extends_only: false,
+    };
     app.lanes.submit(Command::Share(share)).await.expect("there is such a follower");
     let stream = ParkedStream {
         shard: order_id.shard(install.shards),

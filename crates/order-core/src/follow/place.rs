@@ -7,6 +7,8 @@ use crate::ids::Shard;
 use crate::journal::Head;
 use crate::query::FollowerRow;
 use crate::share::{self, Share};
+use std::pin::pin;
+use tokio::time::timeout;
 
 impl Follower {
     /// The follower as it is once this node has its part of it; `None` when it is paused.
@@ -36,6 +38,23 @@ impl Follower {
             now,
             until: stays.then(|| now.plus(self.policy.lease)),
             fault: self.app.follower_faults.of(&self.name).map(share::kept),
+            extends_only: false,
+        }
+    }
+
+    /// Waits for `delivering`, and extends the lease meanwhile: a sink may take longer than it lasts.
+    pub(super) async fn holding<T>(&self, delivering: impl Future<Output = T>) -> T {
+        let mut delivering = pin!(delivering);
+        loop {
+            match timeout(self.policy.heartbeat, &mut delivering).await {
+                Ok(delivered) => return delivered,
+                Err(_) => {
+                    let share = Share { extends_only: true, ..self.share(true) };
+                    if let Err(error) = self.app.lanes.submit(Command::Share(share)).await {
+                        tracing::warn!(follower = self.name, %error, "cannot extend the lease of a delivery");
+                    }
+                }
+            }
         }
     }
 

@@ -153,7 +153,7 @@ impl Follower {
         row: &FollowerRow,
         events: &[Event],
     ) -> Result<Vec<ParkedStream>, Fault> {
-        let taken = match self.sink.deliver(events).await {
+        let taken = match self.holding(self.sink.deliver(events)).await {
             Ok(()) => Ok(Vec::new()),
             // A sink that refuses something has answered, unless it refuses too much.
             Err(SinkFault::Refused(refused)) => self.refused(row, events, &refused).await?,

@@ -239,12 +239,44 @@ pub async fn two_nodes_carry_everything_once_and_in_order(rig: Rig) {
     rig.assert_sound().await;
 }
 
-/// A node that is held up while it delivers loses its lease: it stops, and what it sent came twice, no more.
+/// However long a delivery takes, no other node sends the same meanwhile: the node that lives extends its lease.
+pub async fn a_delivery_that_outlasts_its_lease_keeps_it(rig: Rig) {
+    write(&rig, 0..10).await;
+    made(&rig).await;
+    let (slow, apps) = (crate::sinks::HeldSink::new(), [node(&rig), node(&rig)]);
+    let policy = FollowerPolicy { heartbeat: Duration::from_millis(1), ..FollowerPolicy::default() };
+    let busy = Arc::new(Follower::new(Arc::clone(&apps[0]), "f", slow.clone(), policy));
+    let step = tokio::spawn({
+        let busy = Arc::clone(&busy);
+        async move { busy.step().await }
+    });
+    slow.reached().await;
+    for _ in 0..3 {
+        rig.clock.advance(LEASE / 2);
+        while row(&rig).await.relays[0].until < rig.now().plus(LEASE) {
+            tokio::task::yield_now().await;
+        }
+    }
+    let sink = RecordingSink::new();
+    let other = runner(&apps[1], &sink);
+    for _ in 0..3 {
+        other.step().await.expect("a step");
+    }
+    assert_eq!(sink.events(), [], "all is held, though there are two now");
+    slow.release();
+    assert_eq!(step.await.expect("it ends").expect("a step"), Progress::Carried(10));
+    assert_eq!(apps[0].follower_faults.leases_lost("f"), 0);
+    rig.assert_sound().await;
+}
+
+/// A node that is held up, all of it, while it delivers loses its lease: it stops, and what it sent came twice, no more.
 pub async fn a_node_that_wakes_too_late_stops(rig: Rig) {
     write(&rig, 0..10).await;
     made(&rig).await;
     let (slow, apps) = (crate::sinks::HeldSink::new(), [node(&rig), node(&rig)]);
-    let late = Arc::new(Follower::new(Arc::clone(&apps[0]), "f", slow.clone(), FollowerPolicy::default()));
+    // It does not come to extend its lease.
+    let policy = FollowerPolicy { heartbeat: Duration::from_secs(3_600), ..FollowerPolicy::default() };
+    let late = Arc::new(Follower::new(Arc::clone(&apps[0]), "f", slow.clone(), policy));
     let step = tokio::spawn({
         let late = Arc::clone(&late);
         async move { late.step().await }

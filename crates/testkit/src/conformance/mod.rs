@@ -180,6 +180,7 @@ macro_rules! conformance {
                 a_lease_is_extended_and_given_up,
                 what_ails_a_follower_is_seen_everywhere,
                 two_nodes_carry_everything_once_and_in_order,
+                a_delivery_that_outlasts_its_lease_keeps_it,
                 a_node_that_wakes_too_late_stops,
             }
             parking {

@@ -23,8 +23,8 @@ pub enum Op {
     Follower { name: u8, action: Action },
     /// A follower's runner moves the cursor, or the replay, of some shards, perhaps from where it no longer is.
     Advance { name: u8, replay: bool, shards: u16, by: u8, stale: bool },
-    /// A node takes its part of a follower, or leaves it.
-    Share { name: u8, node: u8, leaves: bool, fault: bool },
+    /// A node takes its part of a follower, leaves it, or extends its lease alone.
+    Share { name: u8, node: u8, leaves: bool, extends_only: bool, fault: bool },
     /// A follower's sink refuses events of an order, or takes parked ones that were sent again.
     Park { name: u8, order: Index, version: u8, resent: Option<u8> },
     /// An operator asks for a redrive job.
@@ -154,8 +154,9 @@ fn op() -> impl Strategy<Value = Op> {
         18 => settle,
         3 => (0..2_u8, action()).prop_map(|(name, action)| Op::Follower { name, action }),
         5 => advance,
-        5 => (0..2_u8, 0..3_u8, prop::bool::weighted(0.2), any::<bool>())
-            .prop_map(|(name, node, leaves, fault)| Op::Share { name, node, leaves, fault }),
+        5 => (0..2_u8, 0..3_u8, 0..5_u8, any::<bool>()).prop_map(|(name, node, what, fault)| {
+            Op::Share { name, node, leaves: what == 0, extends_only: what == 1, fault }
+        }),
         4 => (0..2_u8, any::<Index>(), 1..4_u8, prop::option::of(0..3_u8))
             .prop_map(|(name, order, version, resent)| Op::Park { name, order, version, resent }),
         2 => start,

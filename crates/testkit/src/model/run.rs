@@ -85,12 +85,12 @@ fn message(consumer: u8, id: u8) -> MessageId {
     MessageId::new(&queue, format!("m-{id}")).expect("an id")
 }
 
-/// A node takes its part of a follower or leaves it, and says whether its sink fails.
-fn share(name: u8, node: u8, (leaves, fault): (bool, bool), now: Timestamp) -> Command {
+/// A node takes its part of a follower, extends what it has or leaves it, and says whether its sink fails.
+fn share(name: u8, node: u8, (leaves, extends_only, fault): (bool, bool, bool), now: Timestamp) -> Command {
     let token = LeaseToken(Uuid::from_u128(u128::from(node) + 1));
     let until = (!leaves).then(|| now.plus(LEASE));
     let fault = fault.then(|| "away".to_owned());
-    Command::Share(Share { follower: format!("f-{name}"), token, now, until, fault })
+    Command::Share(Share { follower: format!("f-{name}"), token, now, until, fault, extends_only })
 }
 
 impl Run {
@@ -199,7 +199,9 @@ impl Run {
             Op::Advance { name, replay, shards, by, stale } => {
                 self.advance(*name, *replay, *shards, *by, *stale).await?
             }
-            Op::Share { name, node, leaves, fault } => share(*name, *node, (*leaves, *fault), now),
+            Op::Share { name, node, leaves, extends_only, fault } => {
+                share(*name, *node, (*leaves, *extends_only, *fault), now)
+            }
             Op::Park { name, order, version, resent } => {
                 self.park(*name, pick(&self.orders, order)?, *version, *resent).await?
             }
