@@ -141,7 +141,7 @@ impl Options {
         config.set("bootstrap.servers", &self.brokers).set("client.id", "wellorder");
         config.set("message.max.bytes", self.record_bytes_max.to_string());
         // Back soon after brokers are: the default doubles up to ten seconds.
-        config.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "2000");
+        config.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "1000");
         let protocol = match (&self.security, &self.sasl) {
             (Security::Plaintext, None) => "plaintext",
             (Security::Plaintext, Some(_)) => "sasl_plaintext",
