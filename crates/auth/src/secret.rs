@@ -4,6 +4,7 @@ mod made_up;
 mod order;
 mod published;
 mod readings;
+mod sentence;
 
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
@@ -106,7 +107,10 @@ pub fn weakness(secret: &str) -> Option<&'static str> {
         return Some("is a token or a part of one, which others have seen");
     }
     let bits_max = made_up::bits(secret.trim());
-    let is_made_up = || readings.texts.iter().any(|text| made_up::is_made_up(text, bits_max));
+    let is_made_up = || {
+        let mut texts = readings.texts.iter();
+        texts.any(|text| made_up::is_made_up(text, bits_max) || sentence::is_sentence(text))
+    };
     weakness_of(secret).or_else(|| is_made_up().then_some(MADE_UP))
 }
 

@@ -83,6 +83,15 @@ pub(super) const KEYS: &[&str] = &[
     "f47ac10b-58cc-4372-a567-0e02b2c3d479",
     "123e4567-e89b-12d3-a456-426614174000",
     "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+    // A much copied tutorial on JWT; two on ASP.NET.
+    "NTNv7j0TuYARvmNMmWXo6fKvM4o6nv/aUi9ryX38ZH+L1bkrnD1ObOQ8JAUmHCBq7Iy7otZcyAagBLHVKvvYaIpmMuxmARQ97jUVG16Jkpkp1wXOPsrF9zwew6TpczyHkHgX5EuLg2MeBuiT/qJACs1J0apruOOJCg/gOtkjB4c=",
+    "ByYM000OLlMQG6VVVp1OH7Xzyr7gHuw1qvUC5dcGt3SNM",
+    "IxrAjDoa2FqElO7IhrSrUJELhUckePEPVpaePlS_Xaw",
+    // The keys that Dubbo Admin, APISIX and Dify begin with.
+    "86295dd0c4ef69a1036b0b0c15158d77",
+    "edd1c9f034335f136f87ad84b625c8f1",
+    "4054f7cf07e344346cd3f287985e76a2",
+    "sk-9f73s3ljTXVcMT3Blb3ljTqtsKiGHXVcMT3BlbkFJLK7U",
     // The manuals of one-time passwords, twice as long as printed.
     "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
     "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
