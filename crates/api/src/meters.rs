@@ -47,6 +47,8 @@ fn process(app: &App, page: &mut Page<'_>) {
     page.sample("wellorder_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     let lanes = &app.lanes;
     page.one("wellorder_lane_queue_depth", "gauge", "Commands that wait for a commit", lanes.queued());
+    let help = "How long the oldest command has waited that is not answered yet";
+    page.one("wellorder_lane_oldest_seconds", "gauge", help, lanes.oldest().as_secs_f64());
     let help = "Memory that commands hold until they are committed, roughly";
     page.one("wellorder_lane_queue_bytes", "gauge", help, lanes.queued_bytes());
     let help = "Writes that were refused because there was too much to do, by why";
@@ -74,6 +76,8 @@ fn process(app: &App, page: &mut Page<'_>) {
         let count = count.load(Ordering::Relaxed);
         page.sample("wellorder_worker_attempts_total", &[("outcome", outcome)], count);
     }
+    let help = "Spans that wait for the collector";
+    page.one("wellorder_spans_waiting", "gauge", help, app.tracer.waiting());
     let help = "Spans that were dropped because too many waited for the collector";
     page.one("wellorder_spans_dropped_total", "counter", help, app.tracer.dropped());
 }

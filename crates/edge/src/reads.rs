@@ -115,11 +115,33 @@ impl Reads {
             };
             Ok(Turn { _list: list, _any: permit(&self.all).await? })
         };
+        let waiting = Waiting::of(class);
         let turn = tokio::time::timeout(self.wait, turn).await.map_err(|_| Fault::Overloaded)??;
+        drop(waiting);
         // Those that had their turn meanwhile have left their answers.
         self.answers.room(tenant)?;
         Ok(turn)
     }
+}
+
+/// A read that waits, until this is dropped: its request may be given up meanwhile.
+struct Waiting(ReadClass);
+
+impl Waiting {
+    fn of(class: ReadClass) -> Self {
+        gauge(class).increment(1.0);
+        Self(class)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        gauge(self.0).decrement(1.0);
+    }
+}
+
+fn gauge(class: ReadClass) -> metrics::Gauge {
+    metrics::gauge!("wellorder_reads_waiting", "class" => class.word())
 }
 
 async fn permit(turns: &Semaphore) -> Result<SemaphorePermit<'_>, Fault> {
@@ -154,6 +176,7 @@ pub(crate) fn describe() {
         "wellorder_reads_shed_total",
         "Reads that were refused because too much was being read, or was not taken: of one `order`, or a `list`"
     );
+    metrics::describe_gauge!("wellorder_reads_waiting", "Reads that wait for their turn");
     metrics::describe_gauge!(
         "wellorder_answers_bytes",
         "Bytes of large answers that clients have not taken yet"
@@ -161,6 +184,7 @@ pub(crate) fn describe() {
     // There from the start: a rate needs a zero to rise from.
     for class in ReadClass::ALL {
         metrics::counter!("wellorder_reads_shed_total", "class" => class.word()).increment(0);
+        gauge(class).increment(0.0);
     }
     metrics::gauge!("wellorder_answers_bytes").increment(0.0);
 }

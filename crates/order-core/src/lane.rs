@@ -279,6 +279,11 @@ impl Lanes {
         self.lanes.iter().map(of).sum()
     }
 
+    /// How long the oldest command has waited that is not answered yet, lines of bulk requests aside; zero when there is none.
+    pub fn oldest(&self) -> Duration {
+        self.lanes.iter().map(|lane| lane.pace.oldest()).max().unwrap_or_default()
+    }
+
     /// Bytes of memory, roughly, that commands hold which wait for a commit or are being committed.
     pub fn queued_bytes(&self) -> usize {
         let bulk = |lane: &LaneHandle| lane.bulk_kib_max as usize - lane.bulk_room.available_permits();
@@ -369,8 +374,7 @@ impl Lane {
             }
             let (commands, callers): (Vec<_>, Vec<_>) =
                 batch.into_iter().map(|envelope| (envelope.command, envelope.caller)).unzip();
-            self.meter(&callers);
-            self.pace.begin();
+            self.pace.begin(self.meter(&callers));
             let goes_on = self.carry_out(commands.into(), callers).await;
             self.pace.end();
             if !goes_on {
@@ -431,11 +435,13 @@ impl Lane {
         (waiting + self.last).div_ceil(2).clamp(1, most)
     }
 
-    fn meter(&self, callers: &[Caller]) {
+    /// Returns how long the first of them has waited, those of bulk callers aside.
+    fn meter(&self, callers: &[Caller]) -> Duration {
         let others = callers.iter().filter(|caller| !matches!(caller.held, Held::Bulk { .. }));
-        if let Some(earliest) = others.map(|caller| caller.queued_at).min() {
-            self.waits.record(earliest.elapsed());
-        }
+        let Some(earliest) = others.map(|caller| caller.queued_at).min() else { return Duration::ZERO };
+        let waited = earliest.elapsed();
+        self.waits.record(waited);
+        waited
     }
 
     /// Commits and answers; `false` when the storage takes no more for good.

@@ -16,11 +16,18 @@ pub(crate) struct Pace {
     commit: AtomicU64,
     /// When the commit that runs began, in microseconds since `origin`; 0 while none does.
     began: AtomicU64,
+    /// When what it carries out was queued, the first of it; as `began`.
+    queued: AtomicU64,
 }
 
 impl Pace {
     pub(crate) fn new() -> Self {
-        Self { origin: Instant::now(), commit: AtomicU64::new(0), began: AtomicU64::new(0) }
+        Self {
+            origin: Instant::now(),
+            commit: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+        }
     }
 
     /// Microseconds since `origin`, from 1 on.
@@ -28,13 +35,17 @@ impl Pace {
         u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// A commit begins.
-    pub(crate) fn begin(&self) {
-        self.began.store(self.now(), Ordering::Relaxed);
+    /// A commit begins; the first of what it carries out has waited so long.
+    pub(crate) fn begin(&self, waited: Duration) {
+        let now = self.now();
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.queued.store(now.saturating_sub(waited).max(1), Ordering::Relaxed);
+        self.began.store(now, Ordering::Relaxed);
     }
 
     /// It has ended.
     pub(crate) fn end(&self) {
+        self.queued.store(0, Ordering::Relaxed);
         let took = self.now().saturating_sub(self.began.swap(0, Ordering::Relaxed));
         let average = self.commit.load(Ordering::Relaxed);
         // Only the lane itself writes here.
@@ -50,9 +61,18 @@ impl Pace {
 
     /// How long the commit that runs has been running.
     pub(crate) fn running(&self) -> Duration {
-        match self.began.load(Ordering::Relaxed) {
+        self.since(&self.began)
+    }
+
+    /// How long ago the first of what the commit that runs carries out was queued: what waits behind it is younger.
+    pub(crate) fn oldest(&self) -> Duration {
+        self.since(&self.queued)
+    }
+
+    fn since(&self, moment: &AtomicU64) -> Duration {
+        match moment.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
-            began => Duration::from_micros(self.now().saturating_sub(began)),
+            moment => Duration::from_micros(self.now().saturating_sub(moment)),
         }
     }
 }
@@ -109,7 +129,7 @@ mod tests {
         let pace = Pace::new();
         assert_eq!(pace.wait(100), Duration::ZERO, "nothing is known yet");
         let commit = async |millis| {
-            pace.begin();
+            pace.begin(Duration::ZERO);
             tokio::time::advance(Duration::from_millis(millis)).await;
             pace.end();
         };

@@ -171,6 +171,11 @@ impl Tracer {
         self.0.is_some()
     }
 
+    /// Spans that wait to be sent off.
+    pub fn waiting(&self) -> usize {
+        self.0.as_ref().map_or(0, |inner| inner.ended.max_capacity() - inner.ended.capacity())
+    }
+
     /// Spans that were dropped because too many waited.
     pub fn dropped(&self) -> u64 {
         self.0.as_ref().map_or(0, |inner| inner.dropped.load(Ordering::Relaxed))
