@@ -20,9 +20,13 @@ const NEXT: &str = "SELECT fill.next()";
 /// Longest wait for them to be processed.
 const DONE_LIMIT: Duration = Duration::from_secs(600);
 
+fn originals(bench: &Bench) -> usize {
+    if bench.quick { 2_000 } else { ORIGINALS }
+}
+
 /// Fills the database of `name`, at least with as many orders as the server takes in; returns how many there are.
 pub(super) fn fill(bench: &Bench, name: &str, orders: usize) -> Result<usize> {
-    let originals = orders.min(ORIGINALS);
+    let originals = orders.min(originals(bench));
     let blocks = orders / originals;
     take_in(bench, name, originals)?;
     if blocks > 1 {
@@ -37,7 +41,7 @@ pub(super) fn fill(bench: &Bench, name: &str, orders: usize) -> Result<usize> {
 /// Fills a small database and has it audited: copies must be what the server would have made.
 pub(super) fn check(bench: &Bench) -> Result<()> {
     let name = "scale-sample";
-    let orders = fill(bench, name, 2 * ORIGINALS)?;
+    let orders = fill(bench, name, 2 * originals(bench))?;
     let launch = bench.launch_on(name, name, &[], &[])?;
     let (code, out) = capture(launch.command().args(["audit", "--json"]))?;
     if code != Some(0) {
