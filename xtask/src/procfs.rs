@@ -41,11 +41,11 @@ pub(crate) fn process_cpu_seconds(pid: u32) -> f64 {
     ticks / TICKS_PER_SECOND
 }
 
-/// CPU seconds of this process and of everything it has started, ended or not.
-pub(crate) fn own_cpu_seconds() -> f64 {
+/// CPU seconds of a process and of everything it has started, ended or not.
+pub(crate) fn tree_cpu_seconds(root: u32) -> f64 {
     let children = families();
     let mut seconds = 0.0;
-    let mut open = vec![std::process::id()];
+    let mut open = vec![root];
     while let Some(pid) = open.pop() {
         seconds += process_cpu_seconds(pid);
         open.extend(children.get(&pid).into_iter().flatten());
@@ -81,22 +81,34 @@ pub(crate) fn resident_mib(pid: u32) -> f64 {
     kib / 1024.0
 }
 
+/// CPU seconds of this process, of everything it has started, and of the trees of `besides`.
+pub(crate) fn own_cpu_seconds(besides: &[u32]) -> f64 {
+    tree_cpu_seconds(std::process::id()) + besides.iter().map(|pid| tree_cpu_seconds(*pid)).sum::<f64>()
+}
+
 /// Cores used by others than us between two moments.
 pub(crate) struct ForeignCpu {
     machine: f64,
     own: f64,
+    besides: Vec<u32>,
     started: std::time::Instant,
 }
 
 impl ForeignCpu {
-    pub(crate) fn start() -> Self {
-        Self { machine: machine_cpu_seconds(), own: own_cpu_seconds(), started: std::time::Instant::now() }
+    /// From now on; `besides` are servers that we did not start and measure all the same.
+    pub(crate) fn start(besides: &[u32]) -> Self {
+        Self {
+            machine: machine_cpu_seconds(),
+            own: own_cpu_seconds(besides),
+            besides: besides.to_vec(),
+            started: std::time::Instant::now(),
+        }
     }
 
     /// Average number of cores that processes other than ours kept busy since the start.
     pub(crate) fn cores(&self) -> f64 {
         let machine = machine_cpu_seconds() - self.machine;
-        let own = own_cpu_seconds() - self.own;
+        let own = own_cpu_seconds(&self.besides) - self.own;
         ((machine - own) / self.started.elapsed().as_secs_f64().max(0.001)).max(0.0)
     }
 }
@@ -109,6 +121,6 @@ mod tests {
     fn our_own_process_has_memory_and_belongs_to_the_machine() {
         assert!(resident_mib(std::process::id()) > 1.0);
         assert!(machine_cpu_seconds() > 0.0);
-        assert!(own_cpu_seconds() <= machine_cpu_seconds());
+        assert!(own_cpu_seconds(&[]) <= machine_cpu_seconds());
     }
 }

@@ -132,6 +132,7 @@ impl Lanes {
     /// Starts the lanes of `storage` on the present runtime. They end when the last `Lanes` is dropped.
     pub fn start(storage: &Arc<dyn Storage>, policy: LanePolicy, wakes: &Wakes, tracer: Tracer) -> Self {
         let (waits, sheds) = (Arc::<Histogram>::default(), Arc::<Sheds>::default());
+        let alone = storage.lanes() <= 1;
         let lanes = (0..storage.lanes().max(1))
             .map(|index| {
                 let (urgent, urgent_queue) = mpsc::channel(policy.queue_max);
@@ -144,6 +145,7 @@ impl Lanes {
                     index,
                     storage: Arc::clone(storage),
                     batch_max,
+                    alone,
                     wakes: wakes.clone(),
                     urgent: urgent_queue,
                     intake: intake_queue,
@@ -352,6 +354,8 @@ struct Lane {
     index: usize,
     storage: Arc<dyn Storage>,
     batch_max: usize,
+    /// Whether there is no other lane.
+    alone: bool,
     wakes: Wakes,
     urgent: mpsc::Receiver<Envelope>,
     intake: mpsc::Receiver<Envelope>,
@@ -426,13 +430,17 @@ impl Lane {
         batch
     }
 
-    /// How many commands the next batch takes: half of the crowd, which is whoever waits and whoever was answered last
-    /// and is about to ask again. While one half is being committed, the other is answered, thinks and asks; were all
-    /// taken at once, the storage would idle while they ask, and they while it commits.
+    /// How many commands the next batch takes.
+    ///
+    /// Of one lane alone half of the crowd, which is whoever waits and whoever was answered last and is about to ask again.
+    /// While one half is being committed, the other is answered, thinks and asks; were all taken at once, the storage would
+    /// idle while they ask, and they while it commits. Of several lanes all that wait: others commit meanwhile, and what a
+    /// commit costs however little is in it is paid less often.
     fn room(&self) -> usize {
         let waiting = 1 + self.urgent.len() + self.intake.len();
         let most = if self.bulk.is_empty() { self.batch_max } else { self.batch_max - self.batch_max / 4 };
-        (waiting + self.last).div_ceil(2).clamp(1, most)
+        let wanted = if self.alone { (waiting + self.last).div_ceil(2) } else { waiting };
+        wanted.clamp(1, most)
     }
 
     /// Returns how long the first of them has waited, those of bulk callers aside.

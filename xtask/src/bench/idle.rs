@@ -20,7 +20,8 @@ const SENDERS: usize = 8;
 
 /// Two views of 500 orders each: the journal's, and that of a client who asks until it is done.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
-    println!("P5: accepted → processed, idle");
+    let part = bench.part("P5");
+    println!("{part}: accepted → processed, idle");
     let orders = if bench.quick { 200 } else { 500 };
     let mut figures: [Vec<f64>; 4] = Default::default();
     let mut noisy = false;
@@ -35,10 +36,10 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         }
     }
     let [journal_p50, journal_p99, client_p50, client_p99] = figures;
-    report.add("P5", "accepted → processed by the journal, p50", "ms", journal_p50, Goal::AtMost(2.0), noisy);
-    report.add("P5", "accepted → processed by the journal, p99", "ms", journal_p99, Goal::AtMost(8.0), noisy);
-    report.add("P5", "sent → seen as done by a polling client, p50", "ms", client_p50, Goal::None, noisy);
-    report.add("P5", "sent → seen as done by a polling client, p99", "ms", client_p99, Goal::None, noisy);
+    report.add(part, "accepted → processed by the journal, p50", "ms", journal_p50, Goal::AtMost(2.0), noisy);
+    report.add(part, "accepted → processed by the journal, p99", "ms", journal_p99, Goal::AtMost(8.0), noisy);
+    report.add(part, "sent → seen as done by a polling client, p50", "ms", client_p50, Goal::None, noisy);
+    report.add(part, "sent → seen as done by a polling client, p99", "ms", client_p99, Goal::None, noisy);
     Ok(())
 }
 
@@ -52,7 +53,7 @@ fn once(bench: &Bench, name: &str, orders: usize) -> Result<(Vec<f64>, Vec<f64>)
     let journal = warm_up.and_then(|_| paced(server.address, &format!("{name}-j"), orders, by_journal));
     let client = paced(server.address, &format!("{name}-c"), orders, by_asking);
     server.terminate(Duration::from_secs(20))?;
-    std::fs::remove_dir_all(&launch.data).context("cannot remove the data of the run")?;
+    bench.discard(&launch)?;
     Ok((journal?, client?))
 }
 

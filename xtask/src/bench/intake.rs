@@ -76,7 +76,7 @@ pub(crate) fn wellorder(bench: &Bench, name: &str, env: &[(&str, &str)]) -> Resu
     let load = wrk::load(server.address, "/v1/orders", false, name, bench.seconds())?;
     let mib = resident_mib(server.pid());
     server.terminate(Duration::from_secs(20))?;
-    std::fs::remove_dir_all(&launch.data).context("cannot remove the data of the run")?;
+    bench.discard(&launch)?;
     Ok((load, mib))
 }
 

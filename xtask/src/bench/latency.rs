@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::figure::{Goal, Report};
 use super::{Bench, quietly, wrk};
@@ -21,36 +21,40 @@ const SENDERS: usize = 64;
 /// Measures at half of `peak` (which is found first when P2 was not measured).
 pub(crate) fn measure(bench: &Bench, peak: Option<f64>, report: &mut Report) -> Result<()> {
     println!("latency: intake at half of the peak, open loop");
-    let (mut p50, mut p99, mut max, mut rates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut noisy = false;
-    for run in 0..bench.runs {
-        let once = quietly(|| once(bench, &format!("latency-{run}"), peak))?;
-        noisy |= once.noisy;
-        let (rate, latencies) = once.value;
-        rates.push(rate);
-        p50.push(percentile(&latencies, 50.0));
-        p99.push(percentile(&latencies, 99.0));
-        max.push(latencies.last().copied().unwrap_or_default());
-    }
-    report.add("latency", "offered: half of the peak", "orders/s", rates, Goal::None, noisy);
-    report.add(
-        "latency",
-        "intake p50 (P3's goal, on SQLite)",
-        "ms",
-        p50,
-        Goal::AtMost(0.3 * PGBENCH_MS),
-        noisy,
-    );
-    report.add(
-        "latency",
-        "intake p99 (P3's goal, on SQLite)",
-        "ms",
-        p99,
-        Goal::AtMost(1.5 * PGBENCH_MS),
-        noisy,
-    );
-    report.add("latency", "intake max", "ms", max, Goal::None, noisy);
+    let runs = runs(bench, "latency", peak)?;
+    let mut add = |what: &str, unit, values: &[f64], goal| {
+        report.add("latency", what, unit, values.to_vec(), goal, runs.noisy);
+    };
+    add("offered: half of the peak", "orders/s", &runs.rate, Goal::None);
+    add("intake p50 (P3's goal, on SQLite)", "ms", &runs.p50, Goal::AtMost(0.3 * PGBENCH_MS));
+    add("intake p99 (P3's goal, on SQLite)", "ms", &runs.p99, Goal::AtMost(1.5 * PGBENCH_MS));
+    add("intake max", "ms", &runs.max, Goal::None);
     Ok(())
+}
+
+/// What each run gave; times in milliseconds.
+#[derive(Default)]
+pub(crate) struct Runs {
+    pub(crate) rate: Vec<f64>,
+    pub(crate) p50: Vec<f64>,
+    pub(crate) p99: Vec<f64>,
+    pub(crate) max: Vec<f64>,
+    pub(crate) noisy: bool,
+}
+
+/// Runs at half of `peak`, else of what the warm-up reaches.
+pub(crate) fn runs(bench: &Bench, name: &str, peak: Option<f64>) -> Result<Runs> {
+    let mut runs = Runs::default();
+    for run in 0..bench.runs {
+        let once = quietly(|| once(bench, &format!("{name}-{run}"), peak))?;
+        runs.noisy |= once.noisy;
+        let (rate, latencies) = once.value;
+        runs.rate.push(rate);
+        runs.p50.push(percentile(&latencies, 50.0));
+        runs.p99.push(percentile(&latencies, 99.0));
+        runs.max.push(latencies.last().copied().unwrap_or_default());
+    }
+    Ok(runs)
 }
 
 fn once(bench: &Bench, name: &str, peak: Option<f64>) -> Result<(f64, Vec<f64>)> {
@@ -63,7 +67,7 @@ fn once(bench: &Bench, name: &str, peak: Option<f64>) -> Result<(f64, Vec<f64>)>
     let rate = peak.unwrap_or(warm_up.per_second) / 2.0;
     let latencies = open_loop(server.address, name, rate, Duration::from_secs(bench.seconds()))?;
     server.terminate(Duration::from_secs(20))?;
-    std::fs::remove_dir_all(&launch.data).context("cannot remove the data of the run")?;
+    bench.discard(&launch)?;
     Ok((rate, latencies))
 }
 

@@ -54,7 +54,7 @@ struct Case {
 
 /// Measures, after the peak when that is not known yet.
 pub(crate) fn measure(bench: &Bench, peak: Option<f64>, report: &mut Report) -> Result<()> {
-    println!("P12: overload");
+    println!("{}: overload", bench.part("P12"));
     for (scene, peak) in [(&AS_IT_IS, peak), (&SLOW_STORAGE, None)] {
         let peak = match peak {
             Some(peak) => peak,
@@ -70,15 +70,16 @@ pub(crate) fn measure(bench: &Bench, peak: Option<f64>, report: &mut Report) -> 
             }
             let whose = if obeys { "clients obey Retry-After" } else { "clients do not obey" };
             let title = format!("{}{times} × peak due, {whose}", scene.title);
-            tell(report, &title, &cases, peak, least, noisy);
+            tell(bench, report, &title, &cases, peak, least, noisy);
         }
     }
     Ok(())
 }
 
-fn tell(report: &mut Report, title: &str, cases: &[Case], peak: f64, least: f64, noisy: bool) {
+fn tell(bench: &Bench, report: &mut Report, title: &str, cases: &[Case], peak: f64, least: f64, noisy: bool) {
+    let part = bench.part("P12");
     let mut add = |what: &str, unit, of: &dyn Fn(&Case) -> f64, goal| {
-        report.add("P12", format!("{title}: {what}"), unit, cases.iter().map(of).collect(), goal, noisy);
+        report.add(part, format!("{title}: {what}"), unit, cases.iter().map(of).collect(), goal, noisy);
     };
     add("goodput ÷ peak", "", &|case| case.rate(case.outcome.taken) / peak, Goal::AtLeast(least));
     add("sent ÷ peak", "", &|case| case.rate(case.outcome.sent) / peak, Goal::None);
@@ -111,7 +112,7 @@ fn own_peak(bench: &Bench, scene: &Scene, report: &mut Report) -> Result<f64> {
     }
     let peak = median(&rates);
     let title = format!("{}its own peak: intake, 64 connections", scene.title);
-    report.add("P12", title, "orders/s", rates, Goal::None, noisy);
+    report.add(bench.part("P12"), title, "orders/s", rates, Goal::None, noisy);
     Ok(peak)
 }
 
@@ -134,7 +135,7 @@ fn flood(bench: &Bench, scene: &Scene, name: &str, rate: f64, obeys: bool) -> Re
     });
     let ((looks_ms, most_mib), outcome) = (looked?, outcome?);
     server.terminate(Duration::from_secs(30))?;
-    std::fs::remove_dir_all(&launch.data).context("cannot remove the data of the run")?;
+    bench.discard(&launch)?;
     Ok(Case { outcome, seconds: length.as_secs_f64(), before_mib, most_mib, looks_ms })
 }
 

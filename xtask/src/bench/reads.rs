@@ -60,7 +60,8 @@ const WALKS: &[(&str, &str, &str, usize)] = &[
 
 /// Measures over the filled folder.
 pub(crate) fn measure(bench: &Bench, launch: &Launch, report: &mut Report) -> Result<()> {
-    println!("P9: reads over {} orders, one in {PARKED_EVERY} parked", bench.fill);
+    let part = bench.part("P9");
+    println!("{part}: reads over {} orders, one in {PARKED_EVERY} parked", bench.fill);
     let (mut server, _) = start(launch)?;
     let mut client = Client::new(server.address, Duration::from_secs(30));
     let ids = some_ids(&mut client, bench.fill)?;
@@ -68,27 +69,27 @@ pub(crate) fn measure(bench: &Bench, launch: &Launch, report: &mut Report) -> Re
         let mut rng = Rng::new(9);
         let once = quietly(|| timed(&mut client, ask, bench.fill, &ids, &mut rng))?;
         let goal = Goal::AtMost(P95_MS);
-        report.add("P9", format!("{}: p95", ask.what), "ms", vec![once.value], goal, once.noisy);
+        report.add(part, format!("{}: p95", ask.what), "ms", vec![once.value], goal, once.noisy);
     }
     for (what, path, list, pages) in WALKS {
         let once = quietly(|| walk(&mut client, path, list, *pages))?;
         let (p95, per_second) = once.value;
-        report.add("P9", format!("{what}: p95"), "ms", vec![p95], Goal::AtMost(P95_MS), once.noisy);
-        report.add("P9", format!("{what}: rate"), "/s", vec![per_second], Goal::None, once.noisy);
+        report.add(part, format!("{what}: p95"), "ms", vec![p95], Goal::AtMost(P95_MS), once.noisy);
+        report.add(part, format!("{what}: rate"), "/s", vec![per_second], Goal::None, once.noisy);
     }
     let path = format!("/v1/orders/{}", ids[0]);
     let once = quietly(|| wrk::get(server.address, &path, bench.seconds()))?;
     let load = once.value;
-    report.add("P9", "look-ups, 64 connections", "/s", vec![load.per_second], Goal::None, once.noisy);
-    report.add("P9", "… their p99", "ms", vec![load.p99_ms], Goal::None, once.noisy);
+    report.add(part, "look-ups, 64 connections", "/s", vec![load.per_second], Goal::None, once.noisy);
+    report.add(part, "… their p99", "ms", vec![load.p99_ms], Goal::None, once.noisy);
     let mib = resident_mib(server.pid());
-    report.add("P9", "resident memory after all that", "MiB", vec![mib], Goal::None, false);
+    report.add(part, "resident memory after all that", "MiB", vec![mib], Goal::None, false);
     server.terminate(Duration::from_secs(30))?;
     Ok(())
 }
 
 /// Ids of orders from all over the folder.
-fn some_ids(client: &mut Client, orders: usize) -> Result<Vec<String>> {
+pub(crate) fn some_ids(client: &mut Client, orders: usize) -> Result<Vec<String>> {
     let mut rng = Rng::new(7);
     let id = |n: u64, client: &mut Client| -> Result<String> {
         let page = client.get_json(&format!("/v1/orders?reference=fill-{n}"))?;

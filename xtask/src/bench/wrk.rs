@@ -22,9 +22,21 @@ pub(crate) struct Load {
 /// Posts unique orders for so long. `run` must be new for each run on a data folder; an answer other than 2xx or a
 /// broken connection is an error.
 pub(crate) fn load(address: SocketAddr, path: &str, echo: bool, run: &str, seconds: u64) -> Result<Load> {
+    load_by(CONNECTIONS, address, path, echo, run, seconds)
+}
+
+/// The same from so many connections.
+pub(crate) fn load_by(
+    connections: usize,
+    address: SocketAddr,
+    path: &str,
+    echo: bool,
+    run: &str,
+    seconds: u64,
+) -> Result<Load> {
     let mut command = Command::new("wrk");
     command
-        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "--latency", "-s"])
+        .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency", "-s"])
         .arg(workspace::root().join("bench/intake.lua"))
         .arg(format!("http://{address}{path}"))
         .env("BENCH_RUN", run)
@@ -38,6 +50,17 @@ pub(crate) fn get(address: SocketAddr, path: &str, seconds: u64) -> Result<Load>
     command
         .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "--latency"])
         .arg(format!("http://{address}{path}"));
+    measured(&mut command)
+}
+
+/// Looks up orders by id, each time another one of the ids in a file, one a line.
+pub(crate) fn look_up(address: SocketAddr, ids: &std::path::Path, seconds: u64) -> Result<Load> {
+    let mut command = Command::new("wrk");
+    command
+        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "--latency", "-s"])
+        .arg(workspace::root().join("bench/look-up.lua"))
+        .arg(format!("http://{address}/v1/orders/"))
+        .env("BENCH_IDS", ids);
     measured(&mut command)
 }
 

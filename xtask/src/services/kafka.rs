@@ -35,6 +35,12 @@ pub(super) fn start(folder: &Folder, kept: &Folder, ports: Ports) -> Result<u32>
     process::spawn(java(&jars).arg("kafka.Kafka").arg(&properties), folder)
 }
 
+/// `java` with the jars of the broker and of its tools.
+pub(super) fn tool(folder: &Folder) -> Result<Command> {
+    packages::need("java", &["default-jre-headless"])?;
+    Ok(java(&jars(folder)?))
+}
+
 fn java(jars: &Path) -> Command {
     let mut command = Command::new("java");
     command.args(["-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]).arg(jars.join("*"));

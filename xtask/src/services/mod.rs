@@ -8,6 +8,7 @@
 mod folder;
 mod instance;
 mod kafka;
+mod own;
 mod packages;
 mod postgres;
 mod process;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 pub(crate) use instance::Instance;
 use instance::Ports;
+pub(crate) use own::OwnPostgres;
 
 /// Longest wait for a server to take connections: a machine may have much else to do.
 const READY: Duration = Duration::from_secs(180);
@@ -98,6 +100,14 @@ pub(crate) fn has_postgres() -> bool {
     postgres::programs().is_some()
 }
 
+/// A command of Kafka's own tools: `java` with its jars, which are there once Kafka was started.
+///
+/// # Errors
+/// When the jars are not there and cannot be fetched.
+pub(crate) fn kafka_tool() -> Result<std::process::Command> {
+    kafka::tool(&folder::Folder::of(Service::Kafka.name())?)
+}
+
 /// Does what the command line says.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let chosen = if args.names.is_empty() { &ALL[..] } else { &args.names[..] };
@@ -131,9 +141,17 @@ impl Up {
     /// # Errors
     /// When one cannot be started; those that were started by then are stopped.
     pub(crate) fn all() -> Result<Self> {
+        Self::only(&ALL)
+    }
+
+    /// The same for some of them.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub(crate) fn only(services: &[Service]) -> Result<Self> {
         let _turn = folder::turn()?;
         let mut up = Self { places: Vec::new(), started: Vec::new() };
-        let failed = ALL.into_iter().find_map(|service| up.add(service).err());
+        let failed = services.iter().find_map(|service| up.add(*service).err());
         match failed {
             Some(error) => {
                 up.down();
@@ -153,6 +171,11 @@ impl Up {
     /// The variables that tell programs where the servers are.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.places.iter().map(|place| (place.variable, place.url.as_str()))
+    }
+
+    /// The id of the process of one of ours; `None` for one that the environment names.
+    pub(crate) fn process(service: Service) -> Option<u32> {
+        Instance::usual(service).ok()?.runs().ok().flatten()
     }
 
     fn down(&mut self) {

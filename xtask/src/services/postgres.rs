@@ -14,14 +14,28 @@ pub(super) const PORTS: Ports = Ports::one(15432);
 /// Where Debian puts the versions.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
+/// What tests need.
+const FOR_TESTS: &[&str] =
+    &["shared_buffers=512MB", "max_wal_size=4GB", "max_connections=200", "fsync=on", "synchronous_commit=on"];
+
 pub(super) fn start(folder: &Folder, ports: Ports) -> Result<u32> {
-    let programs = match programs() {
-        Some(programs) => programs,
+    start_with(folder, ports.clients, FOR_TESTS)
+}
+
+/// The folder of its programs; installs them when they are not there.
+pub(super) fn installed_programs() -> Result<PathBuf> {
+    match programs() {
+        Some(programs) => Ok(programs),
         None => {
             packages::install(&["postgresql"])?;
-            programs().context("PostgreSQL was installed, but its programs are not found")?
+            programs().context("PostgreSQL was installed, but its programs are not found")
         }
-    };
+    }
+}
+
+/// Starts one with its data in `folder`; the settings are `name=value`.
+pub(super) fn start_with(folder: &Folder, port: u16, settings: &[&str]) -> Result<u32> {
+    let programs = installed_programs()?;
     let data = folder.owned("data", "postgres")?;
     if !data.join("PG_VERSION").is_file() {
         run(process::as_user("postgres", &programs.join("initdb"))
@@ -32,15 +46,8 @@ pub(super) fn start(folder: &Folder, ports: Ports) -> Result<u32> {
             .stdout(folder.open_log()?))?;
     }
     let mut command = process::as_user("postgres", &programs.join("postgres"));
-    command.arg("-D").arg(&data).args(["-p", &ports.clients.to_string()]);
-    for setting in [
-        "listen_addresses=127.0.0.1",
-        "shared_buffers=512MB",
-        "max_wal_size=4GB",
-        "max_connections=200",
-        "fsync=on",
-        "synchronous_commit=on",
-    ] {
+    command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+    for setting in settings {
         command.args(["-c", setting]);
     }
     command.args(["-c", &format!("unix_socket_directories={}", data.display())]);

@@ -51,6 +51,14 @@ pub(super) const READ_ORDERS: &str = select_orders!(
      LEFT JOIN work w ON w.shard = o.shard AND w.number = o.number"
 );
 
+/// Locks work and reads it with its order: as it is once it is locked, and no order can change meanwhile, for the head of its
+/// shard is held. One whose work is gone is left out.
+const LOCK_AND_READ: &str = select_orders!(
+    "FROM unnest($1::smallint[], $2::uuid[]) k (shard, order_id) \
+     JOIN orders o ON o.shard = k.shard AND o.order_id = k.order_id \
+     JOIN work w ON w.shard = o.shard AND w.number = o.number ORDER BY w.shard, w.number FOR UPDATE OF w"
+);
+
 /// As `READ_ORDERS`, and a number for each order that is not there, but for those whose key stands for another one.
 const READ_OR_NUMBER: &str = select_orders!(
     ", CASE WHEN o.order_id IS NULL AND NOT EXISTS (SELECT FROM idempotency i WHERE i.tenant = k.tenant \
@@ -71,6 +79,7 @@ pub(super) struct Places {
     keys: Option<usize>,
     keyed: Option<usize>,
     pub(super) messages: Option<usize>,
+    settled: Option<usize>,
     orders: Option<usize>,
     accepts: Option<usize>,
     positions: Option<usize>,
@@ -160,8 +169,13 @@ impl Batch<'_> {
             let ids: Vec<OrderId> = plan.orders.keys().copied().filter(wanted).collect();
             self.ids(&ids)
         };
-        let has_work = |id: &OrderId| plan.orders.get(id).is_some_and(|named| named.work);
-        let is_plain = |id: &OrderId| plan.orders.get(id).is_some_and(|named| named.accept.is_none());
+        let named = |id: &OrderId| plan.orders.get(id).copied().unwrap_or_default();
+        let is_settled = |id: &OrderId| named(id).only_settled();
+        let has_work = |id: &OrderId| (named(id).work || named(id).settled) && !is_settled(id);
+        let is_plain = |id: &OrderId| named(id).accept.is_none() && !is_settled(id);
+        if plan.orders.keys().any(is_settled) {
+            places.settled = Some(trip.add(self.conn, LOCK_AND_READ, ids(&is_settled)).await?);
+        }
         if plan.orders.keys().any(has_work) {
             trip.add(self.conn, LOCK_WORK, ids(&has_work)).await?;
         }
@@ -210,7 +224,7 @@ impl Batch<'_> {
     }
 
     fn take_orders(&mut self, plan: &Plan<'_>, answers: &Answers, places: &Places) -> Result<(), Stop> {
-        for row in answers.rows(places.orders) {
+        for row in answers.rows(places.settled).iter().chain(answers.rows(places.orders)) {
             self.take_order(row)?;
         }
         for row in answers.rows(places.accepts) {
@@ -221,7 +235,9 @@ impl Batch<'_> {
             }
         }
         self.numbers.sort_unstable();
-        self.looked_for.extend(plan.orders.keys());
+        // Whether an order is there whose work is gone is not known yet: that is rare, and asked for when it matters.
+        self.looked_for
+            .extend(plan.orders.iter().filter(|(_, named)| !named.only_settled()).map(|(id, _)| id));
         for row in answers.rows(places.positions) {
             let shard = Shard(number::<_, i16>(row, 0)?);
             self.positions.insert(shard, number::<_, i64>(row, 1)?);

@@ -260,26 +260,27 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Lets `body` happen to an order in hands: row, event, tally. Returns the order as it is then.
+    /// Lets `body` happen to an order in hands: row, event, tally.
     fn happen(
         &mut self,
         order_id: OrderId,
         body: &EventBody,
         event_id: EventId,
         now: Timestamp,
-    ) -> Applied<Order> {
+    ) -> Applied<()> {
         let position = self.next_position(self.shard(order_id))?;
         let place = Place { event_id, position, occurred_at: now };
-        let held = self.orders.get_mut(&order_id).ok_or(Rejection::OrderUnknown)?;
-        let before = held.order.clone();
+        // Taken out and put back: orders are large, and copies of them are most of what this would cost.
+        let mut held = self.orders.remove(&order_id).ok_or(Rejection::OrderUnknown)?;
+        self.tally(&held.order, -1);
+        let last_position = held.order.last_position;
         held.order.apply(body, place);
         held.moved = true;
         held.revised |= matches!(body, EventBody::Revised { .. } | EventBody::Erased { .. });
-        let after = held.order.clone();
-        self.tally(&before, -1);
-        self.tally(&after, 1);
-        self.append(&after, body, place, before.last_position)?;
-        Ok(after)
+        self.tally(&held.order, 1);
+        let appended = self.append(&held.order, body, place, last_position);
+        self.orders.insert(order_id, held);
+        appended
     }
 
     /// Does to the work of an order in hands what was decided, and shows it in `order.lease`. Returns the order then.

@@ -14,8 +14,17 @@ pub(super) type Key<'b> = (&'b str, &'b str, &'b str);
 pub(super) struct Named<'b> {
     /// Whether it may be new.
     pub(super) accept: Option<&'b Accept>,
-    /// Whether its work may change.
+    /// Whether it may change, and its work with it.
     pub(super) work: bool,
+    /// Whether a try at its work ends.
+    pub(super) settled: bool,
+}
+
+impl Named<'_> {
+    /// Whether nothing happens to it but that a try ends.
+    pub(super) fn only_settled(&self) -> bool {
+        self.settled && !self.work && self.accept.is_none()
+    }
 }
 
 /// See the module. Whatever is locked is locked in the order of these members, and each of them in the order of its keys:
@@ -74,7 +83,10 @@ impl<'b> Plan<'b> {
                 self.changed(consume.change.order_id, shards);
                 self.messages.entry(message_key(consume)).or_insert(consume);
             }
-            Command::Settle(settle) => self.changed(settle.order_id, shards),
+            Command::Settle(settle) => {
+                self.heads.insert(settle.order_id.shard(shards));
+                self.orders.entry(settle.order_id).or_default().settled = true;
+            }
             Command::Advance(advance) => drop(self.followers.insert(&advance.follower)),
             Command::Share(share) => drop(self.followers.insert(&share.follower)),
             Command::Follower(command) => {

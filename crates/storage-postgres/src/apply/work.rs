@@ -8,7 +8,6 @@ use super::{Applied, Batch, Stop};
 use crate::error::Trouble;
 use crate::pipeline::{Pipeline, Value};
 use crate::rows::{self, Moment, lease_view, small, time};
-use order_core::Fault;
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
@@ -16,6 +15,7 @@ use order_core::ids::{EventId, LeaseToken, OrderId};
 use order_core::lease::{Leased, Work};
 use order_core::order::Order;
 use order_core::query::PageWeight;
+use order_core::{Fault, Rejection};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -255,8 +255,8 @@ impl Batch<'_> {
     }
 
     pub(super) async fn settle(&mut self, settle: &Settle) -> Applied {
-        let (order, work) = self.get(settle.order_id).await?;
-        let decision = decide::settle(&order, work.as_ref(), settle.token, &settle.outcome)?;
+        let held = self.find(settle.order_id).await?.ok_or(Rejection::OrderUnknown)?;
+        let decision = decide::settle(&held.order, held.work.as_ref(), settle.token, &settle.outcome)?;
         if let Some(body) = &decision.body {
             self.happen(settle.order_id, body, settle.event_id, settle.now)?;
         }

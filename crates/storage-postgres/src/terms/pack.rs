@@ -4,16 +4,19 @@
 use super::BLOCK;
 use crate::connect::{Conn, Purpose, Target};
 use crate::error::Tried;
-use crate::pipeline::{Pipeline, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::Row;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 /// How long nobody need say that there is something to pack.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Least time from one look to the next: commits follow each other faster than there is anything to pack.
+const GAP: Duration = Duration::from_millis(50);
 /// Rows that wait at most: a look-up reads all of them.
 const PARTS: i64 = 64;
 /// And orders in them.
@@ -41,8 +44,20 @@ const FORGET_RUNS: &str = "DELETE FROM term_runs WHERE run = ANY ($1)";
 
 const ADD_RUN: &str = "INSERT INTO term_runs (orders) VALUES ($1) RETURNING run";
 
-const ADD_BLOCK: &str = "INSERT INTO term_blocks (run, tenant, field, last, last_rank, texts, ranks, order_ids) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+/// A statement for each block would cost several times as much: a run of 16,384 orders has 1,536 of them.
+const ADD_BLOCKS: &str = "COPY term_blocks (run, tenant, field, last, last_rank, texts, ranks, order_ids) \
+     FROM STDIN (FORMAT binary)";
+
+const BLOCK_TYPES: [Type; 8] = [
+    Type::INT8,
+    Type::TEXT,
+    Type::INT2,
+    Type::TEXT,
+    Type::INT8,
+    Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
+    Type::UUID_ARRAY,
+];
 
 /// When runs are merged: once there are so many with fewer orders, the smallest of them, up to so many orders.
 struct Merge {
@@ -90,6 +105,7 @@ async fn run(target: Target, wake: Arc<Notify>) {
             tracing::warn!(?trouble, "texts of orders could not be packed");
             tokio::time::sleep(PAUSE).await;
         }
+        tokio::time::sleep(GAP).await;
     }
 }
 
@@ -188,25 +204,19 @@ async fn write(conn: &Conn, mut entries: Vec<Entry>, orders: i64) -> Tried<()> {
     let orders = i32::try_from(orders).unwrap_or(i32::MAX);
     let run: i64 = conn.query_one(ADD_RUN, &[&orders]).await?.try_get(0)?;
     let block = usize::try_from(BLOCK).unwrap_or(1);
-    let mut trip = Pipeline::default();
+    let blocks = BinaryCopyInWriter::new(conn.client().copy_in(ADD_BLOCKS).await?, &BLOCK_TYPES);
+    tokio::pin!(blocks);
     for alike in entries.chunk_by(|one, other| one.tenant == other.tenant && one.field == other.field) {
         for block in alike.chunks(block) {
             let Some(last) = block.last() else { continue };
-            let values: Vec<Value<'_>> = vec![
-                Box::new(run),
-                Box::new(last.tenant.to_string()),
-                Box::new(last.field),
-                Box::new(last.text.as_str()),
-                Box::new(last.rank),
-                Box::new(block.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>()),
-                Box::new(block.iter().map(|entry| entry.rank).collect::<Vec<_>>()),
-                Box::new(block.iter().map(|entry| entry.order_id).collect::<Vec<_>>()),
-            ];
-            trip.add(conn, ADD_BLOCK, values).await?;
+            let texts: Vec<&str> = block.iter().map(|entry| entry.text.as_str()).collect();
+            let ranks: Vec<i64> = block.iter().map(|entry| entry.rank).collect();
+            let order_ids: Vec<Uuid> = block.iter().map(|entry| entry.order_id).collect();
+            let row: [&(dyn ToSql + Sync); 8] =
+                [&run, &&*last.tenant, &last.field, &last.text, &last.rank, &texts, &ranks, &order_ids];
+            blocks.as_mut().write(&row).await?;
         }
     }
-    if !trip.is_empty() {
-        trip.run(conn).await?;
-    }
+    blocks.finish().await?;
     Ok(())
 }
