@@ -431,6 +431,8 @@ async fn metrics_show_the_state_of_the_whole() {
     for line in [
         "wellorder_storage_up 1",
         "wellorder_lane_queue_depth 0",
+        "wellorder_lane_oldest_seconds 0",
+        "wellorder_spans_waiting 0",
         "wellorder_lane_queue_bytes 0",
         "wellorder_journal_events 7",
         "wellorder_follower_lag_events{follower=\"ndjson\"} 7",

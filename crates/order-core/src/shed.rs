@@ -147,10 +147,11 @@ mod tests {
     async fn a_commit_that_hangs_is_seen_while_it_does() {
         let pace = Pace::new();
         assert_eq!(pace.running(), Duration::ZERO);
-        pace.begin();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        pace.begin(Duration::from_secs(1));
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(pace.running(), Duration::from_secs(3));
+        assert_eq!((pace.running(), pace.oldest()), (Duration::from_secs(3), Duration::from_secs(4)));
         pace.end();
-        assert_eq!(pace.running(), Duration::ZERO);
+        assert_eq!((pace.running(), pace.oldest()), (Duration::ZERO, Duration::ZERO));
     }
 }

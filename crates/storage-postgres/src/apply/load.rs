@@ -1,7 +1,7 @@
 //! The first trip of a commit: begins the transaction, locks all that the batch names, and reads it.
 
 use super::held::Held;
-use super::plan::{Key, Plan};
+use super::plan::{Key, Named, Plan};
 use super::{Batch, KeyState, Stop};
 use crate::error::unavailable;
 use crate::pipeline::{Answers, Pipeline, Value};
@@ -170,7 +170,8 @@ impl Batch<'_> {
             self.ids(&ids)
         };
         let named = |id: &OrderId| plan.orders.get(id).copied().unwrap_or_default();
-        let is_settled = |id: &OrderId| named(id).only_settled();
+        let settles_alone = plan.settles_alone();
+        let is_settled = |id: &OrderId| settles_alone && named(id).only_settled();
         let has_work = |id: &OrderId| (named(id).work || named(id).settled) && !is_settled(id);
         let is_plain = |id: &OrderId| named(id).accept.is_none() && !is_settled(id);
         if plan.orders.keys().any(is_settled) {
@@ -236,8 +237,9 @@ impl Batch<'_> {
         }
         self.numbers.sort_unstable();
         // Whether an order is there whose work is gone is not known yet: that is rare, and asked for when it matters.
-        self.looked_for
-            .extend(plan.orders.iter().filter(|(_, named)| !named.only_settled()).map(|(id, _)| id));
+        let settles_alone = plan.settles_alone();
+        let is_read = |named: &Named<'_>| !(settles_alone && named.only_settled());
+        self.looked_for.extend(plan.orders.iter().filter(|(_, named)| is_read(named)).map(|(id, _)| id));
         for row in answers.rows(places.positions) {
             let shard = Shard(number::<_, i16>(row, 0)?);
             self.positions.insert(shard, number::<_, i64>(row, 1)?);

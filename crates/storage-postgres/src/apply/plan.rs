@@ -116,6 +116,12 @@ impl<'b> Plan<'b> {
         }
     }
 
+    /// Whether tries end and no other order's work is locked: only then may they be locked by a statement of their own, else
+    /// work would be locked in two goes, each in order and both together not.
+    pub(super) fn settles_alone(&self) -> bool {
+        self.orders.values().all(|named| named.only_settled() || !(named.work || named.settled))
+    }
+
     fn changed(&mut self, order_id: OrderId, shards: u16) {
         self.heads.insert(order_id.shard(shards));
         self.orders.entry(order_id).or_default().work = true;

@@ -24,7 +24,7 @@ pub enum Op {
     /// A follower's runner moves the cursor, or the replay, of some shards, perhaps from where it no longer is.
     Advance { name: u8, replay: bool, shards: u16, by: u8, stale: bool },
     /// A node takes its part of a follower, leaves it, or extends its lease alone.
-    Share { name: u8, node: u8, leaves: bool, extends_only: bool, fault: bool },
+    Share { name: u8, node: u8, how: Shared, fault: bool },
     /// A follower's sink refuses events of an order, or takes parked ones that were sent again.
     Park { name: u8, order: Index, version: u8, resent: Option<u8> },
     /// An operator asks for a redrive job.
@@ -69,6 +69,14 @@ pub enum End {
     Park { why: u8 },
     Release { after_ms: u32 },
     PutOff { after_ms: u32 },
+}
+
+/// What a node does with its part of a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    Held,
+    Extended,
+    Left,
 }
 
 /// What an operator does with a follower.
@@ -154,9 +162,8 @@ fn op() -> impl Strategy<Value = Op> {
         18 => settle,
         3 => (0..2_u8, action()).prop_map(|(name, action)| Op::Follower { name, action }),
         5 => advance,
-        5 => (0..2_u8, 0..3_u8, 0..5_u8, any::<bool>()).prop_map(|(name, node, what, fault)| {
-            Op::Share { name, node, leaves: what == 0, extends_only: what == 1, fault }
-        }),
+        5 => (0..2_u8, 0..3_u8, shared(), any::<bool>())
+            .prop_map(|(name, node, how, fault)| Op::Share { name, node, how, fault }),
         4 => (0..2_u8, any::<Index>(), 1..4_u8, prop::option::of(0..3_u8))
             .prop_map(|(name, order, version, resent)| Op::Park { name, order, version, resent }),
         2 => start,
@@ -189,6 +196,10 @@ fn end() -> impl Strategy<Value = End> {
         1 => (0..2_000_u32).prop_map(|after_ms| End::Release { after_ms }),
         1 => (0..2_000_u32).prop_map(|after_ms| End::PutOff { after_ms }),
     ]
+}
+
+fn shared() -> impl Strategy<Value = Shared> {
+    prop_oneof![3 => Just(Shared::Held), 1 => Just(Shared::Extended), 1 => Just(Shared::Left)]
 }
 
 fn action() -> impl Strategy<Value = Action> {

@@ -1,6 +1,6 @@
 //! One sequence, carried out on the storage under test and on the model side by side.
 
-use super::ops::{Action, End, Kind, Op};
+use super::ops::{Action, End, Kind, Op, Shared};
 use crate::build::{accept, intake, source, tenant};
 use crate::clock::{ManualClock, SeededIds};
 use crate::conformance::Fixture;
@@ -86,10 +86,10 @@ fn message(consumer: u8, id: u8) -> MessageId {
 }
 
 /// A node takes its part of a follower, extends what it has or leaves it, and says whether its sink fails.
-fn share(name: u8, node: u8, (leaves, extends_only, fault): (bool, bool, bool), now: Timestamp) -> Command {
+fn share(name: u8, node: u8, how: Shared, fault: bool, now: Timestamp) -> Command {
     let token = LeaseToken(Uuid::from_u128(u128::from(node) + 1));
-    let until = (!leaves).then(|| now.plus(LEASE));
-    let fault = fault.then(|| "away".to_owned());
+    let until = (how != Shared::Left).then(|| now.plus(LEASE));
+    let (fault, extends_only) = (fault.then(|| "away".to_owned()), how == Shared::Extended);
     Command::Share(Share { follower: format!("f-{name}"), token, now, until, fault, extends_only })
 }
 
@@ -199,9 +199,7 @@ impl Run {
             Op::Advance { name, replay, shards, by, stale } => {
                 self.advance(*name, *replay, *shards, *by, *stale).await?
             }
-            Op::Share { name, node, leaves, extends_only, fault } => {
-                share(*name, *node, (*leaves, *extends_only, *fault), now)
-            }
+            Op::Share { name, node, how, fault } => share(*name, *node, *how, *fault, now),
             Op::Park { name, order, version, resent } => {
                 self.park(*name, pick(&self.orders, order)?, *version, *resent).await?
             }
