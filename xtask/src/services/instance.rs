@@ -163,7 +163,8 @@ impl Instance {
         }
         let gone =
             || all.iter().all(|(pid, began)| procfs::began(*pid) != Some(*began) || procfs::ended(*pid));
-        if !wait_until(READY, STEP, gone) {
+        // A process counts as ended while other threads of it still hold its listener.
+        if !wait_until(READY, STEP, || gone() && !self.answers()) {
             bail!("{} does not end after SIGKILL", self.service.name());
         }
         Ok(())
