@@ -234,6 +234,9 @@ mod tests {
             // Hexadecimal, none of it a letter by chance; and apart by `-`.
             "19110016580048429644363285712367",
             "4bb06f8e-4e3a-7715-d201-d573d0aa4237",
+            "4dcba5af-4dec-45e5-b7ec-c1984ab37658",
+            "61d35741-1937-4dd6-b44f-bc4191237ce0",
+            "48ec7012-2076-48ec-b40f-6391937e8ec6",
             // Many years in the digits of the bytes that it stands for.
             "OYZSCSXUXMKGGXBDGVQSCQQRJOIJOIAZ",
         ] {

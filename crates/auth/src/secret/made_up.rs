@@ -101,10 +101,11 @@ pub(super) fn bits(text: &str) -> f64 {
 /// What each character costs of a text that is chance, from the kinds of characters that are in it.
 fn bits_of_one(text: &str) -> f64 {
     let has = |kind: fn(char) -> bool| text.chars().any(kind);
-    let lower = |digit: char| matches!(digit, '0'..='9' | 'a'..='f');
-    let upper = |digit: char| matches!(digit, '0'..='9' | 'A'..='F');
+    // A UUID has its digits apart by `-`: counted as punctuation, one of chance would have half as much again as there is.
+    let lower = |digit: char| matches!(digit, '0'..='9' | 'a'..='f' | '-');
+    let upper = |digit: char| matches!(digit, '0'..='9' | 'A'..='F' | '-');
     if text.chars().all(lower) || text.chars().all(upper) {
-        return 4.0;
+        return if text.contains('-') { 17_f64.log2() } else { 4.0 };
     }
     let kinds = [
         (has(|one| one.is_ascii_lowercase()), 26.0),
