@@ -19,7 +19,6 @@ const FILES: [&str; 4] = [
     "orders/models/v1/order_model.proto",
     "orders/service/v1/orders_service.proto",
 ];
-const SECRET: &str = "only-for-the-client-of-grpc-in-tests-7d1f4c2b9a";
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(25);
 
@@ -62,7 +61,7 @@ fn ask(python: &Path, binary: &Path, folder: &Path, mode: &str) -> Result<bool> 
         env: vec![
             setting("WELLORDER_PROCESSOR", "simulate"),
             setting("WELLORDER_SIMULATE_DELAY_MS", "10"),
-            setting("JWT_SECRET", SECRET),
+            setting("JWT_SECRET", &server::secret()?),
         ],
         log: folder.join(format!("{mode}.log")),
     };

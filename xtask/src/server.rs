@@ -1,6 +1,7 @@
 //! One running wellorder: start it, wait for it, kill it.
 
 use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +22,16 @@ pub(crate) struct Launch {
     pub(crate) env: Vec<(String, String)>,
     /// Takes what it prints, one start after another.
     pub(crate) log: PathBuf,
+}
+
+/// A secret that `serve` takes: 32 bytes of the system's randomness.
+///
+/// # Errors
+/// When the system has none.
+pub(crate) fn secret() -> Result<String> {
+    let mut secret = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut secret)?;
+    Ok(secret.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A started process.

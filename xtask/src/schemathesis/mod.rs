@@ -6,7 +6,6 @@ mod look;
 mod report;
 
 use std::fs;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -151,10 +150,7 @@ fn launch(binary: PathBuf, folder: &Path) -> Result<(Launch, SocketAddr)> {
     let mut env: Vec<(String, String)> =
         SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     env.push(("WELLORDER_OPS".to_owned(), ops.to_string()));
-    let mut secret = [0; 32];
-    fs::File::open("/dev/urandom")?.read_exact(&mut secret)?;
-    let secret = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    env.push(("JWT_SECRET".to_owned(), secret));
+    env.push(("JWT_SECRET".to_owned(), server::secret()?));
     let (data, log) = (folder.join("data"), folder.join("server.log"));
     Ok((Launch { binary, data, address: free_address()?, args: Vec::new(), env, log }, ops))
 }
