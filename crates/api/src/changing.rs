@@ -46,7 +46,7 @@ pub(crate) async fn change_as_read(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Fault::Overloaded.into())
+    Err(Fault::overloaded().into())
 }
 
 fn target(caller: &Caller, order_id: OrderId, expected_version: Option<u64>) -> Target {

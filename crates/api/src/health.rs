@@ -114,7 +114,7 @@ async fn storage(api: &Api) -> Check {
         Ok(Ok(())) => return Check::vital("storage", true, "takes writes"),
         Err(_) => "does not answer in time",
         // The cause is for the log: it may name what a stranger need not know.
-        Ok(Err(Error::Fault(Fault::Overloaded))) => "has more to write than can wait",
+        Ok(Err(Error::Fault(Fault::Overloaded { .. }))) => "has more to write than can wait",
         Ok(Err(Error::Fault(Fault::ShuttingDown))) => "is shutting down",
         Ok(Err(_)) => "cannot be written",
     };

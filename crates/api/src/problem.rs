@@ -232,7 +232,7 @@ fn kind_of(refusal: &Refusal) -> Kind {
         Refusal::Fault(
             Fault::Unavailable { .. }
             | Fault::LoginUnavailable { .. }
-            | Fault::Overloaded
+            | Fault::Overloaded { .. }
             | Fault::ShuttingDown,
         ) => UNAVAILABLE,
         Refusal::Fault(Fault::OutcomeUnknown) => OUTCOME_UNKNOWN,
@@ -420,7 +420,7 @@ mod tests {
         let unavailable = Fault::Unavailable { why: String::new(), retry_after: Duration::ZERO };
         let faults = [
             unavailable,
-            Fault::Overloaded,
+            Fault::overloaded(),
             Fault::ShuttingDown,
             Fault::OutcomeUnknown,
             Fault::Data { why: String::new() },

@@ -38,7 +38,7 @@ impl Seats {
         let mut taken = self.taken();
         let own = taken.by_tenant.get(tenant).copied().unwrap_or(0);
         if taken.all >= self.most || own >= (self.most / 2).max(1) {
-            return Err(Fault::Overloaded);
+            return Err(Fault::overloaded());
         }
         taken.all += 1;
         taken.by_tenant.insert(tenant.clone(), own + 1);

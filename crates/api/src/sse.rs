@@ -334,7 +334,7 @@ mod tests {
         opened.state = State::Opened;
         let Some((Ok(greeting), running)) = opened.step().await else { panic!("no greeting") };
         assert_eq!(greeting, GREETING);
-        storage.fail_next_read(Fault::Overloaded);
+        storage.fail_next_read(Fault::overloaded());
         let Some((Ok(last), over)) = running.step().await else { panic!("no last word") };
         assert!(last.starts_with(b": the journal cannot be read"));
         assert!(over.step().await.is_none());

@@ -53,7 +53,7 @@ impl Answers {
         let held = self.held();
         let own = held.by_tenant.get(tenant).copied().unwrap_or(0);
         if held.all >= self.bytes_max || own >= (self.bytes_max / 2).max(1) {
-            return Err(Fault::Overloaded);
+            return Err(Fault::overloaded());
         }
         Ok(())
     }

@@ -222,7 +222,7 @@ impl Shared {
 
 /// Whether who is refused is expected to ask for the same again, later.
 fn comes_again(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::RateLimited { .. } | Refusal::Fault(Fault::Overloaded))
+    matches!(refusal, Refusal::RateLimited { .. } | Refusal::Fault(Fault::Overloaded { .. }))
 }
 
 /// Whether the rest of the request is not read, so that no other can follow it.
@@ -272,7 +272,7 @@ fn log(response: &Response, refusal: Option<&Refusal>, took: std::time::Duration
         // Expected under overload and at the end: a line each would be overload of its own. That the keys of an issuer
         // cannot be had is told once, when that begins; anybody can make up tokens.
         Some(Refusal::Fault(
-            fault @ (Fault::Overloaded | Fault::ShuttingDown | Fault::LoginUnavailable { .. }),
+            fault @ (Fault::Overloaded { .. } | Fault::ShuttingDown | Fault::LoginUnavailable { .. }),
         )) => {
             tracing::debug!(status, micros, order_id, %fault, "refused");
         }

@@ -100,7 +100,7 @@ impl Reads {
     /// [`Fault::Overloaded`] when none comes in time, or the answers to what was read before are not taken.
     pub(crate) async fn turn(&self, tenant: &TenantId, class: ReadClass) -> Result<Turn<'_>, Fault> {
         let turn = self.wait_for(tenant, class).await;
-        if matches!(turn, Err(Fault::Overloaded)) {
+        if matches!(turn, Err(Fault::Overloaded { .. })) {
             metrics::counter!("wellorder_reads_shed_total", "class" => class.word()).increment(1);
         }
         turn
@@ -116,7 +116,7 @@ impl Reads {
             Ok(Turn { _list: list, _any: permit(&self.all).await? })
         };
         let waiting = Waiting::of(class);
-        let turn = tokio::time::timeout(self.wait, turn).await.map_err(|_| Fault::Overloaded)??;
+        let turn = tokio::time::timeout(self.wait, turn).await.map_err(|_| Fault::overloaded())??;
         drop(waiting);
         // Those that had their turn meanwhile have left their answers.
         self.answers.room(tenant)?;
@@ -217,7 +217,7 @@ mod tests {
         let turn = |class| reads.turn(&tenant, class);
         let lists = [turn(ReadClass::List).await.unwrap(), turn(ReadClass::List).await.unwrap()];
         let began = Instant::now();
-        assert!(matches!(turn(ReadClass::List).await, Err(Fault::Overloaded)));
+        assert!(matches!(turn(ReadClass::List).await, Err(Fault::Overloaded { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(1), "that is how long it waited");
         let one = turn(ReadClass::One).await.unwrap();
         assert!(turn(ReadClass::One).await.is_err(), "all turns are taken");
@@ -234,7 +234,7 @@ mod tests {
         let began = Instant::now();
         let held = reads.answers.counted(&tenant, vec![0; 100_000]);
         for class in ReadClass::ALL {
-            assert!(matches!(reads.turn(&tenant, class).await, Err(Fault::Overloaded)));
+            assert!(matches!(reads.turn(&tenant, class).await, Err(Fault::Overloaded { .. })));
         }
         assert_eq!(began.elapsed(), Duration::ZERO, "at once");
         drop(held);

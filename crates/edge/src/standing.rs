@@ -134,7 +134,7 @@ mod tests {
         standing.ask().await.unwrap();
         for now in [
             Err(Refusal::Unauthenticated),
-            Err(Refusal::Fault(Fault::Overloaded)),
+            Err(Refusal::Fault(Fault::overloaded())),
             Ok(caller("other", "events:read")),
             Ok(caller("acme", "orders:read")),
         ] {

@@ -61,7 +61,7 @@ async fn server(policy: RatePolicy) -> Server {
         .limiting(policy)
         .behind(proxies)
         .under(Arc::new(
-            move || if pressed.load(Ordering::SeqCst) { Err(Fault::Overloaded) } else { Ok(()) },
+            move || if pressed.load(Ordering::SeqCst) { Err(Fault::overloaded()) } else { Ok(()) },
         ));
     let guard = Arc::new(guard);
     let write = {

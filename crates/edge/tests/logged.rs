@@ -34,7 +34,7 @@ fn router() -> Router {
     let routes = Router::new()
         .route("/things/{id}", get(thing))
         .route("/broken", get(async || Refused(Refusal::Fault(Fault::internal("row 17 is torn")))))
-        .route("/full", get(async || Refused(Refusal::Fault(Fault::Overloaded))))
+        .route("/full", get(async || Refused(Refusal::Fault(Fault::overloaded()))))
         .route(
             "/panic",
             get(async || {

@@ -4,7 +4,11 @@
 use crate::clock::Timestamp;
 use crate::ids::OrderId;
 use crate::order::state::{ChangeName, Fulfilment, Processing};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Longest time that those who are refused for overload are sent away for.
+const RETRY_SECONDS_MAX: u64 = 4;
 
 /// Either kind of failure.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -106,9 +110,12 @@ pub enum Fault {
         /// When to try again.
         retry_after: Duration,
     },
-    /// More is asked for than can be queued.
+    /// More is asked for than can be queued: [`Fault::overloaded`].
     #[error("overloaded")]
-    Overloaded,
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The process is stopping.
     #[error("shutting down")]
     ShuttingDown,
@@ -135,13 +142,21 @@ impl Fault {
         Self::Internal { why: why.to_string() }
     }
 
+    /// More is asked for than can be queued. Callers are told 1, 2, 3, 4 s in turn: those who are refused together do not come
+    /// back together, and the refusals of a long overload, which cost as much as other work, become few.
+    pub fn overloaded() -> Self {
+        static REFUSED: AtomicU64 = AtomicU64::new(0);
+        let turn = REFUSED.fetch_add(1, Ordering::Relaxed) % RETRY_SECONDS_MAX;
+        Self::Overloaded { retry_after: Duration::from_secs(1 + turn) }
+    }
+
     /// When a client may try again, for faults that pass.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } | Self::LoginUnavailable { retry_after, .. } => {
-                Some(*retry_after)
-            }
-            Self::Overloaded | Self::ShuttingDown | Self::OutcomeUnknown => Some(Duration::from_secs(1)),
+            Self::Unavailable { retry_after, .. }
+            | Self::LoginUnavailable { retry_after, .. }
+            | Self::Overloaded { retry_after } => Some(*retry_after),
+            Self::ShuttingDown | Self::OutcomeUnknown => Some(Duration::from_secs(1)),
             Self::Data { .. } | Self::Internal { .. } => None,
         }
     }

@@ -260,7 +260,7 @@ impl Lanes {
 
     fn shed(&self, why: Shed) -> Fault {
         self.sheds.count(why);
-        Fault::Overloaded
+        Fault::overloaded()
     }
 
     /// How many commands were not taken.
@@ -425,7 +425,7 @@ impl Lane {
             caller.span.fail();
             drop((caller.held, caller.span));
             // The caller may be gone.
-            drop(caller.reply.send(Err(Fault::Overloaded.into())));
+            drop(caller.reply.send(Err(Fault::overloaded().into())));
         }
         batch
     }

@@ -76,7 +76,7 @@ impl Bench {
             let reference = format!("order-{}", self.next.fetch_add(1, Ordering::Relaxed));
             match self.nodes[node].accept(intake(&reference).build()).await {
                 Ok(_) => drop(self.counts.accepted.fetch_add(1, Ordering::Relaxed)),
-                Err(Error::Fault(order_core::Fault::Overloaded)) => tokio::task::yield_now().await,
+                Err(Error::Fault(order_core::Fault::Overloaded { .. })) => tokio::task::yield_now().await,
                 Err(error) => self.fault(&error),
             }
         }
@@ -155,7 +155,7 @@ impl Bench {
             Ok(Reply::Settled(_)) => drop(self.counts.settled.fetch_add(1, Ordering::Relaxed)),
             Ok(Reply::Changed(_)) => drop(self.counts.shipped.fetch_add(1, Ordering::Relaxed)),
             Ok(_) => {}
-            Err(Error::Fault(order_core::Fault::Overloaded)) => {}
+            Err(Error::Fault(order_core::Fault::Overloaded { .. })) => {}
             Err(Error::Rejection(_)) => drop(self.counts.lost.fetch_add(1, Ordering::Relaxed)),
             Err(error) => self.fault(&error),
         }

@@ -217,7 +217,7 @@ async fn mixed_batches_of_two_nodes_meet_no_deadlock() {
                 let node = app.ids.uuid_v4();
                 match app.accept(intake(&format!("r-{index}-{node}")).build()).await {
                     Ok(_) => return,
-                    Err(Error::Fault(Fault::Overloaded)) => tokio::task::yield_now().await,
+                    Err(Error::Fault(Fault::Overloaded { .. })) => tokio::task::yield_now().await,
                     Err(error) => panic!("{error}"),
                 }
             }

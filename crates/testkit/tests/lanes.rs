@@ -35,7 +35,7 @@ async fn taken(app: &Arc<App>, fillings: &[usize]) -> Vec<bool> {
             assert!(matches!(accepted, Accepted::New(_)), "{accepted:?}");
             true
         }
-        Err(Error::Fault(Fault::Overloaded)) => false,
+        Err(Error::Fault(Fault::Overloaded { .. })) => false,
         Err(error) => panic!("{error}"),
     };
     outcomes.iter().map(taken).collect()

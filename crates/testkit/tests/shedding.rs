@@ -48,7 +48,7 @@ impl Fixture {
 }
 
 fn is_overloaded<T>(outcome: Result<T, Error>) -> bool {
-    matches!(outcome, Err(Error::Fault(Fault::Overloaded)))
+    matches!(outcome, Err(Error::Fault(Fault::Overloaded { .. })))
 }
 
 #[tokio::test(start_paused = true)]

@@ -186,7 +186,7 @@ async fn a_storage_that_cannot_be_read_takes_no_order_back() {
     let order = rig.order("a").await;
     let wait = waiting(&rig.app, &order, LONG);
     rig.until_waiting(1).await;
-    storage.down(Some(Fault::Overloaded));
+    storage.down(Some(Fault::overloaded()));
     rig.app.stop();
     assert_eq!(wait.await.unwrap().unwrap(), order);
 }
@@ -329,7 +329,7 @@ async fn faults_of_reading_are_waited_out() {
     let order = rig.order("a").await;
     let wait = waiting(&rig.app, &order, LONG);
     rig.until_waiting(1).await;
-    storage.fail_next_read(Fault::Overloaded);
+    storage.fail_next_read(Fault::overloaded());
     rig.work(ScriptedProcessor::new()).await;
     assert_eq!(wait.await.unwrap().unwrap().processing, Processing::Done);
 }
@@ -338,7 +338,7 @@ async fn faults_of_reading_are_waited_out() {
 async fn while_nobody_is_interested_nothing_is_read() {
     let storage = MemoryStorage::new();
     let rig = Rig::over(storage.port());
-    storage.fail_next_read(Fault::Overloaded);
+    storage.fail_next_read(Fault::overloaded());
     for number in 0..10 {
         rig.order(&format!("{number}")).await;
     }

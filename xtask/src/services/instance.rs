@@ -1,5 +1,6 @@
 //! One server: the usual one of its kind on this machine, or one of somebody's own that may be killed.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
@@ -42,6 +43,8 @@ pub(crate) struct Instance {
     service: Service,
     folder: Folder,
     ports: Ports,
+    /// Of a PostgreSQL, as `name=value`.
+    settings: &'static [&'static str],
 }
 
 impl Instance {
@@ -53,12 +56,21 @@ impl Instance {
             Service::Rabbitmq => rabbitmq::PORTS,
             Service::Kafka => kafka::PORTS,
         };
-        Ok(Self { service, folder: Folder::of(service.name())?, ports })
+        Ok(Self { service, folder: Folder::of(service.name())?, ports, settings: postgres::FOR_TESTS })
     }
 
     /// One that nobody else knows, below `folder`, which other users must be able to enter.
     pub(crate) fn own(service: Service, folder: &Path) -> Result<Self> {
-        Ok(Self { service, folder: Folder::at(&folder.join(service.name()))?, ports: Ports::free()? })
+        let folder = Folder::at(&folder.join(service.name()))?;
+        Ok(Self { service, folder, ports: Ports::free()?, settings: postgres::FOR_TESTS })
+    }
+
+    /// A PostgreSQL for one purpose, on an empty folder `name` beside those of the usual ones. What an earlier one of this name
+    /// left behind is stopped and removed.
+    pub(super) fn postgres(name: &str, port: u16, settings: &'static [&'static str]) -> Result<Self> {
+        let of = |folder| Self { service: Service::Postgres, folder, ports: Ports::one(port), settings };
+        of(Folder::of(name)?).remove()?;
+        Ok(of(Folder::of(name)?))
     }
 
     pub(crate) fn service(&self) -> Service {
@@ -93,7 +105,7 @@ impl Instance {
     pub(crate) fn start(&self) -> Result<u32> {
         let (folder, ports) = (&self.folder, self.ports);
         let started = match self.service {
-            Service::Postgres => postgres::start(folder, ports),
+            Service::Postgres => postgres::start(folder, ports, self.settings),
             Service::Redis => redis::start(folder, ports),
             Service::Rabbitmq => rabbitmq::start(folder, ports),
             // What was fetched is everybody's.
@@ -140,6 +152,13 @@ impl Instance {
         process::forget(&self.folder)?;
         self.stop_beside()?;
         Ok(running.is_some())
+    }
+
+    /// Ends it, and removes its data.
+    pub(super) fn remove(&self) -> Result<()> {
+        self.stop()?;
+        let folder = self.folder.path();
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
     }
 
     /// Ends what a server leaves behind, whichever way it went.

@@ -15,26 +15,11 @@ pub(super) const PORTS: Ports = Ports::one(15432);
 const DEBIAN: &str = "/usr/lib/postgresql";
 
 /// What tests need.
-const FOR_TESTS: &[&str] =
+pub(super) const FOR_TESTS: &[&str] =
     &["shared_buffers=512MB", "max_wal_size=4GB", "max_connections=200", "fsync=on", "synchronous_commit=on"];
 
-pub(super) fn start(folder: &Folder, ports: Ports) -> Result<u32> {
-    start_with(folder, ports.clients, FOR_TESTS)
-}
-
-/// The folder of its programs; installs them when they are not there.
-pub(super) fn installed_programs() -> Result<PathBuf> {
-    match programs() {
-        Some(programs) => Ok(programs),
-        None => {
-            packages::install(&["postgresql"])?;
-            programs().context("PostgreSQL was installed, but its programs are not found")
-        }
-    }
-}
-
 /// Starts one with its data in `folder`; the settings are `name=value`.
-pub(super) fn start_with(folder: &Folder, port: u16, settings: &[&str]) -> Result<u32> {
+pub(super) fn start(folder: &Folder, ports: Ports, settings: &[&str]) -> Result<u32> {
     let programs = installed_programs()?;
     let data = folder.owned("data", "postgres")?;
     if !data.join("PG_VERSION").is_file() {
@@ -46,13 +31,24 @@ pub(super) fn start_with(folder: &Folder, port: u16, settings: &[&str]) -> Resul
             .stdout(folder.open_log()?))?;
     }
     let mut command = process::as_user("postgres", &programs.join("postgres"));
-    command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+    command.arg("-D").arg(&data).args(["-p", &ports.clients.to_string(), "-c", "listen_addresses=127.0.0.1"]);
     for setting in settings {
         command.args(["-c", setting]);
     }
     command.args(["-c", &format!("unix_socket_directories={}", data.display())]);
     process::spawn(&mut command, folder)?;
     postmaster(&data)
+}
+
+/// The folder of its programs; installs them when they are not there.
+pub(super) fn installed_programs() -> Result<PathBuf> {
+    match programs() {
+        Some(programs) => Ok(programs),
+        None => {
+            packages::install(&["postgresql"])?;
+            programs().context("PostgreSQL was installed, but its programs are not found")
+        }
+    }
 }
 
 /// Whether the one at this port has started.

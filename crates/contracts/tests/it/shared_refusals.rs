@@ -5,6 +5,8 @@ use http::Request;
 use order_core::Fault;
 use std::time::Duration;
 
+const OVERLOADED: Fault = Fault::Overloaded { retry_after: Duration::from_secs(1) };
+
 async fn send(client: &Client, method: &str, path: &str, content_type: Option<&str>, body: &str) -> Exchange {
     let mut request = Request::builder().method(method).uri(path);
     if let Some(content_type) = content_type {
@@ -33,7 +35,7 @@ async fn refusals(f: &Fixture, client: &Client, body: &str) -> Vec<Exchange> {
         why: "disk full at /secret/path".to_owned(),
         retry_after: Duration::from_secs(2),
     };
-    for fault in [unavailable.clone(), Fault::Overloaded, Fault::internal("SQLITE_CORRUPT at src/x.rs")] {
+    for fault in [unavailable.clone(), OVERLOADED, Fault::internal("SQLITE_CORRUPT at src/x.rs")] {
         f.storage.down(Some(fault));
         seen.push(send(client, "POST", "/orders", json, body).await);
         seen.push(send(client, "GET", "/orders/1", None, "").await);
@@ -66,7 +68,7 @@ async fn parspec_says_them_as_an_error() {
     let f = Fixture::new();
     let body = r#"{"userId":"user-123","itemIds":[],"totalAmount":59.99}"#;
     let mut seen = refusals(&f, &f.parspec, body).await;
-    f.storage.down(Some(Fault::Overloaded));
+    f.storage.down(Some(OVERLOADED));
     seen.push(f.parspec.get("/metrics").await);
     f.storage.down(None);
     assert!(seen.iter().all(|exchange| exchange.json()["error"].is_string()));
@@ -99,7 +101,7 @@ async fn sales_says_them_as_errors() {
         why: "disk full at /secret/path".to_owned(),
         retry_after: Duration::from_secs(2),
     };
-    for fault in [unavailable.clone(), Fault::Overloaded, Fault::internal("SQLITE_CORRUPT at src/x.rs")] {
+    for fault in [unavailable.clone(), OVERLOADED, Fault::internal("SQLITE_CORRUPT at src/x.rs")] {
         f.storage.down(Some(fault));
         seen.push(send(&f.sales, "POST", orders, json, body).await);
         seen.push(send(&f.sales, "GET", order, None, "").await);

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 /// In everything that a log must not repeat.
 const CANARY: &str = "CANARY-7f2c";
+/// Of a client that traces.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 async fn talk(server: &Server) {
     let secrets = [
@@ -165,10 +167,7 @@ async fn a_try_of_a_worker_outside_is_logged_as_any_other() {
         .env("WELLORDER_WORKER_BACKOFF_BASE_MS", "1")
         .start()
         .await;
-    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
-    let headers = [("content-type", "application/json"), ("traceparent", traceparent.as_str())];
-    let order = server.send("POST", "/v1/orders", &headers, br#"{"total":"1"}"#).await.json();
+    let order = traced_order(&server).await;
     for _ in 0..2 {
         let claim = async || {
             server.post("/v1/work/claim", "{}").await.json()["work"][0]["token"].as_str().map(str::to_owned)
@@ -180,11 +179,10 @@ async fn a_try_of_a_worker_outside_is_logged_as_any_other() {
     server.until_order(&order, "parked").await;
     let ended = server.terminate().await;
     for (message, attempt) in [("failed; to be tried again", 1), ("parked: somebody should look at it", 2)] {
-        let events = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let lines: Vec<Value> = events.filter(|event| event["message"] == message).collect();
+        let lines = lines_of(&ended.stderr, message);
         let said: Vec<_> =
             lines.iter().map(|line| json!([line["trace_id"], line["order_id"], line["attempt"]])).collect();
-        assert_eq!(said, [json!([trace, order["order_id"], attempt])], "{message}: {}", ended.stderr);
+        assert_eq!(said, [json!([TRACE, order["order_id"], attempt])], "{message}: {}", ended.stderr);
     }
     assert!(!ended.stderr.contains(CANARY), "{}", ended.stderr);
 }
@@ -200,20 +198,29 @@ async fn a_line_about_a_try_carries_the_trace_of_its_order() {
         .processor(&receiver.url())
         .start()
         .await;
-    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
-    let headers = [("content-type", "application/json"), ("traceparent", traceparent.as_str())];
-    let order = server.send("POST", "/v1/orders", &headers, br#"{"total":"1"}"#).await.json();
+    let order = traced_order(&server).await;
     server.until_order(&order, "parked").await;
     let ended = server.terminate().await;
     for message in ["failed; to be tried again", "parked: somebody should look at it"] {
-        let events = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let lines: Vec<Value> = events.filter(|event| event["message"] == message).collect();
+        let lines = lines_of(&ended.stderr, message);
         assert_eq!(lines.len(), 1, "{message}: {}", ended.stderr);
         assert_eq!(
             (&lines[0]["trace_id"], &lines[0]["order_id"]),
-            (&json!(trace), &order["order_id"]),
+            (&json!(TRACE), &order["order_id"]),
             "{message}"
         );
     }
+}
+
+/// An order whose client traces.
+async fn traced_order(server: &Server) -> Value {
+    let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let headers = [("content-type", "application/json"), ("traceparent", traceparent.as_str())];
+    server.send("POST", "/v1/orders", &headers, br#"{"total":"1"}"#).await.json()
+}
+
+/// The lines of a log that say `message`.
+fn lines_of(log: &str, message: &str) -> Vec<Value> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["message"] == message).collect()
 }
