@@ -161,3 +161,16 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn who_is_refused_together_does_not_come_back_together() {
+        let told: BTreeSet<_> =
+            (0..100).filter_map(|_| Fault::overloaded().retry_after()).map(|wait| wait.as_secs()).collect();
+        assert_eq!(told, BTreeSet::from([1, 2, 3, 4]));
+    }
+}

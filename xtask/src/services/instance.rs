@@ -219,6 +219,6 @@ mod tests {
         assert_ne!(one.runs().unwrap(), before);
         assert!(one.stop().unwrap() && other.stop().unwrap());
         assert!(!one.stop().unwrap(), "it does not run any more");
-        std::fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(folder).unwrap();
     }
 }
