@@ -101,7 +101,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fault(fault) => fault.retry_after(),
-            Self::RequestTimeout => Some(Duration::from_secs(1)),
+            Self::BodyTimeout | Self::RequestTimeout => Some(Duration::from_secs(1)),
             Self::RateLimited { retry_after } => Some(*retry_after),
             _ => None,
         }

@@ -88,7 +88,10 @@ where
         ClientCommand::Orders { command, .. } => about_orders(api, command, out).await,
         ClientCommand::Parked { args, .. } => parked::parked(api, args, out).await,
         ClientCommand::Events { command, .. } => events::tail(api, command, events::PAUSE, out).await,
-        ClientCommand::Backup(args) => backup::backup(api, args, &settings.data, backup::POLL, out).await,
+        ClientCommand::Backup(args) => {
+            let data = url.is_none().then_some(settings.data.as_path());
+            backup::backup(api, args, data, backup::POLL, out).await
+        }
         ClientCommand::Keys { command, .. } => keys::run(api, command, now, out).await,
         ClientCommand::Followers { command, .. } => {
             followers::run(api, command.as_ref().unwrap_or(&FollowersCommand::List), out).await

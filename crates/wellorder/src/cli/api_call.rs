@@ -109,6 +109,20 @@ pub(crate) trait ApiCall: Send + Sync {
 
     /// Whether someone goes on working when this process has ended.
     fn is_server(&self) -> bool;
+
+    /// Whether nobody else writes while this lives, and no server can start: it holds the data folder.
+    fn holds_folder(&self) -> bool {
+        false
+    }
+}
+
+/// Why nobody waits for what comes in a folder that this process holds.
+pub(super) fn nothing_comes() -> Failure {
+    Failure::here(
+        Exit::Unreachable,
+        "no server runs on this data folder: nothing comes until one does, and none could start meanwhile",
+        "start one first (`wellorder dev` or `wellorder serve`)",
+    )
 }
 
 /// A body as it comes.
@@ -225,7 +239,11 @@ impl ApiCall for HttpCall {
 }
 
 /// The API in this process.
-pub(crate) struct InProcess(pub(crate) Router);
+pub(crate) struct InProcess {
+    pub(crate) router: Router,
+    /// Of a data folder, not of a database on a server.
+    pub(crate) holds_folder: bool,
+}
 
 impl InProcess {
     async fn reply(&self, call: Call<'_>, body: Body) -> Result<http::Response<Body>, Unreachable> {
@@ -238,7 +256,7 @@ impl InProcess {
             request = request.header(*name, value);
         }
         let request = request.body(body).map_err(|error| broken(&error))?;
-        Ok(self.0.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
+        Ok(self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}))
     }
 }
 
@@ -273,6 +291,10 @@ impl ApiCall for InProcess {
 
     fn is_server(&self) -> bool {
         false
+    }
+
+    fn holds_folder(&self) -> bool {
+        self.holds_folder
     }
 }
 
@@ -328,7 +350,7 @@ mod tests {
             let body = axum::body::to_bytes(request.into_body(), 100).await.unwrap();
             format!("{host} {kind} {key} {uri} {}", String::from_utf8_lossy(&body))
         });
-        let api = InProcess(Router::new().route("/v1/orders", echo));
+        let api = InProcess { router: Router::new().route("/v1/orders", echo), holds_folder: true };
         let body = Some(Bytes::from_static(b"{\"total\":1.10}"));
         let headers = [("Idempotency-Key", "k".to_owned())];
         let reply = api.call(Method::POST, "/v1/orders?x=1", body, &headers).await.unwrap();

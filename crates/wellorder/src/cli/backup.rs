@@ -18,7 +18,7 @@ use super::{
     args::ServerArgs,
     failure::{Exit, Failure},
     json::text,
-    shown,
+    retry, shown,
 };
 use crate::folder::BACKUPS_FOLDER;
 use crate::output::{Output, Style};
@@ -35,11 +35,11 @@ pub(crate) struct BackupArgs {
     pub(crate) to: Option<PathBuf>,
 }
 
-/// Has a copy made and waits until it is whole.
+/// Has a copy made and waits until it is whole. `data` is the folder of whoever makes it, where that is on this machine.
 pub(super) async fn backup(
     api: &dyn ApiCall,
     args: &BackupArgs,
-    data: &Path,
+    data: Option<&Path>,
     poll: Duration,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
@@ -63,7 +63,7 @@ pub(super) async fn backup(
     while text(&job, "state") == "running" {
         out.progress(&progress(&job));
         tokio::time::sleep(poll).await;
-        (_, job) = api.get(&address).await?;
+        (_, job) = retry::get(api, &address, poll, out).await?;
     }
     out.progress("");
     if text(&job, "state") != "done" {
@@ -71,9 +71,9 @@ pub(super) async fn backup(
         return Err(Failure::here(Exit::Fault, what, "the server's log says why; is there room for it?"));
     }
     // What a server elsewhere made lies there.
-    let path = match args.server.url {
-        Some(_) => None,
-        None => Some(placed(&data.join(BACKUPS_FOLDER).join(text(&job, "name")), args.to.as_deref())?),
+    let path = match data {
+        None => None,
+        Some(data) => Some(placed(&data.join(BACKUPS_FOLDER).join(text(&job, "name")), args.to.as_deref())?),
     };
     show(job, path.as_deref(), out)
 }
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::cli::failure::report;
-    use crate::cli::fake::{Fake, json as reply, said};
+    use crate::cli::fake::{Fake, json as reply, problem, said};
 
     fn job(state: &str, done: u64) -> Value {
         json!({
@@ -199,8 +199,8 @@ mod tests {
         })
     }
 
-    fn args(url: Option<&str>, to: Option<PathBuf>) -> BackupArgs {
-        BackupArgs { server: ServerArgs { url: url.map(str::to_owned), key: None, ca_file: None }, to }
+    fn args(to: Option<PathBuf>) -> BackupArgs {
+        BackupArgs { server: ServerArgs { url: None, key: None, ca_file: None }, to }
     }
 
     #[tokio::test]
@@ -209,14 +209,15 @@ mod tests {
         let copy = folder(data.path()).unwrap().join("a.db");
         fs::write(&copy, "whole").unwrap();
         let target = data.path().join("b.db");
-        let args = args(None, Some(target.clone()));
+        let args = args(Some(target.clone()));
         let fake = Fake::new([reply(202, &job("running", 0)), reply(200, &job("done", 1))]);
         let done =
-            said(false, async |out| backup(fake.api(), &args, data.path(), Duration::ZERO, out).await).await;
+            said(false, async |out| backup(fake.api(), &args, Some(data.path()), Duration::ZERO, out).await)
+                .await;
         assert_eq!(done.out, format!("{}\n", target.display()));
         assert_eq!((fs::read_to_string(&target).unwrap().as_str(), copy.exists()), ("whole", false));
         let again = said(false, async |out| {
-            backup(Fake::new([]).api(), &args, data.path(), Duration::ZERO, out).await
+            backup(Fake::new([]).api(), &args, Some(data.path()), Duration::ZERO, out).await
         })
         .await;
         assert_eq!(again.exit, Exit::Refused, "never over another file");
@@ -224,7 +225,7 @@ mod tests {
         for none in ["none/", "none", "none/copies"] {
             let none = BackupArgs { to: Some(data.path().join(none)), ..args.clone() };
             let none = said(false, async |out| {
-                backup(Fake::new([]).api(), &none, data.path(), Duration::ZERO, out).await
+                backup(Fake::new([]).api(), &none, Some(data.path()), Duration::ZERO, out).await
             })
             .await;
             assert_eq!(none.exit, Exit::Usage);
@@ -233,7 +234,7 @@ mod tests {
         // Nor is a copy begun for a file in one: the server that is asked here has no answer.
         let none = BackupArgs { to: Some(data.path().join("none/c.db")), ..args.clone() };
         let none = said(false, async |out| {
-            let failed = backup(Fake::new([]).api(), &none, data.path(), Duration::ZERO, out).await;
+            let failed = backup(Fake::new([]).api(), &none, Some(data.path()), Duration::ZERO, out).await;
             Ok(report(&failed.unwrap_err(), out))
         })
         .await;
@@ -245,15 +246,28 @@ mod tests {
     #[tokio::test]
     async fn a_copy_that_failed_and_one_that_lies_elsewhere() {
         let data = tempfile::tempdir().unwrap();
-        let run = async |state: &str, url: Option<&str>| {
+        let run = async |state: &str, data: Option<&Path>| {
             let fake = Fake::new([reply(202, &job(state, 0))]);
-            let args = args(url, None);
-            said(true, async |out| backup(fake.api(), &args, data.path(), Duration::ZERO, out).await).await
+            let args = args(None);
+            said(true, async |out| backup(fake.api(), &args, data, Duration::ZERO, out).await).await
         };
-        assert_eq!(run("failed", None).await.exit, Exit::Fault);
-        let elsewhere = run("done", Some("http://h")).await;
+        assert_eq!(run("failed", Some(data.path())).await.exit, Exit::Fault);
+        let elsewhere = run("done", None).await;
         let shown: Value = serde_json::from_str(&elsewhere.out).unwrap();
         assert_eq!((&shown["path"], &shown["name"]), (&Value::Null, &json!("a.db")));
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_waited_for_while_the_server_is_busy() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(folder(data.path()).unwrap().join("a.db"), "whole").unwrap();
+        let busy = problem(429, &json!({ "title": "not now" }));
+        let fake = Fake::new([reply(202, &job("running", 0)), busy, reply(200, &job("done", 1))]);
+        let done = said(true, async |out| {
+            backup(fake.api(), &args(None), Some(data.path()), Duration::ZERO, out).await
+        })
+        .await;
+        assert_eq!(done.exit, Exit::Ok);
     }
 
     #[test]

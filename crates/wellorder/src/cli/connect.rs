@@ -45,7 +45,10 @@ where
                 "start `wellorder dev`, or name the folder with --data",
             ))
         }
-        Lock::NoFolder | Lock::Free => Ok(Box::new(InProcess(offline(settings).await?))),
+        Lock::NoFolder | Lock::Free => {
+            let holds_folder = settings.database.text().is_none();
+            Ok(Box::new(InProcess { router: offline(settings).await?, holds_folder }))
+        }
     }
 }
 
@@ -122,7 +125,7 @@ mod tests {
         let api = connect(&settings(folder.path()), None, Folder::MustBe, offline)
             .await
             .unwrap_or_else(|_| panic!());
-        assert!(!api.is_server());
+        assert!(!api.is_server() && api.holds_folder());
         let reply = api.call(http::Method::GET, "/v1/orders", None, &[]).await.unwrap();
         assert_eq!(reply.body, "here");
     }

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    api_call::{ApiCall, Call, Streamed, Unreachable, with_query},
+    api_call::{ApiCall, Call, Streamed, Unreachable, nothing_comes, with_query},
     args::EventsCommand,
     failure::{Exit, Failure},
     json::{list, string, text},
@@ -34,6 +34,9 @@ pub(super) async fn tail(
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     let EventsCommand::Tail(args) = command;
+    if args.follow && api.holds_folder() {
+        return Err(nothing_comes());
+    }
     let (mut after, mut left) = (args.after.clone(), args.limit.unwrap_or(u64::MAX));
     let newest = after.is_none() && args.from.is_none();
     if newest {

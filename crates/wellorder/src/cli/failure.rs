@@ -43,6 +43,8 @@ impl Exit {
         match status {
             200..=299 => Self::Ok,
             404 => Self::NotFound,
+            // Not now: the same may be taken later.
+            408 | 429 => Self::Fault,
             400..=499 => Self::Refused,
             _ => Self::Fault,
         }
@@ -273,7 +275,7 @@ mod tests {
             (404, Exit::NotFound),
             (409, Exit::Refused),
             (422, Exit::Refused),
-            (429, Exit::Refused),
+            (429, Exit::Fault),
             (500, Exit::Fault),
             (503, Exit::Fault),
         ] {

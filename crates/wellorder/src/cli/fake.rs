@@ -107,6 +107,10 @@ impl ApiCall for Fake {
     fn is_server(&self) -> bool {
         self.is_server
     }
+
+    fn holds_folder(&self) -> bool {
+        !self.is_server
+    }
 }
 
 /// What a command wrote to standard output, then to standard error; what is said of a failure; and how it ended.

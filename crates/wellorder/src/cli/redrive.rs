@@ -11,7 +11,7 @@ use super::{
     args::{GetArgs, RedriveArgs},
     failure::{Exit, Failure},
     json::{list, text},
-    orders,
+    orders, retry,
 };
 use crate::output::{Output, Style, escape};
 
@@ -48,7 +48,13 @@ pub(super) async fn redrive(
                 ["redriven", "refused"].map(|count| job.get(count).and_then(Value::as_u64).unwrap_or(0));
             out.bar(done.iter().sum(), matched, &format!("{} redriven", done[0]));
             tokio::time::sleep(poll).await;
-            (reply, job) = api.get(&address).await?;
+            (reply, job) = match retry::get(api, &address, poll, out).await {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    out.note(&format!("{}, as far as is known", going_on(&job)));
+                    return Err(failure);
+                }
+            };
         }
         out.progress("");
     }
@@ -58,13 +64,13 @@ pub(super) async fn redrive(
     if out.json {
         out.json(&reply.body)?;
     } else if goes_on(&job) {
-        out.line(&format!("redrive {} goes on", escape(&text(&job, "redrive_id"))))?;
+        out.line(&going_on(&job))?;
     } else {
         let done = out.paint(Style::Good, &format!("{} redriven", escape(&text(&job, "redriven"))));
         let failed = out.paint(Style::Bad, &format!(", {} refused", escape(&refused)));
         out.line(&if exit == Exit::Ok { done } else { format!("{done}{failed}") })?;
         if exit == Exit::Refused {
-            show_refused(api, &address, out).await?;
+            show_refused(api, &address, poll, out).await?;
         }
     }
     Ok(exit)
@@ -137,6 +143,10 @@ async fn ids(api: &dyn ApiCall, args: &RedriveArgs) -> Result<Vec<String>, Failu
     Ok(ids)
 }
 
+fn going_on(job: &Value) -> String {
+    format!("redrive {} goes on", escape(&text(job, "redrive_id")))
+}
+
 fn goes_on(job: &Value) -> bool {
     text(job, "state") == "running"
 }
@@ -151,10 +161,15 @@ fn dry_run(reply: &ApiReply, count: &Value, out: &mut Output<'_>) -> Result<Exit
 }
 
 /// Lists what was refused, page by page.
-async fn show_refused(api: &dyn ApiCall, address: &str, out: &mut Output<'_>) -> Result<(), Failure> {
+async fn show_refused(
+    api: &dyn ApiCall,
+    address: &str,
+    poll: Duration,
+    out: &mut Output<'_>,
+) -> Result<(), Failure> {
     let mut page = format!("{address}/items?limit=200");
     loop {
-        let (_, items) = api.get(&page).await?;
+        let (_, items) = retry::get(api, &page, poll, out).await?;
         for item in list(&items, "items") {
             let result = text(item, "result");
             if result != "redriven" {
@@ -284,6 +299,19 @@ mod tests {
         let none = Fake::new([counted(0)]);
         let said = run(&none, &careful, false).await;
         assert_eq!((said.out.as_str(), said.exit), ("no parked order matches: nothing to do\n", Exit::Ok));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_busy_or_away_is_asked_again_and_in_the_end_the_job_is_named() {
+        let running = || reply(202, &job("running", 1, 0));
+        let busy = || problem(429, &json!({ "title": "no" }));
+        let fake = Fake::new([counted(2), running(), busy(), busy(), reply(200, &job("finished", 2, 0))]);
+        let said = run(&fake, &args(&[]), false).await;
+        assert_eq!((said.out.as_str(), said.exit), ("2 redriven\n", Exit::Ok));
+        let fake = Fake::new([counted(2), running()].into_iter().chain((0..9).map(|_| busy())));
+        let said = run(&fake, &args(&[]), false).await;
+        assert_eq!(said.exit, Exit::Fault);
+        assert!(said.err.contains("redrive r 1 goes on"), "{}", said.err);
     }
 
     #[tokio::test]

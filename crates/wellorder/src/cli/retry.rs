@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{
-    api_call::ApiReply,
+    api_call::{ApiCall, ApiReply},
     failure::{Exit, Failure},
 };
 use crate::output::{Output, escape};
@@ -53,6 +55,25 @@ impl Patience {
         }
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+}
+
+/// `GET`, asked again while what keeps it from an answer may pass: `pause` after the first failure, then twice as long each time.
+///
+/// # Errors
+/// The failure that will not pass, or the last of too many.
+pub(super) async fn get(
+    api: &dyn ApiCall,
+    path_and_query: &str,
+    pause: Duration,
+    out: &mut Output<'_>,
+) -> Result<(ApiReply, Value), Failure> {
+    let mut patience = Patience::new(pause);
+    loop {
+        match api.get(path_and_query).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => patience.after(failure, out).await?,
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    api_call::{ApiCall, encode},
+    api_call::{ApiCall, encode, nothing_comes},
     args::{Until, WatchArgs},
     events::print,
     failure::{Exit, Failure},
     json::{list, string, text},
     orders::{fetch, state},
+    retry,
 };
 use crate::output::{Output, escape};
 
@@ -32,7 +33,8 @@ pub(super) async fn watch(
     // Where the newest page begins, how much of it was seen, and how much in all.
     let (mut after, mut seen, mut all) = (String::new(), 0, 0_u64);
     loop {
-        let (_, page) = api.get(&format!("{path}/events?limit={PAGE}{after}")).await?;
+        let page = format!("{path}/events?limit={PAGE}{after}");
+        let (_, page) = retry::get(api, &page, poll, out).await?;
         let events = list(&page, "events");
         for event in events.get(seen..).unwrap_or_default() {
             print(event, out)?;
@@ -51,10 +53,13 @@ pub(super) async fn watch(
             }
             return Ok(exit);
         }
+        if current && api.holds_folder() {
+            return Err(nothing_comes());
+        }
         if current {
             tokio::time::sleep(poll).await;
         }
-        (_, order) = api.get(&path).await?;
+        (_, order) = retry::get(api, &path, poll, out).await?;
     }
 }
 

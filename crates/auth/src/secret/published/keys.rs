@@ -95,6 +95,30 @@ pub(super) const KEYS: &[&str] = &[
     // The manuals of one-time passwords, twice as long as printed.
     "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
     "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+    // Manuals and example settings of LibreChat, Centrifugo, Supabase, Infisical, AWS, Azurite, Cosmos DB's emulator, Stripe,
+    // Kibana, Symfony, Airflow and Superset; much copied code with React, ASP.NET and Spring.
+    "16f8c0ef4a5d391b26034086c628469d3f9f497f08163ab9b40137092f2909ef",
+    "bbe7d157-a253-4094-9759-06a8236543f9",
+    "UpNVntn3cDxHJpq99YMc1T1AQgQpc8kfYTuRgBiYa15BLrx8etQoXz3gZv1/u2oq",
+    "5lrMXKKWCVocS/uerPsl7V+TX/aaUaI7iDkgl3tSmLE=",
+    "6c1fe4e407b8911c104518103505b218",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==",
+    "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
+    "a7a6311933d3503b89bc2dbc36572c33a6c10925682e591bffcab6911c06786d",
+    "67d829bf61dc5f87a73fd814e2c9f629",
+    "46BKJoQYlPPOexq0OhDZnIlNepKFf87WFwLbfzqDDho=",
+    "thisismyscretkey",
+    "dd5f3089-40c3-403d-af14-d0c228b05cb4",
+    "856FECBA3B06519C8DDDBC80BB080553",
+    "Yh2k7QSu4l8CZg5p6X3Pna9L0Miy4D3Bvt0JVr87UcOj69Kqw5R2Nmf4FWs03Hdx",
+    "9a02115a835ee03d5fb83cd8a468ea33e4090aaaec87f53c9fa54512bbef4db8dc656c82a315fa0c785c08b0134716b81ddcd0153d2a7556f2e154912cf5675f",
+    // Words that are hexadecimal digits.
+    "deadbeefcafebabe0badf00dfeedface8badf00d",
+    // What stands where text is to come, with and without spaces.
+    "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore magna aliqua",
+    "loremipsumdolorsitametconsecteturadipiscingelitseddoeiusmodtemporincididuntutlaboreetdoloremagnaaliqua",
     // MD5 of nothing and of much used words; other hashes are made, see `digests`.
     "d41d8cd98f00b204e9800998ecf8427e",
     "0cc175b9c0f1b6a831c399e269772661",
