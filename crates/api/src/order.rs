@@ -36,6 +36,8 @@ pub(crate) async fn get(
 }
 
 /// Show an order's history: page by page, oldest first.
+///
+/// Where the journal is not kept for ever, the beginning of a history goes in time, and in the end all of it: `truncated` says so.
 #[utoipa::path(
     get,
     path = "/v1/orders/{order_id}/events",
@@ -49,7 +51,7 @@ pub(crate) async fn get(
             minimum = 1, maximum = 1000),
     ),
     responses((status = 200, description = "A page of its events, oldest first; `next` is `null` on the last",
-        body = crate::schema::EventList))
+        body = crate::schema::OrderEventList))
 )]
 pub(crate) async fn events(
     State(api): State<Arc<Api>>,
@@ -66,7 +68,11 @@ pub(crate) async fn events(
     let page = api.app.storage.order_events(&caller.tenant, order_id, after, limit).await?;
     let page = page.ok_or(Rejection::OrderUnknown)?;
     let next = page.next.map(|version| signer.place(Purpose::OrderEvents, version));
-    let json = events_json(&page.events, next.as_deref());
+    // Every order has an event, and a page that leads on has one behind it.
+    let truncated = page.events.first().is_none_or(|first| first.version != after + 1);
+    let mut json = events_json(&page.events, next.as_deref());
+    json.pop();
+    json.push_str(if truncated { ",\"truncated\":true}" } else { ",\"truncated\":false}" });
     let mut response = edge::respond::json(StatusCode::OK, json);
     response.extensions_mut().insert(LoggedOrder(order_id));
     Ok(response)

@@ -307,10 +307,21 @@ pub struct Event {
 pub struct EventList {
     /// The events; may be empty although more follow.
     pub events: Vec<Event>,
-    /// Give it as `after` to read on. In the feed it is always there, and stands still at the end; in the history of one
-    /// order it is `null` on the last page.
+    /// Give it as `after` to read on. It is always there, and stands still at the end.
     #[schema(required)]
     pub next: Option<String>,
+}
+
+/// Events of one order, oldest first.
+#[derive(ToSchema)]
+pub struct OrderEventList {
+    /// The events.
+    pub events: Vec<Event>,
+    /// Give it as `after` to read on; `null` on the last page.
+    #[schema(required)]
+    pub next: Option<String>,
+    /// Whether events that belong before these, or all, are no longer kept: where the journal is not kept for ever.
+    pub truncated: bool,
 }
 
 /// Which parked orders to redrive: name them, or say `all`, or give conditions, which must all hold. The conditions are those

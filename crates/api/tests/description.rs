@@ -116,6 +116,7 @@ async fn replies_have_the_members_that_are_described() {
         ("Problem", rig.post(&format!("/v1/orders/{id}/withdrawals"), r#"{"reason": "y"}"#).await.json()),
         ("Erasure", rig.post(&format!("/v1/orders/{id}/erasures"), "{}").await.json()),
         ("EventList", rig.get("/v1/events").await.json()),
+        ("OrderEventList", rig.get(&format!("/v1/orders/{id}/events")).await.json()),
         ("FollowerList", rig.get("/v1/followers").await.json()),
         ("Redrive", job.json()),
         ("RedriveItemList", rig.get(&format!("{address}/items")).await.json()),

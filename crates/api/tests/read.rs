@@ -169,7 +169,12 @@ async fn a_cursor_below_what_is_kept_is_gone() {
         let page = rig.get(&format!("/v1/events?limit={position}")).await.json();
         at.push(page["next"].as_str().unwrap().to_owned());
     }
+    let of_first = rig.get("/v1/events?limit=1").await.json()["events"][0]["order_id"].clone();
+    let history = format!("/v1/orders/{}/events", of_first.as_str().unwrap());
+    assert_eq!(rig.get(&history).await.json()["truncated"], false);
     rig.storage.raise_floor(Shard(0), 3);
+    let kept = rig.get(&history).await.json();
+    assert_eq!(kept, json!({ "events": [], "next": null, "truncated": true }), "and the order is there");
     for lost in &at[..2] {
         gone(&rig, lost, "cursor-expired").await;
     }
@@ -246,7 +251,7 @@ async fn the_feed_tells_everything_in_order() {
         assert_eq!(keys, expected);
         let id = order["order_id"].as_str().unwrap();
         let history = rig.get(&format!("/v1/orders/{id}/events")).await.json();
-        assert_eq!(history, json!({ "events": of_one, "next": null }));
+        assert_eq!(history, json!({ "events": of_one, "next": null, "truncated": false }));
     }
     let more = rig.order(r#"{"total": 1}"#).await;
     let page = rig.get(&path).await.json();

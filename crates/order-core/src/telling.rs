@@ -2,12 +2,15 @@
 //! form.
 //!
 //! A form often shows the whole order. It is shown as it was at the event, not as it is now, so that what is sent once more is
-//! the same: the order is folded from its history up to there ([`AsOf`]).
+//! the same: the order is folded from its history up to there ([`AsOf`]). Of an order whose beginning is no longer kept, what
+//! it is now is shown instead.
 
 use crate::error::Fault;
 use crate::ids::{OrderId, SourceId};
 use crate::journal::Event;
 use crate::order::Order;
+use crate::order::event::EventType;
+use crate::order::state::Fulfilment;
 use crate::ports::Storage;
 use crate::query::PAGE_BYTES_MAX;
 use std::collections::HashMap;
@@ -126,6 +129,9 @@ impl<'a> AsOf<'a> {
         while after < event.version {
             let page = self.storage.order_events(&event.tenant, event.order_id, after, PAGE).await?;
             let page = page.filter(|page| !page.events.is_empty()).ok_or_else(|| gone(event))?;
+            if order.is_none() && page.events.first().is_some_and(|first| first.version > 1) {
+                return self.as_it_is(event).await;
+            }
             for one in page.events.iter().filter(|one| one.version <= event.version) {
                 let folded = Order::fold(order.clone(), one).map_err(|error| {
                     Fault::internal(format!("order {} does not fold: {error}", event.order_id))
@@ -136,6 +142,20 @@ impl<'a> AsOf<'a> {
         }
         let after = order.ok_or_else(|| gone(event))?;
         Ok((before, after))
+    }
+
+    /// The beginning of its history is no longer kept: there is nothing left but the order as it is now. Before the event it
+    /// differed in what the event is about, at least.
+    async fn as_it_is(&self, event: &Event) -> Result<(Option<Order>, Order), Fault> {
+        let order = self.storage.order(&event.tenant, event.order_id).await?.ok_or_else(|| gone(event))?;
+        let mut before = order.clone();
+        match event.kind {
+            EventType::OrderShipped => before.fulfilment = Fulfilment::Unshipped,
+            EventType::OrderDelivered => before.fulfilment = Fulfilment::Shipped,
+            EventType::OrderWithdrawn => before.withdrawn = false,
+            _ => {}
+        }
+        Ok((Some(before), order))
     }
 }
 

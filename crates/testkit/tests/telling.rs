@@ -56,6 +56,22 @@ async fn an_order_is_shown_as_it_was_not_as_it_is() {
 }
 
 #[tokio::test]
+async fn an_order_whose_beginning_is_not_kept_is_shown_as_it_is() {
+    let (storage, events) = histories().await;
+    let flaky = id_of(&intake("flaky").build());
+    let of = |version| events.iter().find(|one| one.order_id == flaky && one.version == version);
+    let first = of(1).expect("an event");
+    storage.raise_floor(first.shard, first.position);
+    let port = storage.port();
+    let mut as_of = AsOf::new(port.as_ref());
+    for version in [2, 3] {
+        let (before, order) = as_of.around(of(version).expect("an event")).await.expect("the order");
+        assert!(before.is_some(), "it is not new");
+        assert_eq!((order.version, order.processing), (3, Processing::Done));
+    }
+}
+
+#[tokio::test]
 async fn what_was_passed_saves_the_read() {
     let (_, events) = histories().await;
     // This one has none of the orders: whatever is shown was folded from what was passed.

@@ -130,7 +130,7 @@ async fn backwards<T>(
     Ok(None)
 }
 
-/// The events of versions above `after`, up to and with `up_to`.
+/// The events of versions above `after`, up to and with `up_to`, as far as they are kept.
 async fn between(storage: &dyn Storage, order: &Order, after: u64, up_to: u64) -> Result<Vec<Event>, Fault> {
     let (mut events, mut last) = (Vec::new(), after);
     // A page may be full before it has as many events as it may have.
@@ -138,12 +138,12 @@ async fn between(storage: &dyn Storage, order: &Order, after: u64, up_to: u64) -
         let limit = u32::try_from(up_to - last).unwrap_or(u32::MAX);
         let page = storage.order_events(&order.tenant, order.id, last, limit).await?;
         let page = page.map(|page| page.events).unwrap_or_default();
-        last = page.last().map(|event| event.version).ok_or_else(|| {
-            let (id, version) = (order.id, order.version);
-            Fault::internal(format!(
-                "order {id} has no history up to version {version}: run `wellorder audit`"
-            ))
-        })?;
+        // Nothing of it is kept any more, or nothing but what is newer.
+        if page.first().is_none_or(|first| first.version > last + 1) {
+            events.extend(page.into_iter().filter(|event| event.version <= up_to));
+            break;
+        }
+        last = page.last().map_or(up_to, |event| event.version);
         events.extend(page);
     }
     Ok(events)
