@@ -78,6 +78,7 @@ pub(crate) async fn ready(State(api): State<Arc<Api>>, params: Params) -> Result
     }
     if verbose {
         checks.extend(server(&api).await);
+        checks.extend(parts(&api).await);
         checks.extend([queue(&api), followers(&api).await, clock(&api)]);
         checks.extend(remotes(&api).await);
     }
@@ -148,6 +149,22 @@ async fn server(api: &Api) -> Option<Check> {
             Check::aside("database", server.durability.unsafe_settings.is_empty(), described(&server))
         }
         Ok(Err(_)) | Err(_) => Check::aside("database", false, "does not answer"),
+    })
+}
+
+/// The parts of the journal, where it has any. Shown, but never red: events that have no part of their own are kept all the same.
+async fn parts(api: &Api) -> Option<Check> {
+    let asked = tokio::time::timeout(PROBE_TIMEOUT, api.app.storage.parts()).await;
+    Some(match asked {
+        Ok(Ok(parts)) => {
+            let parts = parts?;
+            let (ok, mut detail) = (parts.missing.is_empty(), parts.to_string());
+            if !ok {
+                detail.push_str(": the log of any node says why, `wellorder migrate` makes it");
+            }
+            Check::aside("parts", ok, detail)
+        }
+        Ok(Err(_)) | Err(_) => Check::aside("parts", false, "not known"),
     })
 }
 

@@ -130,6 +130,11 @@ async fn storage(app: &App, page: &mut Page<'_>) -> Result<(), Fault> {
     let backlog = storage.backlog(now).await?;
     let events = heads.iter().map(|head| head.position).sum::<u64>();
     page.one("wellorder_journal_events", "gauge", "Events in the journal since the beginning", events);
+    let parts = storage.parts().await?.unwrap_or_default();
+    let help = "Parts that the journal is kept in, over all shards, on PostgreSQL";
+    page.one("wellorder_journal_parts", "gauge", help, parts.count);
+    let help = "Shards of the journal whose next part is missing";
+    page.one("wellorder_journal_parts_missing", "gauge", help, parts.missing.len());
     page.family("wellorder_follower_lag_events", "gauge", "Events that a follower has yet to carry on");
     for row in &followers {
         page.sample("wellorder_follower_lag_events", &[("follower", &row.name)], lag(&row.cursor, &heads));

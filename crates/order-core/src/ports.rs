@@ -16,7 +16,8 @@ use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
 use crate::parking::{ParkedStream, RefusedFor, WhichStreams};
 use crate::query::{
-    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Parts, Server, Space,
+    Tally,
 };
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
@@ -220,6 +221,11 @@ pub trait Storage: Send + Sync {
 
     /// The room where the data lies, when the storage knows.
     async fn space(&self) -> Option<Space>;
+
+    /// The parts that it keeps the journal in; `None` where that is in one piece.
+    async fn parts(&self) -> Result<Option<Parts>, Fault> {
+        Ok(None)
+    }
 
     /// The server that keeps it, as it is now; `None` where the storage is within this process.
     async fn server(&self) -> Result<Option<Server>, Fault> {

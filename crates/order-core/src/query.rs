@@ -2,13 +2,14 @@
 
 use crate::api_key::Pepper;
 use crate::clock::Timestamp;
-use crate::ids::{LeaseToken, SourceId, TenantId};
+use crate::ids::{LeaseToken, Shard, SourceId, TenantId};
 use crate::journal::{Cursor, Event};
 use crate::lease::Work;
 use crate::order::Order;
 use crate::order::state::{Fulfilment, Processing};
 use crate::replay::Replay;
 use crate::share::Relay;
+use std::fmt;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -158,6 +159,30 @@ pub struct Durability {
     pub unsafe_settings: Vec<String>,
     /// Whether a commit is acknowledged only when another server has it too: then it survives the loss of this one.
     pub has_synchronous_standby: bool,
+}
+
+/// The parts that a journal is kept in. The next one of each shard is made ahead; without it events are kept all the same, but
+/// together with all that come later.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// How many there are, over all shards.
+    pub count: u64,
+    /// Shards whose newest part is more than half full, and has none behind it.
+    pub missing: Vec<Shard>,
+    /// How many events fit into what is made, of the shard with least.
+    pub room: u64,
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, missing, room } = self;
+        write!(f, "{count} parts; each shard has room for {room} events or more")?;
+        if !missing.is_empty() {
+            let missing: Vec<String> = missing.iter().map(Shard::to_string).collect();
+            write!(f, "; the next part is missing in shard {}", missing.join(", "))?;
+        }
+        Ok(())
+    }
 }
 
 /// A page of a list.

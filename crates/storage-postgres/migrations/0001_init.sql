@@ -1,7 +1,7 @@
 -- One order is one row of `orders`, its history the rows of `journal` that name it, its open work at most one row of
 -- `work`. All of them change in one transaction, and whoever changes them holds the head of their shard.
 --
--- Every table that belongs to an order has its shard, and `journal` has a part for each; parts of `orders` and `work`
+-- Every table that belongs to an order has its shard, and `journal` has parts for each; parts of `orders` and `work`
 -- would cost a third of intake (see the decision records). Texts compare byte by byte. What changes while an order is
 -- worked on is in no index of `orders`: so that touches none.
 
@@ -299,16 +299,6 @@ $$;
 CREATE TRIGGER actions_are_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON actions
     FOR EACH STATEMENT EXECUTE FUNCTION actions_are_kept();
 
--- The parts of each shard, made once, at install.
-CREATE FUNCTION make_shards(count integer) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    FOR part IN 0 .. count - 1 LOOP
-        EXECUTE format('CREATE TABLE %I PARTITION OF journal FOR VALUES IN (%s)', 'journal_' || part, part);
-        INSERT INTO journal_heads (shard) VALUES (part);
-    END LOOP;
-END
-$$;
-
 -- From when to when the events of a block of 1,024 positions of a shard are; written by the commit that fills it. `latest`
 -- is that of all events up to its end; the rest is of the orders that were accepted in it, if any were.
 CREATE TABLE spans (
@@ -321,6 +311,263 @@ CREATE TABLE spans (
     highest       bigint,
     PRIMARY KEY (shard, block)
 );
+
+-- The parts that the journal of each shard is kept in: positions from `low`, below `high`, in the table journal_SHARD_LOW.
+-- What comes behind the last of them lies in the rest, journal_SHARD_rest, so that an event always has a place. Rows are
+-- written and deleted in the transaction that makes or drops the part.
+CREATE TABLE journal_parts (
+    shard smallint NOT NULL,
+    low   bigint   NOT NULL,
+    high  bigint   NOT NULL CHECK (high > low),
+    PRIMARY KEY (shard, low)
+);
+
+-- Held by whoever makes parts, drops them, or raises a floor.
+INSERT INTO latches (name) VALUES ('parts');
+
+-- How the journal is read. A plan for any values would open, and lock, all parts of all shards; what is executed as a text
+-- is planned for its values, so only the parts that hold them are looked at, however many there are.
+
+-- The events of a shard behind a position, up to another, in order.
+CREATE FUNCTION events(of_shard smallint, behind bigint, up_to bigint) RETURNS SETOF journal
+LANGUAGE plpgsql STABLE ROWS 100 AS $$
+BEGIN
+    RETURN QUERY EXECUTE 'SELECT * FROM journal WHERE shard = $1 AND position > $2 AND position <= $3 ORDER BY position'
+        USING of_shard, behind, up_to;
+END
+$$;
+
+-- The next events of a shard behind a position, wherever they lie: at most so many.
+CREATE FUNCTION next_events(of_shard smallint, behind bigint, most bigint) RETURNS SETOF journal
+LANGUAGE plpgsql STABLE ROWS 100 AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM events(of_shard, behind, behind + most);
+    IF NOT FOUND THEN
+        RETURN QUERY EXECUTE 'SELECT * FROM journal WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3'
+            USING of_shard, behind, most;
+    END IF;
+END
+$$;
+
+-- The events at these positions of a shard.
+CREATE FUNCTION events_at(of_shard smallint, positions bigint[]) RETURNS SETOF journal
+LANGUAGE plpgsql STABLE ROWS 100 AS $$
+BEGIN
+    RETURN QUERY EXECUTE 'SELECT * FROM journal WHERE shard = $1 AND position = ANY ($2)' USING of_shard, positions;
+END
+$$;
+
+-- Writes over what events hold: an erasure, the one thing that changes any.
+CREATE FUNCTION blank_events(of_shard smallint, positions bigint[], texts text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE 'UPDATE journal j SET data = e.data FROM unnest($2, $3) AS e (position, data)
+             WHERE j.shard = $1 AND j.position = ANY ($2) AND j.position = e.position'
+        USING of_shard, positions, texts;
+END
+$$;
+
+-- The part that holds a position: its end, and what it begins with. The rest has no end.
+CREATE FUNCTION part_of(of_shard smallint, place bigint, OUT low bigint, OUT high bigint) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    SELECT p.low, p.high INTO low, high FROM journal_parts p
+        WHERE p.shard = of_shard AND p.low <= place ORDER BY p.low DESC LIMIT 1;
+    IF place >= high THEN
+        low := high;
+        high := 9223372036854775807;
+    END IF;
+END
+$$;
+
+-- The newest position of a shard below another, as far as whoever asks may see its rows. Most often it lies in one of the
+-- last two parts, which are asked at once.
+CREATE FUNCTION newest_below(of_shard smallint, below bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    first  bigint := (SELECT p.low FROM journal_parts p WHERE p.shard = of_shard ORDER BY p.low DESC OFFSET 1 LIMIT 1);
+    newest bigint;
+BEGIN
+    LOOP
+        EXECUTE 'SELECT position FROM journal WHERE shard = $1 AND position >= $2 AND position < $3
+                 ORDER BY position DESC LIMIT 1' INTO newest USING of_shard, coalesce(first, 0), below;
+        IF newest IS NOT NULL OR first IS NULL THEN
+            RETURN newest;
+        END IF;
+        below := first;
+        first := (SELECT p.low FROM journal_parts p WHERE p.shard = of_shard AND p.low < below
+                  ORDER BY p.low DESC LIMIT 1);
+    END LOOP;
+END
+$$;
+
+-- The newest position of a shard. The rest is asked only when there may be something in it: whoever makes a part has it.
+CREATE FUNCTION newest_position(of_shard smallint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    ends   bigint := (SELECT max(p.high) FROM journal_parts p WHERE p.shard = of_shard);
+    newest bigint := newest_below(of_shard, coalesce(ends, 9223372036854775807));
+BEGIN
+    IF newest = ends - 1 THEN
+        EXECUTE 'SELECT coalesce(max(position), $2 - 1) FROM journal WHERE shard = $1 AND position >= $2'
+            INTO newest USING of_shard, ends;
+    END IF;
+    RETURN newest;
+END
+$$;
+
+-- The history of an order from its newest event back: events of versions above one, at most so many, and none behind the one
+-- with which they have so many bytes; without a bound where that is null. It ends where what came before is not kept. Most
+-- orders have few events: to plan a walk takes longer than to look each of them up.
+CREATE FUNCTION history(of_shard smallint, newest bigint, above bigint, most bigint, bytes bigint) RETURNS SETOF journal
+LANGUAGE plpgsql STABLE ROWS 10 AS $$
+DECLARE
+    place bigint := newest;
+    event journal;
+BEGIN
+    LOOP
+        EXECUTE 'SELECT * FROM journal WHERE shard = $1 AND position = $2' INTO event USING of_shard, place;
+        EXIT WHEN event.position IS NULL OR event.version <= above OR most <= 0 OR bytes <= 0;
+        RETURN NEXT event;
+        most := most - 1;
+        bytes := bytes - octet_length(event.data);
+        place := event.prev_position;
+        EXIT WHEN place <= 0 OR place >= event.position;
+    END LOOP;
+END
+$$;
+
+-- The same of many orders, walked together, part by part: `nth` is which of them. An event that does not lead back ends a
+-- history. What a loop executes would be planned for any values, were it not said otherwise.
+CREATE FUNCTION histories(of_shards smallint[], newest bigint[], OUT nth bigint, OUT event journal) RETURNS SETOF record
+LANGUAGE plpgsql STABLE ROWS 300 SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    -- Where each goes on.
+    places   bigint[] := newest;
+    of_shard smallint;
+    latest   bigint;
+    part     record;
+    hit      record;
+BEGIN
+    FOR of_shard IN SELECT DISTINCT s.shard FROM unnest(of_shards) AS s (shard) LOOP
+        LOOP
+            SELECT max(n.position) INTO latest
+                FROM unnest(of_shards, places) AS n (shard, position) WHERE n.shard = of_shard;
+            EXIT WHEN latest <= 0;
+            part := part_of(of_shard, latest);
+            FOR hit IN EXECUTE
+                'WITH RECURSIVE chain AS (
+                     SELECT n.nth, e AS event FROM unnest($1, $2) WITH ORDINALITY AS n (shard, position, nth)
+                     JOIN journal e ON e.shard = $3 AND e.position = n.position
+                     WHERE n.shard = $3 AND e.position >= $4 AND e.position < $5 AND e.prev_position < e.position
+                   UNION ALL
+                     SELECT c.nth, e FROM chain c JOIN journal e ON e.shard = $3 AND e.position = (c.event).prev_position
+                     WHERE e.position >= $4 AND e.position < $5 AND e.prev_position < e.position)
+                 SELECT nth, event FROM chain' USING of_shards, places, of_shard, part.low, part.high
+            LOOP
+                nth := hit.nth;
+                event := hit.event;
+                places[nth] := least(places[nth], event.prev_position);
+                RETURN NEXT;
+            END LOOP;
+            -- What was not found there leads nowhere.
+            places := array(SELECT CASE WHEN n.shard = of_shard AND n.position >= coalesce(part.low, 0) THEN 0
+                                        ELSE n.position END
+                            FROM unnest(of_shards, places) WITH ORDINALITY AS n (shard, position, nth) ORDER BY n.nth);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+-- Makes one part of a shard behind its last. Events that came before there was one lie in the rest, which becomes a part
+-- itself then: it is read once for that, while nobody else can read or write the shard's. Whoever calls it holds its head.
+CREATE FUNCTION make_part(of_shard smallint, events bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    whole  text := 'journal_' || of_shard;
+    rest   text := 'journal_' || of_shard || '_rest';
+    first  bigint := coalesce((SELECT max(p.high) FROM journal_parts p WHERE p.shard = of_shard), 0);
+    newest bigint;
+BEGIN
+    EXECUTE format('SELECT max(position) FROM %I WHERE shard = $1', rest) INTO newest USING of_shard;
+    IF newest >= first THEN
+        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', whole, rest);
+        EXECUTE format('ALTER TABLE %I RENAME TO %I', rest, whole || '_' || first);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+                       whole, whole || '_' || first, first, newest + 1);
+        EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', rest, whole);
+        INSERT INTO journal_parts VALUES (of_shard, first, newest + 1);
+        first := newest + 1;
+    END IF;
+    -- Attached, not made as a part: so that nobody who reads the journal is in its way.
+    EXECUTE format('CREATE TABLE %I (LIKE journal INCLUDING ALL)', whole || '_' || first);
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+                   whole, whole || '_' || first, first, first + events);
+    INSERT INTO journal_parts VALUES (of_shard, first, first + events);
+END
+$$;
+
+-- Makes parts of a shard until a whole one is ahead of its events; answers how many.
+CREATE FUNCTION make_parts(of_shard smallint, events bigint) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    whole  text := 'journal_' || of_shard;
+    rest   text := 'journal_' || of_shard || '_rest';
+    newest bigint;
+    before integer;
+BEGIN
+    IF to_regclass(rest) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', rest, whole);
+    END IF;
+    -- First, for nobody waits behind it: nothing is written there, unless parts are late. Then whoever writes holds the head.
+    IF newest_position(of_shard) >= (SELECT max(p.high) FROM journal_parts p WHERE p.shard = of_shard) IS NOT TRUE THEN
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', rest);
+    END IF;
+    PERFORM FROM journal_heads h WHERE h.shard = of_shard FOR UPDATE;
+    newest := coalesce(newest_position(of_shard), 0);
+    before := (SELECT count(*) FROM journal_parts p WHERE p.shard = of_shard);
+    WHILE NOT EXISTS (SELECT FROM journal_parts p WHERE p.shard = of_shard AND p.low > newest) LOOP
+        PERFORM make_part(of_shard, events);
+    END LOOP;
+    RETURN (SELECT count(*) FROM journal_parts p WHERE p.shard = of_shard) - before;
+END
+$$;
+
+-- Drops a part, with all that it holds, at once.
+CREATE FUNCTION drop_part(of_shard smallint, first bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    part text := 'journal_' || of_shard || '_' || first;
+BEGIN
+    -- First, for nobody who commits waits behind it.
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', part);
+    EXECUTE format('DROP TABLE %I', part);
+    DELETE FROM journal_parts p WHERE p.shard = of_shard AND p.low = first;
+END
+$$;
+
+-- Up to where each floor may be raised: to the end of a part whose events are all older than a moment, and that no follower
+-- needs, paused or not, for what lies behind its cursor, what it carries on once more, or what is parked for it. The part
+-- with the newest event stays, and so does what is in no block of `spans` yet.
+CREATE FUNCTION floors(before timestamptz, OUT shard smallint, OUT floor bigint) RETURNS SETOF record
+LANGUAGE sql STABLE AS $$
+    SELECT h.shard, max(p.high) - 1 FROM journal_heads h
+    CROSS JOIN LATERAL (SELECT least(newest_position(h.shard) - 1,
+        (SELECT min(c.position) FROM cursors c WHERE c.shard = h.shard),
+        (SELECT min(c.replay_next) FROM cursors c WHERE c.shard = h.shard),
+        (SELECT min(e.position) - 1 FROM parked_streams s
+           JOIN orders o ON o.shard = s.shard AND o.order_id = s.order_id
+           CROSS JOIN LATERAL history(o.shard, o.last_position, s.from_version - 1, NULL, NULL) e
+           WHERE s.shard = h.shard)) AS needed) n
+    JOIN journal_parts p ON p.shard = h.shard AND p.high - 1 <= n.needed
+    JOIN spans s ON s.shard = p.shard AND s.block = (p.high - 1) / 1024 AND s.latest < before
+    GROUP BY h.shard, h.floor HAVING max(p.high) - 1 > h.floor
+$$;
+
+-- The journal of each shard, made at install. Its parts, and its rest, are made behind that, each shard's by itself: all at
+-- once would be more than the server's table of locks has room for.
+CREATE FUNCTION make_shards(count integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR shard IN 0 .. count - 1 LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF journal FOR VALUES IN (%s) PARTITION BY RANGE (position)',
+                       'journal_' || shard, shard);
+        INSERT INTO journal_heads VALUES (shard);
+    END LOOP;
+END
+$$;
 
 -- From texts (field 0 the id, 1 the reference, 2 the customer) to orders, without indexes of `orders` over them: their keys
 -- lie at random, and three of them cost intake nearly as much as all the rest that it writes. Instead each commit adds one
@@ -443,7 +690,7 @@ BEGIN
         EXECUTE format('GRANT SELECT ON %I TO wellorder_read', owned);
     END LOOP;
     -- Of all tenants, or of none. Whatever these lead to is a row of the above.
-    GRANT SELECT ON journal_heads, order_numbers, spans, term_runs, term_tail, external_ids TO wellorder_read;
+    GRANT SELECT ON journal_heads, journal_parts, order_numbers, spans, term_runs, term_tail, external_ids TO wellorder_read;
     RETURN true;
 END
 $$;

@@ -61,9 +61,9 @@ async fn behind_since(conn: &Conn, cursor: &Cursor) -> Tried<Option<Timestamp>> 
     let positions: Vec<i64> = cursor.positions.iter().copied().map(big).collect();
     let row = conn
         .query_one(
-            "SELECT min((SELECT j.occurred_at FROM journal j WHERE j.shard = (c.nth - 1)::smallint \
-               AND j.position > c.position ORDER BY j.position LIMIT 1)) \
-             FROM unnest($1::bigint[]) WITH ORDINALITY AS c (position, nth)",
+            "SELECT min(e.occurred_at) FROM unnest($1::bigint[]) WITH ORDINALITY AS c (position, nth) \
+             JOIN journal_heads h ON h.shard = (c.nth - 1)::smallint \
+             CROSS JOIN LATERAL events(h.shard, greatest(c.position, h.floor), greatest(c.position, h.floor) + 1) e",
             &[&positions],
         )
         .await?;

@@ -10,12 +10,7 @@ use order_core::journal::Event;
 pub(crate) async fn read(conn: &Conn, shard: Shard, last_position: u64) -> Tried<Vec<Event>> {
     let rows = conn
         .query(
-            concat!(
-                "WITH RECURSIVE chain AS (SELECT * FROM journal WHERE shard = $1 AND position = $2 \
-                 UNION ALL SELECT e.* FROM chain c JOIN journal e ON e.shard = $1 AND e.position = c.prev_position \
-                 AND c.prev_position < c.position WHERE c.prev_position > 0) ",
-                select_events!("FROM chain j ORDER BY j.position")
-            ),
+            select_events!("FROM history($1::smallint, $2::bigint, 0, NULL, NULL) j ORDER BY j.position"),
             &[&small(shard), &big(last_position)],
         )
         .await?;

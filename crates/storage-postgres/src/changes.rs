@@ -3,10 +3,11 @@
 use crate::connect::Conn;
 use crate::error::Tried;
 use crate::list::{LOOKUPS_MAX, readable};
-use crate::read::{ended, heads_of};
+use crate::read::{ended, upto};
 use crate::readers::Readers;
 use crate::rows::{self, big, number, select_orders, small};
 use crate::span;
+use crate::tips::{self, Tips};
 use order_core::clock::Timestamp;
 use order_core::ids::{OrderId, Shard};
 use order_core::journal::{Cursor, Head};
@@ -40,7 +41,7 @@ pub(crate) async fn changes(
 async fn read(conn: &Conn, shards: u16, query: &OrderQuery, after: &Cursor) -> Tried<ChangesPage> {
     let query = OrderQuery { before: None, ..query.clone() };
     let mut next = after.clone();
-    let mut behind: Vec<Head> = heads_of(conn, shards).await?;
+    let mut behind: Vec<Head> = tips::seen(conn, shards).await?;
     let lag = |head: &Head, next: &Cursor| {
         let read = next.positions.get(usize::from(head.shard.0)).copied().unwrap_or(head.position);
         head.position.saturating_sub(read.max(head.floor))
@@ -59,7 +60,7 @@ async fn read(conn: &Conn, shards: u16, query: &OrderQuery, after: &Cursor) -> T
     };
     for head in &behind {
         if let Some(read) = next.positions.get_mut(usize::from(head.shard.0)) {
-            *read = page.read(conn, head.shard, (*read).max(head.floor)).await?;
+            *read = page.read(conn, head, (*read).max(head.floor)).await?;
         }
     }
     let up_to_date = behind.iter().all(|head| lag(head, &next) == 0);
@@ -84,18 +85,19 @@ impl Page<'_> {
         self.orders.len() >= self.limit || self.weight.is_full() || self.lookups_left == 0
     }
 
-    /// Reads a shard on from `after`; returns how far it came.
-    async fn read(&mut self, conn: &Conn, shard: Shard, after: u64) -> Tried<u64> {
+    /// Reads a shard on from `after`; returns how far it came. Positions that are not found are of events that are others'.
+    async fn read(&mut self, conn: &Conn, head: &Head, after: u64) -> Tried<u64> {
         let mut at = after;
-        while !self.is_full() && self.scans_left > 0 {
-            let most = self.scans_left.min(self.query.limit.saturating_mul(EVENTS_FACTOR).max(1));
-            let events = self.events(conn, shard, at, most).await?;
-            let mut orders = self.load(conn, shard, &events).await?;
+        while !self.is_full() && self.scans_left > 0 && at < head.position {
+            let behind = u32::try_from(head.position - at).unwrap_or(u32::MAX);
+            let most = self.scans_left.min(self.query.limit.saturating_mul(EVENTS_FACTOR).max(1)).min(behind);
+            let end = at + u64::from(most);
+            let events = self.events(conn, head.shard, at, most).await?;
+            let mut orders = self.load(conn, head.shard, &events).await?;
             for (position, order_id) in &events {
                 if self.is_full() {
                     return Ok(at);
                 }
-                self.scans_left -= 1;
                 at = *position;
                 if let Some(order_id) = order_id.filter(|order_id| self.seen.insert(*order_id)) {
                     self.lookups_left -= 1;
@@ -105,9 +107,8 @@ impl Page<'_> {
                     }
                 }
             }
-            if u32::try_from(events.len()).unwrap_or(u32::MAX) < most {
-                return Ok(at);
-            }
+            self.scans_left -= most;
+            at = end;
         }
         Ok(at)
     }
@@ -115,9 +116,9 @@ impl Page<'_> {
     async fn events(&self, conn: &Conn, shard: Shard, after: u64, most: u32) -> Tried<Vec<Named>> {
         let rows = conn
             .query(
-                "SELECT position, CASE WHEN tenant = $3 THEN order_id END FROM journal \
-                 WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $4",
-                &[&small(shard), &big(after), &self.query.tenant.as_str(), &i64::from(most)],
+                "SELECT position, CASE WHEN tenant = $3 THEN order_id END \
+                 FROM events($1::smallint, $2::bigint, $4::bigint) ORDER BY position",
+                &[&small(shard), &big(after), &self.query.tenant.as_str(), &upto(after, most)],
             )
             .await?;
         let named = rows.iter().map(|row| {
@@ -146,14 +147,20 @@ impl Page<'_> {
 }
 
 /// The place behind which everything lies that happened at `moment` or later.
-pub(crate) async fn place_of(readers: &Readers, shards: u16, epoch: u32, moment: Timestamp) -> Tried<Cursor> {
+pub(crate) async fn place_of(
+    readers: &Readers,
+    shards: u16,
+    epoch: u32,
+    tips: &Tips,
+    moment: Timestamp,
+) -> Tried<Cursor> {
     let conn = readers.snapshot().await?;
     let read = async {
         let firsts = span::first_at(&conn, shards, moment).await?;
         let place = |(head, first): (Head, Option<u64>)| {
             first.map_or(head.position, |first| first.saturating_sub(1).max(head.floor))
         };
-        let positions = heads_of(&conn, shards).await?.into_iter().zip(firsts).map(place).collect();
+        let positions = tips.heads(&conn, true).await?.into_iter().zip(firsts).map(place).collect();
         Ok(Cursor { epoch, positions })
     }
     .await;

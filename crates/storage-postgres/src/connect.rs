@@ -216,6 +216,7 @@ impl Target {
             patience: purpose.patience(&self.limits),
             is_silent: AtomicBool::new(false),
             statements: Mutex::default(),
+            latest: Mutex::default(),
             owner: Mutex::default(),
         };
         let beginning = tokio::time::timeout(2 * CONNECT_TIMEOUT, self.begin(&conn.client, purpose)).await;
@@ -295,6 +296,8 @@ pub(crate) struct Conn {
     /// Whether an answer did not come in time.
     is_silent: AtomicBool,
     statements: Mutex<HashMap<&'static str, Statement>>,
+    /// The one whose text is replaced now and then.
+    latest: Mutex<Option<(Arc<str>, Statement)>>,
     /// Whose rows it sees, where it is one that sees one tenant's alone.
     owner: Mutex<Option<String>>,
 }
@@ -359,6 +362,18 @@ impl Conn {
         }
         let statement = self.answered(self.client.prepare(sql)).await?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// The same for one text that is replaced now and then: the statement of the one before is given up.
+    pub(crate) async fn prepared_latest(&self, sql: &Arc<str>) -> Tried<Statement> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, statement)) = latest.filter(|(text, _)| text == sql) {
+            return Ok(statement);
+        }
+        let statement = self.answered(self.client.prepare(sql)).await?;
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Arc::clone(sql), statement.clone()));
         Ok(statement)
     }
 

@@ -55,7 +55,7 @@ const OTHERS: &str = "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 
 /// Never behind the end of what there is: what was carried since comes again. What one carried on once more ends: it was
 /// asked for of a history that is lost.
 const ANCHOR: &str = "UPDATE cursors c SET position = least(c.position, h.head), replay_next = NULL, replay_up_to = NULL \
-     FROM (SELECT s.shard, greatest(s.floor, coalesce((SELECT max(j.position) FROM journal j WHERE j.shard = s.shard), 0)) \
+     FROM (SELECT s.shard, greatest(s.floor, coalesce(newest_position(s.shard), 0)) \
      AS head FROM journal_heads s) h WHERE h.shard = c.shard";
 
 /// Whoever holds a lease may have finished in the history that is lost. The work is done again, under another token.

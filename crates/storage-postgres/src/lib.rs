@@ -22,6 +22,7 @@ mod list;
 mod meta;
 mod migrate;
 mod open;
+mod parts;
 mod pepper;
 mod pipeline;
 mod read;
@@ -33,6 +34,7 @@ mod search;
 mod span;
 mod streams;
 mod terms;
+mod tips;
 mod wake;
 mod writer;
 
@@ -42,6 +44,7 @@ pub use epoch::{NotRaised, Raised, raise_epoch};
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
 pub use open::{Looked, Options, check_url, look};
+pub use parts::{PartPolicy, PartsKept};
 pub use refusal::Unopened;
 pub use wake::SharedWakes;
 
@@ -66,13 +69,16 @@ use order_core::order::Order;
 use order_core::parking::{ParkedStream, WhichStreams};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Parts, Server, Space,
+    Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use parts::Keeper;
 use readers::Readers;
 use std::path::Path;
 use std::sync::Arc;
 use terms::Packer;
+use tips::Tips;
 use wake::News;
 use writer::Writers;
 
@@ -84,6 +90,8 @@ pub struct PostgresStorage {
     /// For what is read for a tenant.
     guarded: Readers,
     writers: Writers,
+    tips: Arc<Tips>,
+    parts: Keeper,
     /// `None` when it was opened as it is.
     packer: Option<Packer>,
     news: Arc<News>,
@@ -95,6 +103,15 @@ impl PostgresStorage {
     /// answer is kept. To be called once.
     pub fn share_wakes(&self, wakes: Wakes) -> SharedWakes {
         SharedWakes::start(self.target.clone(), Arc::clone(&self.news), wakes)
+    }
+
+    /// Makes the parts of the journal that events will need, drops those that were kept long enough, and raises floors: what any
+    /// node does now and then, whatever the others do meanwhile. What somebody is in the way of is left for the next time.
+    ///
+    /// # Errors
+    /// When the database cannot be had, or refuses it.
+    pub async fn keep_parts(&self, now: Timestamp) -> Result<PartsKept, Fault> {
+        Ok(self.parts.round(now).await?)
     }
 
     /// The time of the database's server.
@@ -151,7 +168,8 @@ impl Storage for PostgresStorage {
     }
 
     async fn place_of(&self, moment: Timestamp) -> Result<Cursor, Fault> {
-        Ok(changes::place_of(&self.readers, self.install.shards, self.install.epoch, moment).await?)
+        Ok(changes::place_of(&self.readers, self.install.shards, self.install.epoch, &self.tips, moment)
+            .await?)
     }
 
     async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
@@ -191,7 +209,8 @@ impl Storage for PostgresStorage {
     }
 
     async fn heads(&self) -> Result<Vec<Head>, Fault> {
-        Ok(read::heads(&self.readers, self.install.shards).await?)
+        let conn = self.readers.get().await?;
+        Ok(self.tips.heads(&conn, false).await?)
     }
 
     async fn followers(&self) -> Result<Vec<FollowerRow>, Fault> {
@@ -295,12 +314,16 @@ impl Storage for PostgresStorage {
     }
 
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
-        Ok(auditing::strays(&self.readers, self.install.shards, max).await?)
+        Ok(auditing::strays(&self.readers, self.install.shards, &self.tips, max).await?)
     }
 
     async fn space(&self) -> Option<Space> {
         // Its room is the server's own affair.
         None
+    }
+
+    async fn parts(&self) -> Result<Option<Parts>, Fault> {
+        Ok(Some(self.parts.look().await?))
     }
 
     async fn server(&self) -> Result<Option<Server>, Fault> {

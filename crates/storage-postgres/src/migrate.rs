@@ -4,6 +4,7 @@
 use crate::connect::Conn;
 use crate::error::Tried;
 use crate::meta::{self, Seed};
+use crate::parts;
 use crate::refusal::Refusal;
 use crate::rows::{Moment, bytes32, number};
 use order_core::{Timestamp, fault_point};
@@ -48,9 +49,9 @@ pub(crate) async fn version(conn: &Conn) -> Tried<u32> {
 }
 
 /// Brings the schema up to date and installs a new database.
-pub(crate) async fn migrate(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<Migrated> {
+pub(crate) async fn migrate(conn: &Conn, seed: &Seed, part_events: u64, now: Timestamp) -> Tried<Migrated> {
     lock(conn).await?;
-    let migrated = locked(conn, seed, now).await;
+    let migrated = locked(conn, seed, part_events, now).await;
     // The lock ends with the session at the latest.
     if let Err(trouble) = conn.query_one("SELECT pg_advisory_unlock($1)", &[&LOCK]).await {
         tracing::debug!(?trouble, "the lock of migrations ends with its connection");
@@ -63,7 +64,7 @@ pub(crate) async fn lock(conn: &Conn) -> Tried<()> {
     conn.query_one("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map(drop)
 }
 
-async fn locked(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<Migrated> {
+async fn locked(conn: &Conn, seed: &Seed, part_events: u64, now: Timestamp) -> Tried<Migrated> {
     let encoding = conn.query_one("SELECT current_setting('server_encoding')", &[]).await?;
     let encoding: String = encoding.try_get(0)?;
     if encoding != "UTF8" {
@@ -86,6 +87,7 @@ async fn locked(conn: &Conn, seed: &Seed, now: Timestamp) -> Tried<Migrated> {
         apply(conn, migration, now).await?;
     }
     meta::install(conn, seed).await?;
+    parts::make_all(conn, part_events).await?;
     Ok(Migrated { from, to: version(conn).await? })
 }
 

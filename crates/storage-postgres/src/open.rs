@@ -5,9 +5,11 @@ use crate::connect::{Conn, Purpose, Target, TimeLimits};
 use crate::error::Tried;
 use crate::meta::{self, Seed};
 use crate::migrate::{self, MIGRATIONS, Migrated};
+use crate::parts::{Keeper, PartPolicy};
 use crate::readers::Readers;
 use crate::refusal::{Refusal, Unopened};
 use crate::terms::Packer;
+use crate::tips::Tips;
 use crate::writer::Writers;
 use crate::{PostgresStorage, address, epoch, facts, pepper};
 use order_core::Timestamp;
@@ -24,6 +26,8 @@ pub struct Options {
     pub lanes: usize,
     /// How many connections read, at most; and as many again read for tenants.
     pub readers: usize,
+    /// How the journal is kept.
+    pub parts: PartPolicy,
     /// How long what may take.
     pub limits: TimeLimits,
     /// Certificates of authorities that are believed besides the public ones (PEM).
@@ -35,8 +39,8 @@ pub struct Options {
 impl Options {
     /// The usual, for the database with this URL.
     pub fn new(url: &str) -> Self {
-        let limits = TimeLimits::default();
-        Self { url: url.to_owned(), lanes: 2, readers: 8, limits, authorities: None, insecure: false }
+        let (parts, limits) = (PartPolicy::default(), TimeLimits::default());
+        Self { url: url.to_owned(), lanes: 2, readers: 8, parts, limits, authorities: None, insecure: false }
     }
 }
 
@@ -95,7 +99,7 @@ impl PostgresStorage {
             let conn = target.connect(Purpose::Migrate).await?;
             facts::of(&conn).await?.check(true)?;
             clock.measured().await?;
-            let migrated = migrate::migrate(&conn, seed, clock.now()).await?;
+            let migrated = migrate::migrate(&conn, seed, options.parts.events, clock.now()).await?;
             let opened = Self::to_write(&conn, target, options, seed.shards, clock).await?;
             Ok((opened, migrated))
         };
@@ -167,9 +171,12 @@ impl PostgresStorage {
         let readers = Readers::new(target.clone(), options.readers);
         let guarded =
             if is_guarded { Readers::guarded(target.clone(), options.readers) } else { readers.clone() };
-        let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
+        let tips = Arc::new(Tips::new(install.shards));
+        let writers =
+            Writers::new(target.clone(), Arc::clone(&install), Arc::clone(&tips), options.lanes.max(1));
+        let parts = Keeper::new(target.clone(), readers.clone(), Arc::clone(&tips), options.parts);
         let (clock, news) = (Arc::new(clock), Arc::default());
-        Self { install, clock, readers, guarded, writers, packer: None, news, target }
+        Self { install, clock, readers, guarded, writers, tips, parts, packer: None, news, target }
     }
 }
 

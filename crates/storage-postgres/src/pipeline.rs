@@ -41,6 +41,12 @@ impl<'a> Pipeline<'a> {
         Ok(self.steps.len() - 1)
     }
 
+    /// Adds a statement that is prepared; returns its place.
+    pub(crate) fn prepared(&mut self, statement: Statement, values: Vec<Value<'a>>) -> usize {
+        self.steps.push(Step::Statement(statement, values));
+        self.steps.len() - 1
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }

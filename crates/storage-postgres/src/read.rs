@@ -8,7 +8,7 @@ use crate::rows::{self, Moment, big, number, select_events, select_orders, small
 use order_core::clock::Timestamp;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head, Mark};
+use order_core::journal::{Event, Mark};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::order::event::EventType;
@@ -110,18 +110,13 @@ pub(crate) async fn next_due(readers: &Readers, tenant: &TenantId) -> Tried<Opti
 }
 
 /// The places of the events of an order behind version `$3`, the oldest `$4` of them. The chain leads backwards only.
-const PLACES: &str = "WITH RECURSIVE chain AS ( \
-       SELECT e.position, e.version, e.prev_position FROM journal e WHERE e.shard = $1 AND e.position = $2 \
-     UNION ALL \
-       SELECT e.position, e.version, e.prev_position \
-       FROM chain c JOIN journal e ON e.shard = $1 AND e.position = c.prev_position \
-       WHERE c.prev_position > 0 AND c.prev_position < c.position AND c.version > $3) \
-     SELECT position FROM chain WHERE version > $3 ORDER BY position LIMIT $4";
+const PLACES: &str = "SELECT h.position FROM history($1::smallint, $2::bigint, $3::bigint, NULL, NULL) h \
+     ORDER BY h.position LIMIT $4";
 
 const AT_PLACES: &str = concat!(
     select_events!(
         "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position) - octet_length(j.data) AS bytes_before \
-           FROM journal j WHERE j.shard = $1 AND j.position = ANY ($2::bigint[])) j "
+           FROM events_at($1::smallint, $2::bigint[]) j) j "
     ),
     "WHERE j.bytes_before < $3 ORDER BY j.position"
 );
@@ -178,15 +173,8 @@ async fn newest(conn: &Conn, shard: Shard, last_position: u64, events_max: u32) 
     }
     let rows = conn
         .query(
-            concat!(
-                "WITH RECURSIVE chain AS ( \
-                   SELECT e.*, 1::bigint AS nth, octet_length(e.data)::bigint AS bytes FROM journal e \
-                   WHERE e.shard = $1 AND e.position = $2 \
-                 UNION ALL \
-                   SELECT e.*, c.nth + 1, c.bytes + octet_length(e.data) \
-                   FROM chain c JOIN journal e ON e.shard = $1 AND e.position = c.prev_position \
-                   WHERE c.prev_position > 0 AND c.prev_position < c.position AND c.nth < $3 AND c.bytes < $4) ",
-                select_events!("FROM chain j ORDER BY j.position")
+            select_events!(
+                "FROM history($1::smallint, $2::bigint, 0, $3::bigint, $4::bigint) j ORDER BY j.position"
             ),
             &[&small(shard), &big(last_position), &i64::from(events_max), &PAGE_BYTES_MAX],
         )
@@ -202,12 +190,11 @@ pub(crate) async fn journal(readers: &Readers, shard: Shard, after: u64, limit: 
             concat!(
                 select_events!(
                     "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position) - octet_length(j.data) \
-                       AS bytes_before FROM (SELECT * FROM journal WHERE shard = $1 AND position > $2 \
-                         ORDER BY position LIMIT $3) j) j "
+                       AS bytes_before FROM events($1::smallint, $2::bigint, $3::bigint) j) j "
                 ),
                 "WHERE j.bytes_before < $4 ORDER BY j.position"
             ),
-            &[&small(shard), &big(after), &i64::from(limit), &PAGE_BYTES_MAX],
+            &[&small(shard), &big(after), &upto(after, limit), &PAGE_BYTES_MAX],
         )
         .await?;
     rows.iter().map(rows::event).collect()
@@ -218,9 +205,8 @@ pub(crate) async fn marks(readers: &Readers, shard: Shard, after: u64, limit: u3
     let conn = readers.get().await?;
     let rows = conn
         .query(
-            "SELECT position, order_id, type FROM journal WHERE shard = $1 AND position > $2 \
-             ORDER BY position LIMIT $3",
-            &[&small(shard), &big(after), &i64::from(limit)],
+            "SELECT position, order_id, type FROM events($1::smallint, $2::bigint, $3::bigint) ORDER BY position",
+            &[&small(shard), &big(after), &upto(after, limit)],
         )
         .await?;
     let mark = |row: &Row| {
@@ -234,28 +220,10 @@ pub(crate) async fn marks(readers: &Readers, shard: Shard, after: u64, limit: u3
     rows.iter().map(mark).collect()
 }
 
-/// The head of every shard.
-pub(crate) async fn heads(readers: &Readers, shards: u16) -> Tried<Vec<Head>> {
-    heads_of(&*readers.get().await?, shards).await
+/// Where `limit` events behind `after` end: positions have no gaps.
+pub(crate) fn upto(after: u64, limit: u32) -> i64 {
+    big(after.saturating_add(u64::from(limit)))
 }
-
-/// As [`heads`], as a connection sees them.
-pub(crate) async fn heads_of(conn: &Conn, shards: u16) -> Tried<Vec<Head>> {
-    let rows = conn.query(HEADS, &[&i32::from(shards)]).await?;
-    let head = |row: &Row| {
-        let floor = number::<_, i64>(row, 1)?;
-        let newest: Option<i64> = row.try_get(2)?;
-        let position = newest.map(|_| number::<_, i64>(row, 2)).transpose()?;
-        Ok(Head { shard: Shard(number::<_, i32>(row, 0)?), floor, position: position.unwrap_or(floor) })
-    };
-    rows.iter().map(head).collect()
-}
-
-/// Shard, floor and newest position, if there is one, of `$1` shards.
-pub(crate) const HEADS: &str = "SELECT s.shard, coalesce(h.floor, 0), \
-     (SELECT j.position FROM journal j WHERE j.shard = s.shard::smallint ORDER BY j.position DESC LIMIT 1) \
-     FROM generate_series(0, $1::integer - 1) AS s (shard) LEFT JOIN journal_heads h ON h.shard = s.shard \
-     ORDER BY s.shard";
 
 /// All followers, by name.
 pub(crate) async fn followers(readers: &Readers, shards: u16) -> Tried<Vec<FollowerRow>> {

@@ -6,8 +6,8 @@ use crate::rows::{Moment, bytes32, maybe_bytes32, maybe_time, number, text, time
 use order_core::action_log::Action;
 use order_core::action_log::chain::Link;
 use order_core::api_key::{ApiKey, ApiKeyId, KeyHash, Previous};
-use order_core::ids::{LeaseToken, RedriveId, Shard};
-use order_core::journal::{Cursor, Head};
+use order_core::ids::{LeaseToken, RedriveId};
+use order_core::journal::Cursor;
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveFilter};
 use order_core::replay::Replay;
@@ -185,27 +185,4 @@ fn relays(row: &Row) -> Tried<Vec<Relay>> {
     Ok(relays
         .map(|((token, until), fault)| Relay { token: LeaseToken(token), until: until.0, fault })
         .collect())
-}
-
-/// The head of every shard, by shard, in one moment.
-pub(crate) async fn heads(conn: &Conn) -> Tried<Vec<Head>> {
-    let rows = conn
-        .query(
-            "SELECT h.shard, h.floor, (SELECT j.position FROM journal j WHERE j.shard = h.shard \
-             ORDER BY j.position DESC LIMIT 1) FROM journal_heads h ORDER BY h.shard",
-            &[],
-        )
-        .await?;
-    let head = |row: &Row| -> Tried<Head> {
-        let floor = number::<_, i64>(row, 1)?;
-        let newest: Option<i64> = row.try_get(2)?;
-        let newest =
-            newest.map(|newest| u64::try_from(newest).map_err(|error| unreadable("position", error)));
-        Ok(Head {
-            shard: Shard(number::<_, i16>(row, 0)?),
-            floor,
-            position: newest.transpose()?.unwrap_or(floor),
-        })
-    };
-    rows.iter().map(head).collect()
 }

@@ -18,10 +18,10 @@ pub(crate) const BLOCK: u64 = 1_024;
 pub(crate) const KEEP: &str = "INSERT INTO spans (shard, block, latest, accepted_from, accepted_to, lowest, highest) \
      SELECT k.shard, b.block, greatest(k.latest, max(b.latest) OVER (PARTITION BY k.shard ORDER BY b.block)), \
        b.accepted_from, b.accepted_to, \
-       (SELECT o.number FROM journal j JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id \
-        WHERE j.shard = k.shard AND j.position = b.first), \
-       (SELECT o.number FROM journal j JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id \
-        WHERE j.shard = k.shard AND j.position = b.last) \
+       (SELECT o.number FROM events(k.shard, b.first - 1, b.first) j \
+        JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id), \
+       (SELECT o.number FROM events(k.shard, b.last - 1, b.last) j \
+        JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id) \
      FROM (SELECT n.shard, n.newest, coalesce(l.block + 1, 0) AS block, l.latest \
            FROM unnest($1::smallint[], $2::bigint[]) AS n (shard, newest) LEFT JOIN LATERAL ( \
              SELECT s.block, s.latest FROM spans s WHERE s.shard = n.shard ORDER BY s.block DESC LIMIT 1) l ON true) k \
@@ -31,8 +31,7 @@ pub(crate) const KEEP: &str = "INSERT INTO spans (shard, block, latest, accepted
          max(j.occurred_at) FILTER (WHERE j.type = 'order.accepted') AS accepted_to, \
          min(j.position) FILTER (WHERE j.type = 'order.accepted') AS first, \
          max(j.position) FILTER (WHERE j.type = 'order.accepted') AS last \
-       FROM journal j WHERE j.shard = k.shard AND j.position >= k.block * 1024 \
-       AND j.position < (k.newest + 1) / 1024 * 1024 GROUP BY j.position / 1024) b";
+       FROM events(k.shard, k.block * 1024 - 1, (k.newest + 1) / 1024 * 1024 - 1) j GROUP BY j.position / 1024) b";
 
 /// Where the events of each of `$1` shards begin that are in no block yet.
 macro_rules! tails {
@@ -50,28 +49,28 @@ const NUMBERS: &str = concat!(
        SELECT min(lowest) AS lowest, max(highest) AS highest FROM spans \
        WHERE accepted_to >= $2 AND accepted_from < $3 \
      UNION ALL \
-       SELECT (SELECT o.number FROM journal j JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id \
-               WHERE j.shard = t.shard AND j.position = e.first), \
-              (SELECT o.number FROM journal j JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id \
-               WHERE j.shard = t.shard AND j.position = e.last) \
+       SELECT (SELECT o.number FROM events(t.shard, e.first - 1, e.first) j \
+               JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id), \
+              (SELECT o.number FROM events(t.shard, e.last - 1, e.last) j \
+               JOIN orders o ON o.shard = j.shard AND o.order_id = j.order_id) \
        FROM (",
     tails!(),
-    ") t CROSS JOIN LATERAL (SELECT min(j.position) AS first, max(j.position) AS last, count(*) FROM journal j \
-         WHERE j.shard = t.shard AND j.position >= t.position AND j.type = 'order.accepted' \
+    ") t CROSS JOIN LATERAL (SELECT min(j.position) AS first, max(j.position) AS last, count(*) \
+         FROM events(t.shard, t.position - 1, 9223372036854775807) j WHERE j.type = 'order.accepted' \
          AND j.occurred_at >= $2 AND j.occurred_at < $3) e) n"
 );
 
-/// Where the first event of each of `$1` shards lies that happened at `$2` or later.
+/// Where the first event of each of `$1` shards lies that happened at `$2` or later. Where the block that has it is not kept
+/// any more, or not wholly, all that is kept comes later.
 const FIRST: &str = concat!(
     "SELECT coalesce( \
-       (SELECT min(j.position) FROM journal j WHERE j.shard = t.shard AND j.occurred_at >= $2 \
-        AND j.position >= b.block * 1024 AND j.position < (b.block + 1) * 1024), \
-       (SELECT min(j.position) FROM journal j WHERE j.shard = t.shard AND j.occurred_at >= $2 \
-        AND j.position >= t.position)) \
+       (SELECT min(j.position) FROM events(t.shard, b.block * 1024 - 1, b.block * 1024 + 1023) j WHERE j.occurred_at >= $2), \
+       CASE WHEN b.block * 1024 <= h.floor THEN h.floor + 1 END, \
+       (SELECT min(j.position) FROM events(t.shard, t.position - 1, 9223372036854775807) j WHERE j.occurred_at >= $2)) \
      FROM (",
     tails!(),
-    ") t LEFT JOIN LATERAL (SELECT k.block FROM spans k WHERE k.shard = t.shard AND k.latest >= $2 \
-         ORDER BY k.block LIMIT 1) b ON true ORDER BY t.shard"
+    ") t LEFT JOIN journal_heads h ON h.shard = t.shard LEFT JOIN LATERAL (SELECT k.block FROM spans k \
+         WHERE k.shard = t.shard AND k.latest >= $2 ORDER BY k.block LIMIT 1) b ON true ORDER BY t.shard"
 );
 
 /// Before and behind every moment that can be kept.

@@ -5,6 +5,7 @@ use crate::connect::{Conn, Purpose, Target};
 use crate::error::{Tried, Trouble, unavailable};
 use crate::pipeline::Pipeline;
 use crate::rows::{big, small};
+use crate::tips::Tips;
 use order_core::command::Command;
 use order_core::ids::Shard;
 use order_core::ports::Committed;
@@ -31,12 +32,13 @@ const TOO_EARLY: Duration = Duration::from_millis(100);
 const LOCK: &str =
     "SELECT shard FROM journal_heads WHERE shard = ANY ($1::smallint[]) ORDER BY shard FOR UPDATE";
 
-const READ_BACK: &str = "SELECT event_id FROM journal WHERE shard = $1 AND position = $2";
+const READ_BACK: &str = "SELECT event_id FROM events($1::smallint, $2::bigint - 1, $2::bigint)";
 
 /// One connection for each lane, made when it is needed.
 pub(crate) struct Writers {
     target: Target,
     install: Arc<Install>,
+    tips: Arc<Tips>,
     lanes: Vec<Mutex<Option<Conn>>>,
 }
 
@@ -53,8 +55,8 @@ enum Ended {
 }
 
 impl Writers {
-    pub(crate) fn new(target: Target, install: Arc<Install>, lanes: usize) -> Self {
-        Self { target, install, lanes: (0..lanes).map(|_| Mutex::new(None)).collect() }
+    pub(crate) fn new(target: Target, install: Arc<Install>, tips: Arc<Tips>, lanes: usize) -> Self {
+        Self { target, install, tips, lanes: (0..lanes).map(|_| Mutex::new(None)).collect() }
     }
 
     pub(crate) fn lanes(&self) -> usize {
@@ -118,7 +120,7 @@ impl Writers {
     }
 
     async fn once(&self, conn: &Conn, batch: &[Command], all_heads: bool) -> Result<Committed, Ended> {
-        let mut ready = match apply::apply(conn, &self.install, batch, all_heads).await {
+        let mut ready = match apply::apply(conn, &self.install, &self.tips, batch, all_heads).await {
             Ok(ready) => ready,
             Err(Stop::NeedsHeads) => return Err(Ended::NeedsHeads),
             Err(Stop::Rejection(rejection)) => return Err(Ended::Fault(Fault::internal(rejection))),
@@ -147,7 +149,7 @@ impl Writers {
         let mut all_heads = false;
         loop {
             let conn = self.target.connect(Purpose::Write).await?;
-            let mut ready = match apply::apply(&conn, &self.install, batch, all_heads).await {
+            let mut ready = match apply::apply(&conn, &self.install, &self.tips, batch, all_heads).await {
                 Ok(ready) => ready,
                 Err(Stop::NeedsHeads) if !all_heads => {
                     all_heads = true;

@@ -20,7 +20,8 @@ use order_core::order::{Order, event};
 use order_core::parking::{ParkedStream, WhichStreams};
 use order_core::ports::{Committed, Storage};
 use order_core::query::{
-    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Server, Space, Tally,
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Parts, Server, Space,
+    Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use std::path::Path;
@@ -355,6 +356,10 @@ impl Storage for Wrapped {
 
     async fn space(&self) -> Option<Space> {
         self.inner.space().await
+    }
+
+    async fn parts(&self) -> Result<Option<Parts>, Fault> {
+        self.inner.parts().await
     }
 
     async fn server(&self) -> Result<Option<Server>, Fault> {

@@ -11,8 +11,7 @@ use order_core::order::erasure::Erasure;
 use order_core::order::event::EventBody;
 use std::sync::Arc;
 
-const BLANK: &str = "UPDATE journal j SET data = e.data FROM unnest($2::bigint[], $3::text[]) e (position, data) \
-     WHERE j.shard = $1 AND j.position = e.position";
+const BLANK: &str = "SELECT blank_events($1::smallint, $2::bigint[], $3::text[])";
 
 impl Batch<'_> {
     pub(super) async fn change(&mut self, change: &Change) -> Applied<Changed> {
@@ -56,7 +55,7 @@ impl Batch<'_> {
             }
         }
         if !positions.is_empty() {
-            self.conn.execute(BLANK, &[&small(shard), &positions, &texts]).await?;
+            self.conn.query(BLANK, &[&small(shard), &positions, &texts]).await?;
         }
         // The latch of terms is held: nothing is packed meanwhile.
         self.conn

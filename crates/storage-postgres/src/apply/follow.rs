@@ -1,7 +1,7 @@
 //! Followers and their cursors.
 
 use super::{Applied, Batch};
-use crate::records::{self, heads};
+use crate::records;
 use crate::rows::{Moment, big, small};
 use order_core::Rejection;
 use order_core::clock::Timestamp;
@@ -74,7 +74,7 @@ impl Batch<'_> {
             }
             (FollowerAction::Replay(cursor), Some(row)) => {
                 self.flush().await?;
-                cursor.check(self.install.epoch, &heads(self.conn).await?)?;
+                cursor.check(self.install.epoch, &self.tips.heads(self.conn, false).await?)?;
                 self.place(&row.name, &moves(cursor)).await?;
                 self.keep_replay(&row.name, None).await?;
                 self.touch(&row.name, cursor.epoch, row.paused, command.now).await
@@ -84,7 +84,7 @@ impl Batch<'_> {
             }
             (FollowerAction::ReplayRange { from, to }, Some(row)) => {
                 self.flush().await?;
-                let heads = heads(self.conn).await?;
+                let heads = self.tips.heads(self.conn, false).await?;
                 from.check(self.install.epoch, &heads)?;
                 to.check(self.install.epoch, &heads)?;
                 let replay = Replay::between(from, to, &row.cursor);
@@ -101,7 +101,7 @@ impl Batch<'_> {
     async fn create(&mut self, command: &FollowerCommand, sink: &str, from_now: bool) -> Applied {
         let cursor = if from_now {
             self.flush().await?;
-            Cursor::at_heads(self.install.epoch, &heads(self.conn).await?)
+            Cursor::at_heads(self.install.epoch, &self.tips.heads(self.conn, false).await?)
         } else {
             Cursor::beginning(self.install.epoch, self.install.shards)
         };

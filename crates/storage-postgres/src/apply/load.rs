@@ -3,12 +3,12 @@
 use super::held::Held;
 use super::plan::{Key, Named, Plan};
 use super::{Batch, KeyState, Stop};
-use crate::error::unavailable;
+use crate::error::{Trouble, unavailable};
 use crate::pipeline::{Answers, Pipeline, Value};
-use crate::rows::{self, Moment, ORDER_WIDTH, bytes32, number, select_orders, small};
+use crate::rows::{self, Moment, ORDER_WIDTH, bytes32, select_orders, small};
 use order_core::Fault;
 use order_core::command::Accept;
-use order_core::ids::{OrderId, Shard};
+use order_core::ids::OrderId;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -68,9 +68,6 @@ const READ_OR_NUMBER: &str = select_orders!(
      LEFT JOIN work w ON w.shard = o.shard AND w.number = o.number"
 );
 
-const READ_POSITIONS: &str = "SELECT h.shard, coalesce((SELECT j.position FROM journal j WHERE j.shard = h.shard \
-     ORDER BY j.position DESC LIMIT 1), h.floor) FROM journal_heads h WHERE h.shard = ANY ($1::smallint[])";
-
 /// Where the answers to the first trip are.
 #[derive(Default)]
 pub(super) struct Places {
@@ -102,12 +99,15 @@ impl Batch<'_> {
         self.ask_for_keys(plan, &mut trip, &mut places).await?;
         self.ask_for_messages(plan, &mut trip, &mut places).await?;
         self.ask_for_orders(plan, &mut trip, &mut places).await?;
-        let answers = trip.run(self.conn).await?;
+        let answers = trip.run(self.conn).await.inspect_err(|trouble| self.doubt(trouble))?;
         if answers.rows(places.heads).len() != plan.heads.len() {
             return Err(unavailable("a shard has no head: the database is not installed as it was").into());
         }
         self.heads.clone_from(&plan.heads);
         self.take_orders(plan, &answers, &places)?;
+        let heads = self.tips.take(self.conn, answers.rows(places.positions), false).await?;
+        // A shard without a row of its own was told above.
+        self.positions.extend(heads.into_iter().map(|head| (head.shard, head.position)));
         self.take_messages(plan, answers.rows(places.messages))?;
         self.take_keys(plan, &answers, &places)
     }
@@ -192,7 +192,8 @@ impl Batch<'_> {
             places.accepts = Some(trip.add(self.conn, READ_OR_NUMBER, values).await?);
         }
         if !plan.heads.is_empty() {
-            places.positions = Some(trip.add(self.conn, READ_POSITIONS, vec![boxed(smalls(plan))]).await?);
+            let statement = self.tips.statement(self.conn).await?;
+            places.positions = Some(trip.prepared(statement, vec![boxed(smalls(plan))]));
         }
         Ok(())
     }
@@ -201,6 +202,13 @@ impl Batch<'_> {
         let shards: Vec<i16> = ids.iter().map(|id| small(self.shard(*id))).collect();
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         vec![boxed(shards), boxed(ids)]
+    }
+
+    /// Where a statement failed, what is known of parts may be why.
+    fn doubt(&self, trouble: &Trouble) {
+        if matches!(trouble, Trouble::Fault(_)) {
+            self.tips.forget();
+        }
     }
 
     fn take_keys(&mut self, plan: &Plan<'_>, answers: &Answers, places: &Places) -> Result<(), Stop> {
@@ -240,10 +248,6 @@ impl Batch<'_> {
         let settles_alone = plan.settles_alone();
         let is_read = |named: &Named<'_>| !(settles_alone && named.only_settled());
         self.looked_for.extend(plan.orders.iter().filter(|(_, named)| is_read(named)).map(|(id, _)| id));
-        for row in answers.rows(places.positions) {
-            let shard = Shard(number::<_, i16>(row, 0)?);
-            self.positions.insert(shard, number::<_, i64>(row, 1)?);
-        }
         Ok(())
     }
 

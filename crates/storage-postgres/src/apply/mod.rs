@@ -22,6 +22,7 @@ mod work;
 use crate::connect::Conn;
 use crate::error::Trouble;
 use crate::pipeline::Pipeline;
+use crate::tips::Tips;
 use held::Held;
 use inbox::MessageState;
 use order_core::action_log::ActionKind;
@@ -94,6 +95,7 @@ struct NewEvent {
 struct Batch<'c> {
     conn: &'c Conn,
     install: &'c Install,
+    tips: &'c Tips,
     /// Shards whose heads are held.
     heads: BTreeSet<Shard>,
     /// Newest position of each of them.
@@ -141,6 +143,7 @@ pub(crate) struct Ready<'b> {
 pub(crate) async fn apply(
     conn: &Conn,
     install: &Install,
+    tips: &Tips,
     commands: &[Command],
     all_heads: bool,
 ) -> Result<Ready<'static>, Stop> {
@@ -148,6 +151,7 @@ pub(crate) async fn apply(
     let mut batch = Batch {
         conn,
         install,
+        tips,
         heads: BTreeSet::new(),
         positions: BTreeMap::new(),
         numbers: Vec::new(),

@@ -2,10 +2,10 @@
 
 use super::strays::finding;
 use crate::error::Tried;
-use crate::read::heads_of;
 use crate::readers::Readers;
 use crate::rows::{big, small};
 use crate::span::BLOCK;
+use crate::tips::Tips;
 use order_core::audit::Finding;
 
 /// Runs, and the ids in their blocks.
@@ -20,7 +20,7 @@ const SPANS: &str = "SELECT b.block FROM generate_series($2::bigint, $3::bigint)
      CROSS JOIN LATERAL (SELECT max(j.occurred_at) AS latest, \
        min(j.occurred_at) FILTER (WHERE j.type = 'order.accepted') AS accepted_from, \
        max(j.occurred_at) FILTER (WHERE j.type = 'order.accepted') AS accepted_to, count(*) \
-       FROM journal j WHERE j.shard = $1 AND j.position >= b.block * 1024 AND j.position < (b.block + 1) * 1024) j \
+       FROM events($1::smallint, b.block * 1024 - 1, b.block * 1024 + 1023) j) j \
      WHERE s.block IS NULL OR s.accepted_from IS DISTINCT FROM j.accepted_from \
      OR s.accepted_to IS DISTINCT FROM j.accepted_to \
      OR s.latest IS DISTINCT FROM greatest(j.latest, (SELECT p.latest FROM spans p WHERE p.shard = $1 \
@@ -60,9 +60,9 @@ pub(super) async fn terms(readers: &Readers) -> Tried<Vec<Finding>> {
 }
 
 /// A block that is full is kept, as its events are.
-pub(super) async fn spans(readers: &Readers, shards: u16) -> Tried<Vec<Finding>> {
+pub(super) async fn spans(readers: &Readers, tips: &Tips) -> Tried<Vec<Finding>> {
     let mut findings = Vec::new();
-    for head in heads_of(&*readers.get().await?, shards).await? {
+    for head in tips.heads(&*readers.get().await?, false).await? {
         // The block of the floor is not whole any more.
         let (mut block, full) = (head.floor.div_ceil(BLOCK), (head.position + 1) / BLOCK);
         while block < full {

@@ -11,9 +11,10 @@ pub(crate) use strays::strays;
 
 use crate::connect::Conn;
 use crate::error::{Tried, Trouble};
-use crate::read::{HEADS, ended, tally_row};
+use crate::read::{ended, tally_row};
 use crate::readers::Readers;
 use crate::rows::{self, big, number, small};
+use crate::tips;
 use order_core::Fault;
 use order_core::audit::rows::{Beginning, JournalFact, Named, Page, Unreadable, WorkFact};
 use order_core::ids::{OrderId, Shard};
@@ -45,7 +46,7 @@ pub(crate) async fn beginning(readers: &Readers, shards: u16) -> Tried<Beginning
 
 async fn begin(conn: &Conn, shards: u16) -> Tried<Beginning> {
     let mut beginning = Beginning::default();
-    for (shard, row) in (0..shards).map(Shard).zip(conn.query(HEADS, &[&i32::from(shards)]).await?) {
+    for (shard, row) in (0..shards).map(Shard).zip(conn.query(tips::SEEN, &[&i32::from(shards)]).await?) {
         let floor = lenient(number::<u64, i64>(&row, 1), || ("head", format!("of shard {shard}")))?;
         let floor = floor.unwrap_or_else(|unreadable| {
             beginning.unreadable.push(unreadable);
@@ -73,7 +74,7 @@ async fn begin(conn: &Conn, shards: u16) -> Tried<Beginning> {
     Ok(beginning)
 }
 
-/// Rows of the journal beside their orders.
+/// Rows of the journal beside their orders. Parts below the floor are about to go, and no part of it any more.
 pub(crate) async fn journal(
     readers: &Readers,
     shard: Shard,
@@ -83,8 +84,10 @@ pub(crate) async fn journal(
     let conn = readers.get().await?;
     let rows = conn
         .query(
-            "SELECT j.position, j.order_id, j.version, o.version, j.epoch, j.type, j.data_version FROM (SELECT * FROM journal \
-               WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3) j \
+            "SELECT j.position, j.order_id, j.version, o.version, j.epoch, j.type, j.data_version \
+             FROM (SELECT coalesce(max(p.high) - 1, 0) AS gone FROM journal_parts p \
+               JOIN journal_heads h ON h.shard = p.shard WHERE p.shard = $1 AND p.high - 1 <= h.floor) g \
+             CROSS JOIN LATERAL next_events($1::smallint, greatest($2::bigint, g.gone), $3::bigint) j \
              LEFT JOIN LATERAL (SELECT o.version FROM orders o WHERE o.shard = $1 AND o.order_id = j.order_id LIMIT 1) o \
              ON true ORDER BY j.position",
             &[&small(shard), &big(after), &i64::from(limit)],

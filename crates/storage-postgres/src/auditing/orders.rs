@@ -34,16 +34,8 @@ const ORDERS: &str = select_orders!(
 
 /// Behind each event come its place among those that are asked for, and the position before it. An event that does not
 /// lead back ends a history.
-const CHAINS: &str = concat!(
-    "WITH RECURSIVE chain AS ( \
-       SELECT n.nth, e.* FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS n (of_shard, newest, nth) \
-       CROSS JOIN LATERAL (SELECT * FROM journal e WHERE e.shard = n.of_shard AND e.position = n.newest \
-         AND e.prev_position < e.position LIMIT 1) e \
-     UNION ALL \
-       SELECT c.nth, e.* FROM chain c CROSS JOIN LATERAL (SELECT * FROM journal e \
-         WHERE e.shard = c.shard AND e.position = c.prev_position AND e.position < c.position \
-         AND e.prev_position < e.position LIMIT 1) e WHERE c.prev_position > 0) ",
-    select_events!(", j.nth FROM chain j ORDER BY j.nth, j.position")
+const CHAINS: &str = select_events!(
+    ", j.nth FROM (SELECT h.nth, (h.event).* FROM histories($1::smallint[], $2::bigint[]) h) j ORDER BY j.nth, j.position"
 );
 
 /// Columns of an event; behind them comes which history it is of.

@@ -7,6 +7,7 @@ use crate::connect::Values;
 use crate::error::Tried;
 use crate::readers::Readers;
 use crate::records::{select_api_keys, select_redrives};
+use crate::tips::Tips;
 use bytes::BytesMut;
 use order_core::audit::Finding;
 use std::error::Error;
@@ -175,7 +176,7 @@ const TABLES: &[Table] = &[
 ];
 
 /// At most `max` findings, in many short reads.
-pub(crate) async fn strays(readers: &Readers, shards: u16, max: usize) -> Tried<Vec<Finding>> {
+pub(crate) async fn strays(readers: &Readers, shards: u16, tips: &Tips, max: usize) -> Tried<Vec<Finding>> {
     let mut findings = Vec::new();
     for table in TABLES {
         let mut after = Some(table.begin.to_vec());
@@ -188,7 +189,7 @@ pub(crate) async fn strays(readers: &Readers, shards: u16, max: usize) -> Tried<
         }
     }
     findings.extend(blocks::terms(readers).await?);
-    findings.extend(blocks::spans(readers, shards).await?);
+    findings.extend(blocks::spans(readers, tips).await?);
     findings.truncate(max);
     Ok(findings)
 }

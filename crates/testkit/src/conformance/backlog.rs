@@ -76,3 +76,15 @@ pub async fn the_backlog_tells_how_far_behind_followers_are(rig: Rig) {
     }
     assert_eq!(backlog(&rig).await.followers[0].1, None);
 }
+
+/// Where a journal is kept in parts, each shard has one ahead from the beginning, and orders find room.
+pub async fn parts_are_there_before_they_are_needed(rig: Rig) {
+    let Some(new) = rig.storage().parts().await.expect("the parts can be read") else { return };
+    assert!(
+        new.missing.is_empty()
+            && new.count >= 2 * rig.storage().heads().await.expect("the heads").len() as u64
+    );
+    rig.new_order(intake("a")).await;
+    let used = rig.storage().parts().await.expect("the parts can be read").expect("it has parts");
+    assert_eq!((used.count, used.room, used.missing), (new.count, new.room - 1, vec![]));
+}

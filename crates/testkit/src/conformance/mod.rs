@@ -215,6 +215,7 @@ macro_rules! conformance {
             backlog {
                 the_backlog_tells_what_is_due_leased_and_parked,
                 the_backlog_tells_how_far_behind_followers_are,
+                parts_are_there_before_they_are_needed,
             }
             traces {
                 the_trace_of_a_request_travels_with_its_events_and_its_work,

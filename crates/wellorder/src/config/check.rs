@@ -67,6 +67,10 @@ pub(super) fn together(
     if order_core::TenantId::new(&settings.auth.operator_tenant).is_err() {
         add(&["auth.operator_tenant"], "is no name of a tenant", "name one, such as default");
     }
+    if settings.journal.retention.is_some() && settings.database.text().is_none() {
+        let what = "is set, and the database is SQLite, which keeps every event";
+        add(&["journal.retention_days", "database"], what, "name a PostgreSQL in database, or remove this");
+    }
     #[cfg(feature = "postgres")]
     if let Some(url) = settings.database.text()
         && let Err(unfit) = storage_postgres::check_url(url, settings.postgres.insecure)

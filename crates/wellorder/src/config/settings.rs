@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) database: Hidden,
     /// How that server is used.
     pub(crate) postgres: Postgres,
+    /// How the journal is kept there.
+    pub(crate) journal: Journal,
     /// The contract at the root of the port.
     pub(crate) mounted: Option<String>,
     /// What this process does; never empty, `All` stands for itself.
@@ -140,6 +142,7 @@ impl Settings {
             data: PathBuf::new(),
             database: Hidden::default(),
             postgres: Postgres::default(),
+            journal: Journal::default(),
             mounted: None,
             roles: Vec::new(),
             ops: None,
@@ -502,6 +505,15 @@ pub(crate) struct Postgres {
     pub(crate) tcp_user_timeout: Duration,
     /// Whether it was said aloud that orders go to it over a network in the clear.
     pub(crate) insecure: bool,
+}
+
+/// The journal on a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Journal {
+    /// Events of a part of a shard.
+    pub(crate) part_events: u64,
+    /// How long events are kept at least; none: for ever.
+    pub(crate) retention: Option<Duration>,
 }
 
 /// Group commit.

@@ -1,5 +1,7 @@
 //! Settings of a database on a server.
 
+use std::time::Duration;
+
 use super::{
     settings::{Role, Settings},
     shape::Shape::{Count, Database, Millis, Switch},
@@ -24,6 +26,22 @@ pub(super) const STORAGE: &[Setting] = &[
         Follows(|settings, _| if settings.database.text().is_some() { "16" } else { "1" }.to_owned()),
         Count { min: 1, max: 1024, set: |s, v| s.shards = u16::try_from(v).unwrap_or(u16::MAX) },
         "shards of the journal, fixed once the database is made; 16 on PostgreSQL, else 1",
+    ),
+    Setting::new(
+        "journal.part_events",
+        Is("1000000"),
+        Count { min: 1_000, max: 1_000_000_000, set: |s, v| s.journal.part_events = v },
+        "on PostgreSQL: events of each shard that lie in one part of the journal; parts that are there stay as they are",
+    ),
+    Setting::new(
+        "journal.retention_days",
+        Is("0"),
+        Count {
+            min: 0,
+            max: 36_500,
+            set: |s, v| s.journal.retention = (v > 0).then(|| Duration::from_secs(v * 24 * 3_600)),
+        },
+        "on PostgreSQL: events older than this go, in whole parts; 0 keeps them for ever",
     ),
     Setting::new(
         "postgres.insecure",

@@ -186,6 +186,9 @@ fn every_setting_fills_its_field() {
             "rabbitmq.retry_ms" => "1,2",
             "database" => "postgres://wellorder@127.0.0.1/orders",
             "postgres.lanes" | "postgres.readers" => "7",
+            "journal.part_events" => "7777",
+            // It needs a server; `what_only_a_server_does_is_told_without_one` has it without.
+            "journal.retention_days" => continue,
             path if path.starts_with("postgres.") && path.ends_with("_ms") => "7777",
             "follower.lease_ms" => "20000",
             "follower.heartbeat_ms" => "7777",
@@ -195,6 +198,16 @@ fn every_setting_fills_its_field() {
         let changed = load_ok(&Inputs { flags: vec![flag(setting.path, "--x", other)], ..Inputs::default() });
         assert_ne!(format!("{:?}", changed.settings), blank, "{}", setting.path);
     }
+}
+
+#[test]
+fn what_only_a_server_does_is_told_without_one() {
+    let kept = || flag("journal.retention_days", "--x", "30");
+    let said = problems(&Inputs { flags: vec![kept()], ..Inputs::default() });
+    assert!(said.contains("journal.retention_days is set, and the database is SQLite"), "{said}");
+    let database = flag("database", "--database", "postgres://wellorder@127.0.0.1/orders");
+    let settings = load_ok(&Inputs { flags: vec![kept(), database], ..Inputs::default() }).settings;
+    assert_eq!(settings.journal.retention, Some(Duration::from_secs(30 * 24 * 3_600)));
 }
 
 /// Who names an authority or a login wants somebody to be trusted or logged in to.

@@ -8,6 +8,7 @@ use crate::cli::doctor::Check;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::Settings;
 use crate::lookout::DRIFT_MIN;
+use crate::seldom::Seldom;
 use crate::system::{SystemClock, SystemIds};
 use crate::trust;
 use async_trait::async_trait;
@@ -16,12 +17,23 @@ use order_core::ports::Storage;
 use order_core::{App, Clock, Ids, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
-use storage_postgres::{Looked, MIGRATIONS, NotRaised, Options, PostgresStorage, Seed, TimeLimits, Unopened};
+use storage_postgres::{
+    Looked, MIGRATIONS, NotRaised, Options, PartPolicy, PartsKept, PostgresStorage, Seed, TimeLimits,
+    Unopened,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Between two looks at the server's clock.
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
+
+/// Between two looks at the parts of the journal.
+const PARTS_EVERY: Duration = Duration::from_secs(10);
+/// The same where something was done: readers below a raised floor have so long to see it before that goes.
+const PARTS_AGAIN: Duration = Duration::from_secs(2);
+/// Between two lines of the log about that.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// A server, as the settings name it.
 pub(crate) struct Server {
@@ -53,6 +65,7 @@ impl Server {
             url: url.to_owned(),
             lanes: it.lanes,
             readers: it.readers,
+            parts: PartPolicy { events: settings.journal.part_events, kept_for: settings.journal.retention },
             limits,
             authorities: trust::pem(settings)?,
             insecure: it.insecure,
@@ -206,6 +219,29 @@ impl Clock for ServerClock {
     }
 }
 
+/// Keeps the parts of the journal, beside all other nodes that do, until `stop`.
+async fn keep_parts(storage: Arc<PostgresStorage>, mut stop: watch::Receiver<bool>) {
+    let mut said = Seldom::every(SAY_EVERY);
+    loop {
+        let kept = storage.keep_parts(storage.clock().now()).await;
+        let again = match kept {
+            // One that had to be split, or waits for a floor, may have left more to do.
+            Ok(PartsKept { put_off: 0, made, raised, dropped }) => made + raised + dropped > 0,
+            Ok(_) => false,
+            Err(error) => {
+                if said.due(Instant::now()) {
+                    tracing::warn!(%error, "cannot look after the parts of the journal; events are kept all the same");
+                }
+                false
+            }
+        };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(if again { PARTS_AGAIN } else { PARTS_EVERY }) => {}
+        }
+    }
+}
+
 /// What a node shares with the others: what was committed, and the time.
 struct Sharing(Arc<PostgresStorage>);
 
@@ -213,6 +249,7 @@ impl Beside for Sharing {
     fn start(self: Box<Self>, app: &Arc<App>, mut stop: watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
         let shared = self.0.share_wakes(app.wakes.clone());
         let (clock, machine) = (self.0.clock(), ServerClock::of(&self.0));
+        tasks.spawn(keep_parts(Arc::clone(&self.0), stop.clone()));
         tasks.spawn(async move {
             let mut was_off = false;
             loop {

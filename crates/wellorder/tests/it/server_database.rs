@@ -136,6 +136,7 @@ async fn commands_look_at_it_copy_it_with_its_own_tools_and_begin_another_histor
     let verbose = server.get("/readyz?verbose").await;
     let verbose = verbose.text();
     assert!(verbose.contains("PostgreSQL 1") && verbose.contains("no synchronous standby"), "{verbose}");
+    assert!(verbose.contains("32 parts; each shard has room for"), "{verbose}");
     let cursor = server.feed(10).await.1;
     let used = home.run(&["restore", "--raise-epoch"]);
     assert!(used.code() == 4 && used.stderr.contains("stop every node"), "{used:?}");

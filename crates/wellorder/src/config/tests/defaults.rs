@@ -9,6 +9,7 @@ const ELSEWHERE: &[&str] = &[
     "database",
     "follower.heartbeat",
     "follower.lease",
+    "journal.",
     "kafka.",
     "limits.",
     "postgres.",

@@ -36,8 +36,26 @@ pub(super) async fn examine(server: &Server) -> Vec<Check> {
         Ok(None) => Vec::new(),
         Err(fault) => vec![fail("database", fault.to_string(), "look at the server's log")],
     };
+    checks.extend(parts(&opened).await);
     checks.push(clock(&opened).await);
     checks
+}
+
+async fn parts(opened: &Opened) -> Option<Check> {
+    const NAME: &str = "journal parts";
+    let fix =
+        "start a node, whose log says why it cannot make them; or run `wellorder migrate` at a quiet hour";
+    Some(match opened.storage.parts().await {
+        Ok(found) => {
+            let found = found?;
+            if found.missing.is_empty() {
+                ok(NAME, found.to_string())
+            } else {
+                warn(NAME, found.to_string(), fix)
+            }
+        }
+        Err(fault) => warn(NAME, fault.to_string(), fix),
+    })
 }
 
 fn unreachable(error: anyhow::Error) -> Check {
