@@ -11,6 +11,7 @@ mod api_keys;
 mod apply;
 mod auditing;
 mod backlog;
+mod carry;
 mod chain;
 mod changes;
 mod clock;
@@ -36,12 +37,13 @@ mod terms;
 mod wake;
 mod writer;
 
+pub use carry::{Cargo, CarriedIn, MADE, NotCarried, TAKEN, carry_in, occupants};
 pub use clock::DatabaseClock;
 pub use connect::TimeLimits;
 pub use epoch::{NotRaised, Raised, raise_epoch};
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
-pub use open::{Looked, Options, check_url, look};
+pub use open::{Looked, Options, check_url, look, name};
 pub use refusal::Unopened;
 pub use wake::SharedWakes;
 
