@@ -15,7 +15,7 @@ struct Point {
 static POINT: OnceLock<Point> = OnceLock::new();
 
 /// Every point that is passed somewhere.
-const POINTS: [&str; 14] = [
+const POINTS: [&str; 17] = [
     "api.after_commit",
     "api.before_commit",
     "api.mid_reply",
@@ -27,6 +27,9 @@ const POINTS: [&str; 14] = [
     "inbox.after_dedup",
     "inbox.after_dlq",
     "inbox.before_dlq",
+    "move.after_commit",
+    "move.before_commit",
+    "move.mid_copy",
     "restore.mid_swap",
     "worker.after_effect",
     "worker.mid_effect",
