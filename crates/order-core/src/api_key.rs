@@ -118,6 +118,11 @@ impl Pepper {
         Self(Sha256::digest(text.as_bytes()).into())
     }
 
+    /// As a storage keeps it, for that alone.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Tells it from others, and tells nothing else of it.
     pub fn print(&self) -> [u8; 8] {
         let mut mac = self.mac();

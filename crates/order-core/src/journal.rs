@@ -137,11 +137,12 @@ impl Cursor {
     /// [`Rejection::EpochChanged`] for an older epoch, [`Rejection::CursorExpired`] below a floor,
     /// [`Rejection::CursorInvalid`] for another number of shards or a place that the journal has not reached.
     pub fn check(&self, epoch: u32, heads: &[Head]) -> Result<(), Rejection> {
-        if self.positions.len() != heads.len() || self.epoch > epoch {
-            return Err(Rejection::CursorInvalid);
-        }
+        // Another history may have had other shards.
         if self.epoch < epoch {
             return Err(Rejection::EpochChanged);
+        }
+        if self.positions.len() != heads.len() || self.epoch > epoch {
+            return Err(Rejection::CursorInvalid);
         }
         for (position, head) in self.positions.iter().zip(heads) {
             // A cursor at 0 means "the beginning of what is kept".

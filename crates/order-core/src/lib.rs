@@ -23,6 +23,7 @@ pub mod app;
 pub mod audit;
 pub mod backup;
 pub mod breaker;
+pub mod carry;
 pub mod catalog;
 pub mod change;
 pub mod clock;

@@ -48,14 +48,20 @@ pub(crate) async fn install(conn: &Conn, seed: &Seed) -> Tried<()> {
         return Ok(());
     }
     conn.run("BEGIN").await?;
+    write(conn, seed).await?;
+    conn.run("COMMIT").await
+}
+
+/// The same, inside of the caller's transaction.
+pub(crate) async fn write(conn: &Conn, seed: &Seed) -> Tried<()> {
     let shards = i32::from(seed.shards);
     conn.query_one("SELECT make_shards($1)", &[&shards]).await?;
     conn.execute(
         "INSERT INTO install (installation_id, shards, epoch, cursor_key, key_pepper) VALUES ($1, $2, 1, $3, $4)",
         &[&seed.installation_id, &shards, &seed.cursor_key.as_slice(), &seed.key_pepper.as_slice()],
     )
-    .await?;
-    conn.run("COMMIT").await
+    .await
+    .map(drop)
 }
 
 /// Refuses a number of shards that is not the installed one.

@@ -64,7 +64,18 @@ pub(crate) async fn lock(conn: &Conn) -> Tried<()> {
     conn.query_one("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map(drop)
 }
 
-async fn locked(conn: &Conn, seed: &Seed, part_events: u64, now: Timestamp) -> Tried<Migrated> {
+/// Makes the schema in an empty database, inside of the transaction of whoever has the lock.
+pub(crate) async fn lay(conn: &Conn, now: Timestamp) -> Tried<()> {
+    check_encoding(conn).await?;
+    conn.run(MAKE_TABLE).await?;
+    for migration in MIGRATIONS {
+        step(conn, migration, now).await?;
+    }
+    Ok(())
+}
+
+/// Texts are kept as they come.
+async fn check_encoding(conn: &Conn) -> Tried<()> {
     let encoding = conn.query_one("SELECT current_setting('server_encoding')", &[]).await?;
     let encoding: String = encoding.try_get(0)?;
     if encoding != "UTF8" {
@@ -73,14 +84,18 @@ async fn locked(conn: &Conn, seed: &Seed, part_events: u64, now: Timestamp) -> T
             Refusal::lasting(why, "make another with ENCODING 'UTF8', and name that in `database`").into()
         );
     }
+    Ok(())
+}
+
+const MAKE_TABLE: &str = "CREATE TABLE IF NOT EXISTS migrations (number integer PRIMARY KEY, name text NOT NULL, \
+     oldest integer NOT NULL, checksum bytea NOT NULL, applied_at timestamptz NOT NULL)";
+
+async fn locked(conn: &Conn, seed: &Seed, part_events: u64, now: Timestamp) -> Tried<Migrated> {
+    check_encoding(conn).await?;
     let from = version(conn).await?;
     // Whoever finds it there needs no right to make it.
     if from == 0 {
-        conn.run(
-            "CREATE TABLE IF NOT EXISTS migrations (number integer PRIMARY KEY, name text NOT NULL, \
-             oldest integer NOT NULL, checksum bytea NOT NULL, applied_at timestamptz NOT NULL)",
-        )
-        .await?;
+        conn.run(MAKE_TABLE).await?;
     }
     known(conn).await?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.number > from) {
@@ -93,6 +108,12 @@ async fn locked(conn: &Conn, seed: &Seed, part_events: u64, now: Timestamp) -> T
 
 async fn apply(conn: &Conn, migration: &Migration, now: Timestamp) -> Tried<()> {
     conn.run("BEGIN").await?;
+    step(conn, migration, now).await?;
+    conn.run("COMMIT").await
+}
+
+/// One of them, inside of the caller's transaction.
+async fn step(conn: &Conn, migration: &Migration, now: Timestamp) -> Tried<()> {
     conn.run(migration.sql).await?;
     fault_point::pass("boot.mid_migration");
     let (number, oldest) = (migration.number.cast_signed(), migration.oldest.cast_signed());
@@ -100,8 +121,8 @@ async fn apply(conn: &Conn, migration: &Migration, now: Timestamp) -> Tried<()> 
         "INSERT INTO migrations (number, name, oldest, checksum, applied_at) VALUES ($1, $2, $3, $4, $5)",
         &[&number, &migration.name, &oldest, &checksum(migration).as_slice(), &Moment(now)],
     )
-    .await?;
-    conn.run("COMMIT").await
+    .await
+    .map(drop)
 }
 
 /// Whether this program can run on the schema: it knows all of it in the form in which it was applied, or what it does

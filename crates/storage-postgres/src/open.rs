@@ -34,13 +34,24 @@ pub struct Options {
     pub authorities: Option<Vec<u8>>,
     /// Whether orders may go over a network in the clear.
     pub insecure: bool,
+    /// Whether a database that is there is taken with as many shards as it has.
+    pub any_shards: bool,
 }
 
 impl Options {
     /// The usual, for the database with this URL.
     pub fn new(url: &str) -> Self {
         let (parts, limits) = (PartPolicy::default(), TimeLimits::default());
-        Self { url: url.to_owned(), lanes: 2, readers: 8, parts, limits, authorities: None, insecure: false }
+        Self {
+            url: url.to_owned(),
+            lanes: 2,
+            readers: 8,
+            parts,
+            limits,
+            authorities: None,
+            insecure: false,
+            any_shards: false,
+        }
     }
 }
 
@@ -83,6 +94,11 @@ pub async fn look(options: &Options, now: Timestamp) -> Result<Looked, Unopened>
 /// What is wrong with it.
 pub fn check_url(url: &str, insecure: bool) -> Result<(), Unopened> {
     address::read(url, insecure).map(drop).map_err(|refusal| Unopened::of("", refusal.into()))
+}
+
+/// What a server and its database are called, without user and password.
+pub fn name(options: &Options) -> String {
+    Target::parse(options).map(|target| target.name().to_owned()).unwrap_or_default()
 }
 
 impl PostgresStorage {
@@ -132,7 +148,9 @@ impl PostgresStorage {
         clock: DatabaseClock,
     ) -> Tried<Self> {
         let install = installed(conn).await?;
-        meta::check_shards(&install, shards)?;
+        if !options.any_shards {
+            meta::check_shards(&install, shards)?;
+        }
         let is_guarded = meta::guard_reads(conn).await?;
         if !is_guarded {
             tracing::warn!("no role `wellorder_read`: nothing but each statement keeps tenants apart");

@@ -4,7 +4,7 @@
 
 mod pack;
 
-pub(crate) use pack::Packer;
+pub(crate) use pack::{Packer, RUN_ORDERS, Texts, write_run};
 
 use crate::connect::Conn;
 use crate::error::Tried;

@@ -9,6 +9,7 @@ mod apply;
 mod auditing;
 mod backlog;
 mod backup;
+mod carry;
 mod changes;
 mod check;
 mod checkpoint;
@@ -34,10 +35,11 @@ mod streams;
 mod terms;
 mod writer;
 
+pub use carry::{CARRIED, Carried, Carrier, LEFT};
 pub use meta::Seed;
 pub use migrate::{MIGRATIONS, Migrated, Migration};
 pub use pepper::note_pepper;
-pub use restore::{Staged, Unrestored, put_in_place, stage};
+pub use restore::{Staged, Unrestored, put_in_place, stage, take_back};
 
 use async_trait::async_trait;
 use checkpoint::Checkpoints;

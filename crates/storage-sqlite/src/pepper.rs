@@ -29,7 +29,7 @@ fn note(conn: &mut Connection, print: [u8; 8], now: Timestamp) -> rusqlite::Resu
     tx.commit()
 }
 
-fn noted(conn: &Connection) -> rusqlite::Result<Option<[u8; 8]>> {
+pub(crate) fn noted(conn: &Connection) -> rusqlite::Result<Option<[u8; 8]>> {
     conn.query_row("SELECT value FROM meta WHERE key = ?1", [KEY], |row| row.get(0)).optional()
 }
 

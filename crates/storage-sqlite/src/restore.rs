@@ -78,6 +78,17 @@ pub fn stage(
     Ok(staged)
 }
 
+/// Readies a database for a new history where it lies: it was carried over to another storage, and goes on from where it was
+/// then. The folder that holds it must be locked by the caller.
+///
+/// # Errors
+/// [`Unrestored::Unfit`] when it is not whole, not ours, or of a newer version.
+pub fn take_back(path: &Path, now: Timestamp) -> Result<Staged, Unrestored> {
+    let mut conn = connect::writer(path, PATIENCE).map_err(fault)?;
+    let (install, made) = check::whole(&conn)?.map_err(Unrestored::Unfit)?;
+    Ok(begin_anew(&mut conn, &install, made, &Earlier::default(), now)?)
+}
+
 /// What the replaced database knows better than the copy.
 #[derive(Default)]
 struct Earlier {

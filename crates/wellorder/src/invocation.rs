@@ -89,13 +89,16 @@ impl Invocation {
                 (true, true, true)
             }
             "config" => (false, false, true),
-            "token" | "dev" | "serve" | "doctor" | "audit" | "migrate" | "restore" => (false, true, true),
+            "token" | "dev" | "serve" | "doctor" | "audit" | "migrate" | "move" | "restore" => {
+                (false, true, true)
+            }
             _ => (false, false, false),
         };
         let url = self.url.as_ref().filter(|_| server);
         let data = self.data.as_ref().filter(|_| folder && url.is_none());
-        // What tokens are signed with may lie in the folder; in the database it never does.
-        let database = self.database.as_ref().filter(|_| folder && url.is_none() && word != "token");
+        // What tokens are signed with may lie in the folder; in the database it never does. What is moved lies there.
+        let in_folder = matches!(word, "token" | "move");
+        let database = self.database.as_ref().filter(|_| folder && url.is_none() && !in_folder);
         let config = self.config.as_ref().filter(|_| config);
         let ca_file = self.ca_file.as_ref().filter(|_| server);
         let said = [

@@ -15,7 +15,7 @@ struct Point {
 static POINT: OnceLock<Point> = OnceLock::new();
 
 /// Every point that is passed somewhere.
-const POINTS: [&str; 17] = [
+const POINTS: [&str; 20] = [
     "api.after_commit",
     "api.before_commit",
     "api.mid_reply",
@@ -27,6 +27,9 @@ const POINTS: [&str; 17] = [
     "inbox.after_dedup",
     "inbox.after_dlq",
     "inbox.before_dlq",
+    "move.after_commit",
+    "move.before_commit",
+    "move.mid_copy",
     "parts.after_floor",
     "parts.mid_drop",
     "parts.mid_make",

@@ -25,6 +25,7 @@ mod kafka;
 mod killpoint;
 mod local;
 mod lookout;
+mod moving;
 mod orderstream;
 mod otlp;
 mod output;

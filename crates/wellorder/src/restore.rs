@@ -6,9 +6,9 @@ use crate::cli::failure::{Exit, Failure};
 use crate::config::Settings;
 use crate::folder::{DATABASE_FILE, Folder};
 use crate::output::{Output, Style, escape};
-use crate::storage::{self, Database as _, Raised, sqlite};
+use crate::storage::{self, Database as _, Opened, Raised, sqlite};
 use crate::system::{SystemClock, SystemIds};
-use crate::wire_up;
+use crate::{moving, wire_up};
 use anyhow::Context;
 use clap::Args;
 use order_core::action_log::chain;
@@ -84,6 +84,8 @@ pub(crate) async fn restore(
         return Ok(exit);
     }
     storage_sqlite::put_in_place(&staged, &database).map_err(anyhow::Error::from)?;
+    // What was moved is not what is there now.
+    moving::forget(&settings.data)?;
     if !there {
         // Nothing was moved there. That it stays is no harm.
         drop(fs::remove_dir(&work));
@@ -161,10 +163,19 @@ async fn ready(
     Ok((ready, exit))
 }
 
-/// Audits what was readied: its orders, then what people did.
+/// Audits what was readied.
 async fn prove(settings: &Settings, staged: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let opened = sqlite::File::at(settings, staged.to_owned()).open_to_read().await?;
-    let app = wire_up::app(settings, &opened, Tracer::off());
+    prove_opened(settings, &opened, out).await
+}
+
+/// Audits a database: its orders, then what people did. What is found is shown.
+pub(crate) async fn prove_opened(
+    settings: &Settings,
+    opened: &Opened,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let app = wire_up::app(settings, opened, Tracer::off());
     let report =
         order_core::audit::audit(&app, |orders| out.progress(&format!("{orders} orders read"))).await;
     let report = report.map_err(anyhow::Error::from)?;

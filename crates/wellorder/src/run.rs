@@ -5,7 +5,7 @@ use crate::cli::failure::{self, Exit, Failure};
 use crate::config::{Config, Environment, Settings};
 use crate::output::Output;
 use crate::system::SystemClock;
-use crate::{cli, dev, local, restore, serve_command, simulate_delivery};
+use crate::{cli, dev, local, moving, restore, serve_command, simulate_delivery};
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -106,6 +106,7 @@ async fn dispatch(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exi
         }
         Command::Token(args) => cli::token::token(args, &config.settings, SystemClock::default().now(), out),
         Command::Restore(args) => restore::restore(args, &config.settings, out).await,
+        Command::Move(args) => moving::run(args, &config.settings, out).await,
         Command::Audit(args) => local::audit(args, &config.settings, out).await,
         Command::Doctor => local::doctor(&config, out).await,
         Command::Simulate { command: SimulateCommand::Delivery(args) } => {

@@ -2,13 +2,14 @@
 //! [`Opened`] and what it brings along.
 
 #[cfg(feature = "postgres")]
-mod server;
+pub(crate) mod server;
 pub(crate) mod sqlite;
 
 use crate::cli::doctor::Check;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::Settings;
 use crate::folder::{BACKUPS_FOLDER, Folder};
+use crate::moving;
 use async_trait::async_trait;
 use order_core::ports::Storage;
 use order_core::{App, Clock, Timestamp};
@@ -214,7 +215,14 @@ pub(crate) fn copies(settings: &Settings) -> Option<PathBuf> {
 /// # Errors
 /// When it cannot be had; with who holds it when somebody does.
 pub(crate) fn folder_of_command(settings: &Settings) -> Result<Option<Folder>, Failure> {
-    settings.database.text().is_none().then(|| Folder::lock(&settings.data)).transpose()
+    settings.database.text().is_none().then(|| used(settings)).transpose()
+}
+
+/// The data folder with the database in it, unless that was moved to another.
+fn used(settings: &Settings) -> Result<Folder, Failure> {
+    let folder = Folder::lock(&settings.data)?;
+    moving::check(&settings.data)?;
+    Ok(folder)
 }
 
 /// The data folder of a server: its own where the database is in it, else one that others may use too.
@@ -222,9 +230,5 @@ pub(crate) fn folder_of_command(settings: &Settings) -> Result<Option<Folder>, F
 /// # Errors
 /// When it cannot be had; with who holds it when somebody does.
 pub(crate) fn folder(settings: &Settings) -> Result<Folder, Failure> {
-    if settings.database.text().is_some() {
-        Ok(Folder::shared(&settings.data))
-    } else {
-        Folder::lock(&settings.data)
-    }
+    if settings.database.text().is_some() { Ok(Folder::shared(&settings.data)) } else { used(settings) }
 }

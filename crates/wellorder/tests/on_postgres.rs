@@ -32,6 +32,8 @@ mod kill_points;
 mod login;
 #[path = "it/matrix.rs"]
 mod matrix;
+#[path = "it/moves.rs"]
+mod moves;
 #[path = "it/nodes.rs"]
 mod nodes;
 #[cfg(all(feature = "kafka", feature = "redis"))]

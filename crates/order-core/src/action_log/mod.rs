@@ -87,13 +87,15 @@ pub enum ActionKind {
     BackupStarted,
     /// A copy became the database.
     DatabaseRestored,
+    /// All of it was carried over to another storage.
+    DatabaseMoved,
     /// Credentials that were not good were refused: how many of an address, for one reason, in a while.
     LoginsRefused,
 }
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::KeyCreated,
         Self::KeyRotated,
         Self::KeyRevoked,
@@ -107,6 +109,7 @@ impl ActionKind {
         Self::OrderErased,
         Self::BackupStarted,
         Self::DatabaseRestored,
+        Self::DatabaseMoved,
         Self::LoginsRefused,
     ];
 
@@ -126,6 +129,7 @@ impl ActionKind {
             Self::OrderErased => "order.erased",
             Self::BackupStarted => "backup.started",
             Self::DatabaseRestored => "database.restored",
+            Self::DatabaseMoved => "database.moved",
             Self::LoginsRefused => "logins.refused",
         }
     }

@@ -4,6 +4,7 @@
 use super::BLOCK;
 use crate::connect::{Conn, Purpose, Target};
 use crate::error::Tried;
+use order_core::ids::check_text;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -194,6 +195,33 @@ fn take_part(row: &Row, entries: &mut Vec<Entry>) -> Tried<()> {
         }
     }
     Ok(())
+}
+
+/// Orders of a run that is not merged any more.
+pub(crate) const RUN_ORDERS: usize = 65_536;
+
+/// The texts of an order that was carried over.
+pub(crate) struct Texts {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) order_id: Uuid,
+    pub(crate) number: i64,
+    pub(crate) reference: Option<String>,
+    pub(crate) customer: Option<String>,
+}
+
+/// Writes a run of orders that were carried over, each entered as a commit would enter it new.
+pub(crate) async fn write_run(conn: &Conn, orders: Vec<Texts>) -> Tried<()> {
+    let count = i64::try_from(orders.len()).unwrap_or(i64::MAX);
+    let mut entries = Vec::with_capacity(3 * orders.len());
+    for Texts { tenant, order_id, number, reference, customer } in orders {
+        let customer = customer.filter(|customer| check_text(customer).is_ok());
+        let texts = [Some(order_id.to_string()), reference, customer];
+        for (field, text) in (0..).zip(texts) {
+            let entry = |text| Entry { tenant: Arc::clone(&tenant), field, text, rank: -number, order_id };
+            entries.extend(text.map(entry));
+        }
+    }
+    write(conn, entries, count).await
 }
 
 /// Writes a run.

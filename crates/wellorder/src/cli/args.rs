@@ -16,6 +16,7 @@ pub(crate) use self::orders::{Fulfilment, ParkedFilter};
 use super::{audit::AuditArgs, backup::BackupArgs};
 use crate::{
     config::{Flag, Mode},
+    moving::MoveArgs,
     restore::RestoreArgs,
 };
 
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Client(ClientCommand),
     /// Make a copy the database of a data folder that no server holds; or begin another history on PostgreSQL
     Restore(RestoreArgs),
+    /// Carry everything from a data folder that no server holds to an empty PostgreSQL
+    Move(MoveArgs),
     /// Prove that the data is sound; exit code 6 when it is not
     Audit(AuditArgs),
     /// Look for what keeps wellorder from running, and say how to mend it
@@ -510,6 +513,9 @@ impl Cli {
             flags.extend(value.map(|value| Flag { path, flag, value: value.clone() }));
         };
         add("data", "--data", self.global.data.as_ref());
+        if let Command::Move(args) = &self.command {
+            add("database", "--to", args.to.as_ref());
+        }
         add("database", "--database", self.global.database.as_ref());
         if let Some(server) = self.server() {
             add("client.key", "--key", server.key.as_ref().or(self.key.as_ref()));

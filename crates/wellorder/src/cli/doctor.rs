@@ -28,6 +28,7 @@ use crate::{
     folder::DATABASE_FILE,
     kafka,
     lookout::DRIFT_MIN,
+    moving,
     output::{Output, Style, escape},
     rabbitmq, redis, transport, trust,
 };
@@ -108,6 +109,7 @@ async fn examine(
     let database = settings.data.join(DATABASE_FILE);
     let lock = lock::look(&settings.data);
     checks.push(folder(&settings.data));
+    checks.extend(moved(&settings.data));
     let found = fs::metadata(&database);
     checks.extend(
         found.as_ref().ok().map(|found| permissions("database file", &database, found, 0o600, Verdict::Fail)),
@@ -166,6 +168,16 @@ fn folder(data: &Path) -> Check {
                 fail(NAME, format!("{path} cannot be written: {error}"), fix)
             }
         },
+    }
+}
+
+/// What was moved elsewhere is served there.
+fn moved(data: &Path) -> Option<Check> {
+    const NAME: &str = "moved";
+    match moving::check(data) {
+        Ok(()) => None,
+        Err(Failure::Here { what, fix, .. }) => Some(fail(NAME, what, fix)),
+        Err(other) => Some(fail(NAME, format!("cannot be told: {other:?}"), "make the data folder readable")),
     }
 }
 

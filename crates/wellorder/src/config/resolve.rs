@@ -116,6 +116,7 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Config, Problems> {
     }
     resolved.sort_by_key(|(place, _)| *place);
     let resolved: Vec<Resolved> = resolved.into_iter().map(|(_, one)| one).collect();
+    settings.shards_said = origin_of(&resolved, "shards") != Origin::Default;
     check::together(inputs.mode, &settings, &resolved, &failed, &mut problems);
     if problems.0.is_empty() { Ok(Config { settings, resolved }) } else { Err(problems.in_order()) }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) telemetry: Telemetry,
     /// Number of shards; fixed when the data folder is made.
     pub(crate) shards: u16,
+    /// Whether somebody said how many; else a database that is there is taken as it is.
+    pub(crate) shards_said: bool,
     /// Who does the work of an order.
     pub(crate) processor: ProcessorKind,
     /// The simulated processor.
@@ -156,6 +158,7 @@ impl Settings {
             log: Log::default(),
             telemetry: Telemetry::default(),
             shards: 0,
+            shards_said: false,
             processor: ProcessorKind::default(),
             simulate: Simulate::default(),
             http_processor: HttpProcessor::default(),

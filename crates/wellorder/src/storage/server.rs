@@ -69,6 +69,7 @@ impl Server {
             limits,
             authorities: trust::pem(settings)?,
             insecure: it.insecure,
+            any_shards: !settings.shards_said,
         };
         Ok(Self { settings: settings.clone(), options })
     }
@@ -100,6 +101,11 @@ impl Server {
         // With no key left and no node running, the next node may have another.
         let in_use = looked.live_keys > 0 || looked.connections > 0;
         (makes_keys && is_other && in_use).then(other_pepper)
+    }
+
+    /// How it is opened, for whoever does so otherwise.
+    pub(crate) fn into_options(self) -> Options {
+        self.options
     }
 
     async fn opened(&self, storage: PostgresStorage, done: Done) -> Opened {

@@ -62,6 +62,8 @@ fn every_command_is_understood() {
         "wellorder audit --actions",
         "wellorder backup --to d",
         "wellorder restore copy.db --replace --audit",
+        "wellorder move --to postgres://h/n --shards 16 --data d --json",
+        "wellorder move --back",
         "wellorder doctor",
         "wellorder simulate delivery --duplicates 0.5 --reorder 1 --bare --count 3 --ship-after-ms 0",
         "wellorder config show",
@@ -124,6 +126,8 @@ fn nonsense_is_a_usage_error() {
         "wellorder --key k audit",
         "wellorder completions perl",
         "wellorder restore",
+        "wellorder move --back --to postgres://h/n",
+        "wellorder move --to postgres://h/n --shards 0",
         "wellorder audit --actions --noted 17",
     ] {
         let error = parse(line).err().unwrap_or_else(|| panic!("{line}"));
