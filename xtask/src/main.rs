@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask tidy | test | api | proto | services | ci | crash | fuzz | grpc | schemathesis | bench`.
+//! Development tasks: `cargo xtask tidy | test | api | proto | services | ci | crash | fuzz | grpc | foreign | schemathesis | bench`.
 //!
 //! Nothing here depends on a crate of the product: the crash driver and the bench know wellorder only by its
 //! command line, its environment and its HTTP interface, as a user does.
@@ -14,6 +14,7 @@ mod api;
 mod bench;
 mod ci;
 mod crash;
+mod foreign;
 mod fuzz;
 mod grpc;
 mod http;
@@ -64,6 +65,8 @@ enum Task {
     Schemathesis(schemathesis::Args),
     /// Let a client in another language speak gRPC with a server
     Grpc(grpc::Args),
+    /// Let programs that know nothing of us (kcat, grpcurl, a client of AMQP in Python) read and write
+    Foreign(foreign::Args),
     /// Measure the figures of the project beside their goals
     Bench(bench::Args),
 }
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
         Task::Grpc(args) => grpc::run(&args),
+        Task::Foreign(args) => foreign::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

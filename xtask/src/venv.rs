@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned() {
-        for (name, needed) in [("schemathesis", "schemathesis=="), ("grpc", "grpcio==")] {
+        for (name, needed) in
+            [("schemathesis", "schemathesis=="), ("grpc", "grpcio=="), ("foreign", "pika==")]
+        {
             let path = workspace::root().join("xtask").join(name).join("requirements.txt");
             let text = fs::read_to_string(path).unwrap();
             let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();

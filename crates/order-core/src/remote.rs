@@ -36,6 +36,34 @@ pub struct Trouble {
     pub fix: String,
 }
 
+/// What is wrong with the certificate that a server shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadCertificate {
+    /// Nobody who is believed vouches for it.
+    Issuer,
+    /// It is for another name.
+    Name,
+    /// It has expired, or is not good yet.
+    Time,
+}
+
+impl BadCertificate {
+    /// What an error is about, by the words of `rustls`: clients of servers pass them on, and nothing else of it.
+    pub fn of(error: &str) -> Option<Self> {
+        let (_, why) = error.split_once("invalid peer certificate: ")?;
+        let says = |words: &str| why.contains(words);
+        if says("UnknownIssuer") || says("BadSignature") {
+            Some(Self::Issuer)
+        } else if says("not valid for name") || says("NotValidForName") {
+            Some(Self::Name)
+        } else if says("certificate expired") || says("not valid yet") {
+            Some(Self::Time)
+        } else {
+            None
+        }
+    }
+}
+
 /// What a look at a server found.
 #[derive(Debug, Clone)]
 pub struct Look {
@@ -154,6 +182,18 @@ mod tests {
             }
             Ok("there".to_owned())
         }
+    }
+
+    #[test]
+    fn what_ails_a_certificate_is_told_by_the_words_of_the_library() {
+        let of = |why: &str| BadCertificate::of(&format!("IO error: invalid peer certificate: {why}"));
+        assert_eq!(of("UnknownIssuer"), Some(BadCertificate::Issuer));
+        let name = r#"certificate not valid for name "127.0.0.1"; certificate is only valid for DnsName("localhost")"#;
+        assert_eq!(of(name), Some(BadCertificate::Name));
+        let time = "certificate expired: verification time 2 (UNIX), but certificate is not valid after 1 (1 seconds ago)";
+        assert_eq!(of(time), Some(BadCertificate::Time));
+        assert_eq!(of("Other(CaUsedAsEndEntity)"), None);
+        assert_eq!(BadCertificate::of("UnknownIssuer"), None, "of a certificate");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisError, TlsCertificates};
+use redis::{Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, TlsCertificates};
 use std::time::Duration;
 
 /// Longest wait between two tries to connect.
@@ -112,10 +112,16 @@ impl RedisKv {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if error.is_timeout() => Err(Error::TimedOut(self.timeout)),
+            Ok(Err(error)) if is_of_login(&error) => Err(Error::Login(without_secrets(&error))),
             Ok(Err(error)) => Err(Error::Unavailable(without_secrets(&error))),
             Err(_) => Err(Error::TimedOut(self.timeout)),
         }
     }
+}
+
+/// Whether the server asks for another login, or for one at all.
+fn is_of_login(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
 }
 
 /// What the library says; it never repeats what it was given but for what the server answered.

@@ -23,6 +23,9 @@ pub enum Error {
     /// The certificates of authorities cannot be used.
     #[error("no certificates of authorities: {0}")]
     Authorities(String),
+    /// It lets nobody in with this user and password.
+    #[error("{0}")]
+    Login(String),
     /// It cannot be reached, does not answer, or refuses.
     #[error("{0}")]
     Unavailable(String),

@@ -31,13 +31,16 @@ impl Reports {
     pub(crate) fn explained(&self, fault: &str, code: Option<RDKafkaErrorCode>) -> Ails {
         match locked(&self.last).take() {
             Some((behind, said)) => {
-                let fix = remedy(behind).or(code.and_then(remedy)).unwrap_or(BROKERS);
+                let fix = remedy_of(&said).or(remedy(behind)).or(code.and_then(remedy)).unwrap_or(BROKERS);
                 Ails { why: format!("{fault}: {said}"), fix: fix.to_owned() }
             }
-            None => Ails {
-                why: fault.to_owned(),
-                fix: code.and_then(remedy).unwrap_or("look at the brokers").to_owned(),
-            },
+            None => {
+                let fix = match code {
+                    Some(RDKafkaErrorCode::BrokerTransportFailure) => SILENT,
+                    _ => code.and_then(remedy).unwrap_or("look at the brokers"),
+                };
+                Ails { why: fault.to_owned(), fix: fix.to_owned() }
+            }
         }
     }
 }
@@ -81,7 +84,27 @@ pub struct Ails {
     pub fix: String,
 }
 
+/// Where a connection ended and nobody says why: so brokers do with what they do not understand.
+const SILENT: &str =
+    "start the broker, or name another with kafka.brokers; if it runs, set kafka.security to what it speaks";
+/// Where librdkafka guesses that a listener of the brokers speaks TLS and we do not, or the other way round.
+const SECURITY: &str =
+    "set kafka.security to what that listener of the brokers speaks, or mend kafka.brokers";
+/// Where brokers ask for a certificate and get none, or none that they believe.
+const CERTIFICATE: &str =
+    "set kafka.cert_file and kafka.key_file to a certificate that the brokers believe, and its key";
 const BROKERS: &str = "start the broker, or name another with kafka.brokers";
+
+/// What to do about something that was said, where its words tell more than its kind.
+fn remedy_of(said: &str) -> Option<&'static str> {
+    if said.contains("security.protocol") || said.contains("PLAINTEXT broker listener") {
+        Some(SECURITY)
+    } else if said.contains("alert bad certificate") || said.contains("alert certificate required") {
+        Some(CERTIFICATE)
+    } else {
+        None
+    }
+}
 
 /// What to do about an error, where that is known.
 fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
@@ -103,7 +126,12 @@ fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
         Code::UnsupportedSASLMechanism | Code::IllegalSASLState => {
             "set kafka.sasl_mechanism to one that the brokers take"
         }
-        Code::SSL => "check kafka.security, kafka.ca_file, kafka.cert_file and kafka.key_file",
+        // OpenSSL does not tell what is wrong with a certificate.
+        Code::SSL => {
+            "check kafka.security, kafka.ca_file, and that the certificate is for the host in kafka.brokers and good now \
+             (openssl s_client -connect HOST:PORT shows it); where brokers ask for a certificate, kafka.cert_file and \
+             kafka.key_file"
+        }
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
             "let this login (kafka.username) write to the topic, or read it, with an ACL of the brokers"
         }

@@ -1,6 +1,6 @@
 //! Takes messages from a queue, each until it is dealt with.
 
-use crate::link::{self, Options, Trouble, broken, name};
+use crate::link::{self, Confirming, Options, Trouble, broken, name};
 use crate::retries::{NotMoved, Retries, attempt};
 use async_trait::async_trait;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -150,7 +150,7 @@ impl Consumer {
         stop: &mut watch::Receiver<bool>,
         failed: bool,
     ) -> Result<(), Trouble> {
-        let (channel, mut deliveries) = link::in_time(&self.server, self.begin(connection)).await?;
+        let (over, mut deliveries) = link::in_time(&self.server, self.begin(connection)).await?;
         self.stats.connected();
         let mut news = News { queue: self.queue(), since: Instant::now(), told: false };
         if !failed {
@@ -168,31 +168,32 @@ impl Consumer {
                     news.tell();
                 }
                 delivery = deliveries.next() => match delivery {
-                    Some(Ok(delivery)) => in_hand.push(self.deal_with(&channel, delivery, stopping.clone())),
+                    Some(Ok(delivery)) => in_hand.push(self.deal_with(&over, delivery, stopping.clone())),
                     Some(Err(error)) => return Err(Trouble::new(format!("the connection broke: {error}"))),
                     None => return Err(Trouble::new("the server ended the consumer: is the queue gone?".to_owned())),
                 },
                 _ = look.tick() => {
-                    link::in_time(&self.server, self.look(&channel)).await?;
+                    link::in_time(&self.server, self.look(&over.channel)).await?;
                     news.tell_when_settled();
                 }
             }
         }
         let tag = deliveries.tag();
-        drop(timeout(DRAIN_MAX, channel.basic_cancel(tag, BasicCancelOptions::default())).await);
+        drop(timeout(DRAIN_MAX, over.channel.basic_cancel(tag, BasicCancelOptions::default())).await);
         let rest = async { while in_hand.next().await.is_some() {} };
         drop(timeout(DRAIN_MAX, rest).await);
         Ok(())
     }
 
-    async fn begin(&self, connection: &Connection) -> Result<(Channel, lapin::Consumer), Trouble> {
-        let channel = link::confirming(connection).await?;
-        self.retries.declare(&channel).await?;
+    async fn begin(&self, connection: &Connection) -> Result<(Confirming, lapin::Consumer), Trouble> {
+        let over = Confirming::open(connection).await?;
+        let channel = &over.channel;
+        self.retries.declare(channel).await?;
         let qos = channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await;
         qos.map_err(broken("cannot limit what is in hand"))?;
         let (queue, options) = (name(self.queue())?, BasicConsumeOptions::default());
         let consuming = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await;
-        Ok((channel, consuming.map_err(broken("cannot consume"))?))
+        Ok((over.clone(), consuming.map_err(broken("cannot consume"))?))
     }
 
     /// How much waits.
@@ -207,7 +208,7 @@ impl Consumer {
     /// Sees a message to its end, unless `stop` comes first: then it goes back to the queue.
     async fn deal_with(
         &self,
-        channel: &Channel,
+        over: &Confirming,
         delivery: Delivery,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Trouble> {
@@ -225,7 +226,7 @@ impl Consumer {
             },
             Outcome::Poison { why } => Way::Dead(why),
         };
-        if !self.moved(channel, &delivery, &way, &mut stop).await? {
+        if !self.moved(over, &delivery, &way, &mut stop).await? {
             return give_back(&delivery).await;
         }
         match way {
@@ -243,7 +244,7 @@ impl Consumer {
     /// or until `stop`. It alone waits for that: the connection is as good as it was.
     async fn moved(
         &self,
-        channel: &Channel,
+        over: &Confirming,
         delivery: &Delivery,
         way: &Way,
         stop: &mut watch::Receiver<bool>,
@@ -251,10 +252,10 @@ impl Consumer {
         let (patience, mut holding) = (self.server.answer_timeout, self.holding());
         loop {
             let moved = match way {
-                Way::Later(queue) => self.retries.put_off(channel, delivery, queue, patience).await,
+                Way::Later(queue) => self.retries.put_off(over, delivery, queue, patience).await,
                 Way::Dead(why) => {
                     fault_point::pass("inbox.before_dlq");
-                    self.retries.bury(channel, delivery, why, patience).await
+                    self.retries.bury(over, delivery, why, patience).await
                 }
             };
             match moved {

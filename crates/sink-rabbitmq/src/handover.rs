@@ -1,6 +1,7 @@
 //! Handing messages over: sent, and confirmed by the server.
 
-use crate::link::{Trouble, broken, name};
+use crate::frame;
+use crate::link::{Confirming, Trouble, broken, name};
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
@@ -16,6 +17,8 @@ pub(crate) enum Taken {
     Returned(String),
     /// A queue that should take it does not, because it is full for one.
     Refused,
+    /// It can never be sent over such a connection.
+    TooLarge(String),
 }
 
 /// A message, and where it goes.
@@ -30,6 +33,17 @@ pub(crate) struct Post<'m> {
 }
 
 impl Post<'_> {
+    /// Why it can never be sent where frames are no larger.
+    fn too_large(&self, frame_bytes_max: usize) -> Option<String> {
+        let bytes = frame::bytes(&self.properties);
+        (bytes > frame_bytes_max).then(|| {
+            format!(
+                "its headers take {bytes} bytes, and a frame has room for {frame_bytes_max}: raise frame_max of the server, and \
+                 in rabbitmq.url if it is said there"
+            )
+        })
+    }
+
     fn is(&self, back: &BasicReturnMessage) -> bool {
         let there = &back.delivery;
         self.mandatory
@@ -46,7 +60,7 @@ impl Post<'_> {
 /// # Errors
 /// When of some nobody can tell; then nothing is known of the others either, and the channel is of no use any more.
 pub(crate) async fn all(
-    channel: &Channel,
+    over: &Confirming,
     posts: &[Post<'_>],
     patience: Duration,
 ) -> Result<Vec<Taken>, Trouble> {
@@ -54,10 +68,20 @@ pub(crate) async fn all(
     let late = |_| Trouble::new(format!("not confirmed within {} ms", patience.as_millis()));
     let mut confirms = Vec::with_capacity(posts.len());
     for post in posts {
-        confirms.push(timeout_at(until, send(channel, post)).await.map_err(late)??);
+        confirms.push(match post.too_large(over.frame_bytes_max) {
+            Some(why) => Err(why),
+            None => Ok(timeout_at(until, send(&over.channel, post)).await.map_err(late)??),
+        });
     }
     let (mut taken, mut returned) = (Vec::with_capacity(posts.len()), Vec::new());
     for confirm in confirms {
+        let confirm = match confirm {
+            Ok(confirm) => confirm,
+            Err(why) => {
+                taken.push(Taken::TooLarge(why));
+                continue;
+            }
+        };
         let (what, back) = match timeout_at(until, confirm).await.map_err(late)? {
             Ok(Confirmation::Ack(back)) => (Taken::Yes, back),
             Ok(Confirmation::Nack(back)) => (Taken::Refused, back),

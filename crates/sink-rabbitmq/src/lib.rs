@@ -9,6 +9,7 @@
 mod address;
 mod cloud_events;
 mod consumer;
+mod frame;
 mod handover;
 mod link;
 mod publisher;

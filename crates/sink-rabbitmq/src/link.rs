@@ -6,6 +6,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::ShortString;
 use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind};
+use order_core::remote::BadCertificate;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -84,9 +85,14 @@ impl Trouble {
                 }
                 _ => "check rabbitmq.url",
             },
-            ErrorKind::IOError(_) if address.is_tls() => {
-                "check host and port in rabbitmq.url, that they speak TLS, and rabbitmq.ca_file"
-            }
+            ErrorKind::IOError(_) if address.is_tls() => match BadCertificate::of(&error.to_string()) {
+                Some(BadCertificate::Issuer) => "name the authority of its certificate with rabbitmq.ca_file",
+                Some(BadCertificate::Name) => "name the server in rabbitmq.url as its certificate does",
+                Some(BadCertificate::Time) => {
+                    "give the server a certificate that is good now, or set the clock here; it is the one of rabbitmq.url"
+                }
+                None => "check host and port in rabbitmq.url, that they speak TLS, and rabbitmq.ca_file",
+            },
             _ => "check host and port in rabbitmq.url, and that the server runs",
         };
         Self { why: format!("cannot connect: {error}"), fix: Some(fix) }
@@ -144,10 +150,20 @@ pub(crate) async fn in_time<T>(
 }
 
 /// A channel on which the server confirms what it has taken.
-pub(crate) async fn confirming(connection: &Connection) -> Result<Channel, Trouble> {
-    let channel = connection.create_channel().await.map_err(broken("cannot open a channel"))?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broken("no confirms"))?;
-    Ok(channel)
+#[derive(Clone)]
+pub(crate) struct Confirming {
+    pub(crate) channel: Channel,
+    /// The largest frame that both sides agreed to.
+    pub(crate) frame_bytes_max: usize,
+}
+
+impl Confirming {
+    pub(crate) async fn open(connection: &Connection) -> Result<Self, Trouble> {
+        let channel = connection.create_channel().await.map_err(broken("cannot open a channel"))?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broken("no confirms"))?;
+        let frame_bytes_max = usize::try_from(connection.configuration().frame_max()).unwrap_or(usize::MAX);
+        Ok(Self { channel, frame_bytes_max })
+    }
 }
 
 /// Connects and logs in; which server it is.

@@ -1,11 +1,11 @@
 //! The sink, and the connection that it publishes over.
 
 use crate::handover::{self, Post, Taken};
-use crate::link::{self, Options, Trouble};
+use crate::link::{self, Confirming, Options, Trouble};
 use crate::topology::Topology;
 use async_trait::async_trait;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{BasicProperties, Connection};
 use order_core::ids::OrderId;
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
@@ -85,7 +85,7 @@ pub trait Encode: Send + Sync {
 
 struct Live {
     connection: Connection,
-    channel: Channel,
+    over: Confirming,
 }
 
 /// Publishes over one connection, made anew after a failure.
@@ -107,7 +107,7 @@ impl Publisher {
     /// What is in the way.
     pub async fn open(&self) -> Result<(), Trouble> {
         let mut live = self.live.lock().await;
-        self.channel(&mut live).await.map(drop)
+        self.connected(&mut live).await.map(drop)
     }
 
     /// Publishes one message, and returns once it is safe.
@@ -119,6 +119,7 @@ impl Publisher {
             Some(Taken::Yes) => Ok(()),
             Some(Taken::Returned(why)) => Err(Trouble::new(unrouted(message, &why))),
             Some(Taken::Refused) => Err(full(message)),
+            Some(Taken::TooLarge(why)) => Err(Trouble::new(why)),
             None => Err(Trouble::new("nothing was published")),
         }
     }
@@ -126,36 +127,36 @@ impl Publisher {
     /// Declares once more what is published to: somebody may have taken a queue away since.
     async fn mend(&self) -> Result<(), Trouble> {
         let mut live = self.live.lock().await;
-        let channel = self.channel(&mut live).await?;
-        link::in_time(&self.options, self.topology.declare(&channel)).await
+        let over = self.connected(&mut live).await?;
+        link::in_time(&self.options, self.topology.declare(&over.channel)).await
     }
 
-    async fn channel(&self, live: &mut Option<Live>) -> Result<Channel, Trouble> {
-        if let Some(Live { connection, channel }) = &*live
+    async fn connected(&self, live: &mut Option<Live>) -> Result<Confirming, Trouble> {
+        if let Some(Live { connection, over }) = &*live
             && connection.status().connected()
-            && channel.status().connected()
+            && over.channel.status().connected()
         {
-            return Ok(channel.clone());
+            return Ok(over.clone());
         }
         *live = None;
         let connection = link::connect(&self.options, "publisher").await?;
         let opening = async {
-            let channel = link::confirming(&connection).await?;
-            self.topology.declare(&channel).await?;
-            Ok(channel)
+            let over = Confirming::open(&connection).await?;
+            self.topology.declare(&over.channel).await?;
+            Ok(over)
         };
-        let channel = link::in_time(&self.options, opening).await?;
-        *live = Some(Live { connection, channel: channel.clone() });
-        Ok(channel)
+        let over = link::in_time(&self.options, opening).await?;
+        *live = Some(Live { connection, over: over.clone() });
+        Ok(over)
     }
 
     /// Publishes messages that may overtake each other; one answer for each. One wave at a time is on its way, so that what
     /// comes back is of this one.
     async fn wave(&self, messages: &[&Message]) -> Result<Vec<Taken>, Trouble> {
         let mut live = self.live.lock().await;
-        let channel = self.channel(&mut live).await?;
+        let over = self.connected(&mut live).await?;
         let posts: Vec<Post<'_>> = messages.iter().map(|message| message.post()).collect();
-        let taken = handover::all(&channel, &posts, self.options.answer_timeout).await;
+        let taken = handover::all(&over, &posts, self.options.answer_timeout).await;
         if taken.is_err() {
             // What hangs or failed in one connection is never finished by it.
             live.take();
@@ -221,12 +222,7 @@ impl Sink for RabbitSink {
                     |it: &RefusedEvent| it.index < one.index && events[it.index].order_id == one.order_id;
                 !refused.iter().any(is_behind)
             });
-            let returned = self.wave(&wave).await.map_err(|trouble| self.fault(&trouble))?;
-            refused.extend(returned.into_iter().map(|(index, why)| RefusedEvent {
-                index,
-                reason: RefusedFor::Unroutable,
-                why,
-            }));
+            refused.extend(self.wave(&wave).await.map_err(|trouble| self.fault(&trouble))?);
         }
         // Of each order the first: the rest of what it has waits with that.
         refused.sort_by_key(|it| it.index);
@@ -237,33 +233,38 @@ impl Sink for RabbitSink {
 }
 
 impl RabbitSink {
-    /// Publishes a wave; gives those that no queue takes, and why.
-    async fn wave(&self, wave: &[&Carried]) -> Result<Vec<(usize, String)>, Trouble> {
-        let returned = self.once(wave).await?;
+    /// Publishes a wave; gives those that no queue takes, or no connection, and why.
+    async fn wave(&self, wave: &[&Carried]) -> Result<Vec<RefusedEvent>, Trouble> {
+        let (returned, mut refused): (Vec<RefusedEvent>, Vec<RefusedEvent>) =
+            self.once(wave).await?.into_iter().partition(|one| one.reason == RefusedFor::Unroutable);
         if returned.is_empty() {
-            return Ok(returned);
+            return Ok(refused);
         }
         // Perhaps the queue is ours and somebody took it away: then declaring it mends that.
         self.publisher.mend().await?;
-        let again: Vec<&Carried> = wave
-            .iter()
-            .filter(|one| returned.iter().any(|(index, _)| one.index == *index))
-            .copied()
-            .collect();
-        self.once(&again).await
+        let came_back = |one: &&Carried| returned.iter().any(|it| it.index == one.index);
+        let again: Vec<&Carried> = wave.iter().copied().filter(came_back).collect();
+        refused.extend(self.once(&again).await?);
+        Ok(refused)
     }
 
-    async fn once(&self, wave: &[&Carried]) -> Result<Vec<(usize, String)>, Trouble> {
+    async fn once(&self, wave: &[&Carried]) -> Result<Vec<RefusedEvent>, Trouble> {
         let messages: Vec<&Message> = wave.iter().map(|one| &one.message).collect();
-        let mut returned = Vec::new();
+        let mut refused = Vec::new();
         for (taken, one) in self.publisher.wave(&messages).await?.into_iter().zip(wave) {
             match taken {
                 Taken::Yes => {}
-                Taken::Returned(why) => returned.push((one.index, unrouted(&one.message, &why))),
+                Taken::Returned(why) => {
+                    let (reason, why) = (RefusedFor::Unroutable, unrouted(&one.message, &why));
+                    refused.push(RefusedEvent { index: one.index, reason, why });
+                }
+                Taken::TooLarge(why) => {
+                    refused.push(RefusedEvent { index: one.index, reason: RefusedFor::TooLarge, why });
+                }
                 Taken::Refused => return Err(full(&one.message)),
             }
         }
-        Ok(returned)
+        Ok(refused)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where a message goes that was not dealt with: to a queue that hands it back after a while, or to the dead letters. Each
 //! move is a confirmed publish before the acknowledgement, so the message is in one of the two queues at least.
 
+use crate::frame;
 use crate::handover::{self, Post, Taken};
-use crate::link::Trouble;
+use crate::link::{Confirming, Trouble};
 use crate::publisher::PERSISTENT;
 use crate::topology::{declare_queue, waiting_room};
 use lapin::message::Delivery;
@@ -65,33 +66,34 @@ impl Retries {
     /// Puts a message off.
     pub(crate) async fn put_off(
         &self,
-        channel: &Channel,
+        over: &Confirming,
         delivery: &Delivery,
         to: &str,
         patience: Duration,
     ) -> Result<(), NotMoved> {
         let attempt = AMQPValue::LongInt(i32::try_from(attempt(delivery) + 1).unwrap_or(i32::MAX));
-        let properties = moved(&delivery.properties, (ATTEMPT_HEADER, attempt));
-        self.publish(channel, to, &delivery.data, properties, patience).await
+        let properties = fitting(&delivery.properties, (ATTEMPT_HEADER, attempt), over.frame_bytes_max);
+        self.publish(over, to, &delivery.data, properties, patience).await
     }
 
     /// Makes a dead letter of a message: as it came, and why.
     pub(crate) async fn bury(
         &self,
-        channel: &Channel,
+        over: &Confirming,
         delivery: &Delivery,
         why: &str,
         patience: Duration,
     ) -> Result<(), NotMoved> {
         let end = (0..=REASON_BYTES_MAX.min(why.len())).rev().find(|end| why.is_char_boundary(*end));
         let why = &why[..end.unwrap_or(0)];
-        let properties = moved(&delivery.properties, (REASON_HEADER, AMQPValue::LongString(why.into())));
-        self.publish(channel, &self.dead_letters(), &delivery.data, properties, patience).await
+        let reason = (REASON_HEADER, AMQPValue::LongString(why.into()));
+        let properties = fitting(&delivery.properties, reason, over.frame_bytes_max);
+        self.publish(over, &self.dead_letters(), &delivery.data, properties, patience).await
     }
 
     async fn publish(
         &self,
-        channel: &Channel,
+        over: &Confirming,
         queue: &str,
         body: &[u8],
         properties: BasicProperties,
@@ -99,7 +101,7 @@ impl Retries {
     ) -> Result<(), NotMoved> {
         let post = Post { exchange: "", key: queue, mandatory: true, body, properties };
         let _one_at_a_time = self.moving.lock().await;
-        let taken = handover::all(channel, &[post], patience).await.map_err(NotMoved::Trouble)?;
+        let taken = handover::all(over, &[post], patience).await.map_err(NotMoved::Trouble)?;
         match taken.first() {
             Some(Taken::Yes) => Ok(()),
             Some(Taken::Refused) => Err(NotMoved::Refused(format!("the queue {queue} is full"))),
@@ -107,6 +109,7 @@ impl Retries {
             Some(Taken::Returned(why)) => {
                 Err(NotMoved::Trouble(Trouble::new(format!("the queue {queue} is gone: {why}"))))
             }
+            Some(Taken::TooLarge(why)) => Err(NotMoved::Trouble(Trouble::new(why.clone()))),
             None => Err(NotMoved::Trouble(Trouble::new("nothing was published"))),
         }
     }
@@ -130,6 +133,20 @@ fn integer(value: &AMQPValue) -> Option<i64> {
         AMQPValue::LongLongInt(number) => Some(*number),
         _ => None,
     }
+}
+
+/// The properties of a message that moves on. One that came with as many headers as a frame has room for moves without them:
+/// else one more would end the connection, and the message would come again for ever.
+fn fitting(
+    properties: &BasicProperties,
+    header: (&'static str, AMQPValue),
+    frame_bytes_max: usize,
+) -> BasicProperties {
+    let whole = moved(properties, header.clone());
+    if frame::bytes(&whole) <= frame_bytes_max {
+        return whole;
+    }
+    moved(&properties.clone().with_headers(FieldTable::default()), header)
 }
 
 /// The properties of a message that moves on, with one header more. Retries are counted anew where that header does not say
@@ -200,6 +217,20 @@ mod tests {
         let names: Vec<_> =
             moved.headers().as_ref().unwrap().inner().keys().map(ShortString::as_str).collect();
         assert_eq!(names, ["k", "x-wellorder-cc", "x-wellorder-reason"]);
+    }
+
+    #[test]
+    fn headers_that_leave_no_room_for_one_more_are_left_behind() {
+        let mut headers = FieldTable::default();
+        headers.insert("k".into(), AMQPValue::LongString("x".repeat(4_000).into()));
+        let properties = BasicProperties::default().with_message_id("m-1".into()).with_headers(headers);
+        let names = |room: usize| {
+            let reason = (REASON_HEADER, AMQPValue::LongString("no JSON".into()));
+            let fitting = fitting(&properties, reason, room);
+            assert!(frame::bytes(&fitting) <= room && fitting.message_id().is_some());
+            fitting.headers().as_ref().unwrap().inner().len()
+        };
+        assert_eq!([names(131_072), names(4_096), names(4_000)], [2, 2, 1]);
     }
 
     #[test]

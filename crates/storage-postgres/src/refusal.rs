@@ -2,6 +2,7 @@
 
 use crate::error::Trouble;
 use order_core::Fault;
+use order_core::remote::BadCertificate;
 use std::fmt;
 use tokio_postgres::error::SqlState;
 
@@ -32,6 +33,14 @@ impl Refusal {
             // A handshake that broke off is like any connection that breaks: a server, or what lies before it, starts or stops.
             let fix = if why.contains("does not support TLS") {
                 "switch TLS on there (`ssl = on`); or say postgres.insecure = true, and everybody on the way can read all of it"
+            } else if let Some(bad) = BadCertificate::of(why) {
+                match bad {
+                    BadCertificate::Issuer => "name the authority of its certificate with tls.ca_file",
+                    BadCertificate::Name => "name the server in `database` as its certificate does",
+                    BadCertificate::Time => {
+                        "give the server a certificate that is good now, or set the clock here"
+                    }
+                }
             } else if why.to_ascii_lowercase().contains("certificate") {
                 "name the authority of its certificate with tls.ca_file, and the server as its certificate does"
             } else {
@@ -41,6 +50,9 @@ impl Refusal {
         };
         Some(match *state {
             SqlState::INVALID_PASSWORD => Self::lasting(why, "set the user's password in `database`"),
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION if why.contains("no encryption") => {
+                Self::lasting(why, "speak TLS: end the URL in `database` with ?sslmode=require")
+            }
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 let fix =
                     "name a user that is there in `database`, and let pg_hba.conf of the server let it in";

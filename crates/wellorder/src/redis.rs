@@ -18,7 +18,7 @@ mod wired {
     use async_trait::async_trait;
     use edge::{Rates, ShareKey, Spent};
     use order_core::query::Install;
-    use order_core::remote::{Remote, Trouble};
+    use order_core::remote::{BadCertificate, Remote, Trouble};
     use order_core::{App, Clock};
     use redis_kv::{Error, Options, Place, RedisKv, SPENDS_MAX, Spend};
     use sha2::{Digest, Sha256};
@@ -128,11 +128,23 @@ mod wired {
         }
 
         async fn look(&self) -> Result<String, Trouble> {
-            let fix = || format!("start it, or set redis.url right; until then {}", self.kept.without());
-            match self.redis.ping().await {
-                Ok(()) => Ok(self.kept.found().to_owned()),
-                Err(error) => Err(Trouble { why: error.to_string(), fix: fix() }),
-            }
+            let error = match self.redis.ping().await {
+                Ok(()) => return Ok(self.kept.found().to_owned()),
+                Err(error) => error,
+            };
+            let why = error.to_string();
+            let fix = match (&error, BadCertificate::of(&why)) {
+                (Error::Login(_), _) => "set user and password in redis.url right",
+                (_, Some(BadCertificate::Issuer)) => {
+                    "name the authority of its certificate with redis.ca_file"
+                }
+                (_, Some(BadCertificate::Name)) => "name the server in redis.url as its certificate does",
+                (_, Some(BadCertificate::Time)) => {
+                    "give the server that redis.url names a certificate that is good now, or set the clock here"
+                }
+                _ => "start it, or set redis.url right",
+            };
+            Err(Trouble { why, fix: format!("{fix}; until then {}", self.kept.without()) })
         }
     }
 

@@ -61,6 +61,8 @@ mod reads;
 mod redrives;
 #[path = "it/roles.rs"]
 mod roles;
+#[path = "it/secured_postgres.rs"]
+mod secured_postgres;
 #[path = "it/server_database.rs"]
 mod server_database;
 #[path = "it/v1.rs"]

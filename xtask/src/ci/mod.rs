@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::shell::{cargo, installed, run as sh};
-use crate::{crash, fuzz, grpc, proto, schemathesis, tidy};
+use crate::{crash, foreign, fuzz, grpc, proto, schemathesis, tidy};
 
 /// Which steps to run.
 #[derive(clap::Args)]
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     ("fuzz", || fuzz::run(&fuzz::Args::for_ci())),
     ("proto", || proto::run(&proto::Args::for_ci())),
     ("grpc", || grpc::run(&grpc::Args::default())),
+    ("foreign", || foreign::run(&foreign::Args::default())),
     ("schemathesis", || schemathesis::run(&schemathesis::Args::for_ci())),
     ("crash", || crash::run(&crash::Args::for_ci())),
     ("plants", || crash::run(&crash::Args::for_plants())),
@@ -89,9 +90,9 @@ fn fmt() -> Result<bool> {
     Ok(true)
 }
 
-/// With and without kill points: a release is built without, the tests with.
+/// As everybody builds it, and as the tests do.
 fn clippy() -> Result<bool> {
-    for features in [&[][..], &["--features", "wellorder/killpoints"]] {
+    for features in [&[][..], &["--features", test::FEATURES]] {
         sh(cargo()
             .args(["clippy", "--locked", "--workspace", "--all-targets"])
             .args(features)

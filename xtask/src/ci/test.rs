@@ -2,6 +2,7 @@
 //! ran.
 
 use std::io::{BufRead, BufReader, pipe};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -48,6 +49,9 @@ const NEEDED: &[(&[&str], &str)] = &[
     (&["kcat"], "a foreign program reads what is written to Kafka: apt-get install kcat"),
 ];
 
+/// What the tests are built with, besides what everybody gets.
+pub(super) const FEATURES: &str = "wellorder/killpoints,wellorder/kafka-tls";
+
 /// Runs all tests.
 pub(crate) fn run(args: &Args) -> Result<Ran> {
     let mut missing: Vec<_> = NEEDED
@@ -55,6 +59,10 @@ pub(crate) fn run(args: &Args) -> Result<Ran> {
         .filter(|(names, _)| !names.iter().any(|name| installed(name)))
         .map(|(_, fix)| *fix)
         .collect();
+    // The tests speak TLS with Kafka, which librdkafka does by the system's OpenSSL.
+    if !has_openssl() {
+        missing.push("the headers of OpenSSL are missing: apt-get install libssl-dev pkg-config");
+    }
     // Debian keeps its programs out of the path.
     if !services::has_postgres() {
         missing.push("the server of PostgreSQL is missing: apt-get install postgresql");
@@ -83,11 +91,16 @@ pub(crate) fn run(args: &Args) -> Result<Ran> {
     Ok(ran)
 }
 
+fn has_openssl() -> bool {
+    let found = Command::new("pkg-config").args(["--exists", "openssl"]).stdin(Stdio::null()).status();
+    found.is_ok_and(|status| status.success())
+}
+
 /// Shows what cargo prints as it comes, and reads the results out of it.
 fn cargo_test(rest: &[String], servers: &services::Up) -> Result<Ran> {
     let (reader, writer) = pipe().context("cannot make a pipe")?;
     let mut command = cargo();
-    command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--features", "wellorder/killpoints"]);
+    command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--features", FEATURES]);
     command.envs(servers.variables());
     command.args(rest).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().context("cannot start cargo")?;

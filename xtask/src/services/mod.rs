@@ -77,7 +77,7 @@ impl Service {
     }
 
     /// Set it, and the server that it names is used instead of one of ours.
-    fn variable(self) -> &'static str {
+    pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::Postgres => "WELLORDER_TEST_DATABASE_URL",
             Self::Redis => "WELLORDER_TEST_REDIS_URL",
@@ -98,6 +98,14 @@ impl Service {
 /// Whether the programs of PostgreSQL's server are on this machine.
 pub(crate) fn has_postgres() -> bool {
     postgres::programs().is_some()
+}
+
+/// Installs `packages` of Debian when no program of this name is found.
+///
+/// # Errors
+/// When they cannot be installed; with the command that does so.
+pub(crate) fn need(program: &str, packages: &[&str]) -> Result<()> {
+    packages::need(program, packages)
 }
 
 /// A command of Kafka's own tools: `java` with its jars, which are there once Kafka was started.

@@ -6,6 +6,7 @@
 mod chaos;
 mod consuming;
 mod foreign;
+mod frames;
 mod outage;
 mod own_server;
 mod publishing;

@@ -169,6 +169,11 @@ pub(crate) fn event(order_id: OrderId, version: u64, data: &str) -> Event {
     }
 }
 
+/// A header of so many bytes.
+fn wide(bytes: &str) -> (&'static str, String) {
+    ("wide", "x".repeat(bytes.parse().unwrap()))
+}
+
 /// Events as a contract may have them: an exchange with one queue.
 #[derive(Clone)]
 pub(crate) struct ToQueue {
@@ -207,7 +212,7 @@ impl Encode for ToQueue {
             kind: "OrderCreated".to_owned(),
             timestamp: 1_790_000_000,
             body: format!("{{\"version\":{}}}", event.version).into_bytes(),
-            headers: Vec::new(),
+            headers: event.data.strip_prefix("wide ").map(wide).into_iter().collect(),
             trace: event.trace,
         }))
     }

@@ -4,9 +4,9 @@
 mod rig;
 
 use self::rig::Signer;
-use crate::harness::{Ended, Home, Server, eventually};
+use crate::harness::{Authority, Ended, Home, Server, eventually};
 use crate::login::{AUDIENCE, ISSUER, Token, ask, now};
-use crate::tls::{Authority, over_tls};
+use crate::tls::over_tls;
 use rustix::process::Signal;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;

@@ -42,6 +42,7 @@ mod limits;
 mod login;
 mod logs;
 mod matrix;
+#[cfg(feature = "amqp")]
 mod metrics;
 mod orderstream;
 #[cfg(all(feature = "kafka", feature = "redis"))]
@@ -59,6 +60,7 @@ mod roles;
 mod sales;
 #[cfg(all(feature = "amqp", feature = "kafka"))]
 mod sales_messages;
+mod secured;
 mod serve;
 mod shut_out;
 mod shutdown;

@@ -2,8 +2,9 @@
 
 use crate::harness::collector::Collector;
 use crate::harness::promql::{self, Used};
-use crate::harness::{Answer, Receiver, Server};
+use crate::harness::{Answer, Builder, Receiver, Server, eventually};
 use crate::login::{SECRET, Token, ask};
+use crate::rabbitmq::{delete, unique, url};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -67,6 +68,46 @@ fn cut<'n>(name: &'n str, end: &str) -> &'n str {
     name.strip_suffix(end).unwrap_or(name)
 }
 
+/// Queues of RabbitMQ that nobody else has.
+struct Queues([String; 3]);
+
+impl Queues {
+    fn new() -> Self {
+        Self(["created", "shipped", "delivered"].map(unique))
+    }
+
+    fn of(&self, builder: Builder) -> Builder {
+        let variables = ["CREATED", "SHIPPED", "DELIVERED"].into_iter().zip(&self.0);
+        let builder = builder
+            .env("RABBITMQ_URL", &url())
+            .env("WELLORDER_RABBITMQ_EXCHANGE", "")
+            .env("WELLORDER_RABBITMQ_RETRY_MS", "10");
+        variables.fold(builder, |builder, (end, queue)| {
+            builder.env(&format!("WELLORDER_CONTRACTS_SALES_{end}"), queue)
+        })
+    }
+
+    async fn until_consumed(&self, server: &Server) {
+        let lines: Vec<_> = self.0[1..]
+            .iter()
+            .map(|queue| format!("wellorder_consumer_connected{{queue=\"{queue}\"}} 1"))
+            .collect();
+        eventually("consumers", async || {
+            let reply = server.get("/metrics").await;
+            lines.iter().all(|line| reply.text().lines().any(|at| at == line)).then_some(())
+        })
+        .await;
+    }
+
+    fn forget(self) {
+        let [created, shipped, delivered] = self.0;
+        delete(&[&created]);
+        for queue in [shipped, delivered] {
+            ["", ".retry.10", ".dlq"].iter().for_each(|end| delete(&[&format!("{queue}{end}")]));
+        }
+    }
+}
+
 /// The page of a server that has done a bit of everything.
 async fn shown() -> Page {
     let collector = Collector::start().await;
@@ -76,7 +117,9 @@ async fn shown() -> Page {
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
         .env("JWT_SECRET", SECRET)
         .env("PRODUCT_SERVICE_URL", &receiver.url());
-    let server = builder.processor(&receiver.url()).start().await;
+    let queues = Queues::new();
+    let server = queues.of(builder.processor(&receiver.url())).start().await;
+    queues.until_consumed(&server).await;
     let done = server.accept(&json!({ "reference": "a", "total": 1 })).await;
     let parked = server.accept(&json!({ "reference": "b", "total": 13 })).await;
     server.until_order(&done, "done").await;
@@ -102,6 +145,8 @@ async fn shown() -> Page {
     value(r#"wellorder_duplicates_differing_total{contract="oscarps"} 1"#);
     value("wellorder_spans_dropped_total 0");
     value("wellorder_storage_up 1");
+    drop(server);
+    queues.forget();
     shown
 }
 

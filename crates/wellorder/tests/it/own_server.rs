@@ -1,8 +1,10 @@
 //! A PostgreSQL server of a test's own, which can be stopped.
 
-use std::io::{BufRead, BufReader};
+use crate::harness::Certified;
+use std::fs::{OpenOptions, Permissions};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +25,10 @@ read -r _ || true
 "$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null 2>&1 || true
 rm -rf "$2"
 "#;
+
+/// Who may come once it speaks TLS: its owner without, from this machine, and everybody else over it, with a password.
+const ACCESS: &str =
+    "hostnossl all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
 
 /// A server of a test's own. It ends with this.
 pub(crate) struct OwnServer {
@@ -70,6 +76,28 @@ impl OwnServer {
     pub(crate) fn resume(&self) {
         let log = self.folder.join("server.log").display().to_string();
         self.control(&["-w", "-t", "60", "-l", &log, "start"]);
+    }
+
+    /// Speaks TLS with this certificate from now on, and asks for passwords.
+    pub(crate) fn secured(&self, certified: &Certified) {
+        let data = self.folder.join("data");
+        let texts = [
+            ("server.crt", &*certified.certificate),
+            ("server.key", &certified.key),
+            ("pg_hba.conf", ACCESS),
+        ];
+        for (name, text) in texts {
+            let path = data.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = self.user {
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+        }
+        let mut settings = OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
+        settings.write_all(b"ssl = on\n").unwrap();
+        self.stop();
+        self.resume();
     }
 
     fn control(&self, args: &[&str]) {

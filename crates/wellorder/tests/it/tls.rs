@@ -1,50 +1,23 @@
 //! `serve` over TLS: what it speaks, what it refuses, and certificates that change.
 
-use crate::harness::{Builder, Home, Server, eventually};
+use crate::harness::{Authority, Builder, Home, Server, eventually};
 use crate::login::{Token, ask, serving};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// An authority that certifies this machine.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Its own certificate.
-    pub(crate) fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// Writes a fresh certificate and its key.
-    pub(crate) fn certify(&self, folder: &Path) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        std::fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
-        std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
-    }
-
-    /// A client that trusts it.
-    fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.0.der().to_vec())).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-        config.with_root_certificates(roots).with_no_client_auth()
-    }
+/// A client that trusts an authority.
+fn client_of(authority: &Authority, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    config.with_root_certificates(roots).with_no_client_auth()
 }
 
 pub(crate) fn over_tls(home: &Arc<Home>) -> Builder {
@@ -73,12 +46,12 @@ async fn both_versions_of_tls_are_spoken_and_plain_http_is_refused() {
     authority.certify(home.path());
     let server = over_tls(&home).start().await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let mut config = authority.client(&[version]);
+        let mut config = client_of(&authority, &[version]);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut stream = connect(&server, config).await.unwrap();
         assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]), "whoever speaks it");
-        let mut of_grpc = authority.client(&[version]);
+        let mut of_grpc = client_of(&authority, &[version]);
         of_grpc.alpn_protocols = vec![b"h2".to_vec()];
         let other = connect(&server, of_grpc).await.unwrap();
         assert_eq!(other.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "who speaks nothing else");
@@ -90,8 +63,8 @@ async fn both_versions_of_tls_are_spoken_and_plain_http_is_refused() {
     assert_eq!((plain.status, plain.header("connection")), (400, Some("close")));
     assert!(plain.text().contains("use https") && plain.header("x-request-id").is_some(), "{}", plain.text());
     // Whoever trusts other authorities goes away by themselves; the server goes on.
-    assert!(connect(&server, Authority::new().client(rustls::ALL_VERSIONS)).await.is_err());
-    assert!(connect(&server, authority.client(rustls::ALL_VERSIONS)).await.is_ok());
+    assert!(connect(&server, client_of(&Authority::new(), rustls::ALL_VERSIONS)).await.is_err());
+    assert!(connect(&server, client_of(&authority, rustls::ALL_VERSIONS)).await.is_ok());
     let ops = server.ops();
     assert_eq!(ops.get("/readyz").await.status, 200);
     let metrics = ops.get("/metrics").await;
@@ -121,7 +94,7 @@ async fn a_slow_handshake_is_cut_and_gives_its_room_back() {
         drop(slow.read_to_end(&mut rest).await);
         assert!(rest.is_empty(), "{rest:?}");
     }
-    let mut stream = connect(&server, authority.client(rustls::ALL_VERSIONS)).await.unwrap();
+    let mut stream = connect(&server, client_of(&authority, rustls::ALL_VERSIONS)).await.unwrap();
     assert!(get(&mut stream, "/livez").await.starts_with("HTTP/1.1 200 "));
 }
 
@@ -130,18 +103,18 @@ async fn a_new_certificate_is_used_after_a_hangup_and_a_bad_one_never() {
     let (home, old, new) = (Home::new(), Authority::new(), Authority::new());
     old.certify(home.path());
     let server = over_tls(&home).start().await;
-    let mut kept = connect(&server, old.client(rustls::ALL_VERSIONS)).await.unwrap();
+    let mut kept = connect(&server, client_of(&old, rustls::ALL_VERSIONS)).await.unwrap();
     std::fs::write(home.path().join("cert.pem"), "no certificate").unwrap();
     server.signal(Signal::HUP);
     server.stderr().until("the old one stays in use").await;
-    assert!(connect(&server, old.client(rustls::ALL_VERSIONS)).await.is_ok());
+    assert!(connect(&server, client_of(&old, rustls::ALL_VERSIONS)).await.is_ok());
     new.certify(home.path());
     server.signal(Signal::HUP);
     eventually("the new certificate", async || {
-        connect(&server, new.client(rustls::ALL_VERSIONS)).await.ok().map(drop)
+        connect(&server, client_of(&new, rustls::ALL_VERSIONS)).await.ok().map(drop)
     })
     .await;
-    assert!(connect(&server, old.client(rustls::ALL_VERSIONS)).await.is_err());
+    assert!(connect(&server, client_of(&old, rustls::ALL_VERSIONS)).await.is_err());
     assert!(get(&mut kept, "/livez").await.starts_with("HTTP/1.1 200 "), "who was there goes on");
 }
 

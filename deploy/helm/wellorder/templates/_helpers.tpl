@@ -79,6 +79,27 @@ envFrom:
 {{- end }}
 {{- end }}
 
+{{/* Contracts with a port of their own (JSON): names of their ports, the ports of pods and of the Service, settings. */}}
+{{- define "wellorder.contracts" -}}
+{{- $used := list }}
+{{- range $one := list
+  (dict "name" "oscarps" "inside" 3001 "setting" "contracts.oscarps.listen" "variable" "WELLORDER_CONTRACTS_OSCARPS_LISTEN")
+  (dict "name" "parspec" "inside" 3002 "setting" "contracts.parspec.listen" "variable" "WELLORDER_CONTRACTS_PARSPEC_LISTEN")
+  (dict "name" "sales" "inside" 3003 "setting" "contracts.sales.listen" "variable" "WELLORDER_CONTRACTS_SALES_LISTEN")
+  (dict "name" "orderstream" "inside" 3004 "setting" "contracts.orderstream.listen" "variable" "WELLORDER_CONTRACTS_ORDERSTREAM_LISTEN")
+  (dict "name" "grpc" "inside" 3005 "setting" "contracts.orderstream.grpc" "variable" "WELLORDER_CONTRACTS_ORDERSTREAM_GRPC")
+}}
+{{- $port := int (get $.Values.contractPorts $one.name) }}
+{{- if $port }}
+{{- if hasKey $.Values.settings $one.setting }}
+{{- fail (printf "contractPorts.%s: remove %s from settings, the chart sets it" $one.name $one.setting) }}
+{{- end }}
+{{- $used = append $used (set $one "port" $port) }}
+{{- end }}
+{{- end }}
+{{- toJson $used }}
+{{- end }}
+
 {{/* On the listener for operators, which is plain HTTP whatever the other one speaks. A start that waits for its
 database answers /livez, so nothing restarts it for that. */}}
 {{- define "wellorder.probes" -}}
@@ -123,7 +144,7 @@ metadata:
     {{- include "wellorder.labels" . | nindent 4 }}
     app.kubernetes.io/component: {{ $.role }}
   annotations:
-    checksum/settings: {{ toJson (list .Values.settings .Values.transport .Values.contract) | sha256sum }}
+    checksum/settings: {{ toJson (list .Values.settings .Values.transport .Values.contract .Values.contractPorts) | sha256sum }}
     {{- with .Values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
 spec:
   serviceAccountName: {{ include "wellorder.serviceAccount" . }}
@@ -165,10 +186,19 @@ spec:
           value: ""
         {{- end }}
         {{- if $takes }}{{ include "wellorder.transport" . | nindent 8 }}{{ end }}
+        {{- if $takes }}
+        {{- range include "wellorder.contracts" . | fromJsonArray }}
+        - name: {{ .variable }}
+          value: "0.0.0.0:{{ .inside }}"
+        {{- end }}
+        {{- end }}
         {{- include "wellorder.settings" . | nindent 8 }}
       ports:
         {{- if $takes }}
         - { name: http, containerPort: 3000 }
+        {{- range include "wellorder.contracts" . | fromJsonArray }}
+        - { name: {{ .name }}, containerPort: {{ .inside }} }
+        {{- end }}
         {{- end }}
         - { name: ops, containerPort: 9090 }
       {{- include "wellorder.probes" . | nindent 6 }}

@@ -109,6 +109,8 @@ fn asked(routes: Routes<Mounted>, app: &Arc<App>) -> Routes<Mounted> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What the details of a refusal are.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     if let Ok(service) = described().build_v1() {
         let service = service.max_decoding_message_size(QUESTION_BYTES_MAX);

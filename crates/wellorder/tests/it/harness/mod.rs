@@ -3,16 +3,19 @@
 //! Nothing here waits for time to pass. [`eventually`] asks again until what is waited for is so; that it gives up after
 //! [`PATIENCE`] asserts no speed.
 
+mod authority;
 pub(crate) mod collector;
 pub(crate) mod database;
 mod disk;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;
+pub(crate) mod keeper;
 mod lines;
 pub(crate) mod promql;
 mod receiver;
 mod server;
 
+pub(crate) use authority::{Authority, Certified};
 pub(crate) use database::Database;
 pub(crate) use disk::Disk;
 pub(crate) use lines::Lines;
