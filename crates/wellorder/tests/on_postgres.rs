@@ -46,6 +46,8 @@ mod oscarps;
 mod own_server;
 #[path = "it/parspec.rs"]
 mod parspec;
+#[path = "it/processors.rs"]
+mod processors;
 #[path = "it/pull.rs"]
 mod pull;
 #[cfg(feature = "amqp")]
