@@ -1,15 +1,16 @@
 //! `POST /v1/orders`.
 
+use crate::Api;
 use crate::actions::order_json;
 use crate::object::{Object, Offences, typed, whole};
 use crate::params::NoParams;
 use crate::prefer::Prefer;
 use crate::problem::{DUPLICATE_DIFFERS, Failure, INVALID_KEY, Problem, differing};
-use crate::{Api, CONTRACTS};
 use axum::extract::State;
 use axum::response::Response;
 use edge::{Caller, Json, LoggedOrder, Room, Standing};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use order_core::desk::Desk;
 use order_core::intake::{Accepted, IdempotencyKey, Intake};
 use order_core::order::{Content, Line};
 use order_core::{Fault, Money, Order, Reference, SourceId, TenantId};
@@ -170,7 +171,7 @@ fn source(order: &Object<'_>, offences: &mut Offences) -> Option<SourceId> {
     if let Some(said) = said {
         if !is_source(said) {
             offences.refused(order.at("source"), "form", "must be 1 to 64 of a-z, 0-9 and -");
-        } else if CONTRACTS.contains(&said) {
+        } else if Desk::reserved(said).is_some() {
             offences.refused(
                 order.at("source"),
                 "reserved",

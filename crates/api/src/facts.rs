@@ -14,10 +14,13 @@ use edge::{Caller, Json, MaybeJson};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use order_core::command::{ChangeKind, Changed};
 use order_core::event::{EventBody, EventType};
-use order_core::{Fault, Order, OrderId};
+use order_core::{Fault, Order, OrderId, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How far ahead of our clock that of a client may be.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1_000;
 /// Events among which the withdrawal of an order is looked for, newest first.
@@ -88,7 +91,8 @@ pub(crate) async fn ship(
     MaybeJson(body): MaybeJson,
 ) -> Result<Response, Failure> {
     let (shipped_at, tracking_number) = read(&body, &["shipped_at", "tracking_number"], |body, offences| {
-        (body.time("shipped_at", offences), body.text("tracking_number", offences).map(str::to_owned))
+        let shipped_at = happened_at(&api, body, "shipped_at", offences);
+        (shipped_at, body.text("tracking_number", offences).map(str::to_owned))
     })?;
     let kind = ChangeKind::Ship { shipped_at, tracking_number: tracking_number.clone() };
     let told = tell(&api, &caller, order_id, &headers, kind).await?;
@@ -125,11 +129,22 @@ pub(crate) async fn deliver(
     _: NoParams,
     MaybeJson(body): MaybeJson,
 ) -> Result<Response, Failure> {
-    let delivered_at = read(&body, &["delivered_at"], |body, offences| body.time("delivered_at", offences))?;
+    let delivered_at =
+        read(&body, &["delivered_at"], |body, offences| happened_at(&api, body, "delivered_at", offences))?;
     let kind = ChangeKind::Deliver { delivered_at: delivered_at.unwrap_or_else(|| api.app.clock.now()) };
     let told = tell(&api, &caller, order_id, &headers, kind).await?;
     let differs = [("/delivered_at", otherwise(&delivered_at, &told.order.delivered_at))];
     answered(&api, &caller, &told, &differs)
+}
+
+/// A moment at which something has happened, if it is there: none that is still to come.
+fn happened_at(api: &Api, body: &Object<'_>, name: &str, offences: &mut Offences) -> Option<Timestamp> {
+    let at = body.time(name, offences)?;
+    if at > api.app.clock.now().plus(AHEAD_MAX) {
+        let message = "lies in the future: say when it happened, or leave it out for now";
+        offences.refused(body.at(name), "range", message);
+    }
+    Some(at)
 }
 
 /// Reads a body of these members.

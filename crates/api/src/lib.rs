@@ -59,16 +59,13 @@ use backups::Backups;
 use edge::{Answers, Declared, Gate, Guard, Mount, Need, Routes, Scope};
 use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
+use order_core::desk::Desks;
 use order_core::lease::LeasePolicy;
 use order_core::state::ChangeName;
 use order_core::{App, Pepper};
 use seats::Seats;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// The names of contracts: no source of this API may be called so.
-pub(crate) const CONTRACTS: [&str; 6] =
-    ["oscarps", "parspec", "sales", "marketplace", "orderstream", "orderstream-events"];
 
 /// How this API is served.
 #[derive(Clone)]
@@ -87,6 +84,8 @@ pub struct Options {
     pub tells_checks: bool,
     /// How work is leased and retried that workers outside do.
     pub lease: LeasePolicy,
+    /// The desks at which they work.
+    pub pulled: Desks,
     /// How many streams there may be.
     pub streams: Streams,
     /// Where copies of the database go; nobody can have one made without.
@@ -114,6 +113,8 @@ pub(crate) struct Api {
     pub(crate) pepper: Pepper,
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) lease: LeasePolicy,
+    /// Where workers outside work.
+    pub(crate) pulled: Desks,
     /// Room for readers of the feed.
     pub(crate) readers: Arc<Seats>,
     /// Room for bulk requests.
@@ -132,7 +133,7 @@ impl Api {
         app: Arc<App>,
         pepper: Pepper,
         metrics: Option<PrometheusHandle>,
-        lease: LeasePolicy,
+        (lease, pulled): (LeasePolicy, Desks),
         streams: Streams,
         backups: Option<PathBuf>,
         tells_checks: bool,
@@ -140,7 +141,7 @@ impl Api {
     ) -> Arc<Self> {
         let (readers, bulks) = (Seats::new(streams.readers_max), Seats::new(streams.bulks_max));
         let backups = backups.map(Backups::new);
-        Arc::new(Self { app, pepper, metrics, lease, readers, bulks, answers, backups, tells_checks })
+        Arc::new(Self { app, pepper, metrics, lease, pulled, readers, bulks, answers, backups, tells_checks })
     }
 }
 
@@ -148,7 +149,7 @@ impl Api {
 pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     let metrics = options.metrics.filter(|_| options.serves_metrics);
     sse::describe();
-    let (lease, streams, backups) = (options.lease, options.streams, options.backups);
+    let (lease, streams, backups) = ((options.lease, options.pulled), options.streams, options.backups);
     let answers = Arc::clone(&guard.reads.answers);
     let api = Api::new(app, options.pepper, metrics, lease, streams, backups, options.tells_checks, answers);
     let tls = guard.https_only;
@@ -193,7 +194,7 @@ pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHa
         app,
         Pepper::new([0; 32]),
         metrics,
-        LeasePolicy::default(),
+        (LeasePolicy::default(), Desks::NONE),
         Streams::default(),
         None,
         serves_metrics,

@@ -2,11 +2,12 @@
 
 use crate::create::SOURCE_UNLESS_SAID;
 use crate::exposition::Page;
-use crate::{Api, CONTRACTS, process_stats};
+use crate::{Api, process_stats};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
+use order_core::desk::Desk;
 use order_core::follow::lag;
 use order_core::query::{Backlog, FollowerRow};
 use order_core::shed::Shed;
@@ -189,7 +190,7 @@ fn work(backlog: &Backlog, now: Timestamp, page: &mut Page<'_>) {
     let age = |since: Option<Timestamp>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
     let help = "Work that is not finished: due, due later, or leased";
     page.one("wellorder_work_open", "gauge", help, backlog.open);
-    let help = "Work that a worker could take now, counted up to 10000";
+    let help = "Work that is due, whoever is to do it, counted up to 10000";
     page.one("wellorder_work_due", "gauge", help, backlog.due);
     let help = "How long the oldest due work has been due";
     page.one("wellorder_work_due_age_seconds", "gauge", help, age(backlog.due_since));
@@ -207,7 +208,7 @@ fn work(backlog: &Backlog, now: Timestamp, page: &mut Page<'_>) {
 async fn orders(app: &App, page: &mut Page<'_>) -> Result<(), Fault> {
     let now = app.clock.now();
     page.family("wellorder_orders", "gauge", "Orders by source and processing state");
-    let names = || std::iter::once(SOURCE_UNLESS_SAID).chain(CONTRACTS);
+    let names = || std::iter::once(SOURCE_UNLESS_SAID).chain(Desk::reserved_sources());
     let sources = names().map(SourceId::new).collect::<Result<Vec<_>, _>>().map_err(Fault::internal)?;
     let tallies = app.storage.tallies(&sources, now).await?;
     for (name, tally) in names().zip(tallies) {

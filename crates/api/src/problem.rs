@@ -50,6 +50,7 @@ kinds! {
     ILLEGAL_CHANGE = "illegal-change", 409, "The order's state does not allow this change";
     ALREADY_DIFFERS = "already-differs", 409, "It is so already, with other particulars";
     LEASE_LOST = "lease-lost", 409, "The lease is lost";
+    WORK_NOT_PULLED = "work-not-pulled", 409, "No work is left to workers outside";
     BACKUP_ELSEWHERE = "backup-elsewhere", 409, "Copies of this database are made elsewhere";
     API_KEY_ENDED = "api-key-ended", 409, "The API key is revoked or expired";
     API_KEY_GRACE = "api-key-grace", 409, "The secret before still works";

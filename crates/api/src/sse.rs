@@ -259,6 +259,7 @@ mod tests {
     use super::*;
     use crate::Streams;
     use edge::{Gate, Need};
+    use order_core::desk::Desks;
     use order_core::lane::LanePolicy;
     use order_core::{App, Fault, OrderId};
     use testkit::build::{intake, tenant};
@@ -267,7 +268,16 @@ mod tests {
     async fn stream(app: &Arc<App>, whose: &str) -> Stream {
         let pepper = order_core::Pepper::new([0; 32]);
         let lease = order_core::lease::LeasePolicy::default();
-        let api = Api::new(Arc::clone(app), pepper, None, lease, Streams::default(), None, true, answers());
+        let api = Api::new(
+            Arc::clone(app),
+            pepper,
+            None,
+            (lease, Desks::ALL),
+            Streams::default(),
+            None,
+            true,
+            answers(),
+        );
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);
         let gate = Arc::new(edge::Open::new(tenant(whose)));

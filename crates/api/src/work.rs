@@ -7,7 +7,7 @@ use crate::cursor::Signer;
 use crate::object::{Object, Offences, typed, whole};
 use crate::params::NoParams;
 use crate::prefer::Prefer;
-use crate::problem::Failure;
+use crate::problem::{Failure, Problem, WORK_NOT_PULLED};
 use axum::extract::State;
 use axum::response::Response;
 use edge::{AnswerRoom, Caller, Json, MaybeJson, Standing};
@@ -27,9 +27,14 @@ const LEASE_SECONDS_MAX: u64 = 3_600;
 /// Longest wait that a retry may ask for: a day.
 const RETRY_AFTER_SECONDS_MAX: u64 = 86_400;
 
+/// Said where nobody outside has anything to do.
+const NOT_PULLED: &str = "This server's settings leave no order's work to workers outside. Set processor = \"pull\", or \
+    contracts.NAME.processor = \"pull\" for the orders of one contract.";
+
 /// Lease work that is due.
 ///
-/// Of large orders fewer are leased than are asked for, one at least.
+/// Work of the orders that the settings of this server leave to workers outside (`processor`, `contracts.NAME.processor`). Of
+/// large orders fewer are leased than are asked for, one at least.
 #[utoipa::path(
     post,
     path = "/v1/work/claim",
@@ -57,13 +62,18 @@ pub(crate) async fn claim(
     });
     offences.settle()?;
     let (max, lease) = asked.ok_or_else(|| Fault::internal("a claim was neither read nor refused"))?;
+    if api.pulled.is_empty() {
+        return Err(Problem::new(WORK_NOT_PULLED, NOT_PULLED).into());
+    }
     let count = usize::try_from(max).unwrap_or(1);
     let deadline = prefer.deadline();
     let leased = loop {
         let tenant = Some(caller.tenant.clone());
-        let claimed = api.app.claim(tenant, count, lease, api.lease.lapses_max).await?;
+        let claimed = api.app.claim(tenant, api.pulled, count, lease, api.lease.lapses_max).await?;
         match deadline.filter(|_| claimed.leased.is_empty()) {
-            Some(deadline) if api.app.work_is_due(&caller.tenant, deadline).await? => standing.ask().await?,
+            Some(deadline) if api.app.work_is_due(&caller.tenant, api.pulled, deadline).await? => {
+                standing.ask().await?
+            }
             _ => break claimed.leased,
         }
     };

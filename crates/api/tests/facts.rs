@@ -3,9 +3,11 @@
 
 mod rig;
 
+use order_core::Clock;
 use rig::{Rig, Said};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 async fn tell(rig: &Rig, order: &Value, what: &str, body: &Value) -> Said {
     rig.clock.tick();
@@ -62,31 +64,31 @@ async fn a_withdrawal_ends_the_work_and_is_told_once() {
 async fn a_shipment_is_told_once_and_its_tracking_number_may_come_later() {
     let rig = Rig::new();
     let order = new_order(&rig).await;
-    let body = json!({"shipped_at": "2026-11-20T17:30:00+01:00", "tracking_number": "T-1"});
+    let body = json!({"shipped_at": "2025-02-20T17:30:00+01:00", "tracking_number": "T-1"});
     let said = tell(&rig, &order, "shipments", &body).await;
     assert_eq!(answered(&said), (200, false, "\"2\""), "{}", said.text);
     let shown = said.json();
     assert_eq!(
         json!([shown["fulfilment"], shown["shipped_at"], shown["tracking_number"], shown["delivered_at"]]),
-        json!(["shipped", "2026-11-20T16:30:00.000000Z", "T-1", null])
+        json!(["shipped", "2025-02-20T16:30:00.000000Z", "T-1", null])
     );
     let read = rig.get(&format!("/v1/orders/{}", shown["order_id"].as_str().unwrap())).await.json();
     assert_eq!(read, shown, "whoever reads it later sees the same");
     let data = last_event(&rig, &order).await["data"].clone();
     assert_eq!(
         data,
-        json!({"shipped_at": "2026-11-20T16:30:00.000000Z", "tracking_number": "T-1", "by": "local"})
+        json!({"shipped_at": "2025-02-20T16:30:00.000000Z", "tracking_number": "T-1", "by": "local"})
     );
     for same in [
         &body,
         &json!({}),
         &json!({"tracking_number": "T-1"}),
-        &json!({"shipped_at": "2026-11-20T16:30:00Z"}),
+        &json!({"shipped_at": "2025-02-20T16:30:00Z"}),
     ] {
         let again = tell(&rig, &order, "shipments", same).await;
         assert_eq!(answered(&again), (200, true, "\"2\""), "{same}: {}", again.text);
     }
-    let other = json!({"shipped_at": "2026-11-20T16:30:01Z", "tracking_number": "T-2"});
+    let other = json!({"shipped_at": "2025-02-20T16:30:01Z", "tracking_number": "T-2"});
     let said = tell(&rig, &order, "shipments", &other).await;
     assert_eq!((said.status, said.problem().as_str()), (409, "already-differs"));
     assert_eq!(said.errors(), ["/shipped_at differs", "/tracking_number differs"]);
@@ -121,6 +123,24 @@ async fn a_shipment_is_told_once_and_its_tracking_number_may_come_later() {
     assert_eq!(last_event(&rig, &other).await["version"], 2);
 }
 
+/// Clocks differ by minutes; what is to come has not happened.
+#[tokio::test]
+async fn nothing_has_happened_in_the_future() {
+    for (what, name) in [("shipments", "shipped_at"), ("deliveries", "delivered_at")] {
+        let rig = Rig::new();
+        let order = new_order(&rig).await;
+        let ahead = |by: Duration| json!({ name: rig.clock.now().plus(by).to_string() });
+        let said = tell(&rig, &order, what, &ahead(Duration::from_secs(301))).await;
+        assert_eq!((said.status, said.problem().as_str()), (422, "value-refused"), "{}", said.text);
+        assert_eq!(said.errors(), [format!("/{name} range")]);
+        assert_eq!(last_event(&rig, &order).await["version"], 1);
+        let near = ahead(Duration::from_secs(300));
+        assert_eq!(answered(&tell(&rig, &order, what, &near).await), (200, false, "\"2\""));
+        // What was told is known, whatever the clock says now.
+        assert_eq!(answered(&tell(&rig, &order, what, &near).await), (200, true, "\"2\""));
+    }
+}
+
 #[tokio::test]
 async fn what_was_known_before_a_withdrawal_may_be_told_again_after_it() {
     let rig = Rig::new();
@@ -141,16 +161,16 @@ async fn what_was_known_before_a_withdrawal_may_be_told_again_after_it() {
 async fn facts_come_in_any_order_and_each_once() {
     let rig = Rig::new();
     let order = new_order(&rig).await;
-    let delivered = json!({"delivered_at": "2026-11-21T09:00:00Z"});
+    let delivered = json!({"delivered_at": "2025-02-21T09:00:00Z"});
     assert_eq!(tell(&rig, &order, "deliveries", &delivered).await.json()["fulfilment"], "delivered");
     let late = tell(&rig, &order, "shipments", &json!({"tracking_number": "T-1"})).await;
     assert_eq!(late.json()["tracking_number"], "T-1");
-    assert_eq!(late.json()["delivered_at"], "2026-11-21T09:00:00.000000Z");
+    assert_eq!(late.json()["delivered_at"], "2025-02-21T09:00:00.000000Z");
     assert_eq!((answered(&late), &late.json()["fulfilment"]), ((200, false, "\"3\""), &json!("delivered")));
     assert_eq!(answered(&tell(&rig, &order, "shipments", &json!({})).await), (200, true, "\"3\""));
     assert_eq!(answered(&tell(&rig, &order, "deliveries", &delivered).await), (200, true, "\"3\""));
     assert_eq!(answered(&tell(&rig, &order, "deliveries", &json!({})).await), (200, true, "\"3\""));
-    let said = tell(&rig, &order, "deliveries", &json!({"delivered_at": "2026-11-21T09:00:01Z"})).await;
+    let said = tell(&rig, &order, "deliveries", &json!({"delivered_at": "2025-02-21T09:00:01Z"})).await;
     assert_eq!((said.status, said.errors()), (409, vec!["/delivered_at differs".to_owned()]));
     assert_eq!(tell(&rig, &order, "withdrawals", &json!({"reason": "sent back"})).await.status, 200);
 }

@@ -5,6 +5,7 @@ mod rig;
 
 use order_core::change::Target;
 use order_core::command::{ChangeKind, Claim, Command};
+use order_core::desk::Desks;
 use order_core::follow::{Follower, FollowerPolicy};
 use order_core::ids::{EventId, LeaseToken};
 use order_core::order::Content;
@@ -50,6 +51,7 @@ async fn claim_and_die(rig: &Rig, lapses_max: u32) {
     let ids = SeededIds::new(rig.clock.now().micros().unsigned_abs());
     let claim = Claim {
         tenant: None,
+        desks: Desks::ALL,
         tokens: vec![LeaseToken(ids.uuid_v4())],
         event_ids: vec![EventId(ids.uuid_v7(rig.clock.now()))],
         now: rig.clock.now(),

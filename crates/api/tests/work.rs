@@ -4,6 +4,7 @@
 mod rig;
 
 use order_core::TenantId;
+use order_core::desk::{Desk, Desks};
 use rig::{Rig, Said};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -49,6 +50,21 @@ async fn work_is_claimed_once_and_ended_under_its_token() {
     assert_eq!((&done.json()["processing"], &done.json()["attempt"]), (&json!("done"), &json!(1)));
     let again = finish(&rig, work, json!({"outcome": "park", "error": "x"})).await;
     assert_eq!((again.status, again.problem().as_str()), (409, "lease-lost"));
+}
+
+#[tokio::test]
+async fn work_is_handed_out_from_the_desks_of_workers_outside_alone() {
+    let rig =
+        Rig::with(|options| options.pulled = Desks::from(Desk::COMMON).others(), TenantId::default_tenant());
+    accept(&rig, "r1").await;
+    let sale = testkit::build::intake("s1").source("sales").build();
+    rig.app.accept(sale).await.unwrap();
+    let work = claim(&rig, "{}").await;
+    let sources: Vec<&Value> = work.iter().map(|work| &work["order"]["source"]).collect();
+    assert_eq!(sources, ["sales"]);
+    let rig = Rig::with(|options| options.pulled = Desks::NONE, TenantId::default_tenant());
+    let refused = rig.post("/v1/work/claim", "{}").await;
+    assert_eq!((refused.status, refused.problem().as_str()), (409, "work-not-pulled"));
 }
 
 #[tokio::test]

@@ -2,9 +2,8 @@
 
 use crate::action_log;
 use crate::clock::Clock;
-use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply};
+use crate::command::{Accept, Command, FollowerAction, FollowerCommand, Reply, Withdrawal};
 use crate::consumers::Consumers;
-use crate::elsewhere::Elsewhere;
 use crate::error::{Error, Fault};
 use crate::follow::FollowerFaults;
 use crate::ids::{EventId, Ids, LeaseToken, OrderId};
@@ -37,8 +36,6 @@ pub struct App {
     pub remotes: Remotes,
     /// What takes messages for this process.
     pub consumers: Consumers,
-    /// Whose orders are worked on elsewhere.
-    pub elsewhere: Elsewhere,
     /// What the worker of this process has done.
     pub worker_stats: Arc<WorkerStats>,
     /// The end of the journal, for those who wait for an order and those who read on and on.
@@ -87,7 +84,6 @@ impl App {
             follower_faults: FollowerFaults::default(),
             remotes: Remotes::default(),
             consumers: Consumers::default(),
-            elsewhere: Elsewhere::default(),
             node: OnceLock::new(),
             worker_stats: Arc::default(),
             tracer,
@@ -144,6 +140,25 @@ impl App {
         Ok(async move { accepted(reply.await?) })
     }
 
+    /// As [`App::accept_by`], and withdraws the order in the same commit if it is new: nobody ever works on it.
+    ///
+    /// # Errors
+    /// As [`App::accept`].
+    pub async fn accept_withdrawn(
+        &self,
+        intake: Intake,
+        reason: &str,
+        by: Arc<str>,
+    ) -> Result<Accepted, Error> {
+        let mut command = self.accept_command(intake, Some(Arc::clone(&by)));
+        if let Command::Accept(accept) = &mut command {
+            let event_id = EventId(self.ids.uuid_v7(accept.now));
+            let (reason, by) = (reason.to_owned(), by.as_ref().to_owned());
+            accept.withdrawal = Some(Box::new(Withdrawal { event_id, reason, by }));
+        }
+        accepted(self.lanes.submit(command).await?)
+    }
+
     /// As [`App::accept`], for `by`, which is no caller of ours.
     ///
     /// # Errors
@@ -168,7 +183,8 @@ impl App {
         let digest = digest(&intake.content);
         let event_id = EventId(self.ids.uuid_v7(now));
         let trace = trace::current();
-        Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now, trace, by }))
+        let withdrawal = None;
+        Command::Accept(Box::new(Accept { intake, order_id, digest, event_id, now, trace, by, withdrawal }))
     }
 
     /// Makes a follower if it is not there.

@@ -3,6 +3,7 @@
 use crate::action_log::Recorded;
 use crate::api_key::{ApiKey, ApiKeyCommand};
 use crate::clock::Timestamp;
+use crate::desk::Desks;
 use crate::error::Rejection;
 use crate::ids::{EventId, LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
 use crate::inbox::{Consume, Consumed};
@@ -137,6 +138,19 @@ pub struct Accept {
     pub trace: Option<TraceContext>,
     /// Who asked, for its event: see [`crate::action_log::Actor`]; `None` when nobody is known.
     pub by: Option<Arc<str>>,
+    /// Withdraws it in the same commit if it is new, so that nobody ever works on it; `None` for almost all.
+    pub withdrawal: Option<Box<Withdrawal>>,
+}
+
+/// What withdraws an order as it is taken in.
+#[derive(Debug, Clone)]
+pub struct Withdrawal {
+    /// The id of its event.
+    pub event_id: EventId,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
 }
 
 /// See [`Command::Change`].
@@ -203,8 +217,8 @@ pub enum ChangeKind {
     },
     /// Personal fields are blanked, here and in the journal.
     Erase,
-    /// What was left to do was done elsewhere, by whoever needs no lease of ours (see [`crate::elsewhere`]). Whoever holds
-    /// one has lost it. Where nothing is left to do, nothing happens.
+    /// What was left to do was done elsewhere, by whoever needs no lease of ours. Whoever holds one has lost it. Where nothing is
+    /// left to do, nothing happens.
     Finish,
 }
 
@@ -237,6 +251,8 @@ pub struct Changed {
 pub struct Claim {
     /// Whose work; any when `None`.
     pub tenant: Option<TenantId>,
+    /// From which desks.
+    pub desks: Desks,
     /// One fresh token for each piece of work that is wanted.
     pub tokens: Vec<LeaseToken>,
     /// As many event ids, for work that must be parked because its leases keep running out: then further work is looked at,
@@ -259,7 +275,7 @@ pub struct Claimed {
     pub parked: u32,
     /// How many had a lease that ran out.
     pub lapsed: u32,
-    /// When the next piece of work (of that tenant) is due, if there is any that was not claimed.
+    /// When the next piece of work (of that tenant, at those desks) is due, if there is any that was not claimed.
     pub next_due: Option<Timestamp>,
 }
 

@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::command::{Accept, Change, ChangeKind};
 use crate::error::Rejection;
 use crate::fault_point;
+use crate::ids::EventId;
 use crate::intake;
 use crate::lease::{Outcome, Work};
 use crate::order::Order;
@@ -29,7 +30,7 @@ pub enum WorkEffect {
         at: Timestamp,
         /// Attempts used up.
         attempt: u32,
-        /// Whether a try ended, or the work was put off (a release does not count).
+        /// Whether a try ended (a release does not count).
         settled: bool,
     },
 }
@@ -71,6 +72,13 @@ pub fn replay(order: &Order, used: &[u8; 32], accept: &Accept) -> Result<(), Rej
         differs.truncate(intake::DIFFERENCES_MAX);
     }
     Err(Rejection::KeyReused { order_id: order.id, differs })
+}
+
+/// What happens to a new order right behind its acceptance, in the same commit, so that it never has work; most often nothing.
+pub fn withdrawal(accept: &Accept) -> Option<(EventId, EventBody)> {
+    let withdrawal = accept.withdrawal.as_ref()?;
+    let (reason, by) = (withdrawal.reason.clone(), withdrawal.by.clone());
+    Some((withdrawal.event_id, EventBody::Withdrawn { reason, by, requeued: false }))
 }
 
 /// Decides a change; `Ok(None)` when it is so already. An erasure is decided by what lies in the order's history besides:
@@ -205,9 +213,6 @@ pub fn settle(
         },
         Outcome::Release { at } => {
             Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: false } }
-        }
-        Outcome::PutOff { at } => {
-            Decision { body: None, work: WorkEffect::Due { at: *at, attempt: used, settled: true } }
         }
     })
 }

@@ -17,7 +17,12 @@ impl Command {
     /// Bytes that it holds in memory, roughly: at least its texts, and what lies around each value.
     pub fn footprint(&self) -> usize {
         let held = match self {
-            Self::Accept(accept) => size_of_val(&**accept) + intake(&accept.intake),
+            Self::Accept(accept) => {
+                let withdrawal = accept.withdrawal.as_ref();
+                let withdrawal =
+                    withdrawal.map_or(0, |one| size_of_val(&**one) + one.reason.len() + one.by.len());
+                size_of_val(&**accept) + intake(&accept.intake) + withdrawal
+            }
             Self::Change(change) => size_of_val(&**change) + kind(&change.kind),
             Self::Consume(consume) => {
                 size_of_val(&**consume) + consume.message.footprint() + kind(&consume.change.kind)
@@ -106,7 +111,7 @@ fn kind(kind: &ChangeKind) -> usize {
 fn outcome(outcome: &Outcome) -> usize {
     match outcome {
         Outcome::Retry { why, .. } | Outcome::Park { why } => why.len(),
-        Outcome::Done | Outcome::Release { .. } | Outcome::PutOff { .. } => 0,
+        Outcome::Done | Outcome::Release { .. } => 0,
     }
 }
 

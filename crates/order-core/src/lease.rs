@@ -77,12 +77,6 @@ pub enum Outcome {
         /// When it may be claimed again.
         at: Timestamp,
     },
-    /// Given back untouched, for it is done elsewhere ([`crate::elsewhere`]). It uses up nothing, and whoever claimed it lives:
-    /// leases that ran out before are no more in a row.
-    PutOff {
-        /// When it may be claimed again.
-        at: Timestamp,
-    },
 }
 
 /// Exponential backoff with equal jitter: half of the span is certain, half is chance.

@@ -30,7 +30,7 @@ pub mod clock;
 pub mod command;
 pub mod consumers;
 pub mod decide;
-pub mod elsewhere;
+pub mod desk;
 pub mod error;
 pub mod external;
 pub mod fault_point;

@@ -7,6 +7,7 @@ use crate::audit::Finding;
 use crate::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFact};
 use crate::backup::{BackupMade, BackupProgress};
 use crate::command::{Command, Reply};
+use crate::desk::Desks;
 use crate::error::{Fault, Rejection};
 use crate::external::ExternalId;
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -42,6 +43,8 @@ pub struct Committed {
 ///
 /// * Work that is due at the same moment is claimed in the order of the orders' numbers; work that is parked instead,
 ///   because its leases kept running out, uses up one of the tokens too.
+/// * Work lies at the desk of its order's source ([`crate::desk::Desk::of`]). What a claim costs does not grow with what lies at
+///   other desks than it takes from, nor does [`Storage::next_due`].
 /// * A heartbeat revives a lease that ran out, as long as nobody has claimed the work since.
 /// * A cursor only moves forward by an advance, also while its follower is paused; a replay keeps the pause.
 /// * A page of orders, and what one claim leases, ends with the order that makes it full ([`crate::query::PageWeight`]):
@@ -95,8 +98,8 @@ pub trait Storage: Send + Sync {
     /// The place behind which the first event of each shard lies that happened at `moment` or later; before it, none did.
     async fn place_of(&self, moment: crate::Timestamp) -> Result<Cursor, Fault>;
 
-    /// When the next work of a tenant is due, leased or not.
-    async fn next_due(&self, tenant: &TenantId) -> Result<Option<crate::Timestamp>, Fault>;
+    /// When the next work of a tenant at some desks is due, leased or not.
+    async fn next_due(&self, tenant: &TenantId, desks: Desks) -> Result<Option<crate::Timestamp>, Fault>;
 
     /// How many parked orders a filter matches, counted up to [`crate::redrive::COUNT_MAX`].
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault>;

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::command::Claimed;
+use crate::desk::{Desk, Desks};
 use crate::error::{Error, Rejection};
 use crate::fault_point;
 use crate::ids::{LeaseToken, OrderId};
@@ -10,7 +11,7 @@ use crate::lease::{LeasePolicy, Leased, Outcome};
 use crate::ports::{Processed, Processor};
 use crate::pull;
 use crate::trace::{self, Attribute, Span, SpanName, TraceContext};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,21 +73,30 @@ pub struct Step {
 
 type Held = Mutex<HashMap<LeaseToken, (OrderId, Arc<Notify>)>>;
 
+/// Who works at which desk. What lies at others is left alone.
+pub type Processors = BTreeMap<Desk, Arc<dyn Processor>>;
+
 /// Processes orders. Clones share everything.
 #[derive(Clone)]
 pub struct Worker {
     app: Arc<App>,
-    processor: Arc<dyn Processor>,
+    processors: Arc<Processors>,
     policy: WorkerPolicy,
     held: Arc<Held>,
     stats: Arc<WorkerStats>,
 }
 
 impl Worker {
-    /// A worker of `app` that runs `processor`.
+    /// A worker of `app` that runs `processor` at every desk.
     pub fn new(app: Arc<App>, processor: Arc<dyn Processor>, policy: WorkerPolicy) -> Self {
+        let processors = Desks::ALL.iter().map(|desk| (desk, Arc::clone(&processor))).collect();
+        Self::at_desks(app, processors, policy)
+    }
+
+    /// A worker of `app` that runs the processor of each desk, and claims from these alone.
+    pub fn at_desks(app: Arc<App>, processors: Processors, policy: WorkerPolicy) -> Self {
         let stats = Arc::clone(&app.worker_stats);
-        Self { app, processor, policy, held: Arc::default(), stats }
+        Self { app, processors: Arc::new(processors), policy, held: Arc::default(), stats }
     }
 
     /// Claims what is due, works on it to the end and settles it. What `run` does all the time; for tests, once.
@@ -230,7 +240,8 @@ impl Worker {
 
     async fn claim(&self, room: usize) -> Result<Claimed, Error> {
         let policy = self.policy.lease;
-        self.app.claim(None, room, policy.lease, policy.lapses_max).await
+        let desks = self.processors.keys().copied().collect();
+        self.app.claim(None, desks, room, policy.lease, policy.lapses_max).await
     }
 
     /// One try, from the processor to its settlement, in the trace that its work was made in.
@@ -238,18 +249,23 @@ impl Worker {
         let mut span = self.app.tracer.begin(SpanName::Process, leased.trace);
         span.say(|| Attribute::OrderId(leased.order.id));
         span.say(|| Attribute::Attempt(leased.attempt));
-        span.say(|| Attribute::Processor(self.processor.name()));
-        trace::within(span.context(), self.try_once(leased, &mut span)).await;
+        // What was not asked for is not leased: storage sets it aside.
+        let Some(processor) = self.processors.get(&Desk::of(&leased.order.source)) else {
+            tracing::error!(order_id = %leased.order.id, "leased what lies at another desk; its lease runs out by itself");
+            return span.forget();
+        };
+        span.say(|| Attribute::Processor(processor.name()));
+        trace::within(span.context(), self.try_once(processor, leased, &mut span)).await;
     }
 
-    async fn try_once(&self, leased: Leased, span: &mut Span) {
+    async fn try_once(&self, processor: &Arc<dyn Processor>, leased: Leased, span: &mut Span) {
         let (token, order_id) = (leased.token, leased.order.id);
         let stop = Arc::new(Notify::new());
         self.held().insert(token, (order_id, Arc::clone(&stop)));
         self.stats.running.fetch_add(1, Ordering::Relaxed);
         fault_point::pass("worker.mid_effect");
         let processed = tokio::select! {
-            processed = self.isolated(&leased) => Some(processed),
+            processed = isolated(processor, &leased) => Some(processed),
             () = stop.notified() => None,
         };
         match processed {
@@ -261,19 +277,6 @@ impl Worker {
         }
         self.held().remove(&token);
         self.stats.running.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Runs the processor in a task of its own, so that its panic is a failed try and nothing more.
-    async fn isolated(&self, leased: &Leased) -> Processed {
-        let (processor, leased) = (Arc::clone(&self.processor), leased.clone());
-        let mut task = JoinSet::new();
-        task.spawn(trace::within(trace::current(), async move { processor.process(&leased).await }));
-        match task.join_next().await {
-            Some(Ok(processed)) => processed,
-            Some(Err(_)) | None => {
-                Processed::Failed { why: "the processor panicked".to_owned(), retry_after: None }
-            }
-        }
     }
 
     async fn settle(&self, leased: &Leased, processed: Processed, span: &mut Span) {
@@ -321,6 +324,19 @@ impl Worker {
     }
 }
 
+/// Runs a processor in a task of its own, so that its panic is a failed try and nothing more.
+async fn isolated(processor: &Arc<dyn Processor>, leased: &Leased) -> Processed {
+    let (processor, leased) = (Arc::clone(processor), leased.clone());
+    let mut task = JoinSet::new();
+    task.spawn(trace::within(trace::current(), async move { processor.process(&leased).await }));
+    match task.join_next().await {
+        Some(Ok(processed)) => processed,
+        Some(Err(_)) | None => {
+            Processed::Failed { why: "the processor panicked".to_owned(), retry_after: None }
+        }
+    }
+}
+
 /// One line for each try that ended, whoever made it. Errors are not in it: they may hold personal data, and the order has
 /// them.
 pub(crate) fn say(order_id: OrderId, attempt: u32, outcome: &Outcome, at: Option<TraceContext>) {
@@ -333,7 +349,7 @@ pub(crate) fn say(order_id: OrderId, attempt: u32, outcome: &Outcome, at: Option
         Outcome::Park { .. } => {
             tracing::warn!(%order_id, attempt, trace_id, "parked: somebody should look at it");
         }
-        Outcome::Release { .. } | Outcome::PutOff { .. } => {
+        Outcome::Release { .. } => {
             tracing::debug!(%order_id, attempt, trace_id, "given back");
         }
     }

@@ -4,6 +4,7 @@
 use crate::app::{App, unexpected};
 use crate::clock::Timestamp;
 use crate::command::{Claim, Claimed, Command, Heartbeat, Reply, Settle};
+use crate::desk::Desks;
 use crate::error::{Error, Rejection};
 use crate::ids::{EventId, LeaseToken, OrderId, TenantId};
 use crate::lease::{LeasePolicy, Leased, Outcome};
@@ -17,8 +18,6 @@ use tokio::time::Instant;
 
 /// Orders that a claim parks at most which follows one that found nothing else.
 const PARKS_AGAIN: usize = 100;
-/// How often a claim begins anew at most because all that it found is done elsewhere.
-const ROUNDS_MAX: usize = 2;
 /// Between two looks while commits keep coming that bring other work.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -39,37 +38,15 @@ pub struct Held {
 const PROCESSOR: &str = "pull";
 
 impl App {
-    /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any. What must be parked instead does not
-    /// count, however much of it there is. What is done elsewhere is put off, in a few rounds at most: where all of them found
-    /// nothing else, nothing is leased though something is due, as `next_due` tells, and whoever asked comes again.
+    /// Leases due work, at most `count` pieces, for `lease`; of one tenant, or of any, and from some desks. What must be parked
+    /// instead does not count, however much of it there is.
     ///
     /// # Errors
     /// Faults of storage.
     pub async fn claim(
         &self,
         tenant: Option<TenantId>,
-        count: usize,
-        lease: Duration,
-        lapses_max: u32,
-    ) -> Result<Claimed, Error> {
-        let mut rounds = 0;
-        loop {
-            rounds += 1;
-            let mut claimed = self.claim_any(tenant.clone(), count, lease, lapses_max).await?;
-            let elsewhere = self.elsewhere.split(&mut claimed.leased);
-            if elsewhere.is_empty() {
-                return Ok(claimed);
-            }
-            self.put_off(&elsewhere).await;
-            if !claimed.leased.is_empty() || rounds == ROUNDS_MAX {
-                return Ok(claimed);
-            }
-        }
-    }
-
-    async fn claim_any(
-        &self,
-        tenant: Option<TenantId>,
+        desks: Desks,
         count: usize,
         lease: Duration,
         lapses_max: u32,
@@ -80,7 +57,7 @@ impl App {
             let tokens = (0..count).map(|_| LeaseToken(self.ids.uuid_v4())).collect();
             let event_ids = (0..parks).map(|_| EventId(self.ids.uuid_v7(now))).collect();
             let tenant = tenant.clone();
-            let claim = Claim { tenant, tokens, event_ids, now, lease, lapses_max };
+            let claim = Claim { tenant, desks, tokens, event_ids, now, lease, lapses_max };
             let claimed = match self.lanes.submit(Command::Claim(claim)).await? {
                 Reply::Claimed(claimed) => claimed,
                 other => return Err(unexpected("claim", &other)),
@@ -106,19 +83,24 @@ impl App {
         Held { order_id: leased.order.id, token: leased.token, attempt: leased.attempt, begun }
     }
 
-    /// Waits until work of `tenant` is due, at most until `deadline` or the end of the process; returns whether
+    /// Waits until work of `tenant` at some desks is due, at most until `deadline` or the end of the process; returns whether
     /// some is, and time is left to claim it.
     ///
     /// # Errors
     /// Faults of storage.
-    pub async fn work_is_due(&self, tenant: &TenantId, deadline: Instant) -> Result<bool, Error> {
+    pub async fn work_is_due(
+        &self,
+        tenant: &TenantId,
+        desks: Desks,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
         let mut grew = self.wakes.journal.subscribe();
         let mut stopping = self.stopping.subscribe();
         let mut woken = false;
         loop {
             grew.mark_unchanged();
-            let next_due = self.storage.next_due(tenant).await?;
-            // Before all else: what is due may be done elsewhere, and come without end.
+            let next_due = self.storage.next_due(tenant, desks).await?;
+            // Before all else: what is due may be taken by others, and come without end.
             if Instant::now() >= deadline || *stopping.borrow() {
                 return Ok(false);
             }
@@ -260,7 +242,7 @@ pub(crate) fn tell(outcome: &Outcome, span: &mut Span) {
         Outcome::Done => "done",
         Outcome::Retry { .. } => "failed",
         Outcome::Park { .. } => "parked",
-        Outcome::Release { .. } | Outcome::PutOff { .. } => return,
+        Outcome::Release { .. } => return,
     };
     span.say(|| Attribute::Outcome(word));
     if *outcome != Outcome::Done {
@@ -281,7 +263,7 @@ impl WorkerStats {
             Outcome::Done => &self.done,
             Outcome::Retry { .. } => &self.failed,
             Outcome::Park { .. } => &self.parked,
-            Outcome::Release { .. } | Outcome::PutOff { .. } => return,
+            Outcome::Release { .. } => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -313,7 +313,7 @@ pub const DUE_COUNT_MAX: u64 = 10_000;
 pub struct Backlog {
     /// Work that is not finished: due, due later, or leased.
     pub open: u64,
-    /// Work that a worker could take now, counted up to [`DUE_COUNT_MAX`].
+    /// Work that is due, whoever is to do it, counted up to [`DUE_COUNT_MAX`].
     pub due: u64,
     /// Since when the oldest of it is due.
     pub due_since: Option<Timestamp>,

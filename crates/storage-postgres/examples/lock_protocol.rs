@@ -14,6 +14,7 @@
 use order_core::Error;
 use order_core::app::App;
 use order_core::command::{Change, ChangeKind, Claim, Command, Heartbeat, Reply, Settle};
+use order_core::desk::Desks;
 use order_core::ids::{EventId, LeaseToken};
 use order_core::lane::LanePolicy;
 use order_core::lease::{Leased, Outcome};
@@ -94,6 +95,7 @@ impl Bench {
             let ids = || (0..CLAIM).map(|_| app.ids.uuid_v4());
             let claim = Claim {
                 tenant: None,
+                desks: Desks::ALL,
                 tokens: ids().map(LeaseToken).collect(),
                 event_ids: ids().map(EventId).collect(),
                 now: app.clock.now(),

@@ -111,11 +111,12 @@ CREATE TABLE journal (
     PRIMARY KEY (shard, position)
 ) PARTITION BY LIST (shard);
 
--- Open work; `number` is the order's. A lease is a due time: `due_at` is its end while `token` is set. `trace` is the
--- place in a trace that the work was made at.
+-- Open work; `number` is the order's, and `desk` follows from the order's source: see `desk.rs` of the core. A lease is a due
+-- time: `due_at` is its end while `token` is set. `trace` is the place in a trace that the work was made at.
 CREATE TABLE work (
     number     bigint      NOT NULL,
     shard      smallint    NOT NULL,
+    desk       smallint    NOT NULL,
     order_id   uuid        NOT NULL,
     tenant     text        COLLATE "C" NOT NULL,
     due_at     timestamptz NOT NULL,
@@ -130,8 +131,9 @@ CREATE TABLE work (
 WITH (fillfactor = 70, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05,
     autovacuum_vacuum_cost_delay = 0);
 
-CREATE INDEX work_due ON work (due_at, number);
-CREATE INDEX work_due_of_tenant ON work (tenant, due_at, number);
+-- By desk, because all claims are: one asks for each desk in turn.
+CREATE INDEX work_due ON work (desk, due_at, number);
+CREATE INDEX work_due_of_tenant ON work (tenant, desk, due_at, number);
 -- As small as what is in work now: counts and lists what is running.
 CREATE INDEX work_leased ON work (tenant, number) WHERE token IS NOT NULL;
 

@@ -5,8 +5,9 @@ use crate::error::Tried;
 use crate::read::ended;
 use crate::readers::Readers;
 use crate::records;
-use crate::rows::{Moment, big, maybe_time, number};
+use crate::rows::{self, Moment, big, maybe_time, number};
 use order_core::clock::Timestamp;
+use order_core::desk::Desks;
 use order_core::journal::Cursor;
 use order_core::query::{Backlog, DUE_COUNT_MAX, REDRIVES_LOOKED_AT};
 
@@ -15,8 +16,10 @@ const TALLIES_MAX: i64 = 200_000;
 
 const COUNTS: &str = "SELECT \
      (SELECT coalesce(sum(queued), 0)::bigint FROM (SELECT queued FROM tallies LIMIT $3) t), \
-     (SELECT count(*) FROM (SELECT FROM work WHERE due_at <= $1 ORDER BY due_at LIMIT $2) w), \
-     (SELECT due_at FROM work ORDER BY due_at LIMIT 1), \
+     (SELECT count(*) FROM (SELECT FROM unnest($5::smallint[]) d (desk) CROSS JOIN LATERAL ( \
+         SELECT FROM work WHERE desk = d.desk AND due_at <= $1 ORDER BY due_at LIMIT $2) w LIMIT $2) w), \
+     (SELECT min(w.due_at) FROM unnest($5::smallint[]) d (desk) CROSS JOIN LATERAL ( \
+         SELECT due_at FROM work WHERE desk = d.desk ORDER BY due_at LIMIT 1) w), \
      (SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > $1), \
      (SELECT coalesce(sum(parked), 0)::bigint FROM (SELECT parked FROM tallies LIMIT $3) t), \
      (SELECT count(*) FROM redrives WHERE NOT finished), \
@@ -35,9 +38,10 @@ pub(crate) async fn backlog(readers: &Readers, shards: u16, now: Timestamp) -> T
 }
 
 async fn read(conn: &Conn, shards: u16, now: Timestamp) -> Tried<Backlog> {
-    let counts = conn
-        .query_one(COUNTS, &[&Moment(now), &big(DUE_COUNT_MAX), &TALLIES_MAX, &big(REDRIVES_LOOKED_AT)])
-        .await?;
+    let desks: Vec<i16> = Desks::ALL.iter().map(rows::desk).collect();
+    let (due_max, redrives_max) = (big(DUE_COUNT_MAX), big(REDRIVES_LOOKED_AT));
+    let counts =
+        conn.query_one(COUNTS, &[&Moment(now), &due_max, &TALLIES_MAX, &redrives_max, &desks]).await?;
     let mut followers = Vec::new();
     for row in records::followers(conn, None, shards).await? {
         followers.push((row.name, behind_since(conn, &row.cursor).await?));

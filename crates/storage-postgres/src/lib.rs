@@ -62,6 +62,7 @@ use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFa
 use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
+use order_core::desk::Desks;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
@@ -174,8 +175,8 @@ impl Storage for PostgresStorage {
             .await?)
     }
 
-    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
-        Ok(read::next_due(&self.guarded.of(tenant), tenant).await?)
+    async fn next_due(&self, tenant: &TenantId, desks: Desks) -> Result<Option<Timestamp>, Fault> {
+        Ok(read::next_due(&self.guarded.of(tenant), tenant, desks).await?)
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {

@@ -6,6 +6,7 @@ use crate::readers::{Reader, Readers};
 use crate::records::{self, select_redrives};
 use crate::rows::{self, Moment, big, number, select_events, select_orders, small};
 use order_core::clock::Timestamp;
+use order_core::desk::Desks;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Event, Mark};
@@ -100,13 +101,18 @@ pub(crate) async fn order_by_external(readers: &Readers, external: &ExternalId) 
     Ok(order.filter(|order| external.names(order)))
 }
 
-/// When the next work of a tenant is due.
-pub(crate) async fn next_due(readers: &Readers, tenant: &TenantId) -> Tried<Option<Timestamp>> {
+/// When the next work of a tenant at some desks is due.
+pub(crate) async fn next_due(readers: &Readers, tenant: &TenantId, desks: Desks) -> Tried<Option<Timestamp>> {
     let conn = readers.get().await?;
+    let desks: Vec<i16> = desks.iter().map(rows::desk).collect();
     let row = conn
-        .query_opt("SELECT due_at FROM work WHERE tenant = $1 ORDER BY due_at LIMIT 1", &[&tenant.as_str()])
+        .query_one(
+            "SELECT min(w.due_at) FROM unnest($2::smallint[]) d (desk) CROSS JOIN LATERAL ( \
+             SELECT due_at FROM work WHERE tenant = $1 AND desk = d.desk ORDER BY due_at LIMIT 1) w",
+            &[&tenant.as_str(), &desks],
+        )
         .await?;
-    row.map(|row| rows::time(&row, 0)).transpose()
+    rows::maybe_time(&row, 0)
 }
 
 /// The places of the events of an order behind version `$3`, the oldest `$4` of them. The chain leads backwards only.

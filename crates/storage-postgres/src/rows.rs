@@ -4,6 +4,7 @@ use crate::error::{Tried, Trouble};
 use bytes::{BufMut, BytesMut};
 use order_core::Fault;
 use order_core::clock::Timestamp;
+use order_core::desk::Desk;
 use order_core::ids::{EventId, LeaseToken, OrderId, Reference, Shard, SourceId, TenantId};
 use order_core::journal::Event;
 use order_core::lease::Work;
@@ -244,6 +245,11 @@ fn joined_work(row: &Row, order_id: OrderId) -> Tried<Option<Work>> {
 }
 
 /// A work row, from `due_at, attempt, lapses, token, claimed_at, trace` beginning with column `at`.
+/// The number of a desk as it is kept.
+pub(crate) fn desk(desk: Desk) -> i16 {
+    desk.number().into()
+}
+
 pub(crate) fn work(row: &Row, order_id: OrderId, at: usize) -> Tried<Work> {
     Ok(Work {
         order_id,

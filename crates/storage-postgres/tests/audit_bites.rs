@@ -131,6 +131,7 @@ async fn what_is_missing_or_too_much_is_found() {
         "DELETE FROM work WHERE order_id = (SELECT order_id FROM orders WHERE reference = 'queued')",
         "DELETE FROM orders WHERE reference = 'queued'",
         "UPDATE orders SET processing = 'done' WHERE reference = 'queued'",
+        "UPDATE work SET desk = 3",
     ];
     bites("work", &work).await;
     let tallies = ["UPDATE tallies SET orders = orders + 1", "DELETE FROM tallies"];

@@ -9,6 +9,7 @@ use order_core::clock::Clock;
 use order_core::command::{
     Change, ChangeKind, Claim, Command, FollowerAction, FollowerCommand, Heartbeat, Reply, Settle,
 };
+use order_core::desk::Desks;
 use order_core::ids::{EventId, LeaseToken};
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
@@ -72,6 +73,7 @@ async fn claim(app: &App, count: usize) -> Vec<Leased> {
     let ids = || (0..count).map(|_| app.ids.uuid_v4());
     let claim = Claim {
         tenant: None,
+        desks: Desks::ALL,
         tokens: ids().map(LeaseToken).collect(),
         event_ids: ids().map(EventId).collect(),
         now: app.clock.now(),

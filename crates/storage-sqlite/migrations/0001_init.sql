@@ -127,12 +127,13 @@ CREATE TABLE journal_heads (
     floor INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Open work; `number` is the order's. A lease is a due time: `due_at` is its end while `token` is set. `trace` is the
--- place in a trace that the work was made at.
+-- Open work; `number` is the order's, and `desk` follows from the order's source: see `desk.rs` of the core. A lease is a due
+-- time: `due_at` is its end while `token` is set. `trace` is the place in a trace that the work was made at.
 CREATE TABLE work (
     number     INTEGER PRIMARY KEY,
     order_id   BLOB    NOT NULL,
     tenant     TEXT    NOT NULL,
+    desk       INTEGER NOT NULL,
     due_at     INTEGER NOT NULL,
     attempt    INTEGER NOT NULL,
     lapses     INTEGER NOT NULL,
@@ -141,8 +142,8 @@ CREATE TABLE work (
     trace      BLOB
 ) STRICT;
 
--- By tenant, because claims over HTTP are; a claim of any work asks for each tenant in turn.
-CREATE INDEX work_due ON work (tenant, due_at);
+-- By tenant, because claims over HTTP are, and by desk, because all are; a claim asks for each tenant and desk in turn.
+CREATE INDEX work_due ON work (tenant, desk, due_at);
 -- As small as what is in work now: counts and lists what is running.
 CREATE INDEX work_leased ON work (tenant, number) WHERE token IS NOT NULL;
 

@@ -3,6 +3,7 @@
 use crate::read;
 use crate::rows::{last_place, place};
 use order_core::clock::Timestamp;
+use order_core::desk::Desk;
 use order_core::ids::Shard;
 use order_core::journal::Cursor;
 use order_core::query::{Backlog, DUE_COUNT_MAX, REDRIVES_LOOKED_AT};
@@ -22,14 +23,16 @@ pub(crate) fn backlog(conn: &Connection, shards: u16, now: Timestamp) -> rusqlit
         .query_row([TALLIES_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (due, due_since) = snapshot
         .prepare_cached(
-            // The index of due work begins with the tenant: a look into it for each.
+            // The index of due work begins with the tenant and the desk: a look into it for each.
             "WITH RECURSIVE tenants (tenant) AS (SELECT min(tenant) FROM work UNION ALL \
-               SELECT (SELECT min(tenant) FROM work WHERE tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL) \
-             SELECT (SELECT count(*) FROM (SELECT 1 FROM tenants t CROSS JOIN work w \
-               WHERE w.tenant = t.tenant AND w.due_at <= ?1 LIMIT ?2)), \
-             (SELECT min((SELECT min(due_at) FROM work w WHERE w.tenant = t.tenant)) FROM tenants t)",
+               SELECT (SELECT min(tenant) FROM work WHERE tenant > t.tenant) FROM tenants t WHERE t.tenant IS NOT NULL), \
+               desks (desk) AS (SELECT 0 UNION ALL SELECT desk + 1 FROM desks WHERE desk < ?3) \
+             SELECT (SELECT count(*) FROM (SELECT 1 FROM tenants t CROSS JOIN desks d CROSS JOIN work w \
+               WHERE w.tenant = t.tenant AND w.desk = d.desk AND w.due_at <= ?1 LIMIT ?2)), \
+             (SELECT min((SELECT min(due_at) FROM work w WHERE w.tenant = t.tenant AND w.desk = d.desk)) \
+               FROM tenants t CROSS JOIN desks d)",
         )?
-        .query_row(params![now.micros(), DUE_COUNT_MAX], |row| {
+        .query_row(params![now.micros(), DUE_COUNT_MAX, Desk::COUNT - 1], |row| {
             Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?))
         })?;
     let leased = snapshot

@@ -225,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let options =
-            Options { path, busy_timeout: Duration::from_secs(5), free_bytes_min: 0, leases_outlive: false };
+            Options { path, busy_timeout: Duration::from_secs(5), free_bytes_min: 0, leases_outlive: order_core::desk::Desks::NONE };
         let seed = Seed {
             installation_id: uuid::Uuid::from_u128(1),
             cursor_key: [1; 32],

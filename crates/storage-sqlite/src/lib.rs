@@ -55,6 +55,7 @@ use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFa
 use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
+use order_core::desk::Desks;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
@@ -84,8 +85,8 @@ pub struct Options {
     pub busy_timeout: Duration,
     /// With less space free than this, nothing is written.
     pub free_bytes_min: u64,
-    /// Whether leases may be held by workers outside, who live on when this process ends: then they are not made due.
-    pub leases_outlive: bool,
+    /// The desks at which workers outside work, who live on when this process ends: their leases are not made due.
+    pub leases_outlive: Desks,
 }
 
 /// A database file.
@@ -126,8 +127,8 @@ impl SqliteStorage {
         }
         let install = meta::load(&conn)?.ok_or_else(|| Fault::internal("the install did not last"))?;
         meta::check_shards(&install, seed.shards)?;
-        let leases_expired =
-            if options.leases_outlive { 0 } else { apply::live_leases(&conn, now).map_err(fault)? };
+        let expiring = options.leases_outlive.others();
+        let leases_expired = apply::live_leases(&conn, expiring, now).map_err(fault)?;
         let install = Arc::new(install);
         let guard = Arc::new(Guard::new(&options.path, options.free_bytes_min));
         scrub::pay(&conn, &guard, u64::MAX);
@@ -280,9 +281,9 @@ impl Storage for SqliteStorage {
         self.readers.with(move |conn| changes::place_of(conn, shards, epoch, moment)).await
     }
 
-    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
+    async fn next_due(&self, tenant: &TenantId, desks: Desks) -> Result<Option<Timestamp>, Fault> {
         let tenant = tenant.clone();
-        self.readers.with(move |conn| read::next_due(conn, &tenant)).await
+        self.readers.with(move |conn| read::next_due(conn, &tenant, desks)).await
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {

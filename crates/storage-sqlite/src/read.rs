@@ -5,6 +5,7 @@ use crate::ids::OrderIds;
 use crate::rows::{EVENT_COLUMNS, blob, collect, event, last_place, place, position, uuid};
 use crate::streams;
 use order_core::clock::Timestamp;
+use order_core::desk::Desks;
 use order_core::ids::{LeaseToken, OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::order::event::EventType;
@@ -296,11 +297,19 @@ pub(crate) fn tallies(
     sources.iter().map(|source| kept.query_row(params![source.as_str(), now.micros()], tally_row)).collect()
 }
 
-/// When the next work of a tenant is due.
-pub(crate) fn next_due(conn: &Connection, tenant: &TenantId) -> rusqlite::Result<Option<Timestamp>> {
-    let due: Option<i64> = conn
-        .prepare_cached("SELECT min(due_at) FROM work WHERE tenant = ?1")?
-        .query_row([tenant.as_str()], |row| row.get(0))?;
+/// When the next work of a tenant at some desks is due.
+pub(crate) fn next_due(
+    conn: &Connection,
+    tenant: &TenantId,
+    desks: Desks,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let mut first = conn.prepare_cached("SELECT min(due_at) FROM work WHERE tenant = ?1 AND desk = ?2")?;
+    let mut due: Option<i64> = None;
+    for desk in desks.iter() {
+        let found: Option<i64> =
+            first.query_row(params![tenant.as_str(), desk.number()], |row| row.get(0))?;
+        due = due.into_iter().chain(found).min();
+    }
     Ok(due.map(Timestamp::from_micros))
 }
 

@@ -9,6 +9,7 @@ use crate::ids::{OrderIds, Slice};
 use crate::terms::{TermSlice, Terms};
 use crate::{meta, scrub};
 use order_core::command::{ChangeKind, Command};
+use order_core::desk::Desks;
 use order_core::ports::Committed;
 use order_core::query::Install;
 use order_core::{Fault, Timestamp, fault_point};
@@ -89,8 +90,8 @@ pub(crate) struct WriterState {
     pub(crate) failing: bool,
     /// Leases of an earlier process become due at this moment, with the first commit: a start must not need room.
     pub(crate) expire_leases: Option<Timestamp>,
-    /// Whether those of workers outside hold on.
-    pub(crate) leases_outlive: bool,
+    /// The desks at which those of workers outside hold on.
+    pub(crate) leases_outlive: Desks,
 }
 
 impl Writer {

@@ -4,6 +4,7 @@
 use order_core::audit::{Finding, Report, audit};
 use order_core::change::Target;
 use order_core::command::{ChangeKind, FollowerAction};
+use order_core::desk::Desks;
 use order_core::journal::Cursor;
 use order_core::lane::LanePolicy;
 use order_core::ports::{Processed, Processor, Storage};
@@ -46,7 +47,7 @@ async fn sound() -> Sound {
         path: folder.path().join("a.db"),
         busy_timeout: Duration::from_secs(5),
         free_bytes_min: 0,
-        leases_outlive: false,
+        leases_outlive: Desks::NONE,
     };
     let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 4 };
     let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();
@@ -145,7 +146,7 @@ async fn an_order_that_its_id_does_not_lead_to_is_found() {
             path: folder.path().join("a.db"),
             busy_timeout: Duration::ZERO,
             free_bytes_min: 0,
-            leases_outlive: false,
+            leases_outlive: Desks::NONE,
         };
         let seed =
             Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 4 };
@@ -180,10 +181,10 @@ async fn a_changed_event_is_found() {
 async fn work_that_does_not_belong_is_found() {
     bites("work", "DELETE FROM work WHERE number = (SELECT number FROM orders WHERE reference = 'queued')")
         .await;
-    bites("work", "INSERT INTO work (number, order_id, tenant, due_at, attempt, lapses) SELECT number, order_id, tenant, 0, 0, 0 FROM orders WHERE reference = 'a'").await;
+    bites("work", "INSERT INTO work (number, order_id, tenant, desk, due_at, attempt, lapses) SELECT number, order_id, tenant, 0, 0, 0, 0 FROM orders WHERE reference = 'a'").await;
     bites(
         "work",
-        "INSERT INTO work (number, order_id, tenant, due_at, attempt, lapses) VALUES (999, zeroblob(16), 'default', 0, 0, 0)",
+        "INSERT INTO work (number, order_id, tenant, desk, due_at, attempt, lapses) VALUES (999, zeroblob(16), 'default', 0, 0, 0, 0)",
     )
     .await;
 }
@@ -352,7 +353,7 @@ async fn beside(sound: &Sound) -> Report {
         path: sound.path(),
         busy_timeout: Duration::from_secs(5),
         free_bytes_min: 0,
-        leases_outlive: false,
+        leases_outlive: Desks::NONE,
     };
     let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open_read_only(&options).unwrap());
     let app = App::start(storage, ManualClock::new(), SeededIds::new(6), LanePolicy::default());

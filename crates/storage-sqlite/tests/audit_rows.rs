@@ -4,6 +4,7 @@
 use order_core::action_log::{self, ActionKind, NewAction, Recorded};
 use order_core::audit::{Finding, Report, audit};
 use order_core::command::{Command, FollowerAction, FollowerCommand};
+use order_core::desk::Desks;
 use order_core::lane::LanePolicy;
 use order_core::lease::Outcome;
 use order_core::ports::Storage;
@@ -36,7 +37,7 @@ impl Fixture for Open {
 
 fn options(path: &Path) -> Options {
     let busy_timeout = Duration::from_secs(5);
-    Options { path: path.to_owned(), busy_timeout, free_bytes_min: 0, leases_outlive: true }
+    Options { path: path.to_owned(), busy_timeout, free_bytes_min: 0, leases_outlive: Desks::ALL }
 }
 
 impl AtRest {
@@ -118,6 +119,7 @@ async fn work_that_says_what_cannot_be_is_found() {
     let (leased, free) = ("WHERE token IS NOT NULL", "WHERE token IS NULL");
     for (column, which) in [
         ("tenant = 'other'", free),
+        ("desk = 3", free),
         ("attempt = attempt + 1", free),
         ("attempt = attempt + 1", leased),
         ("attempt = 0", "WHERE attempt = 1"),

@@ -3,6 +3,7 @@
 
 use order_core::backup::BackupProgress;
 use order_core::command::{Command, FollowerAction, FollowerCommand};
+use order_core::desk::Desks;
 use order_core::ids::Shard;
 use order_core::journal::Cursor;
 use order_core::ports::Storage;
@@ -22,7 +23,7 @@ fn now() -> Timestamp {
 
 fn options(path: &Path, free_bytes_min: u64) -> Options {
     let busy_timeout = Duration::from_secs(5);
-    Options { path: path.to_owned(), busy_timeout, free_bytes_min, leases_outlive: false }
+    Options { path: path.to_owned(), busy_timeout, free_bytes_min, leases_outlive: Desks::NONE }
 }
 
 fn open(path: &Path, free_bytes_min: u64) -> SqliteStorage {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use order_core::command::{Claim, Command, Reply};
+use order_core::desk::{Desk, Desks};
 use order_core::ids::{EventId, LeaseToken};
 use order_core::intake::Accepted;
 use order_core::ports::{Committed, Storage};
@@ -54,7 +55,7 @@ fn open(path: &Path, free_bytes_min: u64, installation_id: uuid::Uuid) -> Result
         path: path.to_owned(),
         busy_timeout: Duration::ZERO,
         free_bytes_min,
-        leases_outlive: false,
+        leases_outlive: Desks::NONE,
     };
     let seed = Seed { installation_id, cursor_key: [1; 32], key_pepper: [2; 32], shards: 16 };
     SqliteStorage::open(&options, &seed, Timestamp::from_micros(NOW)).map(|(storage, _)| storage)
@@ -210,6 +211,7 @@ async fn a_row_that_does_not_read_keeps_nobody_else_from_being_worked_on_or_list
     let now = Timestamp::from_micros(NOW);
     let claim = Claim {
         tenant: None,
+        desks: Desks::ALL,
         tokens: (0..10).map(|_| LeaseToken(database.ids.uuid_v4())).collect(),
         event_ids: (0..10).map(|_| EventId(database.ids.uuid_v7(now))).collect(),
         now,
@@ -243,6 +245,46 @@ async fn work_from_a_clock_that_ran_ahead_is_due_after_a_restart() {
     drop(folder);
 }
 
+/// Workers outside live on while the process is away; its own is gone.
+#[tokio::test]
+async fn leases_hold_on_at_the_desks_of_workers_outside_alone() {
+    let database = Database::new();
+    let now = Timestamp::from_micros(NOW);
+    let sale = accept(intake("sale").source("sales"), &*database.ids, now);
+    assert!(
+        is_new(database.storage.commit(0, Arc::from([sale])).await) && is_new(database.accept("a").await)
+    );
+    let (tokens, event_ids) = (
+        vec![LeaseToken(database.ids.uuid_v4()), LeaseToken(database.ids.uuid_v4())],
+        vec![EventId(database.ids.uuid_v7(now)), EventId(database.ids.uuid_v7(now))],
+    );
+    let lease = Duration::from_secs(30);
+    let claim = Claim { tenant: None, desks: Desks::ALL, tokens, event_ids, now, lease, lapses_max: 10 };
+    database.storage.commit(0, Arc::from([Command::Claim(claim)])).await.unwrap();
+    let (path, Database { folder, storage, .. }) = (database.path(), database);
+    drop(storage);
+    let options = Options {
+        path: path.clone(),
+        busy_timeout: Duration::ZERO,
+        free_bytes_min: 0,
+        leases_outlive: Desk::reserved("sales").unwrap().into(),
+    };
+    let seed = Seed {
+        installation_id: uuid::Uuid::from_u128(1),
+        cursor_key: [1; 32],
+        key_pepper: [2; 32],
+        shards: 16,
+    };
+    let (reopened, opened) = SqliteStorage::open(&options, &seed, now).unwrap();
+    assert_eq!(opened.leases_expired, 1);
+    reopened.commit(0, Arc::from([Command::Probe])).await.unwrap();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let mut due = conn.prepare("SELECT due_at FROM work ORDER BY desk").unwrap();
+    let due: Vec<i64> = due.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(due, [NOW, now.plus(lease).micros()]);
+    drop(folder);
+}
+
 #[tokio::test]
 async fn a_database_with_other_shards_or_no_database_at_all_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
@@ -252,7 +294,7 @@ async fn a_database_with_other_shards_or_no_database_at_all_is_refused_with_the_
         path: path.clone(),
         busy_timeout: Duration::ZERO,
         free_bytes_min: 0,
-        leases_outlive: false,
+        leases_outlive: Desks::NONE,
     };
     let seed = Seed {
         installation_id: uuid::Uuid::from_u128(2),
@@ -275,7 +317,7 @@ async fn a_storage_for_reading_alone_reads_and_refuses_to_write() {
         path: database.path(),
         busy_timeout: Duration::ZERO,
         free_bytes_min: 0,
-        leases_outlive: false,
+        leases_outlive: Desks::NONE,
     };
     let reading = SqliteStorage::open_read_only(&options).unwrap();
     let id = id_of(&intake("a").build());

@@ -1,6 +1,7 @@
 //! The write-ahead log under load.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use order_core::desk::Desks;
 use order_core::ports::Storage;
 use order_core::{Ids, Timestamp};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ async fn the_log_is_carried_beside_writes_that_never_pause() {
         path: path.clone(),
         busy_timeout: Duration::from_secs(5),
         free_bytes_min: 0,
-        leases_outlive: false,
+        leases_outlive: Desks::NONE,
     };
     let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 1 };
     let (storage, _) = SqliteStorage::open(&options, &seed, now).unwrap();

@@ -160,7 +160,8 @@ pub fn accept(intake: impl Into<Intake>, ids: &dyn Ids, now: Timestamp) -> Comma
     let digest = digest(&intake.content);
     let event_id = EventId(ids.uuid_v7(now));
     let (trace, by) = (order_core::trace::current(), order_core::action_log::current_name());
-    Command::Accept(Box::new(Accept { order_id, digest, event_id, now, intake, trace, by }))
+    let withdrawal = None;
+    Command::Accept(Box::new(Accept { order_id, digest, event_id, now, intake, trace, by, withdrawal }))
 }
 
 /// Parks an order for a follower, as if its sink had refused the order's first event, and has it sent again. This process

@@ -10,6 +10,7 @@ use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFa
 use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Command, Reply};
+use order_core::desk::Desks;
 use order_core::error::Fault;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -208,8 +209,8 @@ impl Storage for Wrapped {
         self.inner.place_of(moment).await
     }
 
-    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
-        self.inner.next_due(tenant).await
+    async fn next_due(&self, tenant: &TenantId, desks: Desks) -> Result<Option<Timestamp>, Fault> {
+        self.inner.next_due(tenant, desks).await
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {

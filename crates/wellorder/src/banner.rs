@@ -5,6 +5,7 @@ use crate::invocation::Invocation;
 use crate::output::Output;
 use crate::storage::Done;
 use crate::{dev_secret, kafka, rabbitmq, serve};
+use order_core::desk::Desk;
 use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
@@ -76,7 +77,7 @@ fn rows(started: &Started<'_>, out: &Output<'_>) -> Vec<(&'static str, String)> 
         }
     }
     rows.extend(tokens(started, out).map(|text| ("token", text)));
-    rows.push(("worker", worker(settings)));
+    rows.extend(workers(settings).into_iter().map(|text| ("worker", text)));
     rows.extend(followers(started).into_iter().map(|text| ("follower", text)));
     rows.push(("health", health(started, &url)));
     let kept = if *ephemeral { "removed at the end" } else { "kept" };
@@ -144,19 +145,34 @@ fn token(settings: &Settings) -> Option<String> {
     wanted.then(|| dev_secret::token(settings))?
 }
 
-fn worker(settings: &Settings) -> String {
+/// Who does the work of orders, then a line for each who does that of some contracts' instead.
+fn workers(settings: &Settings) -> Vec<String> {
     if !settings.has_role(Role::Worker) {
-        return "not in this process".to_owned();
+        return vec!["not in this process".to_owned()];
     }
-    let processor = match settings.processor {
+    let mut lines = vec![worker(settings, settings.processor)];
+    for kind in ProcessorKind::VALUES.into_iter().filter(|kind| *kind != settings.processor) {
+        let contracts: Vec<&str> = settings.desks_of(kind).iter().filter_map(Desk::contract).collect();
+        if !contracts.is_empty() {
+            lines.push(format!("{}: {}", contracts.join(", "), worker(settings, kind)));
+        }
+    }
+    lines
+}
+
+fn worker(settings: &Settings, kind: ProcessorKind) -> String {
+    let worker = &settings.worker;
+    let processor = match kind {
         ProcessorKind::Simulate => format!("simulate ({} ms an order)", settings.simulate.delay.as_millis()),
         ProcessorKind::Http => "http (http_processor.url)".to_owned(),
         ProcessorKind::Pull => {
-            let attempts = settings.worker.max_attempts;
-            return format!("yours (POST /v1/work/claim), {attempts} attempts, then parked");
+            return format!("yours (POST /v1/work/claim), {} attempts, then parked", worker.max_attempts);
+        }
+        ProcessorKind::Kafka => {
+            let (events, acks) = (&settings.orderstream.events_topic, &settings.orderstream.ack_topic);
+            return format!("another program (Kafka: told in {events}, acknowledges in {acks})");
         }
     };
-    let worker = &settings.worker;
     format!("{processor}, {} at once, {} attempts, then parked", worker.batch_size, worker.max_attempts)
 }
 

@@ -18,6 +18,7 @@ mod file;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod problem;
+mod processors;
 mod resolve;
 mod settings;
 mod shape;
@@ -37,10 +38,11 @@ mod table_storage;
 mod tests;
 
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use processors::ProcessorKind;
 pub(crate) use resolve::{Config, Origin, load};
 pub(crate) use settings::{
-    FollowerStart, Hidden, Kafka, KafkaLogin, Limits, LogFormat, LogLevel, NdjsonSink, ProcessorKind,
-    RateLimits, Redis, Role, Settings, Transport,
+    FollowerStart, Hidden, Kafka, KafkaLogin, Limits, LogFormat, LogLevel, NdjsonSink, RateLimits, Redis,
+    Role, Settings, Transport,
 };
 pub(crate) use show::{as_json, as_rows};
 pub(crate) use sources::{Environment, Flag, Inputs, Mode};

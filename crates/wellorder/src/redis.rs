@@ -65,7 +65,7 @@ mod wired {
         /// `None` for nothing.
         fn of(settings: &Settings) -> Option<Self> {
             let tells = settings.has_role(Role::Worker) || settings.has_role(Role::Relay);
-            let results = tells && !settings.kafka.brokers.is_empty() && !settings.orderstream.left_to_kafka;
+            let results = tells && !settings.kafka.brokers.is_empty() && !settings.left_to_kafka();
             match (settings.has_role(Role::Api), results) {
                 (true, true) => Some(Self::Both),
                 (true, false) => Some(Self::Rates),

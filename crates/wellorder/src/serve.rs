@@ -1,7 +1,7 @@
 //! The routers of a server, and a bare server for benchmarks.
 
 use crate::access::{self, Access};
-use crate::config::{Limits, Mode, RateLimits, Role, Settings};
+use crate::config::{Limits, Mode, ProcessorKind, RateLimits, Role, Settings};
 use crate::storage;
 use crate::system::{SystemClock, SystemIds};
 use crate::{redis, wire_up};
@@ -12,6 +12,7 @@ use contracts::sales::{BrokerStates, Means};
 use edge::{Guard, Proxies, Rate, RatePolicy, ReadPolicy, ShareKey};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::catalog::Catalog;
+use order_core::desk::Desks;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
 use order_core::lease::LeasePolicy;
@@ -216,6 +217,7 @@ pub(crate) fn main_router(
             bulks_max: settings.limits.bulk_requests_max,
         },
         lease: wire_up::lease_policy(settings),
+        pulled: settings.desks_of(ProcessorKind::Pull),
         backups: storage::copies(settings),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
@@ -272,6 +274,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: Tenant
         tells_checks: true,
         streams: api::Streams::default(),
         lease: wire_up::lease_policy(settings),
+        pulled: settings.desks_of(ProcessorKind::Pull),
         backups: storage::copies(settings),
     };
     api::router(Arc::clone(app), guard, options)
@@ -313,6 +316,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
         tells_checks: true,
         streams: api::Streams::default(),
         lease: LeasePolicy::default(),
+        pulled: Desks::ALL,
         backups: None,
     };
     let router = api::router(app, Arc::clone(&guard), options);

@@ -273,7 +273,6 @@ fn background(
     stop: &Stop,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Vec<banner::Carries>> {
-    orderstream::leave(settings, app);
     let consumers = orderstream::consumers(settings, app, &stop.subscribe())?;
     if settings.has_role(Role::Worker)
         && let Some(worker) = wire_up::worker(settings, app)?

@@ -11,7 +11,7 @@ use order_core::App;
 use order_core::lane::LanePolicy;
 use order_core::lease::{Backoff, LeasePolicy};
 use order_core::ports::Processor;
-use order_core::process::{Worker, WorkerPolicy};
+use order_core::process::{Processors, Worker, WorkerPolicy};
 use order_core::trace::Tracer;
 use std::sync::Arc;
 
@@ -41,27 +41,47 @@ pub(crate) fn lease_policy(settings: &Settings) -> LeasePolicy {
     }
 }
 
-/// The worker that the settings ask for; none when workers outside do the work.
+/// The worker that the settings ask for, at the desks whose work is done here; none when others do all of it.
 ///
 /// # Errors
-/// When the processor's address cannot be used.
+/// When the address of the processor `http` cannot be used.
 pub(crate) fn worker(settings: &Settings, app: &Arc<App>) -> anyhow::Result<Option<Worker>> {
-    let processor: Arc<dyn Processor> = match settings.processor {
-        ProcessorKind::Pull => return Ok(None),
-        ProcessorKind::Simulate => Arc::new(Simulate {
-            delay: settings.simulate.delay,
-            fail_rate: settings.simulate.fail_rate,
-            ids: Arc::clone(&app.ids),
-        }),
-        ProcessorKind::Http => Arc::new(http_processor(settings, app)?),
-    };
+    let mut processors = Processors::new();
+    for kind in [ProcessorKind::Simulate, ProcessorKind::Http] {
+        let desks = settings.desks_of(kind);
+        if !desks.is_empty()
+            && let Some(processor) = processor(kind, settings, app)?
+        {
+            processors.extend(desks.iter().map(|desk| (desk, Arc::clone(&processor))));
+        }
+    }
+    if processors.is_empty() {
+        return Ok(None);
+    }
     let worker = &settings.worker;
     let policy = WorkerPolicy {
         lease: lease_policy(settings),
         batch_size: worker.batch_size,
         poll: worker.poll_interval,
     };
-    Ok(Some(Worker::new(Arc::clone(app), processor, policy)))
+    Ok(Some(Worker::at_desks(Arc::clone(app), processors, policy)))
+}
+
+/// None for what is not done here.
+fn processor(
+    kind: ProcessorKind,
+    settings: &Settings,
+    app: &App,
+) -> anyhow::Result<Option<Arc<dyn Processor>>> {
+    Ok(Some(match kind {
+        ProcessorKind::Simulate => Arc::new(Simulate {
+            delay: settings.simulate.delay,
+            fail_rate: settings.simulate.fail_rate,
+            ids: Arc::clone(&app.ids),
+        }),
+        ProcessorKind::Http => Arc::new(http_processor(settings, app)?),
+        ProcessorKind::Pull | ProcessorKind::Kafka => return Ok(None),
+    }))
 }
 
 fn http_processor(settings: &Settings, app: &App) -> anyhow::Result<HttpProcessor> {

@@ -50,6 +50,8 @@ mod own_server;
 mod parspec;
 #[path = "it/parts.rs"]
 mod parts;
+#[path = "it/processors.rs"]
+mod processors;
 #[path = "it/pull.rs"]
 mod pull;
 #[cfg(feature = "amqp")]

@@ -74,6 +74,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("WELLORDER_WORKER_MAX_ATTEMPTS", "1"),
     ("WELLORDER_LOG_LEVEL", "warn"),
     ("WELLORDER_PROCESSOR", "simulate"),
+    // So that there is work to claim.
+    ("WELLORDER_CONTRACTS_OSCARPS_PROCESSOR", "pull"),
     ("WELLORDER_CONTRACTS_ORDERSTREAM_ACK_WAIT", "1s"),
     // A client as busy as this one would be slowed down.
     ("WELLORDER_RATE_KEY_PER_SECOND", "0"),

@@ -20,13 +20,14 @@ const UNKNOWN: [(&str, Kind); 5] = [
 ];
 
 /// What single operations refuse besides.
-const BESIDES: [(&str, &[Kind]); 11] = [
+const BESIDES: [(&str, &[Kind]); 12] = [
     ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
     ("create_orders", &[kinds::INVALID_KEY]),
     ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),
     ("withdraw_order", &[kinds::ILLEGAL_CHANGE, kinds::ALREADY_DIFFERS]),
     ("ship_order", &[kinds::ILLEGAL_CHANGE, kinds::ALREADY_DIFFERS]),
     ("deliver_order", &[kinds::ILLEGAL_CHANGE, kinds::ALREADY_DIFFERS]),
+    ("claim_work", &[kinds::WORK_NOT_PULLED]),
     ("extend_work", &[kinds::LEASE_LOST]),
     ("finish_work", &[kinds::LEASE_LOST]),
     ("start_backup", &[kinds::BACKUP_ELSEWHERE]),

@@ -38,7 +38,7 @@ pub struct NewWithdrawal {
 #[derive(ToSchema)]
 #[schema(example = json!({"shipped_at": "2026-11-20T16:30:00Z", "tracking_number": "1Z999AA10123456784"}))]
 pub struct NewShipment {
-    /// When the goods were sent; now unless given.
+    /// When the goods were sent; now unless given. No later than five minutes from now, for clocks differ.
     #[schema(format = DateTime)]
     pub shipped_at: Option<String>,
     /// The carrier's number, 1 to 255 bytes.
@@ -50,7 +50,7 @@ pub struct NewShipment {
 #[derive(ToSchema)]
 #[schema(example = json!({"delivered_at": "2026-11-21T09:12:00Z"}))]
 pub struct NewDelivery {
-    /// When the goods arrived; now unless given.
+    /// When the goods arrived; now unless given. No later than five minutes from now, for clocks differ.
     #[schema(format = DateTime)]
     pub delivered_at: Option<String>,
 }

@@ -13,6 +13,7 @@ use axum::body::Body;
 use edge::{Guard, Limits};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use order_core::desk::Desks;
 use order_core::lane::LanePolicy;
 use order_core::lease::LeasePolicy;
 use order_core::ports::Storage;
@@ -103,6 +104,7 @@ impl Rig {
             tells_checks: true,
             streams,
             lease: LeasePolicy::default(),
+            pulled: Desks::ALL,
             backups: None,
         };
         let guard = Arc::new(Guard::new(Limits::default(), false, self.clock.clone(), SeededIds::new(2)));
@@ -142,6 +144,7 @@ impl Rig {
             serves_metrics: false,
             tells_checks: true,
             lease: LeasePolicy::default(),
+            pulled: Desks::ALL,
             streams: api::Streams::default(),
             backups: None,
         };

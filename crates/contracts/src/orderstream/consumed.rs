@@ -1,7 +1,7 @@
 //! Carrying out what messages of Kafka say, for whoever reads them: whatever happens here may happen again, and then changes
 //! nothing.
 
-use super::events::{Ack, AckStatus, OrderEvent, Ruling, is_to_be_buried};
+use super::events::{Ack, AckStatus, OrderEvent, Ruling};
 use super::history::{self, Known, Open};
 use super::telling::{self, BY};
 use super::{EVENTS, map};
@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 /// How far a worker's clock may be behind ours, in milliseconds, where its acknowledgement can hardly be of anything else.
 const SLOW_MS: i64 = 5_000;
+/// Why an order is withdrawn, for people.
+const DELETED: &str = "deleted over Kafka";
 /// Tries at an order that others change at the same time.
 const TRIES: usize = 20;
 
@@ -96,10 +98,6 @@ async fn heard(
     found: Option<Order>,
 ) -> Result<Heard, Error> {
     let known = match &found {
-        Some(order) if is_to_be_buried(order) => {
-            change(app, order.clone(), withdraw(false)).await?;
-            return Ok(Heard::Again);
-        }
         Some(order) => Some((order, known(app, order, event).await?)),
         None => None,
     };
@@ -109,7 +107,7 @@ async fn heard(
             Accepted::Duplicate { .. } => Heard::Again,
         },
         (Ruling::Bury(intake), _) => {
-            app.accept_by(*intake, BY.into()).await?;
+            app.accept_withdrawn(*intake, DELETED, BY.into()).await?;
             Heard::Again
         }
         (Ruling::Revise(content), Some(order)) => {
@@ -192,7 +190,7 @@ fn is_of_last(ack: &Ack, open: &Open) -> bool {
 }
 
 fn withdraw(requeue: bool) -> ChangeKind {
-    ChangeKind::Withdraw { reason: "deleted over Kafka".to_owned(), by: BY.to_owned(), requeue }
+    ChangeKind::Withdraw { reason: DELETED.to_owned(), by: BY.to_owned(), requeue }
 }
 
 async fn change(app: &App, order: Order, kind: ChangeKind) -> Result<Order, Error> {

@@ -100,7 +100,7 @@ pub enum Ruling {
     Revise(Box<Content>),
     /// The order is withdrawn; acknowledged `deleted` once that is worked on.
     Withdraw,
-    /// Nothing is known of the order: this is taken in, to be withdrawn at once, and nobody works on it. Acknowledged
+    /// Nothing is known of the order: this is taken in and withdrawn in one commit, and nobody works on it. Acknowledged
     /// `deleted`.
     Bury(Box<Intake>),
     /// Nothing changes; acknowledged at once.
@@ -275,11 +275,6 @@ pub(crate) fn is_tombstone(order: &Order) -> bool {
     source.as_str() == EVENTS
         && content.attributes.get(TOMBSTONE) == Some(&Value::Bool(true))
         && content.total == Money::ZERO
-}
-
-/// Whether an order is to be withdrawn at once, as soon as it is there: nobody may work on it before.
-pub fn is_to_be_buried(order: &Order) -> bool {
-    is_tombstone(order) && !order.withdrawn
 }
 
 /// The time of the event that a content is of, if it is of one.

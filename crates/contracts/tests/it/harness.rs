@@ -55,7 +55,6 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let (storage, clock) = (MemoryStorage::new(), ManualClock::new());
         let app = App::start(storage.port(), clock.clone(), SeededIds::new(1), LanePolicy::default());
-        app.elsewhere.set_orders(orderstream::events::is_to_be_buried);
         let guard = Arc::new(Guard::new(Limits::default(), true, clock.clone(), SeededIds::new(2)));
         let gate: Arc<dyn Gate> = Arc::new(edge::Open::new(TenantId::default_tenant()));
         let catalog = ScriptedCatalog::new();

@@ -1,16 +1,23 @@
 //! What messages of Kafka do to orders of `orderstream`, and what is told there of them.
 
-use crate::harness::Fixture;
+use crate::harness::{Fixture, LEASE};
 use contracts::orderstream::consumed::{self, Undone};
 use contracts::orderstream::events::{Ack, AckStatus, INSTALLATION, OrderEvent, shown_id};
 use contracts::orderstream::telling::{AcksTold, EventsTold};
+use order_core::command::Command;
+use order_core::desk::Desks;
 use order_core::intake::{Accepted, Intake};
 use order_core::json::JsonLimits;
+use order_core::lane::LanePolicy;
 use order_core::order::Content;
 use order_core::state::Processing;
 use order_core::telling::{AsOf, Telling, Told};
-use order_core::{Order, OrderId, Reference, Shard, SourceId, TenantId, Timestamp};
+use order_core::{App, Fault, Order, OrderId, Shard, SourceId, TenantId, Timestamp};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use testkit::{ManualClock, MemoryStorage, SeededIds, Wrapped};
 use uuid::Uuid;
 
 const USER: &str = "4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11";
@@ -207,32 +214,33 @@ async fn an_acknowledgement_of_an_earlier_update_ends_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_works_on_a_tombstone_before_it_is_one() {
-    let f = Fixture::new();
-    let content = Content {
-        attributes: [("tombstone".to_owned(), json!(true))].into_iter().collect(),
-        ..Content::default()
-    };
-    // As a crash leaves it between the two commits, and as a worker that is quick finds it.
-    let (tenant, source) = (TenantId::default_tenant(), SourceId::new("orderstream-events").unwrap());
-    let reference = Reference::new(&FOREIGN.to_string()).ok();
-    let intake = Intake { tenant, source, reference, content, key: None };
-    f.app.accept(intake).await.unwrap();
-    assert_eq!(f.step().await, 0);
-    assert!(f.processor.tries().is_empty());
-    assert_eq!(hear(&f, &event(FOREIGN, "new", 4)).await.unwrap().0, AckStatus::Deleted);
-    f.pass(7_200);
-    assert_eq!(f.step().await, 0);
-    assert_eq!(told(&f, &AcksTold::new("acks")).await, [], "what was acknowledged at once is not again");
-}
-
-#[tokio::test]
 async fn a_delete_of_nothing_leaves_a_tombstone() {
     let f = Fixture::new();
     assert_eq!(hear(&f, &event(FOREIGN, "deleted", 5)).await.unwrap().0, AckStatus::Deleted);
     assert_eq!(f.step().await, 0, "nobody works on it");
+    assert_eq!(told(&f, &AcksTold::new("acks")).await, [], "what was acknowledged at once is not again");
     assert_eq!(hear(&f, &event(FOREIGN, "new", 4)).await.unwrap().0, AckStatus::Deleted);
     assert_eq!(f.orderstream.get(&format!("/orders/{FOREIGN}")).await.status, http::StatusCode::NOT_FOUND);
+}
+
+/// However it ends: a tombstone is there whole, or not at all, and then its event comes again.
+#[tokio::test]
+async fn a_tombstone_is_one_commit() {
+    let (storage, left) = (MemoryStorage::new(), Arc::new(AtomicUsize::new(1)));
+    let writes = |batch: &[Command]| batch.iter().any(|one| !matches!(one, Command::Probe));
+    let one_more = move |batch: &[Command]| {
+        let spent = writes(batch)
+            && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
+        spent.then(|| Fault::Unavailable { why: "the plug is out".to_owned(), retry_after: Duration::ZERO })
+    };
+    let port = Wrapped::failing(storage.port(), Box::new(one_more), Box::new(|_| None));
+    let app = App::start(port, ManualClock::new(), SeededIds::new(1), LanePolicy::default());
+    let heard = consumed::hear(&app, &TenantId::default_tenant(), &event(FOREIGN, "deleted", 5)).await;
+    let (status, order) = heard.expect("one commit is enough").expect("an acknowledgement");
+    assert_eq!((status, order.withdrawn, order.processing), (AckStatus::Deleted, true, Processing::Done));
+    let claimed = App::start(storage.port(), ManualClock::new(), SeededIds::new(2), LanePolicy::default());
+    let claimed = claimed.claim(None, Desks::ALL, 10, LEASE, 3).await.unwrap();
+    assert!(claimed.leased.is_empty(), "nobody works on it");
 }
 
 #[tokio::test]

@@ -95,6 +95,12 @@ async fn work(app: &App, report: &mut Report) -> Result<(), Error> {
                 let detail = format!("lies with the tenant `{tenant}`, who is not its order's");
                 report.add("work", shard, id.to_string(), detail);
             }
+            if let Some(desk) = fact.other_desk {
+                let detail = format!(
+                    "lies at desk {desk}, which is not its order's: nobody claims it who is to do it"
+                );
+                report.add("work", shard, id.to_string(), detail);
+            }
         }
     }
 }

@@ -92,4 +92,6 @@ pub struct WorkFact {
     pub wanted: Option<bool>,
     /// The tenant that the row names, when it is not its order's.
     pub other_tenant: Option<String>,
+    /// The number of the desk that the row names, when it is not its order's.
+    pub other_desk: Option<i64>,
 }

@@ -8,7 +8,7 @@ use crate::rows::{Moment, small};
 use order_core::Rejection;
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Reply};
-use order_core::decide;
+use order_core::decide::{self, WorkEffect};
 use order_core::intake::Accepted;
 use order_core::order::Order;
 use order_core::order::event::{Accepted as AcceptedBody, EventBody, Place};
@@ -80,10 +80,14 @@ impl Batch<'_> {
         let order = Order::accepted(intake.tenant.clone(), body.clone(), accept.digest, place);
         self.append(&order, &EventBody::Accepted(Box::new(body)), place, 0)?;
         self.tally(&order, 1);
-        self.work_due = true;
         let work = fresh(order.id, accept.now, self.trace);
         self.orders.insert(order.id, Held::new(order.clone(), work));
-        Ok(order)
+        let Some((event_id, body)) = decide::withdrawal(accept) else {
+            self.work_due = true;
+            return Ok(order);
+        };
+        self.happen(order.id, &body, event_id, accept.now)?;
+        self.work_effect(order.id, WorkEffect::Drop, accept.now)
     }
 
     /// The next number for an order: of those that came with what was read, or a fresh one.

@@ -3,8 +3,9 @@
 use super::held::{Held, STANDINGS, stands};
 use super::{Applied, Batch, NewEvent};
 use crate::pipeline::{Pipeline, Value};
-use crate::rows::{Moment, big, moment, small, trace_bytes};
+use crate::rows::{self, Moment, big, moment, small, trace_bytes};
 use crate::span;
+use order_core::desk::Desk;
 use order_core::external::{ExternalKey, key_of};
 use order_core::ids::{Shard, check_text};
 use order_core::lease::Work;
@@ -49,9 +50,9 @@ const ADD_EVENTS: &str = "INSERT INTO journal (shard, position, event_id, tenant
      $4::text[], $5::text[], $6::uuid[], $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::timestamptz[], \
      $12::bytea[]) AS r (a, b, c, d, e, f, g, h, i, j, k, l)";
 
-const ADD_WORK: &str = "INSERT INTO work (number, shard, order_id, tenant, due_at, attempt, lapses, token, claimed_at, \
-     trace) SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::uuid[], $4::text[], $5::timestamptz[], \
-     $6::integer[], $7::integer[], $8::uuid[], $9::timestamptz[], $10::bytea[])";
+const ADD_WORK: &str = "INSERT INTO work (number, shard, desk, order_id, tenant, due_at, attempt, lapses, token, \
+     claimed_at, trace) SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::smallint[], $4::uuid[], $5::text[], \
+     $6::timestamptz[], $7::integer[], $8::integer[], $9::uuid[], $10::timestamptz[], $11::bytea[])";
 
 const MOVE_WORK: &str = "UPDATE work w SET due_at = n.due_at, attempt = n.attempt, lapses = n.lapses, token = n.token, \
      claimed_at = n.claimed_at, trace = n.trace FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[], \
@@ -290,6 +291,7 @@ impl Batch<'_> {
             let mut values = vec![
                 column(&new, |(order, _)| order.number),
                 column(&new, |(order, _)| small(self.shard(order.id))),
+                column(&new, |(order, _)| rows::desk(Desk::of(&order.source))),
                 column(&new, |(order, _)| order.id.0),
                 column(&new, |(order, _)| order.tenant.as_str().to_owned()),
             ];

@@ -11,6 +11,7 @@ use crate::rows::{self, Moment, lease_view, small, time};
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
+use order_core::desk::Desk;
 use order_core::ids::{EventId, LeaseToken, OrderId};
 use order_core::lease::{Leased, Work};
 use order_core::order::Order;
@@ -24,16 +25,23 @@ use uuid::Uuid;
 /// How long work that cannot be read is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(3_600);
 
-const LOCK_DUE: &str = "SELECT number, order_id FROM work WHERE due_at <= $1 ORDER BY due_at, number LIMIT $2 \
-     FOR UPDATE SKIP LOCKED";
+/// Of each desk as much as is wanted of all, for nobody knows yet which has what is due first. What is locked in vain is free
+/// again with the commit.
+const LOCK_DUE: &str = "SELECT w.number, w.order_id FROM unnest($3::smallint[]) d (desk) CROSS JOIN LATERAL ( \
+       SELECT number, order_id, due_at FROM work WHERE desk = d.desk AND due_at <= $1 \
+       ORDER BY due_at, number LIMIT $2 FOR UPDATE SKIP LOCKED) w ORDER BY w.due_at, w.number LIMIT $2";
 
-const LOCK_DUE_OF_TENANT: &str = "SELECT number, order_id FROM work WHERE tenant = $3 AND due_at <= $1 \
-     ORDER BY due_at, number LIMIT $2 FOR UPDATE SKIP LOCKED";
+const LOCK_DUE_OF_TENANT: &str = "SELECT w.number, w.order_id FROM unnest($3::smallint[]) d (desk) \
+     CROSS JOIN LATERAL (SELECT number, order_id, due_at FROM work WHERE tenant = $4 AND desk = d.desk \
+       AND due_at <= $1 ORDER BY due_at, number LIMIT $2 FOR UPDATE SKIP LOCKED) w ORDER BY w.due_at, w.number LIMIT $2";
 
-const NEXT: &str = "SELECT number, due_at FROM work ORDER BY due_at, number LIMIT $1";
+const NEXT: &str = "SELECT w.number, w.due_at FROM unnest($2::smallint[]) d (desk) CROSS JOIN LATERAL ( \
+       SELECT number, due_at FROM work WHERE desk = d.desk ORDER BY due_at, number LIMIT $1) w \
+     ORDER BY w.due_at, w.number LIMIT $1";
 
-const NEXT_OF_TENANT: &str =
-    "SELECT number, due_at FROM work WHERE tenant = $2 ORDER BY due_at, number LIMIT $1";
+const NEXT_OF_TENANT: &str = "SELECT w.number, w.due_at FROM unnest($2::smallint[]) d (desk) CROSS JOIN LATERAL ( \
+       SELECT number, due_at FROM work WHERE tenant = $3 AND desk = d.desk ORDER BY due_at, number LIMIT $1) w \
+     ORDER BY w.due_at, w.number LIMIT $1";
 
 const LEAVE: &str = "UPDATE work SET due_at = $3 WHERE number = $1 AND shard = $2";
 
@@ -117,6 +125,9 @@ impl Batch<'_> {
         let tenant = claim.tenant.as_ref().map(|tenant| tenant.as_str().to_owned());
         let (mut lock, mut look): (Vec<Value<'_>>, Vec<Value<'_>>) =
             (vec![Box::new(Moment(claim.now)), Box::new(limit)], vec![Box::new(seen)]);
+        let desks: Vec<i16> = claim.desks.iter().map(rows::desk).collect();
+        lock.push(Box::new(desks.clone()));
+        look.push(Box::new(desks));
         let (locked, looked) = match tenant {
             None => (trip.add(self.conn, LOCK_DUE, lock).await?, trip.add(self.conn, NEXT, look).await?),
             Some(tenant) => {
@@ -159,10 +170,19 @@ impl Batch<'_> {
         (token, event_id): (LeaseToken, EventId),
         claimed: &mut Claimed,
     ) -> Applied<bool> {
-        let another = |order: &Order| claim.tenant.as_ref().is_some_and(|tenant| *tenant != order.tenant);
+        let another = |order: &Order| {
+            claim.tenant.as_ref().is_some_and(|tenant| *tenant != order.tenant)
+                || !claim.desks.has(Desk::of(&order.source))
+        };
         let (order, work) = match found {
             Ok((order, _)) if another(&order) => {
-                self.set_aside(number, order_id, claim.now, "has another tenant's order").await?;
+                self.set_aside(
+                    number,
+                    order_id,
+                    claim.now,
+                    "has another tenant's order, or lies at another desk",
+                )
+                .await?;
                 return Ok(false);
             }
             Ok(found) => found,

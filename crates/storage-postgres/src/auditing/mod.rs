@@ -17,6 +17,7 @@ use crate::rows::{self, big, number, small};
 use crate::tips;
 use order_core::Fault;
 use order_core::audit::rows::{Beginning, JournalFact, Named, Page, Unreadable, WorkFact};
+use order_core::desk::Desk;
 use order_core::ids::{OrderId, Shard};
 use order_core::journal::Head;
 use tokio_postgres::Row;
@@ -129,8 +130,9 @@ pub(crate) async fn work(readers: &Readers, after: i64, limit: u32) -> Tried<Pag
     let rows = conn
         .query(
             "SELECT w.number, w.order_id, o.wanted, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at, w.trace, \
-             CASE WHEN o.tenant <> w.tenant THEN w.tenant END FROM (SELECT * FROM work WHERE number > $1 ORDER BY number LIMIT $2) w \
-             LEFT JOIN LATERAL (SELECT o.processing = 'queued' AS wanted, o.tenant FROM orders o \
+             CASE WHEN o.tenant <> w.tenant THEN w.tenant END, w.desk, o.source \
+             FROM (SELECT * FROM work WHERE number > $1 ORDER BY number LIMIT $2) w \
+             LEFT JOIN LATERAL (SELECT o.processing = 'queued' AS wanted, o.tenant, o.source FROM orders o \
                WHERE o.shard = w.shard AND o.order_id = w.order_id AND o.number = w.number LIMIT 1) o ON true \
              ORDER BY w.number",
             &[&after, &i64::from(limit)],
@@ -150,5 +152,7 @@ pub(crate) async fn work(readers: &Readers, after: i64, limit: u32) -> Tried<Pag
 
 fn work_fact(row: &Row) -> Tried<WorkFact> {
     let work = rows::work(row, OrderId(row.try_get(1)?), 3)?;
-    Ok(WorkFact { work, wanted: row.try_get(2)?, other_tenant: row.try_get(9)? })
+    let (desk, source): (i16, Option<&str>) = (row.try_get(10)?, row.try_get(11)?);
+    let other_desk = source.and_then(|source| Desk::other(desk.into(), source));
+    Ok(WorkFact { work, wanted: row.try_get(2)?, other_tenant: row.try_get(9)?, other_desk })
 }

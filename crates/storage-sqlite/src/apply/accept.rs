@@ -8,6 +8,7 @@ use crate::terms::entry;
 use order_core::clock::Timestamp;
 use order_core::command::{Accept, Reply};
 use order_core::decide;
+use order_core::desk::Desk;
 use order_core::ids::OrderId;
 use order_core::intake::{Accepted, IdempotencyKey};
 use order_core::order::event::{Accepted as AcceptedBody, EventBody, Place};
@@ -63,17 +64,22 @@ impl Batch<'_> {
             content: intake.content.clone(),
             by: accept.by.clone(),
         };
-        let order = Order::accepted(intake.tenant.clone(), body.clone(), accept.digest, place);
+        let mut order = Order::accepted(intake.tenant.clone(), body.clone(), accept.digest, place);
         self.insert_row(&order).map_err(fault)?;
         self.number = Some(number);
         self.accepted.push((order.id, number));
         self.accepted_numbers.insert(order.id, number);
         self.entries.extend(entry::of(&order));
         self.append(&order, &EventBody::Accepted(Box::new(body)), place, 0)?;
-        self.insert_work(&order).map_err(fault)?;
         external::enter(self.conn, None, &order).map_err(fault)?;
         self.tally(&order, 1);
-        self.work_due = true;
+        match decide::withdrawal(accept) {
+            Some((event_id, body)) => self.happen(&mut order, &body, event_id, accept.now)?,
+            None => {
+                self.insert_work(&order).map_err(fault)?;
+                self.work_due = true;
+            }
+        }
         Ok(Some(order))
     }
 
@@ -111,13 +117,14 @@ impl Batch<'_> {
     fn insert_work(&self, order: &Order) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached(
-                "INSERT INTO work (number, order_id, tenant, due_at, attempt, lapses, trace) \
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)",
+                "INSERT INTO work (number, order_id, tenant, desk, due_at, attempt, lapses, trace) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6)",
             )?
             .execute(params![
                 order.number,
                 blob(&order.id.0),
                 order.tenant.as_str(),
+                Desk::of(&order.source).number(),
                 order.accepted_at.micros(),
                 trace_bytes(self.trace),
             ])?;

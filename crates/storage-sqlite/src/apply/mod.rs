@@ -23,6 +23,7 @@ use order_core::action_log::chain::Link;
 use order_core::clock::Timestamp;
 use order_core::command::{Command, Reply};
 use order_core::decide::WorkEffect;
+use order_core::desk::Desk;
 use order_core::external::key_of;
 use order_core::fault_point;
 use order_core::ids::{EventId, OrderId, Shard};
@@ -362,13 +363,13 @@ impl Batch<'_> {
                 self.work_due = true;
                 self.conn
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO work (number, order_id, tenant, due_at, attempt, lapses, trace) \
-                         VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)",
+                        "INSERT OR REPLACE INTO work (number, order_id, tenant, desk, due_at, attempt, lapses, \
+                         trace) VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6)",
                     )
                     .and_then(|mut statement| {
                         let (id, tenant) = (blob(&order.id.0), order.tenant.as_str());
-                        let trace = rows::trace_bytes(self.trace);
-                        statement.execute(params![order.number, id, tenant, now.micros(), trace])
+                        let (desk, trace) = (Desk::of(&order.source).number(), rows::trace_bytes(self.trace));
+                        statement.execute(params![order.number, id, tenant, desk, now.micros(), trace])
                     })
             }
             WorkEffect::Due { at, attempt, settled } => {

@@ -6,15 +6,29 @@ use crate::rows::blob;
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Heartbeat, Reply, Settle};
 use order_core::decide::{self, ClaimDecision, WorkEffect};
+use order_core::desk::{Desk, Desks};
 use order_core::ids::{EventId, LeaseToken, TenantId};
 use order_core::lease::{LEASED_FOR_MAX, Leased, PUT_OFF_FOR_MAX};
 use order_core::order::{LeaseView, Order};
 use order_core::query::PageWeight;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 use std::time::Duration;
 
 /// How long work that cannot be read is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(3_600);
+
+const DUE_IN: &str =
+    "SELECT number, due_at FROM work WHERE tenant = ?1 AND desk = ?2 ORDER BY due_at, number LIMIT ?3";
+
+const NEXT_PILE: &str = "SELECT tenant, desk, due_at FROM work WHERE (tenant, desk) > (?1, ?2) \
+     ORDER BY tenant, desk, due_at LIMIT 1";
+
+/// The open work of a tenant at a desk.
+struct Pile {
+    tenant: String,
+    desk: i64,
+    first_due: i64,
+}
 
 impl Batch<'_> {
     pub(super) fn claim(&mut self, claim: &Claim) -> Applied {
@@ -27,7 +41,7 @@ impl Batch<'_> {
             let limit = wanted.min(claim.event_ids.len().saturating_sub(refused));
             // One more than is wanted tells whether, and when, more is due; what was leased just now is in the way.
             let seen = limit + 1 + claimed.leased.len();
-            let due = self.due(claim.tenant.as_ref(), seen).map_err(fault)?;
+            let due = self.due(claim, seen).map_err(fault)?;
             let is_due = |(_, due_at): &&(i64, i64)| *due_at <= claim.now.micros();
             let mut taken = 0;
             for (number, _) in due.iter().take(limit).take_while(is_due) {
@@ -63,12 +77,17 @@ impl Batch<'_> {
     ) -> Applied<bool> {
         let (mut order, work) = match load_number(self.conn, number) {
             Ok(Some((order, Some(work))))
-                if claim.tenant.as_ref().is_none_or(|tenant| *tenant == order.tenant) =>
+                if claim.tenant.as_ref().is_none_or(|tenant| *tenant == order.tenant)
+                    && claim.desks.has(Desk::of(&order.source)) =>
             {
                 (order, work)
             }
             Ok(_) => {
-                self.set_aside(number, claim.now, "has no order, or another tenant's")?;
+                self.set_aside(
+                    number,
+                    claim.now,
+                    "has no order, or another tenant's, or lies at another desk",
+                )?;
                 return Ok(false);
             }
             // Anything but a row that does not read concerns the whole database.
@@ -97,45 +116,43 @@ impl Batch<'_> {
     }
 
     /// Work in the order in which it is due: (number, due at).
-    fn due(&self, tenant: Option<&TenantId>, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
-        if let Some(tenant) = tenant {
-            return self.due_of(tenant.as_str(), limit);
-        }
-        let mut tenants = self.tenants_with_work()?;
-        tenants.sort_by_key(|(_, first_due)| *first_due);
+    fn due(&self, claim: &Claim, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut piles = self.piles(claim.tenant.as_ref())?;
+        piles.retain(|pile| claim.desks.iter().any(|desk| i64::from(desk.number()) == pile.desk));
+        piles.sort_by_key(|pile| pile.first_due);
         let mut due: Vec<(i64, i64)> = Vec::new();
-        for (tenant, first_due) in tenants {
-            // Whoever comes now has nothing that is due earlier.
-            if due.get(limit - 1).is_some_and(|(_, last)| *last < first_due) {
+        for pile in piles {
+            // Whatever comes now has nothing that is due earlier.
+            if due.get(limit - 1).is_some_and(|(_, last)| *last < pile.first_due) {
                 break;
             }
-            due.extend(self.due_of(&tenant, limit)?);
+            due.extend(self.due_in(&pile, limit)?);
             due.sort_by_key(|(number, due_at)| (*due_at, *number));
             due.truncate(limit);
         }
         Ok(due)
     }
 
-    fn due_of(&self, tenant: &str, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
-        let mut statement = self.conn.prepare_cached(
-            "SELECT number, due_at FROM work WHERE tenant = ?1 ORDER BY due_at, number LIMIT ?2",
-        )?;
-        let rows = statement.query_map(params![tenant, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    fn due_in(&self, pile: &Pile, limit: usize) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut statement = self.conn.prepare_cached(DUE_IN)?;
+        let rows = statement
+            .query_map(params![pile.tenant, pile.desk, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     }
 
-    /// Who has open work, and when the first of it is due: a look into the index for each.
-    fn tenants_with_work(&self) -> rusqlite::Result<Vec<(String, i64)>> {
-        let mut next = self.conn.prepare_cached(
-            "SELECT tenant, due_at FROM work WHERE tenant > ?1 ORDER BY tenant, due_at LIMIT 1",
-        )?;
-        let mut tenants: Vec<(String, i64)> = Vec::new();
+    /// Where there is open work, of one tenant or of any, and when the first of it is due: a look into the index for each.
+    fn piles(&self, tenant: Option<&TenantId>) -> rusqlite::Result<Vec<Pile>> {
+        let mut next = self.conn.prepare_cached(NEXT_PILE)?;
+        let mut piles: Vec<Pile> = Vec::new();
         loop {
-            let last = tenants.last().map_or("", |(tenant, _)| tenant.as_str());
-            let found = next.query_row([last], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            match found {
-                Some(found) => tenants.push(found),
-                None => return Ok(tenants),
+            let last = piles.last().map(|pile| (pile.tenant.as_str(), pile.desk));
+            let last = last.unwrap_or((tenant.map_or("", TenantId::as_str), -1));
+            let read =
+                |row: &Row<'_>| Ok(Pile { tenant: row.get(0)?, desk: row.get(1)?, first_due: row.get(2)? });
+            let found = next.query_row(params![last.0, last.1], read).optional()?;
+            match found.filter(|pile| tenant.is_none_or(|tenant| tenant.as_str() == pile.tenant)) {
+                Some(pile) => piles.push(pile),
+                None => return Ok(piles),
             }
         }
     }
@@ -209,30 +226,60 @@ impl Batch<'_> {
     }
 }
 
-/// How many leases are not due yet.
-pub(crate) fn live_leases(conn: &rusqlite::Connection, now: Timestamp) -> rusqlite::Result<usize> {
+/// How many leases at some desks are not due yet.
+pub(crate) fn live_leases(
+    conn: &rusqlite::Connection,
+    desks: Desks,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
     conn.query_row(
-        "SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > ?1",
-        [now.micros()],
+        "SELECT count(*) FROM work WHERE token IS NOT NULL AND due_at > ?1 AND (?2 >> desk) & 1",
+        [now.micros(), i64::from(desks.bits())],
         |row| row.get(0),
     )
 }
 
-/// Makes the leases of a process that is gone due: whoever opens the file is alone with it. Those of workers outside
-/// hold on. So does it with work that is due later than anything may be: it was written under a clock that ran ahead.
+/// Makes the leases of a process that is gone due: whoever opens the file is alone with it. Those of workers outside, who work
+/// at `outlive`, hold on. So does it with work that is due later than anything may be: it was written under a clock that ran
+/// ahead.
 pub(crate) fn expire_leases(
     conn: &rusqlite::Connection,
     now: Timestamp,
-    outlive: bool,
+    outlive: Desks,
 ) -> rusqlite::Result<()> {
     // Whoever carried followers is gone in any case: nobody outside does.
     conn.execute("DELETE FROM relays", [])?;
-    let longest = if outlive { now.plus(LEASED_FOR_MAX) } else { now };
-    conn.execute(
-        "UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?2",
-        [now.micros(), longest.micros()],
-    )?;
+    let due = now.micros();
+    for (desks, longest) in [(outlive.others(), now), (outlive, now.plus(LEASED_FOR_MAX))] {
+        conn.execute(
+            "UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?2 AND (?3 >> desk) & 1",
+            [due, longest.micros(), i64::from(desks.bits())],
+        )?;
+    }
     let latest = now.plus(PUT_OFF_FOR_MAX).micros();
-    conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NULL AND due_at > ?2", [now.micros(), latest])?;
+    conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NULL AND due_at > ?2", [due, latest])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::migrate::migrate;
+    use std::path::Path;
+
+    /// A claim that looks at what lies at other desks is quick in a test and slow behind a backlog.
+    #[test]
+    fn claims_look_along_the_index_from_where_their_work_begins() {
+        let mut conn = rusqlite::Connection::open_in_memory().unwrap();
+        migrate(&mut conn, Path::new("in memory"), Timestamp::from_micros(1)).unwrap();
+        for (sql, from) in [(DUE_IN, "(tenant=? AND desk=?)"), (NEXT_PILE, "((tenant,desk)>(?,?))")] {
+            let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let count = statement.parameter_count();
+            let unbound = rusqlite::params_from_iter(std::iter::repeat_n(rusqlite::types::Null, count));
+            let plan: Vec<String> =
+                statement.query_map(unbound, |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+            assert_eq!(plan, [format!("SEARCH work USING COVERING INDEX work_due {from}")]);
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::rows::{self, ORDER_COLUMNS, event, is_of_row, last_place, place, posi
 use crate::terms::Terms;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Named, Page, Unreadable, WorkFact};
 use order_core::clock::Timestamp;
+use order_core::desk::Desk;
 use order_core::ids::{LeaseToken, OrderId, Shard};
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
@@ -355,7 +356,8 @@ pub(crate) fn work(conn: &Connection, after: i64, limit: u32) -> rusqlite::Resul
     let mut statement = conn.prepare_cached(
         "SELECT w.number, w.order_id, w.due_at, w.attempt, w.lapses, w.token, w.claimed_at, \
          CASE WHEN o.order_id = w.order_id THEN o.processing = 'queued' END, w.trace, \
-         CASE WHEN o.order_id = w.order_id AND o.tenant <> w.tenant THEN w.tenant END \
+         CASE WHEN o.order_id = w.order_id AND o.tenant <> w.tenant THEN w.tenant END, \
+         w.desk, CASE WHEN o.order_id = w.order_id THEN o.source END \
          FROM work w LEFT JOIN orders o USING (number) WHERE w.number > ?1 ORDER BY w.number LIMIT ?2",
     )?;
     let mut rows = statement.query(params![after, limit])?;
@@ -392,5 +394,9 @@ fn work_fact(row: &Row<'_>) -> rusqlite::Result<WorkFact> {
     };
     let other_tenant = row.get_ref(9)?.as_bytes_or_null().ok().flatten();
     let other_tenant = other_tenant.map(|tenant| String::from_utf8_lossy(tenant).into_owned());
-    Ok(WorkFact { work, wanted: row.get(7)?, other_tenant })
+    // A source that does not read is told where orders are read.
+    let source = row.get_ref(11)?.as_str_or_null().ok().flatten();
+    let desk = row.get(10)?;
+    let other_desk = source.and_then(|source| Desk::other(desk, source));
+    Ok(WorkFact { work, wanted: row.get(7)?, other_tenant, other_desk })
 }

@@ -1,13 +1,11 @@
-//! Work that is done elsewhere: put off by whoever claims it, and ended without a lease.
+//! Work that nobody here does: ended without a lease, or never there.
 
 use super::Rig;
-use super::rig::{LAPSES_MAX, LEASE};
-use crate::build::{intake, source};
+use crate::build::intake;
 use order_core::Rejection;
-use order_core::clock::Timestamp;
 use order_core::command::ChangeKind;
-use order_core::elsewhere::PUT_OFF;
-use order_core::ids::TenantId;
+use order_core::event::EventType;
+use order_core::intake::Accepted;
 use order_core::lease::Outcome;
 use order_core::state::Processing;
 
@@ -34,78 +32,28 @@ pub async fn work_that_was_done_elsewhere_ends_without_a_lease(rig: Rig) {
     rig.assert_sound().await;
 }
 
-/// Others are leased meanwhile, and it uses up nothing.
-pub async fn work_that_is_done_elsewhere_is_put_off(rig: Rig) {
-    rig.app.elsewhere.set([source("shop")]);
-    let mut elsewhere = Vec::new();
-    for number in 0..3 {
-        elsewhere.push(rig.new_order(intake(&format!("S-{number}")).source("shop")).await);
-    }
-    let here = rig.new_order(intake("A-1")).await;
-    let claimed = rig.app.claim(None, 2, LEASE, 3).await.expect("a claim");
-    let leased: Vec<_> = claimed.leased.iter().map(|leased| leased.order.id).collect();
-    assert_eq!(leased, [here.id]);
-    assert_eq!(rig.order(elsewhere[0].id).await, elsewhere[0], "nothing has happened to it");
-    let nothing = rig.app.claim(None, 10, LEASE, 3).await.expect("a claim");
-    assert!(nothing.leased.is_empty());
-    rig.settle(&claimed.leased[0], Outcome::Done).await.expect("the lease is held");
-    rig.assert_sound().await;
-    for _ in 0..5 {
-        rig.clock.advance(PUT_OFF);
-        assert_eq!(is_due(&rig).await, Some(rig.now()), "then it is due again");
-        let claimed = rig.app.claim(None, 10, LEASE, 3).await.expect("a claim");
-        assert!(claimed.leased.is_empty(), "and put off again");
-        assert_eq!(is_due(&rig).await, Some(rig.now().plus(PUT_OFF)));
-    }
-    let order = rig.changed(elsewhere[2].id, ChangeKind::Finish).await;
-    assert_eq!((order.attempt, order.last_error), (1, None), "no lease ran out meanwhile");
-    rig.assert_sound().await;
-}
+/// Two events of one commit, and nothing that anybody could claim in between; an order that is there stays as it is.
+pub async fn an_order_may_be_withdrawn_as_it_is_taken_in(rig: Rig) {
+    let withdraw = async |reference: &str| {
+        let intake = intake(reference).key(reference).build();
+        rig.app.accept_withdrawn(intake, "gone already", "somebody".into()).await.expect("an accept")
+    };
+    let Accepted::New(order) = withdraw("A-1").await else { panic!("a new order") };
+    assert_eq!((order.withdrawn, order.processing, order.version), (true, Processing::Done, 2));
+    assert_eq!(rig.order(order.id).await, *order);
+    let kinds: Vec<_> = rig
+        .events_of(&order.tenant, order.id)
+        .await
+        .expect("events")
+        .into_iter()
+        .map(|event| event.kind)
+        .collect();
+    assert_eq!(kinds, [EventType::OrderAccepted, EventType::OrderWithdrawn]);
+    assert!(rig.claim(10).await.leased.is_empty(), "nothing is left to do");
+    assert!(matches!(withdraw("A-1").await, Accepted::Duplicate { order, .. } if order.version == 2));
 
-async fn is_due(rig: &Rig) -> Option<Timestamp> {
-    rig.storage().next_due(&TenantId::default_tenant()).await.expect("a read")
-}
-
-/// However much of it is due, nobody waits for all of it.
-pub async fn a_claim_that_finds_too_much_done_elsewhere_ends(rig: Rig) {
-    rig.app.elsewhere.set([source("shop")]);
-    for number in 0..9 {
-        rig.new_order(intake(&format!("S-{number}")).source("shop")).await;
-        rig.clock.tick();
-    }
-    let here = rig.new_order(intake("A-1")).await;
-    let claimed = rig.app.claim(None, 2, LEASE, 3).await.expect("a claim");
-    assert!(claimed.leased.is_empty());
-    assert!(claimed.next_due.is_some_and(|due| due <= rig.now()), "whoever asked comes again");
-    let left = rig.claim(100).await.leased;
-    assert_eq!(left.len(), 6, "two rounds of two were put off, and the rest is as it was");
-    let [.., last] = &left[..] else { panic!("six") };
-    assert_eq!(last.order.id, here.id, "in the order of its due time");
-    for leased in &left {
-        rig.settle(leased, Outcome::Release { at: rig.now() }).await.expect("the lease is held");
-    }
-    let claimed = rig.app.claim(None, 4, LEASE, 3).await.expect("a claim");
-    assert_eq!(claimed.leased.len(), 1, "and it is found");
-    rig.assert_sound().await;
-}
-
-/// A put-off that fails is a lease that runs out. Those are not in a row with one that did not fail in between.
-pub async fn a_put_off_forgets_leases_that_ran_out(rig: Rig) {
-    rig.app.elsewhere.set([source("shop")]);
-    let order = rig.new_order(intake("S-1").source("shop")).await;
-    for _ in 0..2 * LAPSES_MAX {
-        // Whoever claims it dies before it puts it off.
-        assert_eq!(rig.claim_one().await.lapses, 0);
-        rig.clock.advance(LEASE);
-        let claimed = rig.app.claim(None, 1, LEASE, LAPSES_MAX).await.expect("a claim");
-        assert!(claimed.leased.is_empty(), "it is put off");
-        rig.clock.advance(PUT_OFF);
-    }
-    assert_eq!(rig.order(order.id).await, order, "nothing has happened to it");
-    for lapses in 0..LAPSES_MAX {
-        assert_eq!(rig.claim_one().await.lapses, lapses);
-        rig.clock.advance(LEASE);
-    }
-    assert_eq!(rig.claim(1).await.parked, 1, "these are in a row");
+    let there = rig.new_order(intake("A-2")).await;
+    assert!(matches!(withdraw("A-2").await, Accepted::Duplicate { .. }));
+    assert_eq!(rig.order(there.id).await, there, "it stays as it is");
     rig.assert_sound().await;
 }

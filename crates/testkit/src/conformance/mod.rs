@@ -4,6 +4,7 @@ pub mod accept;
 pub mod action_log;
 pub mod api_keys;
 pub mod backlog;
+pub mod desks;
 pub mod elsewhere;
 pub mod external;
 pub mod follow;
@@ -202,11 +203,16 @@ macro_rules! conformance {
                 a_foreign_order_is_unknown_whatever_its_error_says,
                 unknown_jobs_are_refused,
             }
+            desks {
+                a_claim_takes_from_its_desks_alone,
+                what_is_due_next_is_known_of_each_desk,
+                work_that_is_made_anew_lies_at_its_desk,
+                much_at_one_desk_hides_nothing_at_another,
+                claims_of_several_desks_never_overlap,
+            }
             elsewhere {
                 work_that_was_done_elsewhere_ends_without_a_lease,
-                work_that_is_done_elsewhere_is_put_off,
-                a_claim_that_finds_too_much_done_elsewhere_ends,
-                a_put_off_forgets_leases_that_ran_out,
+                an_order_may_be_withdrawn_as_it_is_taken_in,
             }
             external {
                 the_newest_order_with_an_external_id_is_found,
@@ -251,6 +257,7 @@ mod tests {
             include_str!("action_log.rs"),
             include_str!("backlog.rs"),
             include_str!("api_keys.rs"),
+            include_str!("desks.rs"),
             include_str!("elsewhere.rs"),
             include_str!("external.rs"),
             include_str!("follow.rs"),

@@ -5,6 +5,7 @@ use super::rig::{LAPSES_MAX, LEASE};
 use crate::build::{intake, tenant};
 use order_core::clock::Timestamp;
 use order_core::command::{Claim, Claimed, Command, Reply};
+use order_core::desk::Desks;
 use order_core::error::{Error, Rejection};
 use order_core::ids::{OrderId, TenantId};
 use order_core::lease::{Backoff, LeasePolicy, Leased};
@@ -44,7 +45,7 @@ fn failed(retry_after: Option<u64>) -> Processed {
 }
 
 async fn due_of(rig: &Rig, owner: &str) -> Option<Timestamp> {
-    rig.storage().next_due(&tenant(owner)).await.expect("a read")
+    rig.storage().next_due(&tenant(owner), Desks::ALL).await.expect("a read")
 }
 
 /// A claim of one tenant takes its work alone, however much of others' is due before it; a claim of any takes what is due
@@ -98,7 +99,8 @@ pub async fn claims_of_several_tenants_never_overlap(rig: Rig) {
             let app = Arc::clone(&rig.app);
             let owner = tenant(["a", "b"][worker % 2]);
             tokio::spawn(async move {
-                let claimed = app.claim(Some(owner.clone()), 5, LEASE, LAPSES_MAX).await.expect("a claim");
+                let claimed =
+                    app.claim(Some(owner.clone()), Desks::ALL, 5, LEASE, LAPSES_MAX).await.expect("a claim");
                 (owner, claimed)
             })
         })
@@ -146,10 +148,13 @@ pub async fn what_is_parked_keeps_nobody_from_what_is_due_behind_it(rig: Rig) {
         rig.clock.advance(LEASE);
     }
     let last = rig.new_order(intake("last")).await.id;
-    let claimed =
-        rig.app.claim(Some(TenantId::default_tenant()), 1, LEASE, LAPSES_MAX).await.expect("a claim");
+    let claimed = rig
+        .app
+        .claim(Some(TenantId::default_tenant()), Desks::ALL, 1, LEASE, LAPSES_MAX)
+        .await
+        .expect("a claim");
     assert_eq!(ids_of(&claimed), [last], "the use case asks on by itself");
-    let claimed = rig.app.claim(None, 1, LEASE, LAPSES_MAX).await.expect("a claim");
+    let claimed = rig.app.claim(None, Desks::ALL, 1, LEASE, LAPSES_MAX).await.expect("a claim");
     assert_eq!((claimed.leased.len(), claimed.parked), (0, 0), "nothing is due any more");
     rig.assert_sound().await;
 }
@@ -159,7 +164,8 @@ pub async fn what_a_try_outside_comes_to_is_decided_as_here(rig: Rig) {
     let order = rig.new_order(intake("A-1")).await;
     let default = TenantId::default_tenant();
     let claim = async || {
-        let mut claimed = rig.app.claim(Some(default.clone()), 1, LEASE, LAPSES_MAX).await.expect("a claim");
+        let mut claimed =
+            rig.app.claim(Some(default.clone()), Desks::ALL, 1, LEASE, LAPSES_MAX).await.expect("a claim");
         claimed.leased.pop().expect("work must be due")
     };
     let first = claim().await;
@@ -197,7 +203,9 @@ pub async fn results_that_come_together_count_each_for_itself(rig: Rig) {
         rig.new_order(intake(&format!("o-{index}"))).await;
     }
     let default = TenantId::default_tenant();
-    let claim = async || rig.app.claim(Some(default.clone()), 4, LEASE, LAPSES_MAX).await.expect("a claim");
+    let claim = async || {
+        rig.app.claim(Some(default.clone()), Desks::ALL, 4, LEASE, LAPSES_MAX).await.expect("a claim")
+    };
     let zombies = claim().await.leased;
     rig.clock.advance(LEASE - Duration::from_secs(1));
     let kept = vec![(zombies[0].order.id, zombies[0].token), (zombies[1].order.id, zombies[1].token)];

@@ -11,6 +11,7 @@ use order_core::command::{
     Advance, AdvancePart, Change, ChangeKind, Changed, Claim, Claimed, Command, Heartbeat, Reply, Settle,
     StartRedrive, StepRedrive,
 };
+use order_core::desk::Desks;
 use order_core::error::{Error, Rejection};
 use order_core::ids::{EventId, Ids, LeaseToken, OrderId, RedriveId, Shard, TenantId};
 use order_core::intake::{Accepted, Intake};
@@ -297,6 +298,7 @@ impl Rig {
     pub fn claim_command(&self, count: usize) -> Claim {
         Claim {
             tenant: None,
+            desks: Desks::ALL,
             tokens: (0..count).map(|_| self.token()).collect(),
             event_ids: (0..count).map(|_| self.event_id()).collect(),
             now: self.now(),

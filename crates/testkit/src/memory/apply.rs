@@ -6,6 +6,7 @@ use order_core::command::{
     Accept, Change, ChangeKind, Changed, Claim, Claimed, Command, Heartbeat, Reply, Settle,
 };
 use order_core::decide::{self, ClaimDecision, Decision, WorkEffect};
+use order_core::desk::Desk;
 use order_core::error::Rejection;
 use order_core::event::{Accepted as AcceptedBody, EventBody};
 use order_core::ids::{EventId, LeaseToken, OrderId, TenantId};
@@ -89,8 +90,11 @@ impl State {
         let place = self.place(accept.order_id, accept.event_id, accept.now);
         let order = Order::accepted(accept.intake.tenant.clone(), accepted, accept.digest, place);
         self.append(order.clone(), &body, place, 0);
-        self.work_effect(order.id, WorkEffect::Fresh, accept.now);
-        order
+        match decide::withdrawal(accept) {
+            Some((event_id, body)) => self.happen(order.id, &body, event_id, accept.now),
+            None => self.work_effect(order.id, WorkEffect::Fresh, accept.now),
+        }
+        self.order(order.id).expect("it is there")
     }
 
     pub(super) fn change(&mut self, change: &Change) -> Result<Changed, Rejection> {
@@ -131,7 +135,8 @@ impl State {
                     trace: self.trace,
                 };
                 let order = &self.orders[&order_id];
-                let row = WorkRow { key: order.number, tenant: order.tenant.clone(), work };
+                let (key, desk) = (order.number, Desk::of(&order.source));
+                let row = WorkRow { key, tenant: order.tenant.clone(), desk, work };
                 self.work.insert(order_id, row);
                 self.work_due = true;
             }
@@ -150,7 +155,7 @@ impl State {
     fn claim(&mut self, claim: &Claim) -> Claimed {
         let mut due: Vec<(Timestamp, i64, OrderId)> = Vec::new();
         for (order_id, row) in &self.work {
-            if row.work.due_at <= claim.now && self.is_work_of(claim.tenant.as_ref(), *order_id) {
+            if row.work.due_at <= claim.now && self.is_work_for(claim, row) {
                 due.push((row.work.due_at, row.key, *order_id));
             }
         }
@@ -182,13 +187,14 @@ impl State {
         }
         let taken = |row: &WorkRow| claimed.leased.iter().any(|leased| leased.order.id == row.work.order_id);
         let left = self.work.values().filter(|row| !taken(row));
-        let left = left.filter(|row| self.is_work_of(claim.tenant.as_ref(), row.work.order_id));
+        let left = left.filter(|row| self.is_work_for(claim, row));
         claimed.next_due = left.map(|row| row.work.due_at).min();
         claimed
     }
 
-    fn is_work_of(&self, tenant: Option<&TenantId>, order_id: OrderId) -> bool {
-        tenant.is_none_or(|tenant| self.orders[&order_id].tenant == *tenant)
+    fn is_work_for(&self, claim: &Claim, row: &WorkRow) -> bool {
+        let owner = &self.orders[&row.work.order_id].tenant;
+        claim.tenant.as_ref().is_none_or(|tenant| owner == tenant) && claim.desks.has(row.desk)
     }
 
     fn lease(

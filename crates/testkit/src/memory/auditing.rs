@@ -4,6 +4,7 @@ use super::state::State;
 use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Named, Page, WorkFact};
 use order_core::audit::{Finding, kept};
 use order_core::decide::must_have_work;
+use order_core::desk::Desk;
 use order_core::ids::{OrderId, RedriveId, Shard, TenantId};
 use order_core::journal::Event;
 use order_core::order::Order;
@@ -67,6 +68,8 @@ impl State {
                 work: row.work.clone(),
                 wanted: order.map(must_have_work),
                 other_tenant: other_tenant.map(|_| row.tenant.to_string()),
+                other_desk: order
+                    .and_then(|order| Desk::other(row.desk.number().into(), order.source.as_str())),
             });
             page.last = Some(*key);
         }

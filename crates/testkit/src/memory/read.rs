@@ -11,6 +11,7 @@ use order_core::audit::rows::{AuditedOrder, Beginning, JournalFact, Page, WorkFa
 use order_core::backup::{BackupMade, BackupProgress};
 use order_core::clock::Timestamp;
 use order_core::command::Command;
+use order_core::desk::Desks;
 use order_core::error::Fault;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
@@ -79,10 +80,10 @@ impl Storage for MemoryStorage {
         Ok(self.reading()?.place_of(moment))
     }
 
-    async fn next_due(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Fault> {
+    async fn next_due(&self, tenant: &TenantId, desks: Desks) -> Result<Option<Timestamp>, Fault> {
         let state = self.reading()?;
         let own = state.work.values().filter(|row| state.orders[&row.work.order_id].tenant == *tenant);
-        Ok(own.map(|row| row.work.due_at).min())
+        Ok(own.filter(|row| desks.has(row.desk)).map(|row| row.work.due_at).min())
     }
 
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault> {

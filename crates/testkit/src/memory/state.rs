@@ -3,6 +3,7 @@
 use order_core::action_log::Action;
 use order_core::api_key::{ApiKey, ApiKeyId};
 use order_core::clock::Timestamp;
+use order_core::desk::Desk;
 use order_core::event::{EventBody, Place};
 use order_core::ids::{EventId, OrderId, RedriveId, Shard, TenantId};
 use order_core::inbox::MessageId;
@@ -52,6 +53,7 @@ pub(super) struct State {
 pub(super) struct WorkRow {
     pub(super) key: i64,
     pub(super) tenant: TenantId,
+    pub(super) desk: Desk,
     pub(super) work: Work,
 }
 

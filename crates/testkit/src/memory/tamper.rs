@@ -2,6 +2,7 @@
 
 use super::MemoryStorage;
 use super::state::{State, WorkRow};
+use order_core::desk::Desk;
 use order_core::ids::{LeaseToken, OrderId, Shard, TenantId};
 use order_core::journal::Event;
 use order_core::lease::{LAPSES_MAX, PUT_OFF_FOR_MAX, Work};
@@ -29,6 +30,8 @@ pub enum Tamper {
     RewriteEvent,
     /// The work row of the order lies with another tenant.
     ChangeWorkTenant,
+    /// The work row lies at another desk.
+    ChangeWorkDesk,
     /// The work row says that another attempt was used up.
     ChangeWorkAttempt,
     /// The work row says that more leases ran out than may.
@@ -112,7 +115,7 @@ impl MemoryStorage {
                     claimed_at: None,
                     trace: None,
                 };
-                let row = WorkRow { key, tenant, work };
+                let row = WorkRow { key, tenant, desk: Desk::of(&order.source), work };
                 state.work.insert(order_id, row);
             }
             Tamper::DropOrder => {
@@ -155,6 +158,7 @@ impl MemoryStorage {
 fn work(row: &mut WorkRow, how: Tamper) {
     match how {
         Tamper::ChangeWorkTenant => row.tenant = TenantId::new("stranger").expect("a tenant"),
+        Tamper::ChangeWorkDesk => row.desk = Desk::reserved("sales").expect("a contract"),
         Tamper::ChangeWorkAttempt => row.work.attempt += 1,
         Tamper::ChangeWorkLapses => row.work.lapses = LAPSES_MAX,
         Tamper::DropWorkToken => row.work.token = None,

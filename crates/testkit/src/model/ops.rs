@@ -8,13 +8,13 @@ use proptest::sample::Index;
 #[derive(Debug, Clone)]
 pub enum Op {
     /// An order comes in: few references, contents and keys, so that they collide.
-    Accept { tenant: u8, source: u8, reference: Option<u8>, content: u8, key: Option<u8> },
+    Accept { tenant: u8, source: u8, reference: Option<u8>, content: u8, key: Option<u8>, withdrawn: bool },
     /// Somebody changes an order, perhaps another tenant's, perhaps insisting on a version.
     Change { order: Index, foreign: bool, source: Option<u8>, version: Option<u8>, kind: Kind },
     /// A message comes in, perhaps again, perhaps about another order.
     Consume { order: Index, foreign: bool, consumer: u8, id: u8, kind: Kind },
-    /// A worker claims.
-    Claim { tenant: Option<u8>, count: u8, lapses_max: u8 },
+    /// A worker claims, of all desks or of some.
+    Claim { tenant: Option<u8>, desks: u8, count: u8, lapses_max: u8 },
     /// A worker extends leases, stale ones among them.
     Heartbeat { leases: Vec<Index> },
     /// A worker ends a lease, perhaps a stale one, perhaps with another order's token.
@@ -68,7 +68,6 @@ pub enum End {
     Retry { after_ms: u32, why: u8 },
     Park { why: u8 },
     Release { after_ms: u32 },
-    PutOff { after_ms: u32 },
 }
 
 /// What a node does with its part of a follower.
@@ -117,13 +116,15 @@ fn op() -> impl Strategy<Value = Op> {
         prop::option::weighted(0.9, 0..4_u8),
         0..5_u8,
         prop::option::weighted(0.3, 0..3_u8),
+        prop::bool::weighted(0.1),
     )
-        .prop_map(|(tenant, source, reference, content, key)| Op::Accept {
+        .prop_map(|(tenant, source, reference, content, key, withdrawn)| Op::Accept {
             tenant,
             source,
             reference,
             content,
             key,
+            withdrawn,
         });
     let version = prop::option::weighted(0.2, 1..5_u8);
     let change =
@@ -156,8 +157,8 @@ fn op() -> impl Strategy<Value = Op> {
         20 => accept,
         14 => change,
         6 => consume,
-        14 => (proptest::option::of(0..2_u8), 1..4_u8, 1..4_u8)
-            .prop_map(|(tenant, count, lapses_max)| Op::Claim { tenant, count, lapses_max }),
+        14 => (proptest::option::of(0..2_u8), 0..3_u8, 1..4_u8, 1..4_u8)
+            .prop_map(|(tenant, desks, count, lapses_max)| Op::Claim { tenant, desks, count, lapses_max }),
         4 => prop::collection::vec(any::<Index>(), 0..4).prop_map(|leases| Op::Heartbeat { leases }),
         18 => settle,
         3 => (0..2_u8, action()).prop_map(|(name, action)| Op::Follower { name, action }),
@@ -194,7 +195,6 @@ fn end() -> impl Strategy<Value = End> {
         3 => (0..40_000_u32, 0..2_u8).prop_map(|(after_ms, why)| End::Retry { after_ms, why }),
         4 => (0..2_u8).prop_map(|why| End::Park { why }),
         1 => (0..2_000_u32).prop_map(|after_ms| End::Release { after_ms }),
-        1 => (0..2_000_u32).prop_map(|after_ms| End::PutOff { after_ms }),
     ]
 }
 
@@ -239,12 +239,12 @@ mod tests {
                     Op::StartRedrive { orders: None, error: Some(_), source: Some(_), .. } => {
                         "redrive, two filters"
                     }
+                    Op::Accept { withdrawn: true, .. } => "withdrawn as it is taken in",
                     Op::Accept { reference: None, key: Some(_), .. } => "key without reference",
                     Op::Accept { reference: Some(_), key: Some(_), .. } => "key and reference",
                     Op::Settle { mixed: Some(_), end: End::Release { .. }, .. } => {
                         "release under another token"
                     }
-                    Op::Settle { end: End::PutOff { .. }, .. } => "put off",
                     Op::Change { foreign: true, .. } => "foreign change",
                     Op::Change { kind: Kind::Finish, .. } => "finish without a lease",
                     Op::Change { version: Some(_), kind: Kind::Erase, .. } => "erasure of a version",

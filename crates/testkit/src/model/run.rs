@@ -12,8 +12,9 @@ use order_core::audit;
 use order_core::clock::{Clock, Timestamp};
 use order_core::command::{
     Advance, AdvancePart, Change, ChangeKind, Claim, Command, FollowerAction, FollowerCommand, Heartbeat,
-    Reply, Settle, StartRedrive, StepRedrive,
+    Reply, Settle, StartRedrive, StepRedrive, Withdrawal,
 };
+use order_core::desk::{Desk, Desks};
 use order_core::error::Rejection;
 use order_core::ids::{EventId, Ids, LeaseToken, OrderId, RedriveId, Shard, TenantId};
 use order_core::inbox::{Consume, MessageId};
@@ -54,7 +55,13 @@ fn owner(number: u8) -> TenantId {
 }
 
 fn origin(number: u8) -> &'static str {
-    ["api", "shop"][usize::from(number) % 2]
+    ["api", "sales"][usize::from(number) % 2]
+}
+
+/// Where work of these origins lies: of both, or of one.
+fn some_desks(number: u8) -> Desks {
+    [Desks::ALL, Desk::of(&source(origin(0))).into(), Desk::of(&source(origin(1))).into()]
+        [usize::from(number) % 3]
 }
 
 fn content(number: u8) -> Content {
@@ -147,9 +154,10 @@ impl Run {
         Ok(())
     }
 
-    fn claim(&self, tenant: Option<TenantId>, count: u8, lapses_max: u8) -> Claim {
+    fn claim(&self, tenant: Option<TenantId>, desks: Desks, count: u8, lapses_max: u8) -> Claim {
         Claim {
             tenant,
+            desks,
             tokens: (0..count).map(|_| LeaseToken(self.ids.uuid_v4())).collect(),
             event_ids: (0..count).map(|_| self.event_id()).collect(),
             now: self.clock.now(),
@@ -163,9 +171,9 @@ impl Run {
         let (now, trace) = (self.clock.now(), trace::current());
         let ago = |ms| Timestamp::from_micros(now.micros() - i64::from(ms) * 1_000);
         Some(match op {
-            Op::Accept { tenant, source, reference, content: sent, key } => {
+            Op::Accept { tenant, source, reference, content: sent, key, withdrawn } => {
                 let intake = Self::intake(*tenant, *source, *reference, *sent, *key);
-                accept(intake, self.ids.as_ref(), now)
+                self.accept(intake, *withdrawn)
             }
             Op::Change { order, foreign, source: from, version, kind } => {
                 let from = from.map(|number| source(origin(number)));
@@ -178,8 +186,8 @@ impl Run {
                 let change = self.change(order, *foreign, kind, trace)?;
                 Command::Consume(Box::new(Consume { message, change }))
             }
-            Op::Claim { tenant, count, lapses_max } => {
-                Command::Claim(self.claim(tenant.map(owner), *count, *lapses_max))
+            Op::Claim { tenant, desks, count, lapses_max } => {
+                Command::Claim(self.claim(tenant.map(owner), some_desks(*desks), *count, *lapses_max))
             }
             Op::Heartbeat { leases } => {
                 let held = leases.iter().filter_map(|index| pick(&self.leases, index)).collect();
@@ -259,6 +267,17 @@ impl Run {
         chance.as_bytes()[0].is_multiple_of(2).then(|| TraceContext::from_bytes(&bytes)).flatten()
     }
 
+    fn accept(&self, intake: Intake, withdrawn: bool) -> Command {
+        let mut command = accept(intake, self.ids.as_ref(), self.clock.now());
+        if let Command::Accept(accept) = &mut command
+            && withdrawn
+        {
+            let (reason, by) = ("gone".to_owned(), "a model".to_owned());
+            accept.withdrawal = Some(Box::new(Withdrawal { event_id: self.event_id(), reason, by }));
+        }
+        command
+    }
+
     fn intake(tenant: u8, from: u8, reference: Option<u8>, sent: u8, key: Option<u8>) -> Intake {
         let name = format!("r-{}", reference.unwrap_or_default());
         let mut built =
@@ -309,7 +328,6 @@ impl Run {
             End::Retry { after_ms, why: number } => Outcome::Retry { at: at(*after_ms), why: why(*number) },
             End::Park { why: number } => Outcome::Park { why: why(*number) },
             End::Release { after_ms } => Outcome::Release { at: at(*after_ms) },
-            End::PutOff { after_ms } => Outcome::PutOff { at: at(*after_ms) },
         }
     }
 

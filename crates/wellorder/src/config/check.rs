@@ -8,8 +8,9 @@ use std::{
 use super::{
     check_kafka, check_rabbitmq, check_redis,
     problem::Problems,
+    processors::ProcessorKind,
     resolve::{Origin, Resolved, origin_of},
-    settings::{ProcessorKind, Role, Settings},
+    settings::{Role, Settings},
     sources::Mode,
 };
 
@@ -53,9 +54,12 @@ pub(super) fn together(
         add(&["contracts.orderstream.grpc"], "is set, and this program was built without gRPC", fix);
     }
     addresses(settings, &beside, &mut add);
-    if settings.processor == ProcessorKind::Http && settings.http_processor.url.is_none() {
-        let what = format!("is not set, and {} is http", beside("processor"));
-        add(&["http_processor.url", "processor"], &what, "set it to the URL that takes orders");
+    let posting = settings.naming(ProcessorKind::Http);
+    if !posting.is_empty() && settings.http_processor.url.is_none() {
+        let who: Vec<String> = posting.iter().map(|path| format!("{} is http", beside(path))).collect();
+        let what = format!("is not set, and {}", who.join(", and "));
+        let paths = ["http_processor.url"].into_iter().chain(posting.iter().map(String::as_str));
+        add(&paths.collect::<Vec<_>>(), &what, "set it to the URL that takes orders");
     }
     if settings.catalog.url.is_some() && settings.catalog.file.is_some() {
         let what = format!("is set, and {} is too", beside("catalog.url"));

@@ -13,7 +13,7 @@ pub(super) fn kafka(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &st
     let kafka = &settings.kafka;
     if kafka.brokers.is_empty() {
         without_brokers(kafka, add);
-        if settings.orderstream.left_to_kafka {
+        if settings.left_to_kafka() {
             let what = "is kafka, and kafka.brokers is not set";
             add(
                 &["contracts.orderstream.processor", "kafka.brokers"],

@@ -1,6 +1,13 @@
 //! The settings as types. Every field is filled from the table; nothing here has a default of its own.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use super::processors::ProcessorKind;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 /// All settings of a process.
 #[derive(Clone, Debug)]
@@ -45,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) shards_said: bool,
     /// Who does the work of an order.
     pub(crate) processor: ProcessorKind,
+    /// Who does that of a contract's orders instead.
+    pub(crate) contract_processors: BTreeMap<&'static str, ProcessorKind>,
     /// The simulated processor.
     pub(crate) simulate: Simulate,
     /// The processor behind a URL.
@@ -98,8 +107,6 @@ pub(crate) struct Orderstream {
     pub(crate) grpc: Option<SocketAddr>,
     /// How long a request waits for its acknowledgement.
     pub(crate) ack_wait: Duration,
-    /// Whether another program does the work of its orders, and acknowledges that over Kafka.
-    pub(crate) left_to_kafka: bool,
     /// The topic that tells of orders, here and elsewhere.
     pub(crate) events_topic: String,
     /// The topic that tells of the end of their work.
@@ -160,6 +167,7 @@ impl Settings {
             shards: 0,
             shards_said: false,
             processor: ProcessorKind::default(),
+            contract_processors: BTreeMap::new(),
             simulate: Simulate::default(),
             http_processor: HttpProcessor::default(),
             catalog: Catalog::default(),
@@ -297,18 +305,6 @@ pub(crate) enum LogFormat {
     Text,
 }
 
-/// Who does the work of an order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ProcessorKind {
-    /// Waits, then says done (or fails, on request).
-    #[default]
-    Simulate,
-    /// Posts the order to a URL.
-    Http,
-    /// Nobody here: workers outside claim it over HTTP.
-    Pull,
-}
-
 /// The simulated processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Simulate {
@@ -321,7 +317,7 @@ pub(crate) struct Simulate {
 /// The processor behind a URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HttpProcessor {
-    /// Where orders are posted; always there when the processor is `Http`. May hold a password.
+    /// Where orders are posted; always there when some processor is `Http`. May hold a password.
     pub(crate) url: Option<String>,
     /// Until the connection stands.
     pub(crate) connect_timeout: Duration,

@@ -1,7 +1,8 @@
 //! The one list of settings.
 
 use super::{
-    settings::{FollowerStart, LogFormat, LogLevel, NdjsonSink, ProcessorKind, Role, Settings},
+    processors::ProcessorKind,
+    settings::{FollowerStart, LogFormat, LogLevel, NdjsonSink, Role, Settings},
     shape::Shape::{
         self, Address, Count, Folder, MaybeAddress, MaybeUrl, MaybeWord, Millis, Part, Secret, Switch, Text,
         Word, Words,
@@ -81,9 +82,6 @@ const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0, CONTRACTS[2].0
 
 const ROLES: &[&str] = &["api", "worker", "relay", "sync", "all"];
 const ROLE_VALUES: [Role; 5] = [Role::Api, Role::Worker, Role::Relay, Role::Sync, Role::All];
-const PROCESSORS: &[&str] = &["simulate", "http", "pull"];
-const PROCESSOR_VALUES: [ProcessorKind; 3] =
-    [ProcessorKind::Simulate, ProcessorKind::Http, ProcessorKind::Pull];
 const ALGORITHMS: &[&str] = &["RS256", "PS256", "ES256", "EdDSA"];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const LEVEL_VALUES: [LogLevel; 5] =
@@ -321,8 +319,8 @@ static SETTINGS: &[Setting] = &[
     Setting::new(
         "processor",
         Follows(processor_default),
-        Word { words: PROCESSORS, set: |s, place| s.processor = PROCESSOR_VALUES[place] },
-        "who does the work of an order; pull in serve, else simulate",
+        Word { words: ProcessorKind::WORDS, set: |s, place| s.processor = ProcessorKind::VALUES[place] },
+        "who does the work of orders, unless their contract says otherwise; pull in serve, else simulate",
     ),
     Setting::new(
         "simulate.delay_ms",

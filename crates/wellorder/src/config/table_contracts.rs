@@ -1,6 +1,7 @@
 //! Settings of contracts.
 
 use super::{
+    processors::ProcessorKind,
     settings::Settings,
     shape::Shape::{MaybeAddress, MaybeWord, Span, Switch, Text},
     table::{Default::Is, HOUR_MS, Setting},
@@ -21,7 +22,13 @@ fn listen_at(settings: &mut Settings, name: &'static str, address: Option<Socket
     settings.contract_listen.extend(address.map(|address| (name, address)));
 }
 
+fn work_at(settings: &mut Settings, name: &'static str, kind: Option<&str>) {
+    settings.contract_processors.remove(name);
+    settings.contract_processors.extend(kind.and_then(ProcessorKind::of).map(|kind| (name, kind)));
+}
+
 const PUBLIC: &str = "whether the contract asks for no login in serve";
+const PROCESSOR: &str = "who does the work of this contract's orders; empty is who does that of all";
 const LISTEN: &str = "a further address that serves this contract, at the root";
 
 pub(super) const CONTRACTS: &[Setting] = &[
@@ -38,6 +45,12 @@ pub(super) const CONTRACTS: &[Setting] = &[
         LISTEN,
     ),
     Setting::new(
+        "contracts.oscarps.processor",
+        Is(""),
+        MaybeWord { words: ProcessorKind::WORDS, set: |s, v| work_at(s, "oscarps", v) },
+        PROCESSOR,
+    ),
+    Setting::new(
         "contracts.parspec.public",
         Is("false"),
         Switch { set: |s, v| make_public(s, "parspec", v) },
@@ -50,6 +63,12 @@ pub(super) const CONTRACTS: &[Setting] = &[
         LISTEN,
     ),
     Setting::new(
+        "contracts.parspec.processor",
+        Is(""),
+        MaybeWord { words: ProcessorKind::WORDS, set: |s, v| work_at(s, "parspec", v) },
+        PROCESSOR,
+    ),
+    Setting::new(
         "contracts.sales.public",
         Is("false"),
         Switch { set: |s, v| make_public(s, "sales", v) },
@@ -60,6 +79,12 @@ pub(super) const CONTRACTS: &[Setting] = &[
         Is(""),
         MaybeAddress { set: |s, v| listen_at(s, "sales", v) },
         LISTEN,
+    ),
+    Setting::new(
+        "contracts.sales.processor",
+        Is(""),
+        MaybeWord { words: ProcessorKind::WORDS, set: |s, v| work_at(s, "sales", v) },
+        PROCESSOR,
     ),
     Setting::new(
         "contracts.orderstream.public",
@@ -89,8 +114,8 @@ pub(super) const CONTRACTS: &[Setting] = &[
     Setting::new(
         "contracts.orderstream.processor",
         Is(""),
-        MaybeWord { words: &["kafka"], set: |s, v| s.orderstream.left_to_kafka = v.is_some() },
-        "who does the work of its orders: another program, over Kafka; empty is who does all work",
+        MaybeWord { words: ProcessorKind::WORDS_WITH_KAFKA, set: |s, v| work_at(s, "orderstream", v) },
+        PROCESSOR,
     ),
     Setting::new(
         "contracts.orderstream.events_topic",

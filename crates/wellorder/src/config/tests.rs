@@ -7,6 +7,7 @@ mod documented;
 mod issuer;
 mod kafka;
 mod orderstream;
+mod processors;
 mod rabbitmq;
 mod redis;
 mod sales;
@@ -148,8 +149,7 @@ fn every_setting_fills_its_field() {
             "catalog.url" => "http://h/",
             "catalog.file" => "catalog.json",
             path if path.starts_with("contracts.") && path.ends_with(".public") => "true",
-            // It needs brokers; `orderstream::work_is_left_to_whoever_can_be_told` has them.
-            "contracts.orderstream.processor" => continue,
+            path if path.starts_with("contracts.") && path.ends_with(".processor") => "pull",
             "contracts.orderstream.grpc" => "127.0.0.1:4568",
             path if path.starts_with("contracts.") && path.ends_with(".listen") => "127.0.0.1:4568",
             "contracts.orderstream.ack_wait" => "5s",

@@ -84,7 +84,7 @@ async fn opened(settings: &Settings) -> Result<Carrier, Failure> {
         path: settings.data.join(DATABASE_FILE),
         busy_timeout: settings.storage.busy_timeout,
         free_bytes_min: 0,
-        leases_outlive: true,
+        leases_outlive: order_core::desk::Desks::ALL,
     };
     let opening = tokio::task::spawn_blocking(move || Carrier::open(&options));
     let opened = opening.await.context("opening the database broke off")?;

@@ -13,23 +13,10 @@ pub(crate) use wired::{consumers, plans};
 #[cfg(not(feature = "kafka"))]
 pub(crate) use without::{consumers, plans};
 
-use crate::config::Settings;
-use contracts::orderstream::events::is_to_be_buried;
-use contracts::orderstream::{EVENTS, NAME};
-use order_core::{App, SourceId};
 use std::pin::Pin;
 
 /// What runs until it is told to stop.
 pub(crate) type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Leaves the work of this contract's orders to another program, where the settings say so; and in any case what is to be
-/// withdrawn at once to whoever took it in.
-pub(crate) fn leave(settings: &Settings, app: &App) {
-    app.elsewhere.set_orders(is_to_be_buried);
-    if settings.orderstream.left_to_kafka {
-        app.elsewhere.set([NAME, EVENTS].into_iter().filter_map(|name| SourceId::new(name).ok()));
-    }
-}
 
 #[cfg(feature = "kafka")]
 mod wired {
@@ -67,7 +54,7 @@ mod wired {
         let events =
             TellingSink::new(options.clone(), Arc::new(told), Arc::clone(storage)).context("kafka")?;
         let mut plans = vec![Plan::new(settings, EVENTS, Arc::new(events))];
-        if !ours.left_to_kafka {
+        if !settings.left_to_kafka() {
             let told = || AcksTold::new(&ours.ack_topic);
             let first = KeepResult { told: told(), results: redis::results(settings)? };
             let sink = TellingSink::new(options, Arc::new(told()), Arc::clone(storage)).context("kafka")?;
@@ -93,7 +80,7 @@ mod wired {
             let topic = Parked::topic(topic);
             Ok(Parked { publisher: publisher(&options, &topic)?, topic, bytes_max: options.record_bytes_max })
         };
-        if ours.left_to_kafka {
+        if settings.left_to_kafka() {
             if !settings.has_role(Role::Api) && !settings.has_role(Role::Relay) {
                 return Ok(Vec::new());
             }
@@ -168,7 +155,6 @@ mod without {
     use super::Running;
     use crate::config::Settings;
     use crate::following::Plan;
-    use order_core::App;
     use std::sync::Arc;
     use tokio::sync::watch;
 

@@ -44,7 +44,7 @@ impl File {
             busy_timeout: self.settings.storage.busy_timeout,
             free_bytes_min: self.settings.storage.free_space_min_bytes,
             // Workers outside work on while this process is away.
-            leases_outlive: self.settings.processor == ProcessorKind::Pull,
+            leases_outlive: self.settings.desks_of(ProcessorKind::Pull),
         }
     }
 

@@ -53,7 +53,7 @@ const TAMPERING: &[(&str, &str)] = &[
     ("work", "DELETE FROM work"),
     (
         "work",
-        "INSERT INTO work SELECT number, order_id, tenant, 0, 0, 0, NULL, NULL, NULL FROM orders WHERE reference = 'done'",
+        "INSERT INTO work SELECT number, order_id, tenant, 0, 0, 0, 0, NULL, NULL, NULL FROM orders WHERE reference = 'done'",
     ),
     ("cursors", "UPDATE cursors SET position = position + 1000"),
     ("cursors", "UPDATE cursors SET replay_next = 0, replay_up_to = position + 1"),
@@ -74,6 +74,7 @@ const TAMPERING: &[(&str, &str)] = &[
         "INSERT INTO redrives VALUES (zeroblob(16), 'default', '{}', 'why', 'me', 1, 0, 0, 0, 0, 3, 8)",
     ),
     ("work", "UPDATE work SET tenant = 'other'"),
+    ("work", "UPDATE work SET desk = 3"),
     ("work", "UPDATE work SET attempt = 2"),
     ("work", "UPDATE work SET lapses = 5000"),
     ("work", "UPDATE work SET token = zeroblob(16)"),

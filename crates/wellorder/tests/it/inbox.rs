@@ -7,6 +7,7 @@ use crate::rabbitmq::{declare, delete, send, take, unique, url};
 use async_trait::async_trait;
 use order_core::app::App;
 use order_core::command::ChangeKind;
+use order_core::desk::Desks;
 use order_core::fault_point::{self, Hooks};
 use order_core::inbox::{Fact, Outcome};
 use order_core::lane::LanePolicy;
@@ -70,7 +71,7 @@ async fn app(folder: &Path) -> Arc<App> {
         path: folder.join("wellorder.db"),
         busy_timeout: Duration::from_secs(5),
         free_bytes_min: 0,
-        leases_outlive: false,
+        leases_outlive: Desks::NONE,
     };
     let seed = Seed { installation_id: ids.uuid_v4(), cursor_key: [1; 32], key_pepper: [2; 32], shards: 1 };
     let (storage, _) = SqliteStorage::open(&options, &seed, clock.now()).unwrap();

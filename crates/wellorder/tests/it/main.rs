@@ -51,6 +51,7 @@ mod oscarps;
 mod parspec;
 mod printed;
 mod processor;
+mod processors;
 mod pull;
 #[cfg(feature = "amqp")]
 mod rabbitmq;

@@ -115,6 +115,39 @@ async fn two_of_each_share_the_work_and_answer_for_each_other() {
     home.audited();
 }
 
+/// Each claims what its own settings say.
+#[tokio::test]
+async fn nodes_with_other_settings_leave_each_others_orders_alone() {
+    let home = Home::new();
+    let (ours, theirs) = (Receiver::gated().await, Receiver::gated().await);
+    ours.open();
+    theirs.open();
+    let api = node(&home, "api").start().await;
+    let first =
+        node(&home, "worker").processor(&ours.url()).env("WELLORDER_CONTRACTS_OSCARPS_PROCESSOR", "pull");
+    let second = node(&home, "worker").processor(&theirs.url()).env("WELLORDER_PROCESSOR", "pull");
+    let second = second.env("WELLORDER_CONTRACTS_OSCARPS_PROCESSOR", "http");
+    let workers = [first.start().await, second.start().await];
+    let ids = taken_in(&[&api], "a", 20).await;
+    for number in 0..20 {
+        let order = json!({ "orderId": format!("o-{number}"), "customer": "c", "total": 1 });
+        assert_eq!(api.post("/oscarps/orders", &order.to_string()).await.status, 201);
+    }
+    until_done(&api, ids.len()).await;
+    for number in 0..20 {
+        api.until(&format!("/oscarps/orders/o-{number}"), |order| order["status"] == "PROCESSED").await;
+    }
+    for (receiver, source) in [(&ours, "api"), (&theirs, "oscarps")] {
+        let calls = receiver.calls();
+        assert_eq!(calls.len(), 20);
+        assert!(calls.iter().all(|call| call.order["source"] == source), "{source}: {calls:?}");
+    }
+    for server in workers.into_iter().chain([api]) {
+        assert_eq!(server.terminate().await.code(), 0);
+    }
+    home.audited();
+}
+
 #[tokio::test]
 async fn nodes_die_and_others_join_under_load() {
     let home = Home::new();

@@ -9,7 +9,7 @@ const BROKERS: (&str, &str) = ("KAFKA_BROKERS", "localhost:9092");
 fn topics_and_group_have_the_names_that_existing_programs_know() {
     let ours = load_ok(&Inputs::default()).settings.orderstream;
     assert_eq!((ours.events_topic.as_str(), ours.ack_topic.as_str()), ("orders.events", "orders.ack"));
-    assert_eq!((ours.worker_group.as_str(), ours.left_to_kafka), ("order-workers", false));
+    assert_eq!(ours.worker_group, "order-workers");
     let names = [("ORDERS_EVENTS_TOPIC", "e"), ("ORDERS_ACK_TOPIC", "a"), ("WORKER_GROUP", "g")];
     let ours = load_ok(&env(names)).settings.orderstream;
     assert_eq!([ours.events_topic, ours.ack_topic, ours.worker_group], ["e", "a", "g"]);
@@ -17,7 +17,8 @@ fn topics_and_group_have_the_names_that_existing_programs_know() {
 
 #[test]
 fn work_is_left_to_whoever_can_be_told() {
-    assert!(load_ok(&env([PROCESSOR, BROKERS])).settings.orderstream.left_to_kafka);
+    assert!(!load_ok(&Inputs::default()).settings.left_to_kafka());
+    assert!(load_ok(&env([PROCESSOR, BROKERS])).settings.left_to_kafka());
     let problems = problems(&env([PROCESSOR]));
     assert!(problems.contains("is kafka, and kafka.brokers is not set"), "{problems}");
 }

@@ -10,6 +10,7 @@ fn the_defaults() {
     insta::assert_snapshot!(rows.collect::<String>(), @r"
     contracts.sales.public = false
     contracts.sales.listen = 
+    contracts.sales.processor = 
     catalog.url = 
     catalog.file = 
     catalog.connect_timeout_ms = 3000

@@ -1,14 +1,15 @@
-//! A worker beside a flood of work that is done elsewhere.
+//! A worker beside a flood of work that is parked as it is claimed.
 #![expect(clippy::expect_used, reason = "tests")]
 
 use order_core::app::App;
 use order_core::command::Command;
+use order_core::desk::Desks;
 use order_core::lane::LanePolicy;
 use order_core::ports::Processed;
 use order_core::process::{Worker, WorkerPolicy};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use testkit::build::{id_of, intake, source};
+use testkit::build::{id_of, intake};
 use testkit::processors::Act;
 use testkit::{ManualClock, MemoryStorage, ScriptedProcessor, SeededIds, Wrapped};
 use tokio::sync::{Semaphore, watch};
@@ -42,7 +43,6 @@ async fn leases_are_extended_while_a_claim_goes_on() {
         App::start(port, now, SeededIds::new(1), LanePolicy::default())
     };
     let app = start(Wrapped::gated(recorded, Arc::clone(&gate)));
-    app.elsewhere.set([source("shop")]);
     let processor = ScriptedProcessor::new();
     processor.script(id_of(&intake("slow").build()), [Act::Hang(Processed::Done)]);
     app.accept(intake("slow").build()).await.expect("an accept");
@@ -53,11 +53,16 @@ async fn leases_are_extended_while_a_claim_goes_on() {
     let running = tokio::spawn(worker.run(stopping, Duration::from_secs(1)));
     processor.began(1).await;
 
-    // From here on each commit hangs, and there is much to put off.
+    // From here on each commit hangs, and there is much whose leases keep running out.
     gate.forget_permits(MANY);
     let other = start(storage.port());
     for number in 0..9 {
-        other.accept(intake(&format!("S-{number}")).source("shop").build()).await.expect("an accept");
+        other.accept(intake(&format!("S-{number}")).build()).await.expect("an accept");
+    }
+    for _ in 0..policy.lease.lapses_max {
+        let claimed = other.claim(None, Desks::ALL, 9, Duration::from_micros(1), u32::MAX).await;
+        assert_eq!(claimed.expect("a claim").leased.len(), 9);
+        clock.tick();
     }
     for _ in 0..policy.lease.heartbeat.as_secs() * 2 {
         tokio::time::advance(Duration::from_secs(1)).await;
