@@ -250,7 +250,7 @@ impl<'c> Taker<'c> {
             shards: self.shards,
         };
         meta::write(conn, &seed).await?;
-        conn.query(PARTS, &[&big(self.part_events)]).await?;
+        conn.query(PARTS, &[&big(self.part_events)?]).await?;
         loop {
             match pieces.recv().await {
                 Some(Ok(Piece::Rows(rows))) => self.rows(rows, epoch).await?,
