@@ -87,6 +87,17 @@ pub struct Head {
     pub position: u64,
 }
 
+/// What is to be read of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// The shard.
+    pub shard: Shard,
+    /// The position behind which it begins.
+    pub after: u64,
+    /// At most so many events.
+    pub limit: u32,
+}
+
 /// How far a reader has come: the newest position it has seen of each shard, in one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {

@@ -59,7 +59,7 @@ use order_core::clock::Timestamp;
 use order_core::command::Command;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::journal::{Cursor, Event, Head, Mark, Slice};
 use order_core::lane::Wakes;
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
@@ -184,6 +184,10 @@ impl Storage for PostgresStorage {
 
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         Ok(read::journal(&self.readers, shard, after, limit).await?)
+    }
+
+    async fn slices(&self, slices: &[Slice]) -> Result<Vec<Vec<Event>>, Fault> {
+        Ok(read::slices(&self.readers, slices).await?)
     }
 
     async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {

@@ -2,17 +2,18 @@
 
 use crate::connect::Conn;
 use crate::error::{Tried, Trouble};
+use crate::pipeline::{Pipeline, Value};
 use crate::readers::{Reader, Readers};
 use crate::records::{self, select_redrives};
 use crate::rows::{self, Moment, big, number, select_events, select_orders, small};
 use order_core::clock::Timestamp;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head, Mark};
+use order_core::journal::{Event, Head, Mark, Slice};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::order::event::EventType;
-use order_core::query::{EventPage, FollowerRow, OrderDossier, Tally};
+use order_core::query::{EventPage, FollowerRow, OrderDossier, PageWeight, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -194,23 +195,54 @@ async fn newest(conn: &Conn, shard: Shard, last_position: u64, events_max: u32) 
     rows.iter().map(rows::event).collect()
 }
 
+/// Events of shard `$1` behind position `$2`, at most `$3`, until they are larger than `$4` bytes.
+const SLICE: &str = concat!(
+    select_events!(
+        "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position ROWS UNBOUNDED PRECEDING) \
+           - octet_length(j.data) AS bytes_before FROM (SELECT * FROM journal WHERE shard = $1 AND position > $2 \
+             ORDER BY position LIMIT $3) j) j "
+    ),
+    "WHERE j.bytes_before < $4 ORDER BY j.position"
+);
+
+/// Slices of a trip.
+const SLICES_MAX: usize = 16;
+
 /// Events of one shard behind `after`, at most `limit` of them and about [`PAGE_BYTES_MAX`].
 pub(crate) async fn journal(readers: &Readers, shard: Shard, after: u64, limit: u32) -> Tried<Vec<Event>> {
     let conn = readers.get().await?;
     let rows = conn
-        .query(
-            concat!(
-                select_events!(
-                    "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position) - octet_length(j.data) \
-                       AS bytes_before FROM (SELECT * FROM journal WHERE shard = $1 AND position > $2 \
-                         ORDER BY position LIMIT $3) j) j "
-                ),
-                "WHERE j.bytes_before < $4 ORDER BY j.position"
-            ),
-            &[&small(shard), &big(after), &i64::from(limit), &PAGE_BYTES_MAX],
-        )
+        .query(SLICE, &[&small(shard), &big(after), &i64::from(limit), &PAGE_BYTES_MAX])
         .await?;
     rows.iter().map(rows::event).collect()
+}
+
+/// Events of several shards, as [`journal`]: those of up to [`SLICES_MAX`] in one trip, which share the page between them.
+pub(crate) async fn slices(readers: &Readers, slices: &[Slice]) -> Tried<Vec<Vec<Event>>> {
+    let conn = readers.get().await?;
+    let (mut read, mut weight) = (Vec::with_capacity(slices.len()), PageWeight::default());
+    for slices in slices.chunks(SLICES_MAX) {
+        let bytes_max = PAGE_BYTES_MAX / i64::try_from(slices.len()).unwrap_or(i64::MAX);
+        let mut trip = Pipeline::default();
+        for Slice { shard, after, limit } in slices {
+            let values: Vec<Value<'_>> = vec![
+                Box::new(small(*shard)),
+                Box::new(big(*after)),
+                Box::new(i64::from(*limit)),
+                Box::new(bytes_max),
+            ];
+            trip.add(&conn, SLICE, values).await?;
+        }
+        for rows in trip.run(&conn).await?.all() {
+            if weight.is_full() {
+                return Ok(read);
+            }
+            let events: Vec<Event> = rows.iter().map(rows::event).collect::<Tried<_>>()?;
+            events.iter().for_each(|event| weight.add_event(event));
+            read.push(events);
+        }
+    }
+    Ok(read)
 }
 
 /// The same, without what the events hold.

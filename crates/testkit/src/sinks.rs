@@ -19,6 +19,7 @@ struct Record {
     events: Vec<Event>,
     deliveries: usize,
     failing: Option<Failing>,
+    shut: bool,
     refused: BTreeMap<OrderId, u64>,
 }
 
@@ -44,6 +45,12 @@ impl RecordingSink {
         self.record().failing = Some(Failing { why: why.to_owned(), takes });
     }
 
+    /// From now on it cannot be opened, and every delivery fails.
+    pub fn shut(&self, why: &str) {
+        self.fail(why);
+        self.record().shut = true;
+    }
+
     /// From now on this event of an order is refused for good.
     pub fn refuse(&self, order_id: OrderId, version: u64) {
         self.record().refused.insert(order_id, version);
@@ -56,7 +63,8 @@ impl RecordingSink {
 
     /// Works again.
     pub fn recover(&self) {
-        self.record().failing = None;
+        let mut record = self.record();
+        (record.failing, record.shut) = (None, false);
     }
 
     /// All events in the order in which they came, repetitions included.
@@ -110,6 +118,14 @@ impl Record {
 impl Sink for RecordingSink {
     fn kind(&self) -> &'static str {
         "recording"
+    }
+
+    async fn open(&self) -> Result<(), SinkFault> {
+        let record = self.record();
+        match &record.failing {
+            Some(failing) if record.shut => Err(SinkFault::Transient(failing.why.clone())),
+            _ => Ok(()),
+        }
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {
