@@ -300,7 +300,9 @@ impl Stretch<'_> {
     /// Begins whatever can be.
     fn begin(&mut self) {
         let follower = self.follower;
-        if self.delivering.is_none() && !self.is_over {
+        // While a commit takes its time, one more page is delivered: all that is not moved behind may come again.
+        let may_deliver = self.moving.is_none() || self.safe.is_empty();
+        if self.delivering.is_none() && may_deliver && !self.is_over {
             self.deliver_ahead();
         }
         if self.is_over {
