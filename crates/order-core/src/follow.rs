@@ -6,8 +6,8 @@
 use crate::app::App;
 use crate::breaker::BreakerPolicy;
 use crate::error::{Error, Fault};
-use crate::ids::{Shard, TenantId};
-use crate::journal::{Cursor, Event, Head, Slice};
+use crate::ids::{Shard, SourceId, TenantId};
+use crate::journal::{Cursor, Event, Head, Passage, Slice};
 use crate::parking::PARKED_MAX;
 use crate::ports::Storage;
 use std::collections::BTreeMap;
@@ -197,6 +197,31 @@ pub(crate) async fn read_fairly(
         positions[shard] = last.position;
     }
     Ok(streams)
+}
+
+/// As [`read_fairly`], for who wants events of `sources` alone: the others are passed over.
+async fn read_of(
+    storage: &dyn Storage,
+    heads: &[Head],
+    positions: &mut [u64],
+    (limit, sources): (u32, &[SourceId]),
+) -> Result<Vec<Event>, Fault> {
+    let slices = slices(heads, positions, limit);
+    let mut wanted = Vec::new();
+    if slices.is_empty() {
+        return Ok(wanted);
+    }
+    for passage in storage.passages(&slices, sources).await? {
+        let Passage { shard, to, count, events } = passage;
+        let Some(slice) = slices.iter().find(|slice| slice.shard == shard) else { continue };
+        check_gapless(shard, slice.after, &events)?;
+        if count == 0 || count != to.saturating_sub(slice.after) {
+            return Err(gap(shard, slice.after + 1, heads[usize::from(shard.0)].position));
+        }
+        positions[usize::from(shard.0)] = to;
+        wanted.extend(events.into_iter().filter(|event| sources.contains(&event.source)));
+    }
+    Ok(wanted)
 }
 
 /// What is to be read of each shard that has something between its position and its head: `limit` events in all, shared out

@@ -10,7 +10,7 @@ use crate::command::{Command, Reply};
 use crate::error::{Fault, Rejection};
 use crate::external::ExternalId;
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use crate::journal::{Cursor, Event, Head, Mark, Slice};
+use crate::journal::{Cursor, Event, Head, Mark, Passage, Slice};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
@@ -137,6 +137,19 @@ pub trait Storage: Send + Sync {
             read.push(events);
         }
         Ok(read)
+    }
+
+    /// The same as [`Storage::slices`] for who wants events of `sources` alone: a slice without any may be told of without them,
+    /// and is then passed over at little cost. Slices that are left out have no answer.
+    async fn passages(&self, slices: &[Slice], _sources: &[SourceId]) -> Result<Vec<Passage>, Fault> {
+        let read = self.slices(slices).await?;
+        let passage = |(slice, events): (&Slice, Vec<Event>)| Passage {
+            shard: slice.shard,
+            to: events.last().map_or(slice.after, |event| event.position),
+            count: events.len() as u64,
+            events,
+        };
+        Ok(slices.iter().zip(read).map(passage).collect())
     }
 
     /// The same as [`Storage::journal`], but only what tells that something happened to an order: reads far less.
@@ -308,6 +321,11 @@ pub struct RefusedEvent {
 pub trait Sink: Send + Sync {
     /// What kind of sink it is, for people.
     fn kind(&self) -> &'static str;
+
+    /// Of whose orders it takes events, by their sources; of all when it does not say. What is of others may come all the same.
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        None
+    }
 
     /// Makes ready for the first delivery: called until it succeeds, also when there is nothing to deliver, so that what is
     /// wrong with a sink is known before there is.

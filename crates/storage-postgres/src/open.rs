@@ -5,6 +5,7 @@ use crate::connect::{Conn, Purpose, Target, TimeLimits};
 use crate::error::Tried;
 use crate::meta::{self, Seed};
 use crate::migrate::{self, MIGRATIONS, Migrated};
+use crate::read::EventSizes;
 use crate::readers::Readers;
 use crate::refusal::{Refusal, Unopened};
 use crate::terms::Packer;
@@ -168,8 +169,8 @@ impl PostgresStorage {
         let guarded =
             if is_guarded { Readers::guarded(target.clone(), options.readers) } else { readers.clone() };
         let writers = Writers::new(target.clone(), Arc::clone(&install), options.lanes.max(1));
-        let (clock, news) = (Arc::new(clock), Arc::default());
-        Self { install, clock, readers, guarded, writers, packer: None, news, target }
+        let (clock, news, event_sizes) = (Arc::new(clock), Arc::default(), EventSizes::default());
+        Self { install, clock, readers, guarded, writers, packer: None, news, event_sizes, target }
     }
 }
 

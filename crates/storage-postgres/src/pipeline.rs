@@ -87,11 +87,6 @@ impl Answers {
         place.and_then(|place| self.0.get(place)).map_or(&[], Vec::as_slice)
     }
 
-    /// The rows of each statement, in order.
-    pub(crate) fn all(self) -> Vec<Vec<Row>> {
-        self.0
-    }
-
     /// The rows of the statement at `place` alone.
     pub(crate) fn into_rows(mut self, place: usize) -> Vec<Row> {
         self.0.get_mut(place).map(std::mem::take).unwrap_or_default()

@@ -2,20 +2,22 @@
 
 use crate::connect::Conn;
 use crate::error::{Tried, Trouble};
-use crate::pipeline::{Pipeline, Value};
 use crate::readers::{Reader, Readers};
 use crate::records::{self, select_redrives};
-use crate::rows::{self, Moment, big, number, select_events, select_orders, small};
+use crate::rows::{self, Moment, big, number, select_events, select_orders, small, unreadable};
+use futures_util::TryStreamExt;
 use order_core::clock::Timestamp;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Head, Mark, Slice};
+use order_core::journal::{Event, Head, Mark, Passage, Slice};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::order::event::EventType;
-use order_core::query::{EventPage, FollowerRow, OrderDossier, PageWeight, Tally};
+use order_core::query::{self, EventPage, FollowerRow, OrderDossier, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 /// Bytes of events after which a read of the journal ends.
@@ -205,44 +207,125 @@ const SLICE: &str = concat!(
     "WHERE j.bytes_before < $4 ORDER BY j.position"
 );
 
-/// Slices of a trip.
-const SLICES_MAX: usize = 16;
+/// Events of the shards `$1`, each behind its position of `$2` and as many as `$3` has for it: shard by shard, in order.
+const SLICES: &str = select_events!(
+    "FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (shard, after, most) \
+     CROSS JOIN LATERAL (SELECT * FROM journal e WHERE e.shard = w.shard AND e.position > w.after \
+       ORDER BY e.position LIMIT w.most) j"
+);
+
+/// As [`SLICES`]: the last position of each shard, how many there are, and whether some are of the sources `$4`.
+const PASSAGES: &str = "SELECT w.shard, coalesce(c.last, 0), c.count, c.wanted \
+     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (shard, after, most) \
+     CROSS JOIN LATERAL (SELECT max(position) AS last, count(*) AS count, \
+         coalesce(bool_or(source = ANY ($4::text[])), false) AS wanted \
+       FROM (SELECT e.position, e.source FROM journal e WHERE e.shard = w.shard AND e.position > w.after \
+         ORDER BY e.position LIMIT w.most) e) c";
 
 /// Events of one shard behind `after`, at most `limit` of them and about [`PAGE_BYTES_MAX`].
 pub(crate) async fn journal(readers: &Readers, shard: Shard, after: u64, limit: u32) -> Tried<Vec<Event>> {
     let conn = readers.get().await?;
-    let rows = conn
-        .query(SLICE, &[&small(shard), &big(after), &i64::from(limit), &PAGE_BYTES_MAX])
-        .await?;
+    let rows = conn.query(SLICE, &[&small(shard), &big(after), &i64::from(limit), &PAGE_BYTES_MAX]).await?;
     rows.iter().map(rows::event).collect()
 }
 
-/// Events of several shards, as [`journal`]: those of up to [`SLICES_MAX`] in one trip, which share the page between them.
-pub(crate) async fn slices(readers: &Readers, slices: &[Slice]) -> Tried<Vec<Vec<Event>>> {
-    let conn = readers.get().await?;
-    let (mut read, mut weight) = (Vec::with_capacity(slices.len()), PageWeight::default());
-    for slices in slices.chunks(SLICES_MAX) {
-        let bytes_max = PAGE_BYTES_MAX / i64::try_from(slices.len()).unwrap_or(i64::MAX);
-        let mut trip = Pipeline::default();
-        for Slice { shard, after, limit } in slices {
-            let values: Vec<Value<'_>> = vec![
-                Box::new(small(*shard)),
-                Box::new(big(*after)),
-                Box::new(i64::from(*limit)),
-                Box::new(bytes_max),
-            ];
-            trip.add(&conn, SLICE, values).await?;
-        }
-        for rows in trip.run(&conn).await?.all() {
-            if weight.is_full() {
-                return Ok(read);
-            }
-            let events: Vec<Event> = rows.iter().map(rows::event).collect::<Tried<_>>()?;
-            events.iter().for_each(|event| weight.add_event(event));
-            read.push(events);
+/// How large events are, as far as is known: those that were read last.
+#[derive(Debug, Default)]
+pub(crate) struct EventSizes(AtomicUsize);
+
+impl EventSizes {
+    /// How many events to ask for where so many bytes are wanted; rather twice as many than too few.
+    fn count(&self, bytes: usize) -> usize {
+        let average = self.0.load(Ordering::Relaxed);
+        (2 * bytes).checked_div(average).unwrap_or(usize::MAX).max(1)
+    }
+
+    fn note(&self, events: usize, bytes: usize) {
+        if let Some(average) = bytes.checked_div(events) {
+            self.0.store(average, Ordering::Relaxed);
         }
     }
-    Ok(read)
+}
+
+/// Events of several shards, as [`journal`], in one trip: each slice has its part of the page. What is too much is left where it
+/// is while rows come; the server is asked for little of that, by how large events were the last time.
+pub(crate) async fn slices(
+    readers: &Readers,
+    slices: &[Slice],
+    sizes: &EventSizes,
+) -> Tried<Vec<Vec<Event>>> {
+    let conn = readers.get().await?;
+    let bytes_max = query::PAGE_BYTES_MAX.checked_div(slices.len()).unwrap_or(0);
+    let most = i64::try_from(sizes.count(bytes_max)).unwrap_or(i64::MAX);
+    let shards: Vec<i16> = slices.iter().map(|slice| small(slice.shard)).collect();
+    let after: Vec<i64> = slices.iter().map(|slice| big(slice.after)).collect();
+    let limits: Vec<i64> = slices.iter().map(|slice| i64::from(slice.limit).min(most)).collect();
+    let statement = conn.prepared(SLICES).await?;
+    let values: [&(dyn ToSql + Sync); 3] = [&shards, &after, &limits];
+    let mut read = vec![(Vec::new(), 0); slices.len()];
+    conn.answered::<(), Trouble>(async {
+        let mut rows = std::pin::pin!(conn.client().query_raw(&statement, values).await?);
+        let mut at = 0;
+        while let Some(row) = rows.try_next().await? {
+            let shard = Shard(number::<_, i16>(&row, rows::EVENT_SHARD)?);
+            while slices.get(at).is_some_and(|slice| slice.shard != shard) {
+                at += 1;
+            }
+            let Some((events, bytes)) = read.get_mut(at) else {
+                return Err(unreadable("journal", "shards come in another order than was asked"));
+            };
+            if *bytes < bytes_max {
+                let event = rows::event(&row)?;
+                *bytes += event.data.len();
+                events.push(event);
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    let (events, bytes) =
+        read.iter().fold((0, 0), |(all, sum), (events, bytes)| (all + events.len(), sum + bytes));
+    sizes.note(events, bytes);
+    let mut weight = 0;
+    let page = read.into_iter().take_while(|(_, bytes)| {
+        let fits = weight < query::PAGE_BYTES_MAX;
+        weight += bytes;
+        fits
+    });
+    Ok(page.map(|(events, _)| events).collect())
+}
+
+/// What lies in `slices`: those with events of `sources` are read, of the others it is counted what they have.
+pub(crate) async fn passages(
+    readers: &Readers,
+    slices: &[Slice],
+    sources: &[SourceId],
+    sizes: &EventSizes,
+) -> Tried<Vec<Passage>> {
+    let mut passages = Vec::with_capacity(slices.len());
+    let sources: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
+    let shards: Vec<i16> = slices.iter().map(|slice| small(slice.shard)).collect();
+    let after: Vec<i64> = slices.iter().map(|slice| big(slice.after)).collect();
+    let limits: Vec<i64> = slices.iter().map(|slice| i64::from(slice.limit)).collect();
+    let rows = readers.get().await?.query(PASSAGES, &[&shards, &after, &limits, &sources]).await?;
+    let mut wanted = Vec::new();
+    for row in &rows {
+        let shard = Shard(number::<_, i16>(row, 0)?);
+        if row.try_get::<_, bool>(3)? {
+            wanted.extend(slices.iter().find(|slice| slice.shard == shard).copied());
+        } else {
+            let (to, count) = (number::<_, i64>(row, 1)?, number::<_, i64>(row, 2)?);
+            passages.push(Passage { shard, to, count, events: Vec::new() });
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(passages);
+    }
+    for (slice, events) in wanted.iter().zip(self::slices(readers, &wanted, sizes).await?) {
+        let to = events.last().map_or(slice.after, |event| event.position);
+        passages.push(Passage { shard: slice.shard, to, count: events.len() as u64, events });
+    }
+    Ok(passages)
 }
 
 /// The same, without what the events hold.

@@ -1,7 +1,7 @@
 //! A sink that remembers, and one that can be held up.
 
 use async_trait::async_trait;
-use order_core::ids::OrderId;
+use order_core::ids::{OrderId, SourceId};
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
@@ -20,6 +20,7 @@ struct Record {
     deliveries: usize,
     failing: Option<Failing>,
     shut: bool,
+    sources: Option<Vec<SourceId>>,
     refused: BTreeMap<OrderId, u64>,
 }
 
@@ -33,6 +34,13 @@ impl RecordingSink {
     /// A sink that works.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// One that wants events of these sources alone.
+    pub fn of(sources: Vec<SourceId>) -> Arc<Self> {
+        let sink = Self::default();
+        sink.record().sources = Some(sources);
+        Arc::new(sink)
     }
 
     /// From now on every delivery fails, and nothing of it is taken.
@@ -118,6 +126,10 @@ impl Record {
 impl Sink for RecordingSink {
     fn kind(&self) -> &'static str {
         "recording"
+    }
+
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        self.record().sources.clone()
     }
 
     async fn open(&self) -> Result<(), SinkFault> {

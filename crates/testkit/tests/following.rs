@@ -186,7 +186,11 @@ async fn what_was_read_ahead_of_a_refusal_is_not_sent_behind_it() {
     // The shipments are at hand by now.
     quiet().await;
     let why = "too large".to_owned();
-    stage.sink.answer(Err(SinkFault::Refused(vec![RefusedEvent { index: 0, reason: RefusedFor::TooLarge, why }])));
+    stage.sink.answer(Err(SinkFault::Refused(vec![RefusedEvent {
+        index: 0,
+        reason: RefusedFor::TooLarge,
+        why,
+    }])));
     stage.sink.open_wide();
     stage.has_passed(4).await;
     let refused = id_of(&intake("o-0").build());

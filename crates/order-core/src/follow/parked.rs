@@ -17,6 +17,9 @@ impl Follower {
     /// comes anyway. `None` when there is nothing.
     pub(super) async fn redriven(&self, place: &Place) -> Result<Option<Page>, Fault> {
         let (row, held) = (&place.row, &place.held);
+        if row.parked == 0 {
+            return Ok(None);
+        }
         // What is carried on once more lies before what waits.
         let shards = held.iter().copied().filter(|shard| !place::replays(row, &[*shard])).collect();
         let which = WhichStreams::Redriving { shards, limit: STREAMS_MAX };

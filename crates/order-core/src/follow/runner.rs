@@ -6,6 +6,7 @@ use super::{FollowerPolicy, Progress};
 use crate::app::App;
 use crate::breaker::{Breaker, Call};
 use crate::error::{Error, Fault, Rejection};
+use crate::ids::SourceId;
 use crate::journal::Event;
 use crate::parking::ParkedStream;
 use crate::ports::{Sink, SinkFault};
@@ -20,6 +21,8 @@ pub struct Follower {
     pub(super) app: Arc<App>,
     pub(super) name: String,
     pub(super) sink: Arc<dyn Sink>,
+    /// Of whose orders alone the sink takes events, if so.
+    pub(super) sources: Option<Vec<SourceId>>,
     pub(super) policy: FollowerPolicy,
     breaker: Mutex<Breaker>,
     standing: Mutex<Standing>,
@@ -32,7 +35,8 @@ impl Follower {
     pub fn new(app: Arc<App>, name: &str, sink: Arc<dyn Sink>, policy: FollowerPolicy) -> Self {
         let breaker = Mutex::new(Breaker::new(policy.breaker));
         let (standing, open) = (Mutex::default(), AtomicBool::new(false));
-        Self { app, name: name.to_owned(), sink, policy, breaker, standing, open }
+        let (name, sources) = (name.to_owned(), sink.sources());
+        Self { app, name, sink, sources, policy, breaker, standing, open }
     }
 
     /// Reads a page of what is to be carried on once more, else of what is behind the cursor, delivers it, moves that place;

@@ -6,7 +6,7 @@
 //! it waits for its turn.
 
 use super::place::Place;
-use super::{Follower, Progress, read_fairly};
+use super::{Follower, Progress, read_fairly, read_of};
 use crate::breaker::Call;
 use crate::command::{Advance, AdvancePart, Command};
 use crate::error::{Error, Fault};
@@ -222,12 +222,16 @@ impl Follower {
         };
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let mut to = from.clone();
-        let streams = read_fairly(storage, &place.within(&heads), &mut to, limit).await?;
-        if streams.is_empty() {
+        let heads = place.within(&heads);
+        let events = match &self.sources {
+            None => read_fairly(storage, &heads, &mut to, limit).await?.into_iter().flatten().collect(),
+            Some(sources) => read_of(storage, &heads, &mut to, (limit, sources)).await?,
+        };
+        let moves = moves(&from, &to);
+        if moves.is_empty() {
             return Ok(Some(Read { place, page: None, to }));
         }
-        let moves = moves(&from, &to);
-        let mut events = self.unparked(&place.row, streams.into_iter().flatten().collect()).await?;
+        let mut events = self.unparked(&place.row, events).await?;
         if events.len() > 1 && fault_point::planted("cursor-past-gap") {
             events.pop();
         }

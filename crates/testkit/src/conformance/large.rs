@@ -103,7 +103,8 @@ pub async fn slices_come_in_a_page_that_ends_when_it_is_full(rig: Rig) {
     let mut places: Vec<u64> = before.iter().map(|head| head.position).collect();
     let (mut seen, mut pages) = (0, 0);
     loop {
-        let behind = heads().await.into_iter().filter(|head| places[usize::from(head.shard.0)] < head.position);
+        let behind =
+            heads().await.into_iter().filter(|head| places[usize::from(head.shard.0)] < head.position);
         let after = |head: &Head| places[usize::from(head.shard.0)];
         let asked: Vec<Slice> =
             behind.map(|head| Slice { shard: head.shard, after: after(&head), limit: 100 }).collect();

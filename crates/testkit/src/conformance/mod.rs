@@ -165,6 +165,7 @@ macro_rules! conformance {
                 a_follower_is_made_once_and_begins_where_it_is_told,
                 a_cursor_moves_from_where_it_is_or_not_at_all,
                 racing_runners_lose_nothing,
+                events_of_other_sources_are_passed_over,
                 a_failing_sink_gets_the_same_again,
                 a_paused_follower_stays_where_it_is,
                 a_replay_goes_on_from_another_place,
