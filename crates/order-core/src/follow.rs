@@ -46,7 +46,7 @@ pub struct FollowerPolicy {
 impl Default for FollowerPolicy {
     fn default() -> Self {
         Self {
-            batch_size: 500,
+            batch_size: 2_000,
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(5),
             idle: Duration::from_secs(1),
