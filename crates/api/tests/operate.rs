@@ -409,6 +409,7 @@ async fn that_nobody_carries_events_is_shown_and_never_red() {
         until: Some(now.plus(Duration::from_secs(30))),
         fault: None,
         extends_only: false,
+        stands_back: false,
     };
     rig.app.lanes.submit(Command::Share(share)).await.unwrap();
     assert_eq!(followers().await.0, true);

@@ -6,8 +6,8 @@
 use crate::app::App;
 use crate::breaker::BreakerPolicy;
 use crate::error::{Error, Fault};
-use crate::ids::{Shard, TenantId};
-use crate::journal::{Cursor, Event, Head};
+use crate::ids::{Shard, SourceId, TenantId};
+use crate::journal::{Cursor, Event, Head, Passage, Slice};
 use crate::parking::PARKED_MAX;
 use crate::ports::Storage;
 use std::collections::BTreeMap;
@@ -17,11 +17,10 @@ use std::time::Duration;
 mod parked;
 mod place;
 mod runner;
+mod standing;
+mod stretch;
 
 pub use runner::Follower;
-
-/// Bytes of events after which a page, or a delivery, is full; one event more may be in it.
-const PAGE_BYTES_MAX: usize = 4 << 20;
 
 /// How a follower reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub struct FollowerPolicy {
 impl Default for FollowerPolicy {
     fn default() -> Self {
         Self {
-            batch_size: 500,
+            batch_size: 2_000,
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(5),
             idle: Duration::from_secs(1),
@@ -177,42 +176,76 @@ async fn newest_of(
     Ok(newest)
 }
 
-/// At most `limit` events behind `positions` up to `heads`; the positions move along, several runs for a shard come in
-/// order. Every shard that has some gets its share, so that a busy one cannot starve the rest.
+/// At most `limit` events behind `positions` up to `heads`, of each shard those that come first; the positions move along.
+/// Every shard that has some gets its share, so that a busy one cannot starve the rest. Fewer only where they are large.
 pub(crate) async fn read_fairly(
     storage: &dyn Storage,
     heads: &[Head],
     positions: &mut [u64],
     limit: u32,
 ) -> Result<Vec<Vec<Event>>, Fault> {
-    let mut streams: Vec<Vec<Event>> = Vec::new();
-    let (mut room, mut bytes) = (limit, 0);
-    while room > 0 && bytes < PAGE_BYTES_MAX {
-        let behind: Vec<&Head> = heads
-            .iter()
-            .zip(&*positions)
-            .filter(|(head, at)| head.position > (**at).max(head.floor))
-            .map(|(head, _)| head)
-            .collect();
-        let Some(share) = room.checked_div(u32::try_from(behind.len()).unwrap_or(u32::MAX)) else { break };
-        for head in behind {
-            let position = &mut positions[usize::from(head.shard.0)];
-            let after = (*position).max(head.floor);
-            let behind = u32::try_from(head.position - after).unwrap_or(u32::MAX);
-            let events = storage.journal(head.shard, after, share.max(1).min(room).min(behind)).await?;
-            check_gapless(head.shard, after, &events)?;
-            // The head says that there is something behind.
-            let last = events.last().ok_or_else(|| gap(head.shard, after + 1, head.position))?;
-            *position = last.position;
-            room -= u32::try_from(events.len()).unwrap_or(room).min(room);
-            bytes += events.iter().map(|event| event.data.len()).sum::<usize>();
-            streams.push(events);
-            if room == 0 || bytes >= PAGE_BYTES_MAX {
-                break;
-            }
-        }
+    let slices = slices(heads, positions, limit);
+    if slices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let streams = storage.slices(&slices).await?;
+    for (slice, events) in slices.iter().zip(&streams) {
+        check_gapless(slice.shard, slice.after, events)?;
+        let shard = usize::from(slice.shard.0);
+        // The head says that there is something behind.
+        let last = events.last().ok_or_else(|| gap(slice.shard, slice.after + 1, heads[shard].position))?;
+        positions[shard] = last.position;
     }
     Ok(streams)
+}
+
+/// As [`read_fairly`], for who wants events of `sources` alone: the others are passed over.
+async fn read_of(
+    storage: &dyn Storage,
+    heads: &[Head],
+    positions: &mut [u64],
+    (limit, sources): (u32, &[SourceId]),
+) -> Result<Vec<Event>, Fault> {
+    let slices = slices(heads, positions, limit);
+    let mut wanted = Vec::new();
+    if slices.is_empty() {
+        return Ok(wanted);
+    }
+    for passage in storage.passages(&slices, sources).await? {
+        let Passage { shard, to, count, events } = passage;
+        let Some(slice) = slices.iter().find(|slice| slice.shard == shard) else { continue };
+        check_gapless(shard, slice.after, &events)?;
+        if count == 0 || count != to.saturating_sub(slice.after) {
+            return Err(gap(shard, slice.after + 1, heads[usize::from(shard.0)].position));
+        }
+        positions[usize::from(shard.0)] = to;
+        wanted.extend(events.into_iter().filter(|event| sources.contains(&event.source)));
+    }
+    Ok(wanted)
+}
+
+/// What is to be read of each shard that has something between its position and its head: `limit` events in all, shared out
+/// evenly as far as there are so many.
+fn slices(heads: &[Head], positions: &[u64], limit: u32) -> Vec<Slice> {
+    let behind = heads.iter().zip(positions).filter(|(head, at)| head.position > (**at).max(head.floor));
+    let mut slices: Vec<(Slice, u32)> = behind
+        .take(usize::try_from(limit).unwrap_or(usize::MAX))
+        .map(|(head, at)| {
+            let after = (*at).max(head.floor);
+            let left = u32::try_from(head.position - after).unwrap_or(u32::MAX);
+            (Slice { shard: head.shard, after, limit: 0 }, left)
+        })
+        .collect();
+    let mut room = limit;
+    loop {
+        let open = u32::try_from(slices.iter().filter(|(_, left)| *left > 0).count()).unwrap_or(u32::MAX);
+        let Some(share) = room.checked_div(open).filter(|_| room > 0) else { break };
+        for (slice, left) in slices.iter_mut().filter(|(_, left)| *left > 0) {
+            let more = share.max(1).min(room).min(*left);
+            (slice.limit, *left, room) = (slice.limit + more, *left - more, room - more);
+        }
+    }
+    slices.into_iter().map(|(slice, _)| slice).collect()
 }
 
 /// Positions have no gaps, so nobody may read past one: whatever belongs there would never be sent.
@@ -247,4 +280,37 @@ pub(crate) fn merged(streams: Vec<Vec<Event>>) -> Vec<Event> {
         page.extend(queue.pop_front());
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(behind: &[u64], limit: u32) -> Vec<(u16, u32)> {
+        let heads: Vec<Head> = (0..)
+            .zip(behind)
+            .map(|(shard, behind)| Head { shard: Shard(shard), floor: 0, position: 10 + behind })
+            .collect();
+        let slices = slices(&heads, &vec![10; behind.len()], limit);
+        assert!(slices.iter().all(|slice| slice.after == 10));
+        slices.iter().map(|slice| (slice.shard.0, slice.limit)).collect()
+    }
+
+    #[test]
+    fn every_shard_gets_its_share_of_a_page_and_what_others_leave() {
+        assert_eq!(limits(&[0, 0], 10), []);
+        assert_eq!(limits(&[3, 0, 4], 10), [(0, 3), (2, 4)], "all there is");
+        assert_eq!(limits(&[100, 100, 100], 9), [(0, 3), (1, 3), (2, 3)]);
+        assert_eq!(limits(&[100, 1, 100], 10), [(0, 5), (1, 1), (2, 4)], "in one go");
+        assert_eq!(limits(&[100, 100, 100], 2), [(0, 1), (1, 1)], "fewer than shards");
+        assert_eq!(limits(&[100, 100, 100], 4), [(0, 2), (1, 1), (2, 1)]);
+        assert_eq!(limits(&[5], 0), []);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_asked_for() {
+        let head = Head { shard: Shard(0), floor: 7, position: 9 };
+        assert_eq!(slices(&[head], &[0], 10), [Slice { shard: Shard(0), after: 7, limit: 2 }]);
+        assert_eq!(slices(&[head], &[9], 10), []);
+    }
 }

@@ -87,6 +87,30 @@ pub struct Head {
     pub position: u64,
 }
 
+/// What is to be read of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// The shard.
+    pub shard: Shard,
+    /// The position behind which it begins.
+    pub after: u64,
+    /// At most so many events.
+    pub limit: u32,
+}
+
+/// What lies in a slice, for who wants events of some sources alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// The shard.
+    pub shard: Shard,
+    /// The last position.
+    pub to: u64,
+    /// How many events there are up to it.
+    pub count: u64,
+    /// All of them, if some are wanted; else none.
+    pub events: Vec<Event>,
+}
+
 /// How far a reader has come: the newest position it has seen of each shard, in one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {

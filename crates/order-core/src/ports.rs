@@ -11,14 +11,14 @@ use crate::desk::Desks;
 use crate::error::{Fault, Rejection};
 use crate::external::ExternalId;
 use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use crate::journal::{Cursor, Event, Head, Mark};
+use crate::journal::{Cursor, Event, Head, Mark, Passage, Slice};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
 use crate::order::Order;
 use crate::parking::{ParkedStream, RefusedFor, WhichStreams};
 use crate::query::{
-    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Parts, Server, Space,
-    Tally,
+    Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, PageWeight, Parts, Server,
+    Space, Tally,
 };
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use async_trait::async_trait;
@@ -47,7 +47,7 @@ pub struct Committed {
 ///   other desks than it takes from, nor does [`Storage::next_due`].
 /// * A heartbeat revives a lease that ran out, as long as nobody has claimed the work since.
 /// * A cursor only moves forward by an advance, also while its follower is paused; a replay keeps the pause.
-/// * A page of orders, and what one claim leases, ends with the order that makes it full ([`crate::query::PageWeight`]):
+/// * A page of orders, and what one claim leases, ends with the order that makes it full ([`PageWeight`]):
 ///   fewer than `limit`, but one at least. The next page goes on behind it; what is left of a claim stays due.
 /// * A replay of a range leaves the cursor where it is ([`crate::replay::Replay`] says what is kept of it, beside the cursor,
 ///   and when it is over); an advance moves one of the two.
@@ -105,7 +105,7 @@ pub trait Storage: Send + Sync {
     async fn count_parked(&self, tenant: &TenantId, filter: &RedriveFilter) -> Result<BoundedCount, Fault>;
 
     /// A page of the events of one order with versions above `after`, oldest first: at most `limit`, and none behind the
-    /// one that makes it full ([`crate::query::PageWeight`]); `None` when there is no such order.
+    /// one that makes it full ([`PageWeight`]); `None` when there is no such order.
     async fn order_events(
         &self,
         tenant: &TenantId,
@@ -125,6 +125,35 @@ pub trait Storage: Send + Sync {
 
     /// The events of one shard behind position `after`, at most `limit`, in order.
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault>;
+
+    /// The events of several slices, each as [`Storage::journal`] has them, in one go. Slices behind those that make a page
+    /// full ([`PageWeight`]) are left out: then there are fewer answers than slices. A slice that is answered has an event
+    /// if there is one.
+    async fn slices(&self, slices: &[Slice]) -> Result<Vec<Vec<Event>>, Fault> {
+        let (mut read, mut weight) = (Vec::with_capacity(slices.len()), PageWeight::default());
+        for slice in slices {
+            if weight.is_full() {
+                break;
+            }
+            let events = self.journal(slice.shard, slice.after, slice.limit).await?;
+            events.iter().for_each(|event| weight.add_event(event));
+            read.push(events);
+        }
+        Ok(read)
+    }
+
+    /// The same as [`Storage::slices`] for who wants events of `sources` alone: a slice without any may be told of without them,
+    /// and is then passed over at little cost. Slices that are left out have no answer.
+    async fn passages(&self, slices: &[Slice], _sources: &[SourceId]) -> Result<Vec<Passage>, Fault> {
+        let read = self.slices(slices).await?;
+        let passage = |(slice, events): (&Slice, Vec<Event>)| Passage {
+            shard: slice.shard,
+            to: events.last().map_or(slice.after, |event| event.position),
+            count: events.len() as u64,
+            events,
+        };
+        Ok(slices.iter().zip(read).map(passage).collect())
+    }
 
     /// The same as [`Storage::journal`], but only what tells that something happened to an order: reads far less.
     async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault>;
@@ -300,6 +329,11 @@ pub struct RefusedEvent {
 pub trait Sink: Send + Sync {
     /// What kind of sink it is, for people.
     fn kind(&self) -> &'static str;
+
+    /// Of whose orders it takes events, by their sources; of all when it does not say. What is of others may come all the same.
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        None
+    }
 
     /// Makes ready for the first delivery: called until it succeeds, also when there is nothing to deliver, so that what is
     /// wrong with a sink is known before there is.

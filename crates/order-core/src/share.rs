@@ -1,6 +1,6 @@
 //! Sharing a follower out: any number of nodes carry one follower, each its part of the shards. A node that carries it has
 //! a row with the end of its lease, a shard has the token of the node that holds it. A node that dies needs no rescuer: its
-//! lease runs out, and its shards are free.
+//! lease runs out, and its shards are free. One whose sink takes nothing leaves its shards to those whose sinks do.
 
 use crate::clock::Timestamp;
 use crate::ids::{LeaseToken, Shard};
@@ -37,6 +37,8 @@ pub struct Share {
     pub fault: Option<String>,
     /// Whether the lease is extended and nothing else, as in the middle of a delivery: no shard is taken or given up.
     pub extends_only: bool,
+    /// Whether its sink has taken nothing for so long that it gives up all it holds, if another node's takes: it stays known.
+    pub stands_back: bool,
 }
 
 impl Share {
@@ -44,7 +46,8 @@ impl Share {
     /// leases have run out go besides.
     ///
     /// Every node may hold its equal part. Where that leaves some over, the nodes with the lowest tokens hold one more: all
-    /// nodes find the same parts, whoever looks.
+    /// nodes find the same parts, whoever looks. A node that tells of a fault does not count for the others: what it holds it
+    /// keeps until it stands back, and while another tells of none it takes nothing more.
     pub fn changes(&self, row: &FollowerRow) -> Vec<(Shard, Option<LeaseToken>)> {
         let shards = || (0..).map(Shard).zip(&row.holders);
         let mine: Vec<Shard> =
@@ -55,9 +58,16 @@ impl Share {
         if self.until.is_none() {
             return mine.into_iter().map(|shard| (shard, None)).collect();
         }
+        let is_helped = self.fault.is_some() && self.others(row).next().is_some();
+        if self.stands_back && is_helped {
+            return mine.into_iter().map(|shard| (shard, None)).collect();
+        }
         let part = self.part(row);
         if let Some(over) = mine.get(part..).filter(|over| !over.is_empty()) {
             return over.iter().map(|shard| (*shard, None)).collect();
+        }
+        if is_helped {
+            return Vec::new();
         }
         let free =
             shards().filter(|(shard, _)| row.holder(*shard, self.now).is_none_or(|at| at == self.token));
@@ -67,10 +77,16 @@ impl Share {
 
     /// How many shards this node may hold.
     fn part(&self, row: &FollowerRow) -> usize {
-        let others = || row.relays.iter().filter(|relay| relay.until > self.now && relay.token != self.token);
-        let nodes = others().count() + 1;
-        let rank = others().filter(|relay| relay.token < self.token).count();
+        let nodes = self.others(row).count() + 1;
+        let rank = self.others(row).filter(|relay| relay.token < self.token).count();
         row.holders.len() / nodes + usize::from(rank < row.holders.len() % nodes)
+    }
+
+    /// The other nodes that carry it and tell of no fault.
+    fn others<'r>(&self, row: &'r FollowerRow) -> impl Iterator<Item = &'r Relay> {
+        let (token, now) = (self.token, self.now);
+        let relays = row.relays.iter();
+        relays.filter(move |relay| relay.until > now && relay.token != token && relay.fault.is_none())
     }
 
     /// Whether there is something to be committed: the lease was not extended for `heartbeat` of its `lease`, a fault began
@@ -153,12 +169,28 @@ mod tests {
     fn share(node: u128, stays: bool) -> Share {
         let now = Timestamp::from_micros(NOW);
         let until = stays.then(|| now.plus(Duration::from_secs(30)));
-        Share { follower: "f".to_owned(), token: token(node), now, until, fault: None, extends_only: false }
+        let (follower, token) = ("f".to_owned(), token(node));
+        Share { follower, token, now, until, fault: None, extends_only: false, stands_back: false }
+    }
+
+    /// As [`row`], where these nodes tell of a fault.
+    fn ailing(holders: &[u128], live: &[u128], ill: &[u128]) -> FollowerRow {
+        let mut row = row(holders, live);
+        let ill: Vec<LeaseToken> = ill.iter().copied().map(token).collect();
+        row.relays
+            .iter_mut()
+            .filter(|relay| ill.contains(&relay.token))
+            .for_each(|relay| relay.fault = Some("away".to_owned()));
+        row
     }
 
     fn changes(node: u128, row: &FollowerRow) -> Vec<(u16, u128)> {
+        changes_of(&share(node, true), row)
+    }
+
+    fn changes_of(share: &Share, row: &FollowerRow) -> Vec<(u16, u128)> {
         let of = |holder: Option<LeaseToken>| holder.map_or(0, |token| token.0.as_u128());
-        let changes = share(node, true).changes(row);
+        let changes = share.changes(row);
         changes.into_iter().map(|(shard, holder)| (shard.0, of(holder))).collect()
     }
 
@@ -185,6 +217,33 @@ mod tests {
     fn whoever_leaves_gives_up_all_of_its_own() {
         let left = share(1, false).changes(&row(&[1, 2, 1], &[1, 2]));
         assert_eq!(left, [(Shard(0), None), (Shard(2), None)]);
+    }
+
+    #[test]
+    fn a_node_whose_sink_takes_nothing_leaves_its_part_to_one_whose_does() {
+        let ill = Share { fault: Some("away".to_owned()), ..share(1, true) };
+        let back = Share { stands_back: true, ..ill.clone() };
+        let held = ailing(&[1, 1, 2, 2], &[1, 2], &[1]);
+        assert_eq!(changes_of(&ill, &held), [], "not at once");
+        assert_eq!(changes(2, &held), [], "nothing is taken from it");
+        assert_eq!(changes_of(&back, &held), [(0, 0), (1, 0)]);
+        let left = ailing(&[0, 0, 2, 2], &[1, 2], &[1]);
+        assert_eq!((changes_of(&ill, &left), changes_of(&back, &left)), (vec![], vec![]));
+        assert_eq!(changes(2, &left), [(0, 2), (1, 2)], "all of it is the other's");
+        assert_eq!(changes(2, &ailing(&[2, 2, 2, 2], &[1, 2], &[1])), [], "and stays so");
+        let well = row(&[2, 2, 2, 2], &[1, 2]);
+        assert_eq!(changes(2, &well), [(2, 0), (3, 0)], "until it is well again");
+    }
+
+    #[test]
+    fn nothing_is_left_to_a_node_whose_sink_takes_nothing_either() {
+        let back = Share { fault: Some("away".to_owned()), stands_back: true, ..share(1, true) };
+        assert_eq!(changes_of(&back, &ailing(&[1, 1, 2, 2], &[1, 2], &[1, 2])), []);
+        assert_eq!(changes_of(&back, &ailing(&[1, 1, 0, 0], &[1], &[1])), [(2, 1), (3, 1)], "it is alone");
+        let dead = ailing(&[1, 1, 12, 12], &[1, 12], &[1]);
+        assert_eq!(changes_of(&back, &dead), [(2, 1), (3, 1)], "as when the other is gone");
+        let extended = Share { extends_only: true, ..back };
+        assert_eq!(changes_of(&extended, &ailing(&[1, 1, 2, 2], &[1, 2], &[1])), []);
     }
 
     #[test]

@@ -41,7 +41,12 @@ pub trait Telling: Send + Sync {
     /// Whose orders it tells of.
     fn source(&self) -> &SourceId;
 
-    /// Whether it tells of orders of this source: its own, unless it has more.
+    /// The sources of all orders that it tells of: its own, unless it has more.
+    fn sources(&self) -> Vec<SourceId> {
+        vec![self.source().clone()]
+    }
+
+    /// Whether it tells of orders of this source.
     fn covers(&self, source: &SourceId) -> bool {
         source == self.source()
     }

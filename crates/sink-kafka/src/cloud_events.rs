@@ -1,10 +1,16 @@
 //! Our own form: CloudEvents 1.0 in binary mode (Kafka protocol binding §3.2). The particulars of the event are the body, all
 //! the rest are headers.
 
-use crate::{Encode, Record};
+use crate::{Encode, Headers, Record};
 use order_core::journal::Event;
-use order_core::trace::TraceContext;
 use uuid::Uuid;
+
+/// The header that says where in a trace it happened, as W3C Trace Context writes it.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
+/// Headers of a record, and about how many bytes their values have.
+const HEADERS: usize = 13;
+const HEADER_BYTES: usize = 320;
 
 /// Makes records of our own form.
 #[derive(Debug)]
@@ -26,27 +32,23 @@ impl Encode for CloudEvents {
     }
 
     fn encode(&self, event: &Event) -> Option<Record> {
-        let mut headers = vec![
-            ("ce_specversion", "1.0".to_owned()),
-            ("ce_id", event.event_id.to_string()),
-            ("ce_source", self.source.clone()),
-            ("ce_type", format!("wellorder.{}", event.kind.as_str())),
-            ("ce_subject", event.order_id.to_string()),
-            ("ce_time", event.occurred_at.to_string()),
-            ("ce_sequence", event.version.to_string()),
-            ("ce_shard", event.shard.to_string()),
-            ("ce_position", event.position.to_string()),
-            ("ce_epoch", event.epoch.to_string()),
-            ("ce_dataversion", event.data_version.to_string()),
-            ("content-type", "application/json".to_owned()),
-        ];
-        headers.extend(event.trace.map(traceparent));
+        let mut headers = Headers::with_capacity(HEADERS, HEADER_BYTES);
+        headers.push("ce_specversion", "1.0");
+        headers.push("ce_id", event.event_id);
+        headers.push("ce_source", &self.source);
+        headers.push("ce_type", format_args!("wellorder.{}", event.kind.as_str()));
+        headers.push("ce_subject", event.order_id);
+        headers.push("ce_time", event.occurred_at);
+        headers.push("ce_sequence", event.version);
+        headers.push("ce_shard", event.shard);
+        headers.push("ce_position", event.position);
+        headers.push("ce_epoch", event.epoch);
+        headers.push("ce_dataversion", event.data_version);
+        headers.push("content-type", "application/json");
+        if let Some(trace) = event.trace {
+            headers.push(TRACEPARENT, trace);
+        }
         let key = event.order_id.to_string();
         Some(Record { topic: self.topic.clone(), key, value: event.data.clone().into_bytes(), headers })
     }
-}
-
-/// The header that says where in a trace it happened, as W3C Trace Context writes it.
-pub(crate) fn traceparent(trace: TraceContext) -> (&'static str, String) {
-    ("traceparent", trace.to_string())
 }

@@ -29,6 +29,7 @@ use order_core::ids::OrderId;
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
+use std::fmt::{self, Write};
 
 /// What is written to a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,46 @@ pub struct Record {
     /// The body.
     pub value: Vec<u8>,
     /// Names and values, in order.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Headers,
+}
+
+/// Headers of a record, in order. The values lie in one text: a record has a dozen, and is made of each event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    values: String,
+    /// Each name, and where its value ends.
+    names: Vec<(&'static str, usize)>,
+}
+
+impl Headers {
+    /// None yet, and room for so many with values of so many bytes in all.
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { values: String::with_capacity(bytes), names: Vec::with_capacity(count) }
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, name: &'static str, value: impl fmt::Display) {
+        // A text takes all that is written to it.
+        let written = write!(self.values, "{value}");
+        debug_assert!(written.is_ok());
+        self.names.push((name, self.values.len()));
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, &str)> {
+        let mut begin = 0;
+        self.names
+            .iter()
+            .map(move |(name, end)| (*name, &self.values[std::mem::replace(&mut begin, *end)..*end]))
+    }
+}
+
+impl<V: fmt::Display> FromIterator<(&'static str, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (&'static str, V)>>(headers: I) -> Self {
+        let mut all = Self::default();
+        headers.into_iter().for_each(|(name, value)| all.push(name, value));
+        all
+    }
 }
 
 /// What becomes of an event in Kafka.

@@ -155,12 +155,10 @@ impl Producer {
     }
 
     fn send(&self, record: &Record, batch: &Arc<Batch>) -> Result<(), KafkaError> {
-        let headers = record
-            .headers
-            .iter()
-            .fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
-            });
+        let headers = record.headers.iter();
+        let made = OwnedHeaders::new_with_capacity(headers.len());
+        let headers =
+            headers.fold(made, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
         let record = BaseRecord::with_opaque_to(&record.topic, Arc::clone(batch))
             .key(&record.key)
             .payload(&record.value)

@@ -1,9 +1,11 @@
 //! What contracts tell of their orders, as records of their own topics.
 
-use crate::{Made, Options, OptionsError, Publisher, Record, cloud_events};
+use crate::cloud_events::TRACEPARENT;
+use crate::{Headers, Made, Options, OptionsError, Publisher, Record};
 use async_trait::async_trait;
 use order_core::Order;
 use order_core::error::Fault;
+use order_core::ids::SourceId;
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{Sink, SinkFault, Storage};
@@ -85,8 +87,11 @@ impl TellingSink {
         if let Some(first) = &self.first {
             first.first(event, after).await?;
         }
-        let Told { to: topic, key, body: value, mut headers } = told;
-        headers.extend(event.trace.map(cloud_events::traceparent));
+        let Told { to: topic, key, body: value, headers } = told;
+        let mut headers: Headers = headers.into_iter().collect();
+        if let Some(trace) = event.trace {
+            headers.push(TRACEPARENT, trace);
+        }
         Ok(Ok(Some(Record { topic, key, value, headers })))
     }
 }
@@ -95,6 +100,10 @@ impl TellingSink {
 impl Sink for TellingSink {
     fn kind(&self) -> &'static str {
         "kafka"
+    }
+
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        Some(self.telling.sources())
     }
 
     async fn open(&self) -> Result<(), SinkFault> {

@@ -6,7 +6,7 @@ use crate::topology::Topology;
 use async_trait::async_trait;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection};
-use order_core::ids::OrderId;
+use order_core::ids::{OrderId, SourceId};
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
@@ -75,6 +75,11 @@ impl Message {
 pub trait Encode: Send + Sync {
     /// The exchanges and queues that must be there first.
     fn topology(&self) -> Topology;
+
+    /// As [`Sink::sources`].
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        None
+    }
 
     /// The message; `None` when the event is of no concern here.
     ///
@@ -197,6 +202,10 @@ impl RabbitSink {
 impl Sink for RabbitSink {
     fn kind(&self) -> &'static str {
         "rabbitmq"
+    }
+
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        self.encode.sources()
     }
 
     async fn open(&self) -> Result<(), SinkFault> {

@@ -351,6 +351,16 @@ BEGIN
 END
 $$;
 
+-- What lies there: the last position, how many events, and whether some are of these sources.
+CREATE FUNCTION passage(of_shard smallint, behind bigint, up_to bigint, sources text[],
+    OUT last bigint, OUT count bigint, OUT wanted boolean) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    EXECUTE 'SELECT max(position), count(*), coalesce(bool_or(source = ANY ($4)), false) FROM journal
+             WHERE shard = $1 AND position > $2 AND position <= $3'
+        INTO last, count, wanted USING of_shard, behind, up_to, sources;
+END
+$$;
+
 -- The events at these positions of a shard.
 CREATE FUNCTION events_at(of_shard smallint, positions bigint[]) RETURNS SETOF journal
 LANGUAGE plpgsql STABLE ROWS 100 AS $$

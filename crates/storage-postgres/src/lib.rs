@@ -65,7 +65,7 @@ use order_core::command::Command;
 use order_core::desk::Desks;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::journal::{Cursor, Event, Head, Mark, Passage, Slice};
 use order_core::lane::Wakes;
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
@@ -77,6 +77,7 @@ use order_core::query::{
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use parts::Keeper;
+use read::EventSizes;
 use readers::Readers;
 use std::path::Path;
 use std::sync::Arc;
@@ -98,6 +99,7 @@ pub struct PostgresStorage {
     /// `None` when it was opened as it is.
     packer: Option<Packer>,
     news: Arc<News>,
+    event_sizes: EventSizes,
     target: Target,
 }
 
@@ -205,6 +207,14 @@ impl Storage for PostgresStorage {
 
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         Ok(read::journal(&self.readers, shard, after, limit).await?)
+    }
+
+    async fn slices(&self, slices: &[Slice]) -> Result<Vec<Vec<Event>>, Fault> {
+        Ok(read::slices(&self.readers, slices, &self.event_sizes).await?)
+    }
+
+    async fn passages(&self, slices: &[Slice], sources: &[SourceId]) -> Result<Vec<Passage>, Fault> {
+        Ok(read::passages(&self.readers, slices, sources, &self.event_sizes).await?)
     }
 
     async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {

@@ -6,6 +6,7 @@ use crate::error::Tried;
 use crate::meta::{self, Seed};
 use crate::migrate::{self, MIGRATIONS, Migrated};
 use crate::parts::{Keeper, PartPolicy};
+use crate::read::EventSizes;
 use crate::readers::Readers;
 use crate::refusal::{Refusal, Unopened};
 use crate::terms::Packer;
@@ -193,8 +194,20 @@ impl PostgresStorage {
         let writers =
             Writers::new(target.clone(), Arc::clone(&install), Arc::clone(&tips), options.lanes.max(1));
         let parts = Keeper::new(target.clone(), readers.clone(), Arc::clone(&tips), options.parts);
-        let (clock, news) = (Arc::new(clock), Arc::default());
-        Self { install, clock, readers, guarded, writers, tips, parts, packer: None, news, target }
+        let (clock, news, event_sizes) = (Arc::new(clock), Arc::default(), EventSizes::default());
+        Self {
+            install,
+            clock,
+            readers,
+            guarded,
+            writers,
+            tips,
+            parts,
+            packer: None,
+            news,
+            event_sizes,
+            target,
+        }
     }
 }
 

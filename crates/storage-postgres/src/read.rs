@@ -4,18 +4,21 @@ use crate::connect::Conn;
 use crate::error::{Tried, Trouble};
 use crate::readers::{Reader, Readers};
 use crate::records::{self, select_redrives};
-use crate::rows::{self, Moment, big, number, select_events, select_orders, small};
+use crate::rows::{self, Moment, big, number, select_events, select_orders, small, unreadable};
+use futures_util::TryStreamExt;
 use order_core::clock::Timestamp;
 use order_core::desk::Desks;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
-use order_core::journal::{Event, Mark};
+use order_core::journal::{Event, Mark, Passage, Slice};
 use order_core::lease::Work;
 use order_core::order::Order;
 use order_core::order::event::EventType;
-use order_core::query::{EventPage, FollowerRow, OrderDossier, Tally};
+use order_core::query::{self, EventPage, FollowerRow, OrderDossier, Tally};
 use order_core::redrive::{Redrive, RedriveItem};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 /// Bytes of events after which a read of the journal ends.
@@ -188,22 +191,130 @@ async fn newest(conn: &Conn, shard: Shard, last_position: u64, events_max: u32) 
     rows.iter().map(rows::event).collect()
 }
 
+/// Events of shard `$1` behind position `$2`, up to `$3`, until they are larger than `$4` bytes.
+const SLICE: &str = concat!(
+    select_events!(
+        "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position ROWS UNBOUNDED PRECEDING) \
+           - octet_length(j.data) AS bytes_before FROM events($1::smallint, $2::bigint, $3::bigint) j) j "
+    ),
+    "WHERE j.bytes_before < $4 ORDER BY j.position"
+);
+
+/// Events of the shards `$1`, each behind its position of `$2` and up to that of `$3`: shard by shard, in order.
+const SLICES: &str = select_events!(
+    "FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (shard, after, up_to) \
+     CROSS JOIN LATERAL events(w.shard, w.after, w.up_to) j"
+);
+
+/// As [`SLICES`]: the last position of each shard, how many there are, and whether some are of the sources `$4`.
+const PASSAGES: &str = "SELECT w.shard, coalesce(p.last, 0), p.count, p.wanted \
+     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (shard, after, up_to) \
+     CROSS JOIN LATERAL passage(w.shard, w.after, w.up_to, $4::text[]) p";
+
 /// Events of one shard behind `after`, at most `limit` of them and about [`PAGE_BYTES_MAX`].
 pub(crate) async fn journal(readers: &Readers, shard: Shard, after: u64, limit: u32) -> Tried<Vec<Event>> {
     let conn = readers.get().await?;
-    let rows = conn
-        .query(
-            concat!(
-                select_events!(
-                    "FROM (SELECT j.*, sum(octet_length(j.data)) OVER (ORDER BY j.position) - octet_length(j.data) \
-                       AS bytes_before FROM events($1::smallint, $2::bigint, $3::bigint) j) j "
-                ),
-                "WHERE j.bytes_before < $4 ORDER BY j.position"
-            ),
-            &[&small(shard), &big(after), &upto(after, limit), &PAGE_BYTES_MAX],
-        )
-        .await?;
+    let rows = conn.query(SLICE, &[&small(shard), &big(after), &upto(after, limit), &PAGE_BYTES_MAX]).await?;
     rows.iter().map(rows::event).collect()
+}
+
+/// How large events are, as far as is known: those that were read last.
+#[derive(Debug, Default)]
+pub(crate) struct EventSizes(AtomicUsize);
+
+impl EventSizes {
+    /// How many events to ask for where so many bytes are wanted; rather twice as many than too few.
+    fn count(&self, bytes: usize) -> usize {
+        let average = self.0.load(Ordering::Relaxed);
+        (2 * bytes).checked_div(average).unwrap_or(usize::MAX).max(1)
+    }
+
+    fn note(&self, events: usize, bytes: usize) {
+        if let Some(average) = bytes.checked_div(events) {
+            self.0.store(average, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Events of several shards, as [`journal`], in one trip: each slice has its part of the page. What is too much is left where it
+/// is while rows come; the server is asked for little of that, by how large events were the last time.
+pub(crate) async fn slices(
+    readers: &Readers,
+    slices: &[Slice],
+    sizes: &EventSizes,
+) -> Tried<Vec<Vec<Event>>> {
+    let conn = readers.get().await?;
+    let bytes_max = query::PAGE_BYTES_MAX.checked_div(slices.len()).unwrap_or(0);
+    let most = u32::try_from(sizes.count(bytes_max)).unwrap_or(u32::MAX);
+    let shards: Vec<i16> = slices.iter().map(|slice| small(slice.shard)).collect();
+    let after: Vec<i64> = slices.iter().map(|slice| big(slice.after)).collect();
+    let ends: Vec<i64> = slices.iter().map(|slice| upto(slice.after, slice.limit.min(most))).collect();
+    let statement = conn.prepared(SLICES).await?;
+    let values: [&(dyn ToSql + Sync); 3] = [&shards, &after, &ends];
+    let mut read = vec![(Vec::new(), 0); slices.len()];
+    conn.answered::<(), Trouble>(async {
+        let mut rows = std::pin::pin!(conn.client().query_raw(&statement, values).await?);
+        let mut at = 0;
+        while let Some(row) = rows.try_next().await? {
+            let shard = Shard(number::<_, i16>(&row, rows::EVENT_SHARD)?);
+            while slices.get(at).is_some_and(|slice| slice.shard != shard) {
+                at += 1;
+            }
+            let Some((events, bytes)) = read.get_mut(at) else {
+                return Err(unreadable("journal", "shards come in another order than was asked"));
+            };
+            if *bytes < bytes_max {
+                let event = rows::event(&row)?;
+                *bytes += event.data.len();
+                events.push(event);
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    let (events, bytes) =
+        read.iter().fold((0, 0), |(all, sum), (events, bytes)| (all + events.len(), sum + bytes));
+    sizes.note(events, bytes);
+    let mut weight = 0;
+    let page = read.into_iter().take_while(|(_, bytes)| {
+        let fits = weight < query::PAGE_BYTES_MAX;
+        weight += bytes;
+        fits
+    });
+    Ok(page.map(|(events, _)| events).collect())
+}
+
+/// What lies in `slices`: those with events of `sources` are read, of the others it is counted what they have.
+pub(crate) async fn passages(
+    readers: &Readers,
+    slices: &[Slice],
+    sources: &[SourceId],
+    sizes: &EventSizes,
+) -> Tried<Vec<Passage>> {
+    let mut passages = Vec::with_capacity(slices.len());
+    let sources: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
+    let shards: Vec<i16> = slices.iter().map(|slice| small(slice.shard)).collect();
+    let after: Vec<i64> = slices.iter().map(|slice| big(slice.after)).collect();
+    let ends: Vec<i64> = slices.iter().map(|slice| upto(slice.after, slice.limit)).collect();
+    let rows = readers.get().await?.query(PASSAGES, &[&shards, &after, &ends, &sources]).await?;
+    let mut wanted = Vec::new();
+    for row in &rows {
+        let shard = Shard(number::<_, i16>(row, 0)?);
+        if row.try_get::<_, bool>(3)? {
+            wanted.extend(slices.iter().find(|slice| slice.shard == shard).copied());
+        } else {
+            let (to, count) = (number::<_, i64>(row, 1)?, number::<_, i64>(row, 2)?);
+            passages.push(Passage { shard, to, count, events: Vec::new() });
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(passages);
+    }
+    for (slice, events) in wanted.iter().zip(self::slices(readers, &wanted, sizes).await?) {
+        let to = events.last().map_or(slice.after, |event| event.position);
+        passages.push(Passage { shard: slice.shard, to, count: events.len() as u64, events });
+    }
+    Ok(passages)
 }
 
 /// The same, without what the events hold.

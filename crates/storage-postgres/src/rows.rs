@@ -50,6 +50,9 @@ macro_rules! select_events {
 }
 pub(crate) use select_events;
 
+/// Which of those is the shard.
+pub(crate) const EVENT_SHARD: usize = 5;
+
 /// Microseconds from 1970 to 2000, where PostgreSQL begins to count.
 const TO_2000: i64 = 946_684_800_000_000;
 

@@ -7,13 +7,15 @@ use crate::error::Tried;
 use order_core::lane::Wakes;
 use order_core::ports::Committed;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-/// Least time from one notification to the next.
-const GAP: Duration = Duration::from_millis(20);
+/// Least time from one notification to the next, of a node that tells alone.
+const GAP: Duration = Duration::from_millis(5);
+/// Longest that it grows where many tell: each wakes all that hear.
+const GAP_MAX: Duration = Duration::from_millis(20);
 /// How long to wait before a connection that broke is made anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,8 @@ pub(crate) struct News {
     work: AtomicBool,
     journal: AtomicBool,
     any: Notify,
+    /// Notifications of others since our last.
+    heard: AtomicU32,
     /// Whose notifications are our own.
     teller: AtomicI32,
 }
@@ -88,13 +92,20 @@ async fn tell(target: &Target, news: &News) -> Tried<std::convert::Infallible> {
     let own: i32 = conn.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
     news.teller.store(own, Ordering::Relaxed);
     loop {
+        // The first after a while is told at once, what follows is told together.
         news.any.notified().await;
         let what = news.take();
         if !what.is_empty() {
             conn.query_one(TELL, &[&what]).await?;
         }
-        tokio::time::sleep(GAP).await;
+        tokio::time::sleep(gap(news.heard.swap(0, Ordering::Relaxed))).await;
     }
+}
+
+/// The time until the next notification, when so many of others came since the one before the last: about one of each that
+/// tells as often, so that all of them together tell no more often than one alone.
+fn gap(heard: u32) -> Duration {
+    GAP.saturating_mul(heard.saturating_add(1)).min(GAP_MAX)
 }
 
 /// Ends with its connection.
@@ -107,7 +118,10 @@ async fn hear(target: &Target, news: &News, wakes: &Wakes) -> Tried<()> {
     loop {
         match tokio::time::timeout(target.limits.unacknowledged, heard.recv()).await {
             Ok(Some(notification)) if notification.process_id() == news.teller.load(Ordering::Relaxed) => {}
-            Ok(Some(notification)) => wake(wakes, notification.payload()),
+            Ok(Some(notification)) => {
+                news.heard.fetch_add(1, Ordering::Relaxed);
+                wake(wakes, notification.payload());
+            }
             Ok(None) => return Ok(()),
             // One that hears nothing for long may be cut off without a word.
             Err(_) => conn.run("SELECT").await?,
@@ -121,5 +135,16 @@ fn wake(wakes: &Wakes, what: &str) {
     }
     if what.contains("journal") {
         wakes.journal.send_modify(|commits| *commits += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_that_tell_do_so_less_often_each() {
+        let gaps = [0, 1, 2, 3, 100, u32::MAX].map(gap);
+        assert_eq!(gaps.map(|gap| gap.as_millis()), [5, 10, 15, 20, 20, 20]);
     }
 }

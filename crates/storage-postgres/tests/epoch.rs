@@ -156,7 +156,15 @@ async fn another_history_forgets_no_message_and_no_node_holds_a_follower() {
     let (now, follower, token) = (app.clock.now(), "f".to_owned(), LeaseToken(app.ids.uuid_v4()));
     let until = Some(now.plus(Duration::from_secs(30)));
     app.lanes
-        .submit(Command::Share(Share { follower, token, now, until, fault: None, extends_only: false }))
+        .submit(Command::Share(Share {
+            follower,
+            token,
+            now,
+            until,
+            fault: None,
+            extends_only: false,
+            stands_back: false,
+        }))
         .await
         .unwrap();
     let admin = client(&url).await;

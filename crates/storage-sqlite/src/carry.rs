@@ -224,8 +224,12 @@ mod tests {
     fn database() -> (tempfile::TempDir, Options) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let options =
-            Options { path, busy_timeout: Duration::from_secs(5), free_bytes_min: 0, leases_outlive: order_core::desk::Desks::NONE };
+        let options = Options {
+            path,
+            busy_timeout: Duration::from_secs(5),
+            free_bytes_min: 0,
+            leases_outlive: order_core::desk::Desks::NONE,
+        };
         let seed = Seed {
             installation_id: uuid::Uuid::from_u128(1),
             cursor_key: [1; 32],

@@ -176,6 +176,7 @@ pub async fn park(app: &App, follower: &str, order_id: OrderId) {
         until: Some(until),
         fault: None,
         extends_only: false,
+        stands_back: false,
     };
     app.lanes.submit(Command::Share(share)).await.expect("there is such a follower");
     let stream = ParkedStream {

@@ -1,7 +1,7 @@
 //! A sink that remembers, and one that can be held up.
 
 use async_trait::async_trait;
-use order_core::ids::OrderId;
+use order_core::ids::{OrderId, SourceId};
 use order_core::journal::Event;
 use order_core::parking::RefusedFor;
 use order_core::ports::{RefusedEvent, Sink, SinkFault};
@@ -19,6 +19,8 @@ struct Record {
     events: Vec<Event>,
     deliveries: usize,
     failing: Option<Failing>,
+    shut: bool,
+    sources: Option<Vec<SourceId>>,
     refused: BTreeMap<OrderId, u64>,
 }
 
@@ -34,6 +36,13 @@ impl RecordingSink {
         Arc::default()
     }
 
+    /// One that wants events of these sources alone.
+    pub fn of(sources: Vec<SourceId>) -> Arc<Self> {
+        let sink = Self::default();
+        sink.record().sources = Some(sources);
+        Arc::new(sink)
+    }
+
     /// From now on every delivery fails, and nothing of it is taken.
     pub fn fail(&self, why: &str) {
         self.fail_after(0, why);
@@ -42,6 +51,12 @@ impl RecordingSink {
     /// From now on every delivery fails after its first `takes` events were taken.
     pub fn fail_after(&self, takes: usize, why: &str) {
         self.record().failing = Some(Failing { why: why.to_owned(), takes });
+    }
+
+    /// From now on it cannot be opened, and every delivery fails.
+    pub fn shut(&self, why: &str) {
+        self.fail(why);
+        self.record().shut = true;
     }
 
     /// From now on this event of an order is refused for good.
@@ -56,7 +71,8 @@ impl RecordingSink {
 
     /// Works again.
     pub fn recover(&self) {
-        self.record().failing = None;
+        let mut record = self.record();
+        (record.failing, record.shut) = (None, false);
     }
 
     /// All events in the order in which they came, repetitions included.
@@ -110,6 +126,18 @@ impl Record {
 impl Sink for RecordingSink {
     fn kind(&self) -> &'static str {
         "recording"
+    }
+
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        self.record().sources.clone()
+    }
+
+    async fn open(&self) -> Result<(), SinkFault> {
+        let record = self.record();
+        match &record.failing {
+            Some(failing) if record.shut => Err(SinkFault::Transient(failing.why.clone())),
+            _ => Ok(()),
+        }
     }
 
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault> {

@@ -15,7 +15,7 @@ use order_core::error::Fault;
 use order_core::external::ExternalId;
 use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::intake;
-use order_core::journal::{Cursor, Event, Head, Mark};
+use order_core::journal::{Cursor, Event, Head, Mark, Passage, Slice};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
 use order_core::parking::{ParkedStream, WhichStreams};
@@ -238,6 +238,14 @@ impl Storage for Wrapped {
 
     async fn journal(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Event>, Fault> {
         self.inner.journal(shard, after, limit).await
+    }
+
+    async fn slices(&self, slices: &[Slice]) -> Result<Vec<Vec<Event>>, Fault> {
+        self.inner.slices(slices).await
+    }
+
+    async fn passages(&self, slices: &[Slice], sources: &[SourceId]) -> Result<Vec<Passage>, Fault> {
+        self.inner.passages(slices, sources).await
     }
 
     async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {

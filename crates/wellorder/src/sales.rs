@@ -79,6 +79,10 @@ impl Encode for NewOrders {
         }
     }
 
+    fn sources(&self) -> Option<Vec<SourceId>> {
+        Some(vec![self.source.clone()])
+    }
+
     fn encode(&self, event: &Event) -> Result<Option<Message>, Untellable> {
         if event.source != self.source || event.kind != EventType::OrderAccepted {
             return Ok(None);

@@ -26,9 +26,18 @@ impl EventsTold {
     }
 }
 
+/// Its own orders, and those that other programs placed.
+fn sources() -> Vec<SourceId> {
+    [NAME, EVENTS].into_iter().filter_map(|name| SourceId::new(name).ok()).collect()
+}
+
 impl Telling for EventsTold {
     fn source(&self) -> &SourceId {
         &self.source
+    }
+
+    fn sources(&self) -> Vec<SourceId> {
+        sources()
     }
 
     fn covers(&self, source: &SourceId) -> bool {
@@ -86,6 +95,10 @@ impl AcksTold {
 impl Telling for AcksTold {
     fn source(&self) -> &SourceId {
         &self.source
+    }
+
+    fn sources(&self) -> Vec<SourceId> {
+        sources()
     }
 
     fn covers(&self, source: &SourceId) -> bool {

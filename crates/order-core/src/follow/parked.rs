@@ -1,20 +1,25 @@
 //! Sending parked events again, and parking what the sink refuses.
 
-use super::{Follower, PAGE_BYTES_MAX, Progress, place, runner};
-use crate::error::{Error, Fault};
-use crate::ids::Shard;
+use super::Follower;
+use super::place::{self, Place};
+use super::stretch::{Move, Page};
+use crate::error::Fault;
 use crate::journal::Event;
 use crate::parking::{self, ParkedStream, Resent, WhichStreams};
 use crate::ports::{RefusedEvent, SinkFault};
-use crate::query::FollowerRow;
+use crate::query::{FollowerRow, PageWeight};
 
 /// Parked orders that are sent again in one step at most.
 const STREAMS_MAX: u32 = 100;
 
 impl Follower {
-    /// Sends again what an operator asked for, as far as the cursor has passed it: what lies behind that comes anyway. `None`
-    /// when there is nothing to send.
-    pub(super) async fn redrive(&self, row: &FollowerRow, held: &[Shard]) -> Result<Option<Progress>, Error> {
+    /// What is to be sent again because an operator asked for it, as far as the cursor has passed it: what lies behind that
+    /// comes anyway. `None` when there is nothing.
+    pub(super) async fn redriven(&self, place: &Place) -> Result<Option<Page>, Fault> {
+        let (row, held) = (&place.row, &place.held);
+        if row.parked == 0 {
+            return Ok(None);
+        }
         // What is carried on once more lies before what waits.
         let shards = held.iter().copied().filter(|shard| !place::replays(row, &[*shard])).collect();
         let which = WhichStreams::Redriving { shards, limit: STREAMS_MAX };
@@ -22,19 +27,18 @@ impl Follower {
         if streams.is_empty() {
             return Ok(None);
         }
-        let (mut events, mut resent, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut events, mut resent, mut weight) = (Vec::new(), Vec::new(), PageWeight::default());
         for stream in &streams {
             let room = self.policy.batch_size.saturating_sub(events.len());
-            if room == 0 || bytes >= PAGE_BYTES_MAX {
+            if room == 0 || weight.is_full() {
                 break;
             }
             let (some, next) = self.waiting(row, stream, room).await?;
-            bytes += some.iter().map(|event| event.data.len()).sum::<usize>();
+            some.iter().for_each(|event| weight.add_event(event));
             events.extend(some);
             resent.push(Resent { order_id: stream.order_id, from_version: stream.from_version, next });
         }
-        let advance = runner::Move { resent, ..runner::Move::default() };
-        self.send(row, events, advance).await.map(Some)
+        Ok(Some(Page { events, go: Move { resent, ..Move::default() } }))
     }
 
     /// The next events of a parked order, at most `room` of them, and from which version on there are more.

@@ -2,14 +2,14 @@
 
 use super::Rig;
 use super::rig::LEASE;
-use crate::build::intake;
+use crate::build::{intake, source};
 use crate::sinks::RecordingSink;
 use order_core::clock::Timestamp;
 use order_core::command::{Advance, AdvancePart, ChangeKind, Command, FollowerAction, FollowerCommand};
 use order_core::error::Rejection;
 use order_core::follow::{Follower, FollowerPolicy, Progress};
-use order_core::ids::Shard;
-use order_core::journal::Cursor;
+use order_core::ids::{Shard, SourceId};
+use order_core::journal::{Cursor, Slice};
 use order_core::query::FollowerRow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,6 +152,38 @@ pub async fn racing_runners_lose_nothing(rig: Rig) {
     run_to_the_end(&runner(&rig, &sink, 7)).await;
     let versions = sink.versions();
     assert_eq!(versions.len(), 120, "every order's event reached the sink");
+    rig.assert_sound().await;
+}
+
+/// Whoever wants events of some sources alone gets those, each once, and passes over all others without a gap.
+pub async fn events_of_other_sources_are_passed_over(rig: Rig) {
+    act(&rig, "f", ensure(false)).await.expect("made");
+    write(&rig, 0..40).await;
+    let (mine, none) = (source("mine"), source("none"));
+    let heads = rig.storage().heads().await.expect("heads");
+    let slices: Vec<Slice> =
+        heads.iter().map(|head| Slice { shard: head.shard, after: 0, limit: 100 }).collect();
+    let passed = async |source: &SourceId| {
+        let passages = rig.storage().passages(&slices, std::slice::from_ref(source)).await.expect("a read");
+        let mut passages: Vec<_> = passages.iter().map(|it| (it.shard, it.to, it.count)).collect();
+        passages.sort_unstable();
+        passages.retain(|(_, _, count)| *count > 0);
+        passages
+    };
+    let all: Vec<_> = heads.iter().map(|head| (head.shard, head.position, head.position)).collect();
+    let all: Vec<_> = all.into_iter().filter(|(_, to, _)| *to > 0).collect();
+    assert_eq!(passed(&none).await, all, "nothing of it, and all is told of");
+    let ours: Vec<_> = (0..3).map(|index| intake(&format!("m-{index}")).source("mine").build()).collect();
+    rig.new_orders(ours).await;
+    write(&rig, 40..80).await;
+    let sink = RecordingSink::of(vec![mine.clone(), none]);
+    run_to_the_end(&runner(&rig, &sink, 7)).await;
+    let follower = runner(&rig, &sink, 7);
+    while follower.step().await.expect("a step") != Progress::UpToDate {}
+    assert_eq!(sink.events().len(), 3);
+    assert!(sink.events().iter().all(|event| event.source == mine));
+    let heads = rig.storage().heads().await.expect("heads");
+    assert_eq!(row(&rig, "f").await.cursor, Cursor::at_heads(rig.storage().install().epoch, &heads));
     rig.assert_sound().await;
 }
 

@@ -6,7 +6,7 @@ use crate::build::intake;
 use order_core::command::ChangeKind;
 use order_core::event::{EventBody, EventType};
 use order_core::ids::TenantId;
-use order_core::journal::{Cursor, Event};
+use order_core::journal::{Cursor, Event, Head, Slice};
 use order_core::lease::Outcome;
 use order_core::listing::Search;
 use order_core::order::Order;
@@ -78,6 +78,52 @@ pub async fn pages_of_large_orders_end_when_they_are_full(rig: Rig) {
         }
     }
     assert_eq!((seen.len(), seen.into_iter().collect()), (ORDERS, expected));
+}
+
+/// Slices of several shards come in one page, each from its beginning; what makes the page full ends it.
+pub async fn slices_come_in_a_page_that_ends_when_it_is_full(rig: Rig) {
+    let heads = async || rig.storage().heads().await.expect("heads");
+    let slices = |heads: &[Head], limit| -> Vec<Slice> {
+        heads.iter().map(|head| Slice { shard: head.shard, after: 0, limit }).collect()
+    };
+    assert_eq!(rig.storage().slices(&[]).await.expect("a read"), Vec::<Vec<Event>>::new());
+    for index in 0..60 {
+        rig.new_order(intake(&format!("small-{index}"))).await;
+    }
+    let before = heads().await;
+    for asked in [slices(&before, 100), slices(&before, 2)] {
+        let read = rig.storage().slices(&asked).await.expect("a read");
+        assert_eq!(read.len(), asked.len(), "all that was asked for");
+        for (slice, events) in asked.iter().zip(&read) {
+            let alone = rig.storage().journal(slice.shard, slice.after, slice.limit).await.expect("a read");
+            assert_eq!(*events, alone);
+        }
+    }
+    large_orders(&rig).await;
+    let mut places: Vec<u64> = before.iter().map(|head| head.position).collect();
+    let (mut seen, mut pages) = (0, 0);
+    loop {
+        let behind =
+            heads().await.into_iter().filter(|head| places[usize::from(head.shard.0)] < head.position);
+        let after = |head: &Head| places[usize::from(head.shard.0)];
+        let asked: Vec<Slice> =
+            behind.map(|head| Slice { shard: head.shard, after: after(&head), limit: 100 }).collect();
+        if asked.is_empty() {
+            break;
+        }
+        let read = rig.storage().slices(&asked).await.expect("a read");
+        let bytes = |events: &Vec<Event>| events.iter().map(|event| event.data.len()).sum::<usize>();
+        let all: usize = read.iter().map(bytes).sum();
+        assert!(all <= 2 * PAGE_BYTES_MAX, "{all} bytes in a page");
+        for (slice, events) in asked.iter().zip(&read) {
+            let last = events.last().expect("what is answered has an event");
+            places[usize::from(slice.shard.0)] = last.position;
+            seen += events.len();
+        }
+        pages += 1;
+    }
+    assert_eq!(seen, ORDERS);
+    assert!(pages > 1, "not all at once");
 }
 
 /// A claim of large orders leases fewer than it may; the others stay due.

@@ -295,3 +295,74 @@ pub async fn a_node_that_wakes_too_late_stops(rig: Rig) {
     assert_eq!(slow.taken(), 10, "what it had sent came twice, and nothing again");
     rig.assert_sound().await;
 }
+
+/// Both take steps, while the clock goes on by `seconds` in all; that one's sink fails is told by its step.
+async fn both_step(rig: &Rig, runners: &[Follower], seconds: u64) {
+    for _ in 0..=seconds / 5 {
+        for runner in runners {
+            drop(runner.step().await);
+        }
+        rig.clock.advance(Duration::from_secs(5));
+    }
+}
+
+/// A sink may be out of reach from one node alone: then the others carry its part. It comes back when its sink takes events
+/// again, and where it only seems to, nothing wanders to and fro.
+pub async fn a_node_whose_sink_takes_nothing_leaves_its_part_to_another(rig: Rig) {
+    made(&rig).await;
+    let (apps, sinks) = ([node(&rig), node(&rig)], [RecordingSink::new(), RecordingSink::new()]);
+    let runners: Vec<Follower> = apps.iter().zip(&sinks).map(|(app, sink)| runner(app, sink)).collect();
+    let (nodes, shards) = ([apps[0].node(), apps[1].node()], usize::from(rig.storage().install().shards));
+    both_step(&rig, &runners, 10).await;
+    assert_eq!(held(&rig, &nodes).await, (vec![shards / 2, shards / 2], 0));
+    sinks[0].fail("no way there");
+    write(&rig, 0..60).await;
+    runners[0].step().await.expect_err("the sink fails");
+    runners[0].step().await.expect_err("the sink fails, and that is told");
+    while runners[1].step().await.expect("a step") != Progress::UpToDate {}
+    assert_eq!(held(&rig, &nodes).await, (vec![shards / 2, shards / 2], 0), "a failure is borne");
+    rig.clock.advance(Duration::from_secs(10));
+    both_step(&rig, &runners, 20).await;
+    assert_eq!(held(&rig, &nodes).await, (vec![0, shards], 0), "the other has all of it");
+    while runners[1].step().await.expect("a step") != Progress::UpToDate {}
+    assert_eq!(sinks[1].versions().len(), 60, "and carries it on");
+    assert!(row(&rig).await.fault_besides(Some(nodes[1]), rig.now()).is_some(), "the fault is told");
+    let tries = sinks[0].deliveries();
+    both_step(&rig, &runners, 45).await;
+    write(&rig, 60..90).await;
+    both_step(&rig, &runners, 10).await;
+    assert_eq!(sinks[0].deliveries(), tries + 1, "it came back, and tried once");
+    assert_eq!(held(&rig, &nodes).await, (vec![0, shards], 0), "in vain");
+    sinks[0].recover();
+    both_step(&rig, &runners, 75).await;
+    assert_eq!(held(&rig, &nodes).await, (vec![shards / 2, shards / 2], 0), "it has its part again");
+    assert_eq!(row(&rig).await.fault_besides(None, rig.now()), None);
+    write(&rig, 90..120).await;
+    both_step(&rig, &runners, 40).await;
+    assert_eq!(sinks[0].versions().len() + sinks[1].versions().len(), 120, "each came to one of them");
+    assert!(!sinks[0].versions().is_empty());
+    rig.assert_sound().await;
+}
+
+/// A sink that was never open takes nothing away; alone a node keeps trying with all there is.
+pub async fn a_node_that_cannot_open_its_sink_takes_nothing_from_one_that_can(rig: Rig) {
+    made(&rig).await;
+    write(&rig, 0..20).await;
+    let (apps, sinks) = ([node(&rig), node(&rig)], [RecordingSink::new(), RecordingSink::new()]);
+    let runners: Vec<Follower> = apps.iter().zip(&sinks).map(|(app, sink)| runner(app, sink)).collect();
+    let (nodes, shards) = ([apps[0].node(), apps[1].node()], usize::from(rig.storage().install().shards));
+    sinks[0].shut("no such host");
+    both_step(&rig, &runners[1..], 0).await;
+    both_step(&rig, &runners, 60).await;
+    assert_eq!(held(&rig, &nodes).await, (vec![0, shards], 0));
+    assert_eq!((sinks[0].deliveries(), sinks[1].versions().len()), (0, 20));
+    runners[1].release().await.expect("it leaves");
+    both_step(&rig, &runners[..1], 30).await;
+    assert_eq!(held(&rig, &nodes).await, (vec![shards, 0], 0), "there is nobody else");
+    both_step(&rig, &runners, 60).await;
+    assert_eq!(held(&rig, &nodes).await, (vec![0, shards], 0), "now there is");
+    sinks[0].recover();
+    both_step(&rig, &runners, 60).await;
+    assert_eq!(held(&rig, &nodes).await, (vec![shards / 2, shards / 2], 0), "it was opened");
+    rig.assert_sound().await;
+}

@@ -144,6 +144,7 @@ macro_rules! conformance {
             }
             large {
                 pages_of_large_orders_end_when_they_are_full,
+                slices_come_in_a_page_that_ends_when_it_is_full,
                 a_claim_of_large_orders_leases_fewer_and_the_rest_stays_due,
                 the_events_of_an_order_come_in_pages,
                 an_erasure_names_what_it_blanked_and_is_told_once,
@@ -165,6 +166,7 @@ macro_rules! conformance {
                 a_follower_is_made_once_and_begins_where_it_is_told,
                 a_cursor_moves_from_where_it_is_or_not_at_all,
                 racing_runners_lose_nothing,
+                events_of_other_sources_are_passed_over,
                 a_failing_sink_gets_the_same_again,
                 a_paused_follower_stays_where_it_is,
                 a_replay_goes_on_from_another_place,
@@ -183,6 +185,8 @@ macro_rules! conformance {
                 two_nodes_carry_everything_once_and_in_order,
                 a_delivery_that_outlasts_its_lease_keeps_it,
                 a_node_that_wakes_too_late_stops,
+                a_node_whose_sink_takes_nothing_leaves_its_part_to_another,
+                a_node_that_cannot_open_its_sink_takes_nothing_from_one_that_can,
             }
             parking {
                 a_refused_event_holds_its_order_alone_until_it_is_redriven,

@@ -142,7 +142,8 @@ impl Rig {
     /// The command that takes a node's part of a follower, for one lease.
     pub fn share_command(&self, follower: &str, token: LeaseToken) -> Share {
         let (now, follower) = (self.now(), follower.to_owned());
-        Share { follower, token, now, until: Some(now.plus(LEASE)), fault: None, extends_only: false }
+        let until = Some(now.plus(LEASE));
+        Share { follower, token, now, until, fault: None, extends_only: false, stands_back: false }
     }
 
     /// A fresh token.

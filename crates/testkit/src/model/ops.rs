@@ -23,7 +23,7 @@ pub enum Op {
     Follower { name: u8, action: Action },
     /// A follower's runner moves the cursor, or the replay, of some shards, perhaps from where it no longer is.
     Advance { name: u8, replay: bool, shards: u16, by: u8, stale: bool },
-    /// A node takes its part of a follower, leaves it, or extends its lease alone.
+    /// A node takes its part of a follower, leaves it to others or for good, or extends its lease alone.
     Share { name: u8, node: u8, how: Shared, fault: bool },
     /// A follower's sink refuses events of an order, or takes parked ones that were sent again.
     Park { name: u8, order: Index, version: u8, resent: Option<u8> },
@@ -76,6 +76,7 @@ pub enum Shared {
     Held,
     Extended,
     Left,
+    Back,
 }
 
 /// What an operator does with a follower.
@@ -199,7 +200,12 @@ fn end() -> impl Strategy<Value = End> {
 }
 
 fn shared() -> impl Strategy<Value = Shared> {
-    prop_oneof![3 => Just(Shared::Held), 1 => Just(Shared::Extended), 1 => Just(Shared::Left)]
+    prop_oneof![
+        3 => Just(Shared::Held),
+        1 => Just(Shared::Extended),
+        1 => Just(Shared::Left),
+        1 => Just(Shared::Back),
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {

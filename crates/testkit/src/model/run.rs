@@ -92,12 +92,13 @@ fn message(consumer: u8, id: u8) -> MessageId {
     MessageId::new(&queue, format!("m-{id}")).expect("an id")
 }
 
-/// A node takes its part of a follower, extends what it has or leaves it, and says whether its sink fails.
+/// A node takes its part of a follower, extends what it has, leaves it or stands back, and says whether its sink fails.
 fn share(name: u8, node: u8, how: Shared, fault: bool, now: Timestamp) -> Command {
     let token = LeaseToken(Uuid::from_u128(u128::from(node) + 1));
     let until = (how != Shared::Left).then(|| now.plus(LEASE));
     let (fault, extends_only) = (fault.then(|| "away".to_owned()), how == Shared::Extended);
-    Command::Share(Share { follower: format!("f-{name}"), token, now, until, fault, extends_only })
+    let (follower, stands_back) = (format!("f-{name}"), how == Shared::Back);
+    Command::Share(Share { follower, token, now, until, fault, extends_only, stands_back })
 }
 
 impl Run {

@@ -407,7 +407,7 @@ static SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "follower.batch_size",
-        Is("500"),
+        Is("2000"),
         Count { min: 1, max: 10_000, set: |s, v| s.follower.batch_size = small(v) },
         "events sent at a time",
     ),

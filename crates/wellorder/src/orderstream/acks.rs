@@ -103,5 +103,5 @@ pub(super) fn unfit_for(record: &Received, undone: Undone) -> Result<Unfit<'_>, 
 /// What is told, as a record.
 pub(super) fn record(told: Told) -> Record {
     let Told { to, key, body, headers } = told;
-    Record { topic: to, key, value: body, headers }
+    Record { topic: to, key, value: body, headers: headers.into_iter().collect() }
 }

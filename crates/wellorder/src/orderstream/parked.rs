@@ -48,6 +48,7 @@ impl Parked {
         }
         // A longer key cannot be one of ours, and need not be whole.
         let key = cut(&key.as_deref().map(String::from_utf8_lossy).unwrap_or_default());
+        let headers = headers.into_iter().collect();
         Record { topic: self.topic.clone(), key, value: value.to_vec(), headers }
     }
 

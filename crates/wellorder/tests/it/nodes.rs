@@ -203,3 +203,27 @@ async fn the_database_stops_and_starts_in_the_middle_of_it() {
     }
     home.audited();
 }
+
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn a_node_that_cannot_reach_its_broker_leaves_its_part_to_one_that_can() {
+    use crate::harness::kafka::{brokers, topic, until_records};
+    let (home, topic) = (Home::new(), topic());
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let relay = |brokers: &str| {
+        let relay = node(&home, "relay").env("KAFKA_BROKERS", brokers).env("WELLORDER_KAFKA_TOPIC", &topic);
+        relay.env("WELLORDER_FOLLOWER_HEARTBEAT_MS", "200").env("WELLORDER_FOLLOWER_LEASE_MS", "5000")
+    };
+    let api = node(&home, "api").start().await;
+    let _astray = relay(&nowhere).start().await;
+    // It holds all of it by then.
+    api.until("/v1/followers/kafka", |follower| follower["state"] == "failing").await;
+    let ids = taken_in(&[&api], "a", 40).await;
+    let _well = relay(&brokers()).start().await;
+    let records = until_records(&topic, ids.len()).await;
+    let keys: BTreeSet<&str> = records.iter().map(|record| record["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ids.iter().map(String::as_str).collect());
+    let follower = api.until("/v1/followers/kafka", |follower| follower["lag"] == 0).await;
+    let error = follower["last_error"].as_str().unwrap();
+    assert!(follower["relays"] == 2 && error.contains(&nowhere), "what ails the other is told: {follower}");
+}

@@ -65,7 +65,7 @@ fn the_defaults() {
     worker.backoff_base_ms = 1000
     worker.backoff_cap_ms = 900000
     worker.lapses_max = 10
-    follower.batch_size = 500
+    follower.batch_size = 2000
     follower.poll_ms = 200
     follower.idle_ms = 1000
     follower.start = beginning
