@@ -71,6 +71,17 @@ pub(super) fn together(
     if order_core::TenantId::new(&settings.auth.operator_tenant).is_err() {
         add(&["auth.operator_tenant"], "is no name of a tenant", "name one, such as default");
     }
+    stored(settings, &mut add);
+    published_keys(settings, beside("auth.jwks_url"), &mut add);
+    check_kafka::kafka(settings, &mut add);
+    check_redis::redis(settings, &mut add);
+    check_rabbitmq::rabbitmq(settings, &mut add);
+    certificate(settings, &beside, &mut add);
+    spans(settings, &beside, &mut add);
+}
+
+/// Where orders are kept.
+fn stored(settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
     if settings.journal.retention.is_some() && settings.database.text().is_none() {
         let what = "is set, and the database is SQLite, which keeps every event";
         add(&["journal.retention_days", "database"], what, "name a PostgreSQL in database, or remove this");
@@ -81,12 +92,6 @@ pub(super) fn together(
     {
         add(&["database", "postgres.insecure"], &unfit.why, &unfit.fix);
     }
-    published_keys(settings, beside("auth.jwks_url"), &mut add);
-    check_kafka::kafka(settings, &mut add);
-    check_redis::redis(settings, &mut add);
-    check_rabbitmq::rabbitmq(settings, &mut add);
-    certificate(settings, &beside, &mut add);
-    spans(settings, &beside, &mut add);
 }
 
 /// What must be shorter, or fewer, than something else.
