@@ -269,7 +269,7 @@ async fn a_patch_of_any_version_is_made_on_the_newest() {
     let order = rig.order(r#"{"total": 1}"#).await;
     let said = send(&rig, &order, "", "*", &json!({"customer": "a"})).await;
     assert_eq!((said.status, said.problem().as_str()), (503, "unavailable"), "not for ever");
-    assert_eq!(said.header("retry-after"), Some("1"));
+    assert!(said.header("retry-after").is_some_and(|seconds| ["1", "2", "3", "4"].contains(&seconds)));
     rig.storage.down(Some(Fault::internal("gone")));
     assert_eq!(send(&rig, &order, "", "*", &json!({})).await.status, 500);
 }
