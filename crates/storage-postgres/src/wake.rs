@@ -13,9 +13,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 /// Least time from one notification to the next, of a node that tells alone.
-const GAP: Duration = Duration::from_millis(5);
+const GAP: Duration = Duration::from_millis(10);
 /// Longest that it grows where many tell: each wakes all that hear.
-const GAP_MAX: Duration = Duration::from_millis(20);
+const GAP_MAX: Duration = Duration::from_millis(40);
 /// How long to wait before a connection that broke is made anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -145,6 +145,6 @@ mod tests {
     #[test]
     fn many_that_tell_do_so_less_often_each() {
         let gaps = [0, 1, 2, 3, 100, u32::MAX].map(gap);
-        assert_eq!(gaps.map(|gap| gap.as_millis()), [5, 10, 15, 20, 20, 20]);
+        assert_eq!(gaps.map(|gap| gap.as_millis()), [10, 20, 30, 40, 40, 40]);
     }
 }
