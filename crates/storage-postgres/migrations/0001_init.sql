@@ -446,9 +446,11 @@ END
 $$;
 
 -- The same of many orders, walked together, part by part: `nth` is which of them. An event that does not lead back ends a
--- history. What a loop executes would be planned for any values, were it not said otherwise.
+-- history. What a loop executes would be planned for any values, were it not said otherwise. Each event is looked up by its
+-- place: how many there are cannot be known, and a guess too high reads a whole part for each step back.
 CREATE FUNCTION histories(of_shards smallint[], newest bigint[], OUT nth bigint, OUT event journal) RETURNS SETOF record
-LANGUAGE plpgsql STABLE ROWS 300 SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE ROWS 300
+SET plan_cache_mode = force_custom_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     -- Where each goes on.
     places   bigint[] := newest;

@@ -4,6 +4,7 @@
 mod fixture;
 
 use fixture::server::{client, empty, options, seed};
+use fixture::take;
 use order_core::ids::Shard;
 use order_core::lane::LanePolicy;
 use order_core::ports::Storage;
@@ -34,15 +35,8 @@ async fn node(url: &str, number: u64, shards: u16) -> Node {
 }
 
 impl Node {
-    /// Takes orders in, many at once.
     async fn takes(&self, name: &str, orders: usize) {
-        let taking = (0..orders).map(|index| {
-            let (app, sent) = (Arc::clone(&self.app), intake(&format!("{name}-{index}")).no_lines().build());
-            tokio::spawn(async move { app.accept(sent).await.unwrap() })
-        });
-        for taken in taking.collect::<Vec<_>>() {
-            taken.await.unwrap();
-        }
+        take(&self.app, name, orders).await;
     }
 
     async fn keeps(&self) -> PartsKept {

@@ -4,6 +4,7 @@
 mod fixture;
 
 use fixture::server::{client, empty, options, seed};
+use fixture::take;
 use order_core::command::{Change, ChangeKind, Command, FollowerAction};
 use order_core::follow::feed;
 use order_core::ids::{EventId, OrderId, Shard};
@@ -52,13 +53,7 @@ async fn old() -> Old {
 
 impl Old {
     async fn takes(&self, name: &str, orders: usize) {
-        let taking = (0..orders).map(|index| {
-            let (app, sent) = (Arc::clone(&self.app), intake(&format!("{name}-{index}")).no_lines().build());
-            tokio::spawn(async move { app.accept(sent).await.unwrap() })
-        });
-        for taken in taking.collect::<Vec<_>>() {
-            taken.await.unwrap();
-        }
+        take(&self.app, name, orders).await;
     }
 
     async fn keeps_parts(&self) -> PartsKept {
