@@ -1,14 +1,14 @@
 //! `cargo xtask grpc`: a client in another language, with stubs made of our `.proto` files, speaks with a server.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::http::server::free_address;
-use crate::server::{self, Launch, log_tail};
+use crate::server::{self, Binary, Launch, log_tail};
 use crate::shell::{capture, run as sh};
 use crate::{venv, workspace};
 
@@ -22,20 +22,10 @@ const FILES: [&str; 4] = [
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(25);
 
-#[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct Args {
-    /// A wellorder to speak with; without it one is built
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-}
-
 /// Runs the client against a server of `dev`, and one of `serve`; false when it finds something.
-pub(crate) fn run(args: &Args) -> Result<bool> {
+pub(crate) fn run(binary: &Binary) -> Result<bool> {
     let python = venv::programs("grpc")?.join("python");
-    let binary = match &args.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => server::build()?,
-    };
+    let binary = binary.or_built()?;
     let folder = std::env::temp_dir().join(format!("wellorder-grpc-{}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let proto = workspace::root().join(PROTO);

@@ -64,9 +64,9 @@ enum Task {
     /// Send generated requests to every operation that is described, and check every answer
     Schemathesis(schemathesis::Args),
     /// Let a client in another language speak gRPC with a server
-    Grpc(grpc::Args),
+    Grpc(server::Binary),
     /// Let programs that know nothing of us (kcat, grpcurl, a client of AMQP in Python) read and write
-    Foreign(foreign::Args),
+    Foreign(server::Binary),
     /// Measure the figures of the project beside their goals
     Bench(bench::Args),
 }
@@ -82,8 +82,8 @@ fn main() -> ExitCode {
         Task::Crash(args) => crash::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Schemathesis(args) => schemathesis::run(&args),
-        Task::Grpc(args) => grpc::run(&args),
-        Task::Foreign(args) => foreign::run(&args),
+        Task::Grpc(binary) => grpc::run(&binary),
+        Task::Foreign(binary) => foreign::run(&binary),
         Task::Bench(args) => bench::run(&args),
     };
     match done {

@@ -143,10 +143,26 @@ impl Drop for Wellorder {
     }
 }
 
-/// Builds the development build with kill points and says where it is.
-pub(crate) fn build() -> Result<PathBuf> {
-    sh(cargo().args(["build", "--quiet", "--package", "wellorder", "--features", "killpoints"]))?;
-    Ok(workspace::target_dir().join("debug/wellorder"))
+/// Which program a check is of.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Binary {
+    /// A wellorder, built with the feature `killpoints` if any is to be killed; without it one is built
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+}
+
+impl Binary {
+    /// Where it is; builds a development build with kill points if none is named.
+    pub(crate) fn or_built(&self) -> Result<PathBuf> {
+        let Some(named) = &self.binary else {
+            sh(cargo().args(["build", "--quiet", "--package", "wellorder", "--features", "killpoints"]))?;
+            return Ok(workspace::target_dir().join("debug/wellorder"));
+        };
+        if !named.is_file() {
+            bail!("{} is no file", named.display());
+        }
+        Ok(std::path::absolute(named)?)
+    }
 }
 
 /// The last `lines` lines of a log, for a message.

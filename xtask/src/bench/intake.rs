@@ -67,13 +67,23 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<f64> {
 
 /// One load on a fresh folder: what wrk says, and the memory after it.
 pub(crate) fn wellorder(bench: &Bench, name: &str, env: &[(&str, &str)]) -> Result<(wrk::Load, f64)> {
+    wellorder_by(wrk::CONNECTIONS, bench, name, env)
+}
+
+/// The same by so many clients.
+pub(crate) fn wellorder_by(
+    clients: usize,
+    bench: &Bench,
+    name: &str,
+    env: &[(&str, &str)],
+) -> Result<(wrk::Load, f64)> {
     let launch = bench.launch(name, &["--role", "api"], env)?;
     let mut server = launch.start(&[])?;
     if !server.ready_within(READY_LIMIT) {
         bail!("wellorder did not become ready:\n{}", log_tail(&launch.log, 20));
     }
     warm_up(server.address, "/v1/orders", false)?;
-    let load = wrk::load(server.address, "/v1/orders", false, name, bench.seconds())?;
+    let load = wrk::load_by(clients, server.address, "/v1/orders", false, name, bench.seconds())?;
     let mib = resident_mib(server.pid());
     server.terminate(Duration::from_secs(20))?;
     bench.discard(&launch)?;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::figure::{Goal, Report};
 use super::flood::{Flood, Outcome};
 use super::latency::order;
+use super::wrk::CONNECTIONS;
 use super::{Bench, intake, quietly};
 use crate::http::client::Client;
 use crate::procfs::resident_mib;
@@ -30,12 +31,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 struct Scene {
     name: &'static str,
     title: &'static str,
+    /// Who make its own peak.
+    clients: usize,
     env: &'static [(&'static str, &'static str)],
 }
 
-const AS_IT_IS: Scene = Scene { name: "p12", title: "", env: &[] };
-const SLOW_STORAGE: Scene =
-    Scene { name: "p12-slow", title: "one order a commit, ", env: &[("WELLORDER_LANE_BATCH_MAX", "1")] };
+const AS_IT_IS: Scene = Scene { name: "p12", title: "", clients: CONNECTIONS, env: &[] };
+const SLOW_STORAGE: Scene = Scene {
+    name: "p12-slow",
+    title: "one order a commit, ",
+    // As many as are never refused, however slow a commit is.
+    clients: 16,
+    env: &[("WELLORDER_LANE_BATCH_MAX", "1")],
+};
 
 /// How much more than the peak is due, whether clients obey, and what is to be left of the peak.
 const CASES: [(f64, bool, f64); 4] =
@@ -102,16 +110,19 @@ impl Case {
     }
 }
 
-/// What 64 clients that wait for their answers get through.
+/// What clients that wait for their answers get through.
 fn own_peak(bench: &Bench, scene: &Scene, report: &mut Report) -> Result<f64> {
     let (mut rates, mut noisy) = (Vec::new(), false);
     for run in 0..bench.runs {
-        let load = quietly(|| intake::wellorder(bench, &format!("{}-peak-{run}", scene.name), scene.env))?;
+        let load = quietly(|| {
+            let name = format!("{}-peak-{run}", scene.name);
+            intake::wellorder_by(scene.clients, bench, &name, scene.env)
+        })?;
         noisy |= load.noisy;
         rates.push(load.value.0.per_second);
     }
     let peak = median(&rates);
-    let title = format!("{}its own peak: intake, 64 connections", scene.title);
+    let title = format!("{}its own peak: intake, {} connections", scene.title, scene.clients);
     report.add(bench.part("P12"), title, "orders/s", rates, Goal::None, noisy);
     Ok(peak)
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::server::Binary;
 use crate::shell::{cargo, installed, run as sh};
 use crate::{crash, foreign, fuzz, grpc, proto, schemathesis, tidy};
 
@@ -35,8 +36,8 @@ const STEPS: &[Step] = &[
     ("test", || test::run(&test::Args::default()).map(|ran| ran.ok())),
     ("fuzz", || fuzz::run(&fuzz::Args::for_ci())),
     ("proto", || proto::run(&proto::Args::for_ci())),
-    ("grpc", || grpc::run(&grpc::Args::default())),
-    ("foreign", || foreign::run(&foreign::Args::default())),
+    ("grpc", || grpc::run(&Binary::default())),
+    ("foreign", || foreign::run(&Binary::default())),
     ("schemathesis", || schemathesis::run(&schemathesis::Args::for_ci())),
     ("crash", || crash::run(&crash::Args::for_ci())),
     ("plants", || crash::run(&crash::Args::for_plants())),

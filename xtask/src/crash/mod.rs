@@ -20,9 +20,9 @@ mod servers;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::server;
+use crate::server::Binary;
 use plants::{PLANTS, Plant};
 use report::Summary;
 use scene::{Crashes, Setup};
@@ -47,9 +47,8 @@ pub(crate) struct Args {
     /// The same seed makes the same orders and the same plan of kills
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// A wellorder to kill, built with the feature `killpoints`; without it one is built
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
+    #[command(flatten)]
+    binary: Binary,
     /// Visit every kill point, even when that makes for more kills
     #[arg(long)]
     points: bool,
@@ -91,7 +90,7 @@ impl Args {
             database_crashes: 3,
             server_kills: 1,
             seed: None,
-            binary: None,
+            binary: Binary::default(),
             points: true,
             no_points: false,
             plant: None,
@@ -121,13 +120,7 @@ impl Args {
 
 /// Runs as asked; false when there is a violation, or when a planted bug was not caught.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    let binary = match &args.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => server::build()?,
-    };
-    if !binary.is_file() {
-        bail!("{} is no file", binary.display());
-    }
+    let binary = args.binary.or_built()?;
     let plants: Vec<&'static Plant> = match &args.plant {
         _ if args.plants => PLANTS.iter().collect(),
         None => Vec::new(),

@@ -5,7 +5,7 @@ mod grpcurl;
 mod kcat;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::http::client::Client;
 use crate::http::server::free_address;
-use crate::server::{self, Launch, Wellorder, log_tail};
+use crate::server::{self, Binary, Launch, Wellorder, log_tail};
 use crate::services::{self, Service, Up};
 use crate::shell::{capture, run as sh, wait_until};
 use crate::{venv, workspace};
@@ -24,13 +24,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(25);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(200);
-
-#[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct Args {
-    /// A wellorder to look at; without it one is built
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-}
 
 /// A program by its name, and what it finds: what holds, or what does not.
 type Part<'p> = (&'static str, &'p dyn Fn(&Scene) -> Result<String>);
@@ -60,13 +53,10 @@ fn named(mark: &str, what: &str) -> String {
 }
 
 /// Starts a server and what it needs, and lets every program have its turn; false when one of them finds something.
-pub(crate) fn run(args: &Args) -> Result<bool> {
+pub(crate) fn run(binary: &Binary) -> Result<bool> {
     services::need("kcat", &["kcat"]).context("kcat")?;
     let (grpcurl, python) = (grpcurl::installed_program()?, venv::programs("foreign")?.join("python"));
-    let binary = match &args.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => server::build()?,
-    };
+    let binary = binary.or_built()?;
     let servers = Up::only(&[Service::Rabbitmq, Service::Kafka])?;
     let folder = std::env::temp_dir().join(format!("wellorder-foreign-{}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

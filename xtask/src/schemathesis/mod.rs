@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::http::client::Client;
 use crate::http::server::free_address;
-use crate::server::{self, Launch, Wellorder, log_tail};
+use crate::server::{self, Binary, Launch, Wellorder, log_tail};
 use crate::shell::capture;
 use crate::{venv, workspace};
 use report::Run;
@@ -30,9 +30,8 @@ pub(crate) struct Args {
     /// The same seed makes the same requests, as far as they do not follow from answers
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// A wellorder to ask; without it one is built
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
+    #[command(flatten)]
+    binary: Binary,
     /// Keep the data folder, the reports and the log, also when all is well
     #[arg(long)]
     keep: bool,
@@ -41,7 +40,7 @@ pub(crate) struct Args {
 impl Args {
     /// What every CI run does: always the same requests, so that a change is to blame for what fails.
     pub(crate) fn for_ci() -> Self {
-        Self { cases: 2_000, seed: Some(1), binary: None, keep: false }
+        Self { cases: 2_000, seed: Some(1), binary: Binary::default(), keep: false }
     }
 }
 
@@ -91,10 +90,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(25);
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let began = Instant::now();
     let program = venv::programs("schemathesis")?.join("schemathesis");
-    let binary = match &args.binary {
-        Some(binary) => std::path::absolute(binary)?,
-        None => server::build()?,
-    };
+    let binary = args.binary.or_built()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = args.seed.unwrap_or(u64::from(now.subsec_nanos()));
     let folder = std::env::temp_dir().join(format!("wellorder-schemathesis-{}-{seed}", std::process::id()));
