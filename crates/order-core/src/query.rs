@@ -304,6 +304,9 @@ pub struct FollowerRow {
 /// Open redrives that are looked at for the oldest, those asked for first.
 pub const REDRIVES_LOOKED_AT: u64 = 1_000;
 
+/// Parked orders that are looked at for the oldest where their times are in no index: of each tenant those taken in first.
+pub const PARKED_LOOKED_AT: u64 = 1_000;
+
 /// Due work that is counted at most.
 pub const DUE_COUNT_MAX: u64 = 10_000;
 
@@ -321,7 +324,7 @@ pub struct Backlog {
     pub leased: u64,
     /// Orders that wait for an operator.
     pub parked: u64,
-    /// Since when nothing has happened to that of them which waits longest.
+    /// Since when nothing has happened to that of them which waits longest; of at least [`PARKED_LOOKED_AT`].
     pub parked_since: Option<Timestamp>,
     /// Redrive jobs that are not finished.
     pub redrives: u64,

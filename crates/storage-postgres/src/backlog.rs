@@ -9,7 +9,7 @@ use crate::rows::{self, Moment, big, maybe_time, number};
 use order_core::clock::Timestamp;
 use order_core::desk::Desks;
 use order_core::journal::Cursor;
-use order_core::query::{Backlog, DUE_COUNT_MAX, REDRIVES_LOOKED_AT};
+use order_core::query::{Backlog, DUE_COUNT_MAX, PARKED_LOOKED_AT, REDRIVES_LOOKED_AT};
 
 /// Tallies that are added up; beyond so many, the rest is left out.
 const TALLIES_MAX: i64 = 200_000;
@@ -26,7 +26,7 @@ const COUNTS: &str = "SELECT \
      (SELECT min(o.updated_at) FROM (SELECT s.shard, s.order_id \
          FROM (SELECT DISTINCT tenant FROM tallies WHERE parked > 0) t CROSS JOIN LATERAL ( \
            SELECT shard, order_id FROM standings WHERE tenant = t.tenant AND standing = 'parked' \
-           ORDER BY number LIMIT $2) s LIMIT $2) s CROSS JOIN LATERAL ( \
+           ORDER BY number LIMIT $6) s LIMIT $6) s CROSS JOIN LATERAL ( \
          SELECT o.updated_at FROM orders o WHERE o.shard = s.shard AND o.order_id = s.order_id LIMIT 1) o), \
      (SELECT min(r.created_at) FROM (SELECT created_at FROM redrives WHERE NOT finished ORDER BY redrive_id LIMIT $4) r)";
 
@@ -40,8 +40,9 @@ pub(crate) async fn backlog(readers: &Readers, shards: u16, now: Timestamp) -> T
 async fn read(conn: &Conn, shards: u16, now: Timestamp) -> Tried<Backlog> {
     let desks: Vec<i16> = Desks::ALL.iter().map(rows::desk).collect();
     let (due_max, redrives_max) = (big(DUE_COUNT_MAX), big(REDRIVES_LOOKED_AT));
+    let (now, parked_max) = (Moment(now), big(PARKED_LOOKED_AT));
     let counts =
-        conn.query_one(COUNTS, &[&Moment(now), &due_max, &TALLIES_MAX, &redrives_max, &desks]).await?;
+        conn.query_one(COUNTS, &[&now, &due_max, &TALLIES_MAX, &redrives_max, &desks, &parked_max]).await?;
     let mut followers = Vec::new();
     for row in records::followers(conn, None, shards).await? {
         followers.push((row.name, behind_since(conn, &row.cursor).await?));
@@ -49,7 +50,7 @@ async fn read(conn: &Conn, shards: u16, now: Timestamp) -> Tried<Backlog> {
     Ok(Backlog {
         open: number::<_, i64>(&counts, 0)?,
         due: number::<_, i64>(&counts, 1)?,
-        due_since: maybe_time(&counts, 2)?.filter(|due_at| *due_at <= now),
+        due_since: maybe_time(&counts, 2)?.filter(|due_at| *due_at <= now.0),
         leased: number::<_, i64>(&counts, 3)?,
         parked: number::<_, i64>(&counts, 4)?,
         redrives: number::<_, i64>(&counts, 5)?,
