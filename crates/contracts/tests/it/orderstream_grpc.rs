@@ -128,7 +128,9 @@ async fn what_is_wrong_is_named_by_its_field() {
     let no_user = GetOrderByExternalIdRequest::default();
     assert_eq!(client(&f).get_order_by_external_id(no_user).await.unwrap_err().code(), Code::InvalidArgument);
     let unknown = GetOrderByIdRequest { order_id: UNKNOWN.to_owned() };
-    assert_eq!(client(&f).get_order_by_id(unknown).await.unwrap_err().code(), Code::NotFound);
+    let none = client(&f).get_order_by_id(unknown).await.unwrap_err();
+    assert_eq!(none.code(), Code::NotFound);
+    assert_eq!(none.get_details_resource_info().unwrap().resource_type, "order");
     assert_eq!(client(&f).upsert_order(put(UNKNOWN, "", "{}")).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(f.events().await, 0);
 }

@@ -12,6 +12,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// The reason of a precondition that an order does not meet.
 const DELETED: &str = "DELETED";
 const ON_ITS_WAY: &str = "ON_ITS_WAY";
+/// What kind of thing there is none of.
+const ORDER: &str = "order";
+const UNKNOWN: &str = "not found";
 
 /// The status of a refusal of a method.
 pub(super) fn status(no: No) -> Status {
@@ -37,7 +40,10 @@ pub(super) fn status(no: No) -> Status {
         | No::UserIdInvalid
         | No::OrderIdInvalid
         | No::StatusInvalid
-        | No::Payload(_) => Status::not_found("not found"),
+        | No::Payload(_) => {
+            let details = ErrorDetails::with_resource_info(ORDER, "", "", UNKNOWN);
+            Status::with_error_details(Code::NotFound, UNKNOWN, details)
+        }
     }
 }
 
