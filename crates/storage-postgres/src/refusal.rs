@@ -94,9 +94,10 @@ impl Unopened {
     pub(crate) fn of(server: &str, trouble: Trouble) -> Self {
         let Refusal { why, fix, lasting } = match trouble {
             Trouble::Refused(refusal) => refusal,
-            Trouble::Lost(why) | Trouble::Again(why) => {
-                Refusal::passing(why, "see that the server runs there and can be reached from here")
-            }
+            Trouble::Lost(why) | Trouble::Again(why) => Refusal::passing(
+                why,
+                "see that the server runs there and can be reached from here, or name another in `database`",
+            ),
             Trouble::Fault(Fault::Unavailable { why, .. }) => {
                 Refusal::passing(why, "look at the server's log")
             }

@@ -1,5 +1,5 @@
 //! What a server looks at each second: that the lock file still says where it is, and that its clock runs with the
-//! machine's.
+//! machine's; and once, at its start, other servers.
 
 use crate::folder::Folder;
 use crate::seldom::Seldom;
@@ -49,6 +49,21 @@ pub(crate) async fn clock(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             tracing::info!("the clock runs with the machine's again");
         }
         ahead = drift > DRIFT_MIN;
+    }
+}
+
+/// Says once, at the start, which servers cannot be used as they are set; nothing waits for that.
+pub(crate) async fn remotes(app: Arc<App>) {
+    for look in app.remotes.look().await {
+        let Err(trouble) = look.found else { continue };
+        let (server, address) = (look.name, look.address);
+        tracing::warn!(
+            server,
+            address,
+            error = trouble.why,
+            fix = trouble.fix,
+            "a server cannot be used yet"
+        );
     }
 }
 

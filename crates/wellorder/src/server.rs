@@ -166,6 +166,7 @@ async fn begin(
     if let Some(shop) = shop {
         app.remotes.add(shop);
     }
+    tasks.spawn(lookout::remotes(Arc::clone(&app)));
     let means = serve::means(&app, metrics, catalog);
     let router = serve::main_router(mode, settings, &app, &guard, metrics, &access, &means);
     let address = listener.local_addr().context("the listener has no address")?;

@@ -200,15 +200,42 @@ async fn no_key_is_made_that_no_node_would_take() {
     offline_key(&home, "acme", &["orders:read"]);
 }
 
+/// Where nobody listens.
+fn nowhere() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+const BROKERS: [&str; 3] = ["kafka", "rabbitmq", "redis"];
+
+#[tokio::test]
+async fn a_start_says_which_servers_cannot_be_used_and_what_to_do() {
+    let away = nowhere();
+    let server = Server::builder()
+        .env("KAFKA_BROKERS", &away)
+        .env("RABBITMQ_URL", &format!("amqp://{away}"))
+        .env("REDIS_URL", &format!("redis://{away}"))
+        .start()
+        .await;
+    for name in BROKERS {
+        let says = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "a server cannot be used yet" && line["server"] == name).then_some(line)
+        };
+        let line = server.stderr().find(name, says).await.unwrap();
+        let text = |field: &str| line[field].as_str().unwrap();
+        assert!(text("address").contains(&away) && text("fix").contains(&format!("{name}.")), "{line}");
+    }
+}
+
 #[test]
 fn the_doctor_looks_at_brokers_beside_a_database_on_a_server() {
-    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let away = nowhere();
     let (amqp, redis) = (format!("amqp://{away}"), format!("redis://{away}"));
     let variables = [("KAFKA_BROKERS", away.as_str()), ("RABBITMQ_URL", &amqp), ("REDIS_URL", &redis)];
     let doctor = Home::new().run_with(&variables, &["doctor", "--json"]);
     assert_eq!(doctor.code(), 6, "{doctor:?}");
     let checks = doctor.json()["checks"].as_array().unwrap().clone();
-    for name in ["kafka", "rabbitmq", "redis"] {
+    for name in BROKERS {
         let check = checks.iter().find(|check| check["name"] == name);
         assert_eq!(check.map(|check| &check["result"]), Some(&json!("fail")), "{name}: {checks:?}");
     }
