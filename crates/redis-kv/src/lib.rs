@@ -2,7 +2,7 @@
 //!
 //! Two things lie there: how much of each rate the nodes of an installation have used up ([`RedisKv::spend`]), and results that
 //! programs beside us answer from ([`RedisKv::keep`]). Neither is the truth of anything: a server that is down or was flushed
-//! costs no order, and no request waits for it. Acknowledgements over Kafka do: who hears of one asks for the result.
+//! costs no order, and neither a request nor an acknowledgement waits for it.
 
 mod connect;
 mod spend;

@@ -12,14 +12,11 @@ use order_core::ports::{Sink, SinkFault, Storage};
 use order_core::telling::{AsOf, Telling, Told};
 use std::sync::Arc;
 
-/// What must be done before something is told: who hears of it counts on that.
+/// What is done before something is told, for who hears of it.
 #[async_trait]
 pub trait First: Send + Sync {
     /// Does it, for what is told of `event`, which made the order `after`. The same event may come again.
-    ///
-    /// # Errors
-    /// Why not yet, for people: nothing is told before.
-    async fn first(&self, event: &Event, after: &Order) -> Result<(), String>;
+    async fn first(&self, event: &Event, after: &Order);
 }
 
 /// A sink that writes what a contract tells.
@@ -85,7 +82,7 @@ impl TellingSink {
             Err(never) => return Ok(Err(never.to_string())),
         };
         if let Some(first) = &self.first {
-            first.first(event, after).await?;
+            first.first(event, after).await;
         }
         let Told { to: topic, key, body: value, headers } = told;
         let mut headers: Headers = headers.into_iter().collect();

@@ -1,5 +1,6 @@
 //! Redis, as the settings have it: where nodes tell each other what they admitted, and where results are kept before an order of
-//! `orderstream` is acknowledged over Kafka. A build without the feature `redis` has none, and the settings are refused.
+//! `orderstream` is acknowledged over Kafka. Neither waits for a Redis that is away. A build without the feature `redis` has none,
+//! and the settings are refused.
 
 #[cfg(all(feature = "redis", feature = "kafka"))]
 pub(crate) use wired::{Results, results};
@@ -17,12 +18,16 @@ mod wired {
     use crate::seldom::Seldom;
     use async_trait::async_trait;
     use edge::{Rates, ShareKey, Spent};
+    #[cfg(feature = "kafka")]
+    use order_core::breaker::{Breaker, BreakerPolicy};
     use order_core::query::Install;
     use order_core::remote::{BadCertificate, Remote, Trouble};
     use order_core::{App, Clock};
     use redis_kv::{Error, Options, Place, RedisKv, SPENDS_MAX, Spend};
     use sha2::{Digest, Sha256};
     use std::sync::Arc;
+    #[cfg(feature = "kafka")]
+    use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::Duration;
     use tokio::sync::watch;
     use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -43,6 +48,12 @@ mod wired {
         settings.redis.url.text()?;
         let secret = Sha256::new_with_prefix(b"wellorder/rates/1").chain_update(install.cursor_key);
         Some(ShareKey::new(secret.finalize().into()))
+    }
+
+    fn describe() {
+        metrics::describe_counter!(FAILED, "Times that Redis did not take what this process had for it");
+        // There from the start: a rate needs a zero to rise from.
+        metrics::counter!(FAILED).increment(0);
     }
 
     /// Refuses what cannot be used whatever Redis says.
@@ -86,9 +97,9 @@ mod wired {
         fn without(self) -> &'static str {
             match self {
                 Self::Rates => "each node counts rates for itself",
-                Self::Results => "no order of orderstream is acknowledged over Kafka",
+                Self::Results => "orders of orderstream are acknowledged without results",
                 Self::Both => {
-                    "each node counts rates for itself, and no order of orderstream is acknowledged over Kafka"
+                    "each node counts rates for itself, and orders of orderstream are acknowledged without results"
                 }
             }
         }
@@ -165,22 +176,53 @@ mod wired {
         Ok(Some(opened))
     }
 
-    /// Where results are kept for programs beside us that answer from there; nowhere without a Redis.
+    /// Where results are kept for programs beside us that answer from there; nowhere without a Redis. It is no truth of
+    /// anything: while it is away, acknowledgements go without it, and none waits for a server that did not answer the last.
     #[cfg(feature = "kafka")]
-    pub(crate) struct Results(Option<RedisKv>);
+    pub(crate) struct Results {
+        redis: Option<RedisKv>,
+        clock: Arc<dyn Clock>,
+        away: Mutex<Away>,
+    }
+
+    /// Whether Redis answers, and when it was last said that it does not.
+    #[cfg(feature = "kafka")]
+    struct Away {
+        breaker: Breaker,
+        said: Seldom,
+    }
+
+    /// The first failure is enough: what failed once is most often away for seconds.
+    #[cfg(feature = "kafka")]
+    const BREAKER: BreakerPolicy =
+        BreakerPolicy { calls: 1, failures_percent: 100, probe_every: Duration::from_secs(1) };
 
     #[cfg(feature = "kafka")]
     impl Results {
-        /// Keeps a result for as long as the contract says.
-        ///
-        /// # Errors
-        /// Why it is not kept, for people.
-        pub(crate) async fn keep(&self, key: &str, result: &serde_json::Value) -> Result<(), String> {
+        fn new(redis: Option<RedisKv>, clock: Arc<dyn Clock>) -> Self {
+            describe();
+            let away = Away { breaker: Breaker::new(BREAKER), said: Seldom::every(SAY_EVERY) };
+            Self { redis, clock, away: Mutex::new(away) }
+        }
+
+        /// Keeps a result for as long as the contract says, if Redis takes it.
+        pub(crate) async fn keep(&self, key: &str, result: &serde_json::Value) {
             use contracts::orderstream::events::RESULT_SECONDS;
-            let Some(redis) = &self.0 else { return Ok(()) };
-            let kept =
-                redis.keep(key, result.to_string().as_bytes(), Duration::from_secs(RESULT_SECONDS)).await;
-            kept.map_err(|error| format!("redis.url: cannot keep a result: {error}"))
+            let Some(redis) = &self.redis else { return };
+            let Ok(call) = self.away().breaker.ask(self.clock.now()) else { return };
+            let (text, lasts) = (result.to_string(), Duration::from_secs(RESULT_SECONDS));
+            let kept = redis.keep(key, text.as_bytes(), lasts).await;
+            let mut away = self.away();
+            away.breaker.ended(call, kept.is_ok(), self.clock.now());
+            let Err(error) = kept else { return };
+            metrics::counter!(FAILED).increment(1);
+            if away.said.due(Instant::now()) {
+                tracing::warn!(%error, "redis.url: cannot keep results; orders are acknowledged without");
+            }
+        }
+
+        fn away(&self) -> MutexGuard<'_, Away> {
+            self.away.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
@@ -189,8 +231,8 @@ mod wired {
     /// # Errors
     /// When the settings cannot be used.
     #[cfg(feature = "kafka")]
-    pub(crate) fn results(settings: &Settings) -> anyhow::Result<Results> {
-        Ok(Results(open(&settings.redis)?))
+    pub(crate) fn results(settings: &Settings, app: &App) -> anyhow::Result<Results> {
+        Ok(Results::new(open(&settings.redis)?, Arc::clone(&app.clock)))
     }
 
     /// Tells other nodes what is admitted here, and takes up what they admitted, until `stop`. While Redis is away each counts
@@ -204,9 +246,7 @@ mod wired {
         rates: Arc<Rates>,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Option<impl Future<Output = ()> + use<>>> {
-        metrics::describe_counter!(FAILED, "Times that Redis did not take what this process admitted");
-        // There from the start: a rate needs a zero to rise from.
-        metrics::counter!(FAILED).increment(0);
+        describe();
         let Some(redis) = open(&settings.redis)? else { return Ok(None) };
         let installation = app.storage.install().installation_id.to_string();
         let sharing = Sharing { redis, installation, rates, clock: Arc::clone(&app.clock) };
@@ -376,15 +416,13 @@ mod without {
 
     #[cfg(feature = "kafka")]
     impl Results {
-        #[expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "as with Redis")]
-        pub(crate) async fn keep(&self, _: &str, _: &serde_json::Value) -> Result<(), String> {
-            Ok(())
-        }
+        #[expect(clippy::unused_async, reason = "as with Redis")]
+        pub(crate) async fn keep(&self, _: &str, _: &serde_json::Value) {}
     }
 
     #[cfg(feature = "kafka")]
     #[expect(clippy::unnecessary_wraps, reason = "as with Redis")]
-    pub(crate) fn results(_: &Settings) -> anyhow::Result<Results> {
+    pub(crate) fn results(_: &Settings, _: &App) -> anyhow::Result<Results> {
         Ok(Results)
     }
 

@@ -16,7 +16,7 @@ use sink_kafka::{First, Handler, Incoming, Received, Record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Keeps the result of an order before it is acknowledged: who hears of the end asks for it.
+/// Keeps the result of an order before it is acknowledged: who hears of the end may ask for it.
 pub(super) struct KeepResult {
     pub(super) told: AcksTold,
     pub(super) results: Results,
@@ -24,10 +24,9 @@ pub(super) struct KeepResult {
 
 #[async_trait]
 impl First for KeepResult {
-    async fn first(&self, event: &Event, order: &Order) -> Result<(), String> {
-        match self.told.ack(order, event.occurred_at) {
-            Some(ack) => self.results.keep(&result_key(order), &result(order, &ack)).await,
-            None => Ok(()),
+    async fn first(&self, event: &Event, order: &Order) {
+        if let Some(ack) = self.told.ack(order, event.occurred_at) {
+            self.results.keep(&result_key(order), &result(order, &ack)).await;
         }
     }
 }

@@ -112,7 +112,7 @@ impl Events {
     async fn acknowledge<'b>(&self, heard: &[Heard<'b>]) -> Result<Vec<Unfit<'b>>, String> {
         let mut records = Vec::new();
         for Heard { ack, order, .. } in heard {
-            self.results.keep(&result_key(order), &result(order, ack)).await?;
+            self.results.keep(&result_key(order), &result(order, ack)).await;
             records.push(record(self.told.told(ack)));
         }
         let refused = match self.acks.publish(&records).await {

@@ -56,7 +56,7 @@ mod wired {
         let mut plans = vec![Plan::new(settings, EVENTS, Arc::new(events))];
         if !settings.left_to_kafka() {
             let told = || AcksTold::new(&ours.ack_topic);
-            let first = KeepResult { told: told(), results: redis::results(settings)? };
+            let first = KeepResult { told: told(), results: redis::results(settings, app)? };
             let sink = TellingSink::new(options, Arc::new(told()), Arc::clone(storage)).context("kafka")?;
             plans.push(Plan::new(settings, ACKS, Arc::new(sink.after(Box::new(first)))));
         }
@@ -101,7 +101,7 @@ mod wired {
             installation: installation(app),
             told: AcksTold::new(&ours.ack_topic),
             acks: publisher(&options, &ours.ack_topic)?,
-            results: redis::results(settings)?,
+            results: redis::results(settings, app)?,
             parked: parked(topic)?,
             stats: Arc::clone(&stats),
         };

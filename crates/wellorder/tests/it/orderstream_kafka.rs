@@ -81,6 +81,15 @@ pub(crate) fn redis() -> String {
     std::env::var("WELLORDER_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:16379".to_owned())
 }
 
+/// What Redis has of the result of an order; a blank line for nothing.
+pub(crate) fn result_of(order_id: &str) -> String {
+    let result = Command::new("redis-cli")
+        .args(["-u", &redis(), "GET", &format!("order_result:{order_id}")])
+        .output()
+        .expect("redis-cli is missing: apt-get install redis-tools");
+    String::from_utf8(result.stdout).unwrap()
+}
+
 /// The bodies in a topic; none while there is no such topic.
 pub(crate) fn values(topic: &str) -> Vec<Value> {
     let body = |record: &Value| serde_json::from_str(record["payload"].as_str().unwrap()).unwrap();
@@ -217,10 +226,7 @@ async fn another_program_takes_orders_in() {
         (&order["order_id"], &order["amount"], &order["status"]),
         (&json!(first), &json!(5), &json!("done"))
     );
-    let result =
-        Command::new("redis-cli").args(["-u", &redis(), "GET", &format!("order_result:{first}")]).output();
-    let result = result.expect("redis-cli is missing: apt-get install redis-tools").stdout;
-    let result: Value = serde_json::from_slice(&result).expect("a result");
+    let result: Value = serde_json::from_str(&result_of(&first)).expect("a result");
     assert_eq!((&result["status"], &result["order_status"]), (&json!("created"), &json!("done")));
     // The same again; an update; one that is older than that.
     send(&topics.events, &[], &event(&first, "new", 1, 5));
