@@ -101,7 +101,11 @@ impl RedisKv {
         let mut connection = self.connection.clone();
         let mut set = redis::cmd("SET");
         set.arg(key).arg(value).arg("EX").arg(ttl.as_secs().max(1));
-        self.within(set.query_async::<()>(&mut connection)).await
+        match self.within(set.query_async::<()>(&mut connection)).await {
+            // A server that was started anew has broken the connection, which only a use of it shows; twice does no harm.
+            Err(Error::Unavailable(_)) => self.within(set.query_async::<()>(&mut connection)).await,
+            kept => kept,
+        }
     }
 
     /// The limit of the library alone would leave out how long a connection takes to be made.

@@ -165,6 +165,20 @@ async fn it_is_found_again_after_it_was_away() {
 }
 
 #[tokio::test]
+async fn the_first_result_after_a_restart_is_kept() {
+    let port = free_port();
+    let open = || redis(&format!("redis://127.0.0.1:{port}"));
+    let (redis, key) = (open(), "order_result:1");
+    let server = Server::start(port, &[]);
+    comes(&redis).await;
+    redis.keep(key, b"1", Duration::from_secs(600)).await.unwrap();
+    drop(server);
+    let _server = Server::start(port, &[]);
+    comes(&open()).await;
+    redis.keep(key, b"2", Duration::from_secs(600)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_told_and_not_repeated() {
     let port = free_port();
     let _server = Server::start(port, &["--requirepass", "right-one"]);
@@ -217,7 +231,7 @@ async fn an_answer_that_is_lost_is_an_error_and_what_was_asked_may_be_done() {
     let owed = redis.spend(&installation, &[spend(1, Duration::ZERO)]).await.unwrap();
     assert!(about(owed[0], 2 * HOUR), "{owed:?}");
     let key = format!("order_result:{}", Uuid::new_v4());
-    way.harm(1, |frame| frame.is(Side::Client, "SET").then_some(Harm::Cut));
+    way.harm(2, |frame| frame.is(Side::Client, "SET").then_some(Harm::Cut));
     redis.keep(&key, b"1", Duration::from_secs(600)).await.unwrap_err();
     comes(&redis).await;
     redis.keep(&key, b"2", Duration::from_secs(600)).await.unwrap();
