@@ -175,6 +175,42 @@ async fn what_every_api_refuses_is_refused_as_grpc() {
 }
 
 #[tokio::test]
+async fn a_message_that_cannot_be_read_is_bad_input() {
+    let f = Fixture::new();
+    let framed = |flag: u8, length: u32, message: &[u8]| {
+        let mut bytes = vec![flag];
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(message);
+        bytes
+    };
+    // Field 4, payload_json: two bytes that are no UTF-8.
+    let no_text = [0x22, 2, 0xff, 0xff];
+    for (what, bytes) in [
+        ("no protobuf", framed(0, 3, &[0xff; 3])),
+        ("no text", framed(0, 4, &no_text)),
+        ("nothing", Vec::new()),
+        ("no length", vec![0, 0]),
+        ("cut off", framed(0, 9, &no_text)),
+        ("more than it says", framed(0, 0, &no_text)),
+        ("compressed by nothing", framed(1, 4, &no_text)),
+    ] {
+        for method in ["UpsertOrder", "GetOrderByID", "GetOrderByExternalID", "Health"] {
+            if what == "no text" && method != "UpsertOrder" {
+                continue;
+            }
+            let request = Request::post(format!("/orders.service.v1.OrdersService/{method}"))
+                .header(header::HOST, "localhost")
+                .header(header::CONTENT_TYPE, "application/grpc")
+                .body(Body::from(bytes.clone()));
+            let refused = f.grpc.clone().oneshot(request.unwrap()).await.unwrap();
+            let refused = Status::from_header_map(refused.headers()).unwrap();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{what}, {method}: {refused}");
+            assert!(refused.get_details_bad_request().is_some(), "{what}, {method}: {refused}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn both_ways_lead_to_the_same_orders() {
     let f = Fixture::new();
     let order_id = id(&f.orderstream.post(create(&json!({"id": 7}))).await.expect(202));

@@ -11,9 +11,10 @@ use super::{AckWait, NAME, map};
 use crate::contract::{Contract, Mounted};
 use crate::orderstream::payload::Payload;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, FromRequest, Request};
 use axum::response::{IntoResponse, Response};
+
 use edge::{
     Declared, Gate, Guard, LoggedOrder, Mount, Need, RawBody, Refusal, Refused, Room, Routes, Scope, Standing,
 };
@@ -28,6 +29,7 @@ use orders::service::v1::{
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tower::{Service, ServiceExt};
 
@@ -76,18 +78,22 @@ fn routes(gate: Arc<dyn Gate>, wait: AckWait) -> Routes<Mounted> {
                        standing: Standing,
                        _: Room,
                        message: Message| {
-        let wait = patience(wait, &guard, message.0.headers());
-        Call { contract, guard: guard.0, standing: Mutex::new(standing), wait }.answer(message)
+        let wait = patience(wait, &guard, message.request.headers());
+        Call { contract, guard: guard.0, standing: Mutex::new(standing), wait }
+            .answer::<UpsertOrderRequest>(message)
     };
-    let read = |contract: Contract, guard: Extension<Arc<Guard>>, standing: Standing, message: Message| {
-        Call { contract, guard: guard.0, standing: Mutex::new(standing), wait: Duration::ZERO }
-            .answer(message)
+    let by_id = |contract: Contract, guard: Extension<Arc<Guard>>, standing: Standing, message: Message| {
+        Call::reading(contract, guard.0, standing).answer::<GetOrderByIdRequest>(message)
     };
+    let by_external =
+        |contract: Contract, guard: Extension<Arc<Guard>>, standing: Standing, message: Message| {
+            Call::reading(contract, guard.0, standing).answer::<GetOrderByExternalIdRequest>(message)
+        };
     let (may_read, may_write) = (Need::Scope(Scope::OrdersRead), Need::Scope(Scope::OrdersWrite));
     Routes::new(gate)
         .route(Method::POST, "/orders.service.v1.OrdersService/UpsertOrder", may_write, upsert)
-        .route(Method::POST, "/orders.service.v1.OrdersService/GetOrderByID", may_read, read)
-        .route(Method::POST, "/orders.service.v1.OrdersService/GetOrderByExternalID", may_read, read)
+        .route(Method::POST, "/orders.service.v1.OrdersService/GetOrderByID", may_read, by_id)
+        .route(Method::POST, "/orders.service.v1.OrdersService/GetOrderByExternalID", may_read, by_external)
         .route(Method::POST, "/orders.service.v1.OrdersService/Health", Need::Nothing, alive)
 }
 
@@ -140,11 +146,48 @@ where
 }
 
 async fn alive(message: Message) -> Response {
-    called(OrdersServiceServer::new(Alive), message.0).await
+    match message.read::<HealthRequest>() {
+        Ok(request) => called(OrdersServiceServer::new(Alive), request).await,
+        Err(unreadable) => unreadable.into_http(),
+    }
 }
 
 /// A request whose message has come whole, in time and within the limit.
-struct Message(Request);
+struct Message {
+    request: Request,
+    bytes: Bytes,
+}
+
+/// A coding that a message names, which the service refuses by itself.
+const CODING: &str = "grpc-encoding";
+
+impl Message {
+    /// The request, if its message is one of this kind: what cannot be read is bad input, not a fault of ours, as the service
+    /// would have it.
+    fn read<M: prost::Message + Default>(self) -> Result<Request, Status> {
+        let why = match frame(&self.bytes) {
+            Ok(message) => M::decode(message).err().map(|unreadable| unreadable.to_string()),
+            Err(_) if self.request.headers().contains_key(CODING) => None,
+            Err(why) => Some(why.to_owned()),
+        };
+        match why {
+            None => Ok(self.request),
+            Some(why) => Err(refuse::unreadable(why)),
+        }
+    }
+}
+
+/// The one message of a request (gRPC over HTTP/2, Length-Prefixed-Message): a flag, four bytes of length, the message.
+fn frame(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    match bytes {
+        [0, a, b, c, d, message @ ..] if message.len() == u32::from_be_bytes([*a, *b, *c, *d]) as usize => {
+            Ok(message)
+        }
+        [0, _, _, _, _, ..] => Err("the message is not as long as it says"),
+        [_, _, _, _, _, ..] => Err("the message is compressed, and no coding is named"),
+        _ => Err("there is no message"),
+    }
+}
 
 impl<S: Sync> FromRequest<S> for Message {
     type Rejection = Refused;
@@ -160,7 +203,7 @@ impl<S: Sync> FromRequest<S> for Message {
             whole.extensions_mut().insert(guard);
         }
         let RawBody(bytes) = RawBody::from_request(whole, state).await?;
-        Ok(Self(Request::from_parts(parts, Body::from(bytes))))
+        Ok(Self { request: Request::from_parts(parts, Body::from(bytes.clone())), bytes })
     }
 }
 
@@ -205,12 +248,22 @@ struct Call {
 }
 
 impl Call {
-    async fn answer(self, message: Message) -> Response {
-        let limit = self.guard.limits.body_bytes_max;
-        called(OrdersServiceServer::new(self).max_decoding_message_size(limit), message.0).await
+    /// One that changes nothing.
+    fn reading(contract: Contract, guard: Arc<Guard>, standing: Standing) -> Self {
+        Self { contract, guard, standing: Mutex::new(standing), wait: Duration::ZERO }
     }
 
-    fn model(&self, order: &order_core::Order) -> Result<OrderModel, tonic::Status> {
+    async fn answer<M: prost::Message + Default>(self, message: Message) -> Response {
+        let limit = self.guard.limits.body_bytes_max;
+        match message.read::<M>() {
+            Ok(request) => {
+                called(OrdersServiceServer::new(self).max_decoding_message_size(limit), request).await
+            }
+            Err(unreadable) => unreadable.into_http(),
+        }
+    }
+
+    fn model(&self, order: &order_core::Order) -> Result<OrderModel, Status> {
         let shown = map::shown(order, self.contract.now());
         Ok(OrderModel {
             order_id: shown.order_id,
@@ -219,7 +272,7 @@ impl Call {
             amount: shown.amount.as_f64().unwrap_or_default(),
             status: shown.status.word().to_owned(),
             payload_json: serde_json::to_string(&shown.payload_json)
-                .map_err(|error| tonic::Status::internal(error.to_string()))?,
+                .map_err(|error| Status::internal(error.to_string()))?,
             created_at: shown.created_at,
             updated_at: shown.updated_at,
             bucket: shown.bucket.into(),
@@ -227,7 +280,7 @@ impl Call {
     }
 }
 
-type Answer<T> = Result<tonic::Response<T>, tonic::Status>;
+type Answer<T> = Result<tonic::Response<T>, Status>;
 
 #[tonic::async_trait]
 impl OrdersService for Call {

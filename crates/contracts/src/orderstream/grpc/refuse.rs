@@ -47,6 +47,12 @@ pub(super) fn status(no: No) -> Status {
     }
 }
 
+/// A message that cannot be read.
+pub(super) fn unreadable(why: String) -> Status {
+    let details = ErrorDetails::with_bad_request_violation("", why.clone());
+    Status::with_error_details(Code::InvalidArgument, why, details)
+}
+
 /// The refusals that every mounted API shares, as replies of gRPC.
 pub(super) fn style(refusal: &Refusal, request_id: &RequestId) -> Response {
     let mut details = ErrorDetails::new();
