@@ -143,13 +143,17 @@ async fn space(api: &Api) -> Check {
 /// The database's server, where there is one. Shown, but never red: whether it takes writes is the check `storage`.
 async fn server(api: &Api) -> Option<Check> {
     let asked = tokio::time::timeout(PROBE_TIMEOUT, api.app.storage.server()).await;
-    Some(match asked {
+    let why = match asked {
         Ok(Ok(server)) => {
             let server = server?;
-            Check::aside("database", server.durability.unsafe_settings.is_empty(), described(&server))
+            let well = server.durability.unsafe_settings.is_empty();
+            return Some(Check::aside("database", well, described(&server)));
         }
-        Ok(Err(_)) | Err(_) => Check::aside("database", false, "does not answer"),
-    })
+        Ok(Err(fault)) => fault.to_string(),
+        Err(_) => format!("no answer within {} s", PROBE_TIMEOUT.as_secs()),
+    };
+    let fix = "see that the server that `database` names runs and can be reached from here";
+    Some(Check::aside("database", false, format!("{why}: {fix}")))
 }
 
 /// The parts of the journal, where it has any. Shown, but never red: events that have no part of their own are kept all the same.
