@@ -136,12 +136,22 @@ impl Remotes {
         join_all(all.iter().map(|watched| watched.look())).await
     }
 
+    /// The same of those with these names.
+    pub async fn look_at(&self, names: &[&str]) -> Vec<Look> {
+        let some = self.named(names);
+        join_all(some.iter().map(|watched| watched.look())).await
+    }
+
+    fn named(&self, names: &[&str]) -> Vec<Arc<Watched>> {
+        let mut all = self.all();
+        all.retain(|watched| names.contains(&watched.remote.name()));
+        all
+    }
+
     /// Whether those with these names can be had, as far as that is known after `patience`. A look that takes longer goes on
     /// beside, and what the one before it found is told; who was never found cannot be had.
     pub async fn can_be_had(&self, names: &[&str], patience: Duration) -> Vec<(&'static str, bool)> {
-        let mut all = self.all();
-        all.retain(|watched| names.contains(&watched.remote.name()));
-        join_all(all.into_iter().map(|watched| async move {
+        join_all(self.named(names).into_iter().map(|watched| async move {
             let beside = Arc::clone(&watched);
             let looking = tokio::spawn(async move { beside.look().await });
             let look = match timeout(patience, looking).await {

@@ -52,9 +52,12 @@ pub(crate) async fn clock(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// What is looked at when a process starts. A catalogue is not: each look is a request to somebody's program.
+const SERVERS: [&str; 3] = ["kafka", "rabbitmq", "redis"];
+
 /// Says once, at the start, which servers cannot be used as they are set; nothing waits for that.
 pub(crate) async fn remotes(app: Arc<App>) {
-    for look in app.remotes.look().await {
+    for look in app.remotes.look_at(&SERVERS).await {
         let Err(trouble) = look.found else { continue };
         let (server, address) = (look.name, look.address);
         tracing::warn!(
