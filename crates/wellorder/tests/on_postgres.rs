@@ -10,6 +10,8 @@
     reason = "what is not as expected here is a failed test; the harness has more than these tests use"
 )]
 
+#[path = "it/bulk.rs"]
+mod bulk;
 #[path = "it/changes.rs"]
 mod changes;
 #[path = "it/chaos_postgres.rs"]
@@ -25,6 +27,9 @@ mod harness;
 #[cfg(all(feature = "amqp", feature = "killpoints"))]
 #[path = "it/inbox.rs"]
 mod inbox;
+#[cfg(feature = "kafka")]
+#[path = "it/kafka.rs"]
+mod kafka;
 #[cfg(feature = "killpoints")]
 #[path = "it/kill_points.rs"]
 mod kill_points;
@@ -36,6 +41,8 @@ mod matrix;
 mod moves;
 #[path = "it/nodes.rs"]
 mod nodes;
+#[path = "it/orderstream.rs"]
+mod orderstream;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 #[path = "it/orderstream_kafka.rs"]
 mod orderstream_kafka;
@@ -63,6 +70,11 @@ mod reads;
 mod redrives;
 #[path = "it/roles.rs"]
 mod roles;
+#[path = "it/sales.rs"]
+mod sales;
+#[cfg(all(feature = "amqp", feature = "kafka"))]
+#[path = "it/sales_messages.rs"]
+mod sales_messages;
 #[path = "it/secured_postgres.rs"]
 mod secured_postgres;
 #[path = "it/server_database.rs"]
