@@ -67,15 +67,20 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<f64> {
 
 /// One load on a fresh folder: what wrk says, and the memory after it.
 pub(crate) fn wellorder(bench: &Bench, name: &str, env: &[(&str, &str)]) -> Result<(wrk::Load, f64)> {
-    wellorder_by(wrk::CONNECTIONS, bench, name, env)
+    on_fresh(bench, name, env, |address| wrk::load(address, "/v1/orders", false, name, bench.seconds()))
 }
 
-/// The same by so many clients.
-pub(crate) fn wellorder_by(
-    clients: usize,
+/// Orders a second that are taken in on a fresh folder from so many clients, who may have some refused.
+pub(crate) fn taken(bench: &Bench, clients: usize, name: &str, env: &[(&str, &str)]) -> Result<f64> {
+    let offer = |address| wrk::offer_by(clients, address, "/v1/orders", false, name, bench.seconds());
+    Ok(on_fresh(bench, name, env, offer)?.0.taken_per_second())
+}
+
+fn on_fresh(
     bench: &Bench,
     name: &str,
     env: &[(&str, &str)],
+    load: impl FnOnce(SocketAddr) -> Result<wrk::Load>,
 ) -> Result<(wrk::Load, f64)> {
     let launch = bench.launch(name, &["--role", "api"], env)?;
     let mut server = launch.start(&[])?;
@@ -83,7 +88,7 @@ pub(crate) fn wellorder_by(
         bail!("wellorder did not become ready:\n{}", log_tail(&launch.log, 20));
     }
     warm_up(server.address, "/v1/orders", false)?;
-    let load = wrk::load_by(clients, server.address, "/v1/orders", false, name, bench.seconds())?;
+    let load = load(server.address)?;
     let mib = resident_mib(server.pid());
     server.terminate(Duration::from_secs(20))?;
     bench.discard(&launch)?;

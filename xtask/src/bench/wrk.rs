@@ -14,9 +14,25 @@ pub(crate) const CONNECTIONS: usize = 64;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Load {
     pub(crate) requests: usize,
+    /// Those of them that were not answered with 2xx or 3xx.
+    pub(crate) refused: usize,
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
+}
+
+impl Load {
+    /// The requests a second that were not refused.
+    pub(crate) fn taken_per_second(&self) -> f64 {
+        self.per_second * (self.requests.saturating_sub(self.refused)) as f64 / self.requests.max(1) as f64
+    }
+
+    fn without_refusals(self) -> Result<Self> {
+        if self.refused > 0 {
+            bail!("a run with errors is no measurement: {} answers were not 2xx", self.refused);
+        }
+        Ok(self)
+    }
 }
 
 /// Posts unique orders for so long. `run` must be new for each run on a data folder; an answer other than 2xx or a
@@ -34,6 +50,18 @@ pub(crate) fn load_by(
     run: &str,
     seconds: u64,
 ) -> Result<Load> {
+    offer_by(connections, address, path, echo, run, seconds)?.without_refusals()
+}
+
+/// The same, where some may be refused.
+pub(crate) fn offer_by(
+    connections: usize,
+    address: SocketAddr,
+    path: &str,
+    echo: bool,
+    run: &str,
+    seconds: u64,
+) -> Result<Load> {
     let mut command = Command::new("wrk");
     command
         .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency", "-s"])
@@ -41,7 +69,7 @@ pub(crate) fn load_by(
         .arg(format!("http://{address}{path}"))
         .env("BENCH_RUN", run)
         .env("BENCH_SHAPE", if echo { "echo" } else { "v1" });
-    measured(&mut command)
+    said(&mut command)
 }
 
 /// Gets the same path again and again.
@@ -65,6 +93,10 @@ pub(crate) fn look_up(address: SocketAddr, ids: &std::path::Path, seconds: u64) 
 }
 
 fn measured(command: &mut Command) -> Result<Load> {
+    said(command)?.without_refusals()
+}
+
+fn said(command: &mut Command) -> Result<Load> {
     let (code, out) = capture(command)?;
     if code != Some(0) {
         bail!("wrk failed: {out}");
@@ -73,17 +105,17 @@ fn measured(command: &mut Command) -> Result<Load> {
 }
 
 fn parse(out: &str) -> Result<Load> {
-    for trouble in ["Non-2xx", "Socket errors"] {
-        if let Some(line) = out.lines().find(|line| line.contains(trouble)) {
-            bail!("a run with errors is no measurement: {}", line.trim());
-        }
+    if let Some(line) = out.lines().find(|line| line.contains("Socket errors")) {
+        bail!("a run with errors is no measurement: {}", line.trim());
     }
     let field = |key: &str| {
         let line = out.lines().find_map(|line| line.trim().strip_prefix(key));
         line.map(str::trim).with_context(|| format!("wrk printed no {key}:\n{out}"))
     };
     let requests = out.lines().find(|line| line.contains(" requests in ")).unwrap_or_default();
+    let refused = out.lines().find_map(|line| line.trim().strip_prefix("Non-2xx or 3xx responses:"));
     Ok(Load {
+        refused: refused.map_or(Ok(0), |count| count.trim().parse()).context("refusals")?,
         requests: requests
             .split_whitespace()
             .next()
@@ -123,7 +155,9 @@ mod tests {
 
     #[test]
     fn a_run_with_errors_does_not_count() {
-        assert!(parse(&format!("{OUT}  Non-2xx or 3xx responses: 5\n")).is_err());
+        let refused = parse(&format!("{OUT}  Non-2xx or 3xx responses: 126600\n")).unwrap();
+        assert_eq!(format!("{:.3}", refused.taken_per_second()), "47475.090");
+        assert!(refused.without_refusals().is_err());
         assert!(parse(&format!("{OUT}  Socket errors: connect 0, read 5, write 0, timeout 0\n")).is_err());
     }
 }

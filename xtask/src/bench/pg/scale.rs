@@ -18,6 +18,9 @@ const MANY: &str = "scale-many";
 /// Orders that are looked up in turn: of many, from all over the table.
 const SOME_IDS: &str = "SELECT order_id FROM orders TABLESAMPLE SYSTEM (1)";
 const ALL_IDS: &str = "SELECT order_id FROM orders";
+/// Orders that there are, and pages that were not in the memory of the database.
+const ORDERS: &str = "SELECT sum(orders) FROM tallies";
+const PAGES: &str = "SELECT sum(heap_blks_read + idx_blks_read) FROM pg_statio_user_tables";
 /// Orders in work at once.
 const BATCH: &str = "500";
 
@@ -25,6 +28,9 @@ const BATCH: &str = "500";
 #[derive(Default)]
 struct Size {
     intake: Vec<f64>,
+    /// Bytes of the database's log, and pages it had to ask the system for, an order taken in.
+    log: Vec<f64>,
+    pages: Vec<f64>,
     work: Vec<f64>,
     look_ups: Vec<f64>,
 }
@@ -78,6 +84,13 @@ fn sizes(bench: &Bench, orders: usize, report: &mut Report) -> Result<()> {
         bench.postgres()?.drop(&database_of("scale-few"))?;
     }
     for (what, unit, few, many) in [
+        ("… log of the database an order taken in", "bytes", few.log, many.log),
+        ("… pages that it asks the system for, an order", "", few.pages, many.pages),
+    ] {
+        report.add("P8", format!("{what}: {FEW} orders"), unit, few, Goal::None, noisy);
+        report.add("P8", format!("{what}: {orders} orders"), unit, many, Goal::None, noisy);
+    }
+    for (what, unit, few, many) in [
         ("intake, 64 connections", "orders/s", few.intake, many.intake),
         ("a backlog worked off", "orders/s", few.work, many.work),
         ("look-ups by id, 64 connections", "/s", few.look_ups, many.look_ups),
@@ -100,11 +113,19 @@ fn once(bench: &Bench, name: &str, size: &mut Size) -> Result<bool> {
     let run = format!("{name}-{}", size.intake.len());
     warm_up(server.address, "/v1/orders", false)?;
     let mut tries = 0;
+    let used = || -> Result<[f64; 3]> {
+        Ok([postgres.number(&database, ORDERS)?, postgres.wal_bytes()?, postgres.number(&database, PAGES)?])
+    };
+    let before = used()?;
     let intake = quietly(|| {
         tries += 1;
         wrk::load(server.address, "/v1/orders", false, &format!("{run}-{tries}"), bench.seconds())
     })?;
     size.intake.push(intake.value.per_second);
+    let after = used()?;
+    let orders = after[0] - before[0];
+    size.log.push((after[1] - before[1]) / orders);
+    size.pages.push((after[2] - before[2]) / orders);
     let ids = bench.folder.join("ids");
     let sample = if name == MANY { SOME_IDS } else { ALL_IDS };
     std::fs::write(&ids, postgres.ask(&database, sample)?).context("cannot write the ids")?;
