@@ -1,5 +1,7 @@
 //! What takes messages from elsewhere: what it has done, and what waits for it.
 
+use crate::app::App;
+use crate::trace::{self, Attribute, SpanName, TraceContext};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
@@ -132,6 +134,15 @@ impl Consumers {
     /// What each has done.
     pub fn figures(&self) -> Vec<(String, ConsumerFigures)> {
         locked(&self.0).iter().map(|(queue, stats)| (queue.clone(), stats.figures())).collect()
+    }
+}
+
+impl App {
+    /// Deals with a message of `queue` by `deal`, in the trace that it came with, or one that begins here.
+    pub async fn deal_with<F: Future>(&self, queue: &str, trace: Option<TraceContext>, deal: F) -> F::Output {
+        let mut span = self.tracer.begin(SpanName::Consume, trace);
+        span.say(|| Attribute::Queue(queue.to_owned()));
+        trace::within(span.context(), deal).await
     }
 }
 

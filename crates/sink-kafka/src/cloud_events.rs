@@ -6,7 +6,7 @@ use order_core::journal::Event;
 use uuid::Uuid;
 
 /// The header that says where in a trace it happened, as W3C Trace Context writes it.
-pub(crate) const TRACEPARENT: &str = "traceparent";
+pub const TRACEPARENT: &str = "traceparent";
 
 /// Headers of a record, and about how many bytes their values have.
 const HEADERS: usize = 13;

@@ -17,7 +17,7 @@ mod telling;
 mod topic;
 
 pub use client::Ails;
-pub use cloud_events::CloudEvents;
+pub use cloud_events::{CloudEvents, TRACEPARENT};
 pub use consumer::{Consumer, ConsumerState, Handler, Incoming, Received, Subscription};
 pub use options::{Identity, NewTopics, Options, OptionsError, Sasl, SaslMechanism, Security};
 pub use probe::probe;

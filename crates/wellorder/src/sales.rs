@@ -13,6 +13,7 @@ use order_core::journal::Event;
 use order_core::order::Order;
 use order_core::order::event::EventType;
 use order_core::telling::Untellable;
+use order_core::trace;
 use sink_rabbitmq::{
     Consumer, ConsumerOptions, Encode, Exchange, Handle, Incoming, Message, Options, Queue, RabbitSink,
     Topology,
@@ -127,6 +128,7 @@ impl Handle for Hearing {
             order_id: said.order_id,
             kind,
         };
-        self.app.hear(&self.queue, message.message_id, fact).await
+        let heard = self.app.hear(&self.queue, message.message_id, fact);
+        self.app.deal_with(&self.queue, trace::current(), heard).await
     }
 }

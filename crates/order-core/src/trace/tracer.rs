@@ -33,6 +33,8 @@ pub enum SpanName {
     Heartbeat,
     /// An event on its way to a sink, in the delivery that it was part of.
     Deliver,
+    /// A message of another program, until it is dealt with.
+    Consume,
 }
 
 /// What may be said of a span.
@@ -60,6 +62,8 @@ pub enum Attribute {
     Sink(&'static str),
     /// The type of an event.
     EventType(String),
+    /// The queue or topic of a message.
+    Queue(String),
 }
 
 /// The value of an attribute.
@@ -86,6 +90,7 @@ impl Attribute {
             Self::Follower(_) => "wellorder.follower",
             Self::Sink(_) => "wellorder.sink",
             Self::EventType(_) => "wellorder.event_type",
+            Self::Queue(_) => "messaging.destination.name",
         }
     }
 
@@ -95,7 +100,9 @@ impl Attribute {
             Self::Method(text) | Self::Outcome(text) | Self::Processor(text) | Self::Sink(text) => {
                 Value::Text((*text).to_owned())
             }
-            Self::Route(text) | Self::Follower(text) | Self::EventType(text) => Value::Text(text.clone()),
+            Self::Route(text) | Self::Follower(text) | Self::EventType(text) | Self::Queue(text) => {
+                Value::Text(text.clone())
+            }
             Self::OrderId(order_id) => Value::Text(order_id.to_string()),
             Self::Status(status) => Value::Number(i64::from(*status)),
             Self::Attempt(attempt) => Value::Number(i64::from(*attempt)),

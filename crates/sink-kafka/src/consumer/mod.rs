@@ -9,8 +9,11 @@ mod state;
 
 pub use state::ConsumerState;
 
+use crate::cloud_events::TRACEPARENT;
 use crate::{Options, OptionsError};
 use async_trait::async_trait;
+use order_core::consumers::ConsumerStats;
+use order_core::trace::TraceContext;
 use poll::Polling;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +46,11 @@ impl Received {
     /// The last header of this name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// Where in a trace it belongs (W3C Trace Context).
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::parse(std::str::from_utf8(self.header(TRACEPARENT)?).ok()?)
     }
 }
 
@@ -123,6 +131,7 @@ pub struct Consumer {
     options: Options,
     subscription: Subscription,
     state: Arc<ConsumerState>,
+    stats: Arc<ConsumerStats>,
 }
 
 impl Consumer {
@@ -135,7 +144,13 @@ impl Consumer {
         poll::config(&options, &subscription)
             .create_native_config()
             .map_err(|error| OptionsError(error.to_string()))?;
-        Ok(Self { options, subscription, state: Arc::default() })
+        Ok(Self { options, subscription, state: Arc::default(), stats: Arc::default() })
+    }
+
+    /// Counts there what is in hand, from its first try on, and how often it is held; the rest is the handler's to count.
+    pub fn counting(mut self, stats: Arc<ConsumerStats>) -> Self {
+        self.stats = stats;
+        self
     }
 
     /// How it is doing, for metrics and health checks; good while it runs.
@@ -217,7 +232,9 @@ impl Consumer {
         stop: &mut watch::Receiver<bool>,
     ) -> Handled {
         let (mut pause, group) = (RETRY_MIN, &self.subscription.group);
+        let _in_hand = self.stats.take();
         while let Err(why) = handler.handle(batch).await {
+            self.stats.count_held();
             self.state.cannot_handle(group, &why);
             if !wait(pause, stop).await {
                 return Handled::Stopped;

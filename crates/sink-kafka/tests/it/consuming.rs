@@ -2,6 +2,7 @@
 
 use crate::rig::{PARTITIONS, PATIENCE, Topic, brokers, put};
 use async_trait::async_trait;
+use order_core::consumers::ConsumerStats;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sink_kafka::{Consumer, ConsumerState, Handler, Incoming, Options, Received, Subscription};
@@ -91,6 +92,7 @@ struct Member {
     state: Arc<ConsumerState>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    stats: Arc<ConsumerStats>,
 }
 
 impl Member {
@@ -100,11 +102,13 @@ impl Member {
 
     fn with(mut subscription: Subscription, keeper: &Arc<Keeper>) -> Self {
         subscription.session_timeout = Duration::from_secs(6);
+        let stats = Arc::<ConsumerStats>::default();
         let consumer = Consumer::new(Options::plaintext(&brokers()), subscription).unwrap();
+        let consumer = consumer.counting(Arc::clone(&stats));
         let (state, stop, keeper) = (consumer.state(), watch::Sender::new(false), Arc::clone(keeper));
         let stopped = stop.subscribe();
         let task = tokio::spawn(async move { consumer.run(&*keeper, stopped).await });
-        Self { state, stop, task }
+        Self { state, stop, task, stats }
     }
 
     async fn leave(self) {
@@ -191,6 +195,7 @@ async fn a_batch_that_fails_comes_again_whole() {
     keeper.until_tried(2).await;
     let seen = keeper.until(|seen| seen.len() >= 40).await;
     assert_eq!(seen.len(), 40, "each once");
+    assert_eq!(member.stats.figures().held, 2);
     assert!(by_key(&seen).values().all(|numbers| numbers.is_sorted()), "{seen:?}");
     member.leave().await;
 }

@@ -49,7 +49,6 @@ impl Handler for Acks {
     }
 
     async fn handle(&self, batch: &[Incoming<Ack>]) -> Result<(), String> {
-        let _in_hand = self.stats.take();
         let (mut by_order, mut unfit) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
         for one in batch {
             match one {
@@ -61,7 +60,7 @@ impl Handler for Acks {
         }
         let settled = future::join_all(by_order.into_values().map(|acks| self.settle(acks))).await;
         for settled in settled {
-            unfit.extend(settled.inspect_err(|_| self.stats.count_held())?);
+            unfit.extend(settled?);
         }
         self.parked.keep(&unfit).await?;
         unfit.iter().for_each(|_| self.stats.count_dead());
@@ -75,7 +74,8 @@ impl Acks {
     async fn settle<'b>(&self, acks: Vec<(&'b Received, &Ack)>) -> Result<Vec<Unfit<'b>>, String> {
         let mut unfit = Vec::new();
         for (record, ack) in acks {
-            match consumed::acknowledged(&self.app, &self.tenant, ack).await {
+            let settled = consumed::acknowledged(&self.app, &self.tenant, ack);
+            match self.app.deal_with(&record.topic, record.trace(), settled).await {
                 Ok(()) => {}
                 Err(undone) => unfit.push(unfit_for(record, undone)?),
             }

@@ -12,7 +12,7 @@ use order_core::consumers::ConsumerStats;
 use order_core::json::JsonLimits;
 use order_core::{App, Order, TenantId};
 use sha2::{Digest, Sha256};
-use sink_kafka::{Handler, Incoming, NotWritten, Publisher, Received, Refused};
+use sink_kafka::{Handler, Incoming, NotWritten, Publisher, Received, Refused, TRACEPARENT};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -60,7 +60,6 @@ impl Handler for Events {
     }
 
     async fn handle(&self, batch: &[Incoming<Option<OrderEvent>>]) -> Result<(), String> {
-        let _in_hand = self.stats.take();
         let mut by_order = BTreeMap::<_, Vec<_>>::new();
         let mut due = Due::default();
         for one in batch {
@@ -75,7 +74,7 @@ impl Handler for Events {
         // Those of an order in turn, orders at once, so that they share commits.
         let heard = future::join_all(by_order.into_values().map(|events| self.hear(events))).await;
         for heard in heard {
-            let heard = heard.inspect_err(|_| self.stats.count_held())?;
+            let heard = heard?;
             due.acks.extend(heard.acks);
             due.unfit.extend(heard.unfit);
         }
@@ -94,7 +93,8 @@ impl Events {
     async fn hear<'b>(&self, events: Vec<(&'b Received, &OrderEvent)>) -> Result<Due<'b>, String> {
         let mut due = Due::default();
         for (record, event) in events {
-            match consumed::hear(&self.app, &self.tenant, event).await {
+            let heard = consumed::hear(&self.app, &self.tenant, event);
+            match self.app.deal_with(&record.topic, record.trace(), heard).await {
                 Ok(None) => {}
                 Ok(Some((status, order))) => {
                     // The same however often it is acknowledged.
@@ -111,9 +111,11 @@ impl Events {
     /// Returns the events whose acknowledgement will never be taken.
     async fn acknowledge<'b>(&self, heard: &[Heard<'b>]) -> Result<Vec<Unfit<'b>>, String> {
         let mut records = Vec::new();
-        for Heard { ack, order, .. } in heard {
+        for Heard { ack, order, record: of } in heard {
             self.results.keep(&result_key(order), &result(order, ack)).await;
-            records.push(record(self.told.told(ack)));
+            let mut told = self.told.told(ack);
+            told.headers.extend(of.trace().map(|trace| (TRACEPARENT, trace.to_string())));
+            records.push(record(told));
         }
         let refused = match self.acks.publish(&records).await {
             Ok(()) => return Ok(Vec::new()),

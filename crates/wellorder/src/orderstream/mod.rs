@@ -117,6 +117,7 @@ mod wired {
         stop: &watch::Receiver<bool>,
     ) -> anyhow::Result<Vec<Running>> {
         let consumer = Consumer::new(options.clone(), Subscription::new(group, &[topic])).context("kafka")?;
+        let consumer = consumer.counting(Arc::clone(&stats));
         app.consumers.add(topic, Arc::clone(&stats));
         let (state, stopping, looking) = (consumer.state(), stop.clone(), stop.clone());
         let running: Running = Box::pin(async move { consumer.run(&handler, stopping).await });

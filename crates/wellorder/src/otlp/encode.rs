@@ -95,6 +95,7 @@ fn name(recorded: &Recorded) -> String {
         SpanName::Process => "process".to_owned(),
         SpanName::Heartbeat => "heartbeat".to_owned(),
         SpanName::Deliver => "deliver".to_owned(),
+        SpanName::Consume => "consume".to_owned(),
     }
 }
 
@@ -102,7 +103,7 @@ fn kind(name: SpanName) -> SpanKind {
     match name {
         SpanName::Request => SpanKind::Server,
         SpanName::LaneCommit | SpanName::StorageCommit | SpanName::Heartbeat => SpanKind::Internal,
-        SpanName::Process => SpanKind::Consumer,
+        SpanName::Process | SpanName::Consume => SpanKind::Consumer,
         SpanName::Deliver => SpanKind::Producer,
     }
 }

@@ -215,6 +215,24 @@ async fn the_order_of_any_tenant_is_ended_by_its_acknowledgement() {
 }
 
 #[tokio::test]
+async fn a_trace_leads_over_an_event_to_its_acknowledgements() {
+    const TRACE: &str = "2af7651916cd43dd8448eb211c80319c";
+    let topics = Topics::new();
+    let server = topics.start(Server::builder()).await;
+    let (order_id, traceparent) = (fresh(), format!("traceparent=00-{TRACE}-b7ad6b7169203331-01"));
+    // The first is acknowledged when its work is done, the second as it is read.
+    for times in 1..=2 {
+        send(&topics.events, &["-H", &traceparent], &event(&order_id, "new", 1, 5));
+        topics.until_acked(&order_id, "created", times).await;
+    }
+    for ack in records(&topics.acks) {
+        let traceparent = headers(&ack)["traceparent"].to_owned();
+        assert_eq!(traceparent.split('-').nth(1), Some(TRACE), "{ack}");
+    }
+    drop(server);
+}
+
+#[tokio::test]
 async fn another_program_takes_orders_in() {
     let topics = Topics::new();
     let server = topics.start(Server::builder()).await;
