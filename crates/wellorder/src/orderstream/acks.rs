@@ -16,6 +16,10 @@ use sink_kafka::{First, Handler, Incoming, Received, Record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Orders of a batch that are looked at and changed at once. All of a large one would wait for each other's connections to the
+/// database until the first gave up, and with it the batch; nobody else would get one meanwhile.
+pub(super) const AT_ONCE: usize = 16;
+
 /// Keeps the result of an order before it is acknowledged: who hears of the end may ask for it.
 pub(super) struct KeepResult {
     pub(super) told: AcksTold,
@@ -58,9 +62,15 @@ impl Handler for Acks {
                 Incoming::Poison { record, why } => unfit.push(Unfit::new(record, why)),
             }
         }
-        let settled = future::join_all(by_order.into_values().map(|acks| self.settle(acks))).await;
-        for settled in settled {
-            unfit.extend(settled?);
+        let mut orders = by_order.into_values().map(|acks| self.settle(acks));
+        loop {
+            let some: Vec<_> = orders.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                break;
+            }
+            for settled in future::join_all(some).await {
+                unfit.extend(settled?);
+            }
         }
         self.parked.keep(&unfit).await?;
         unfit.iter().for_each(|_| self.stats.count_dead());

@@ -1,6 +1,6 @@
 //! Events of other programs: carried out, and acknowledged.
 
-use super::acks::{record, unfit_for};
+use super::acks::{AT_ONCE, record, unfit_for};
 use super::parked::{Parked, Unfit};
 use crate::redis::Results;
 use async_trait::async_trait;
@@ -71,12 +71,18 @@ impl Handler for Events {
                 Incoming::Poison { record, why } => due.unfit.push(Unfit::new(record, why)),
             }
         }
-        // Those of an order in turn, orders at once, so that they share commits.
-        let heard = future::join_all(by_order.into_values().map(|events| self.hear(events))).await;
-        for heard in heard {
-            let heard = heard?;
-            due.acks.extend(heard.acks);
-            due.unfit.extend(heard.unfit);
+        // Those of an order in turn, some orders at once, so that they share commits.
+        let mut orders = by_order.into_values().map(|events| self.hear(events));
+        loop {
+            let some: Vec<_> = orders.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                break;
+            }
+            for heard in future::join_all(some).await {
+                let heard = heard?;
+                due.acks.extend(heard.acks);
+                due.unfit.extend(heard.unfit);
+            }
         }
         // First what may have to come again: nothing is acknowledged once a try.
         self.parked.keep(&due.unfit).await?;
