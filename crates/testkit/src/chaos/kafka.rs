@@ -4,6 +4,8 @@ use super::session::{Session, Side, number};
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
+const PRODUCE: u16 = 0;
+const FETCH: u16 = 1;
 const METADATA: u16 = 3;
 const FIND_COORDINATOR: u16 = 10;
 
@@ -39,7 +41,8 @@ impl Session for Kafka {
             }
             Side::Server => self.asked.remove(&number(body)?).unwrap_or(u16::MAX),
         };
-        if from == Side::Server && [METADATA, FIND_COORDINATOR].contains(&kind) {
+        // Also who refuses what is another's says where that one is.
+        if from == Side::Server && [PRODUCE, FETCH, METADATA, FIND_COORDINATOR].contains(&kind) {
             self.point_here(body);
         }
         Some((len, name(kind)))
@@ -65,8 +68,8 @@ impl Kafka {
 
 fn name(kind: u16) -> String {
     match kind {
-        0 => "Produce".to_owned(),
-        1 => "Fetch".to_owned(),
+        PRODUCE => "Produce".to_owned(),
+        FETCH => "Fetch".to_owned(),
         METADATA => "Metadata".to_owned(),
         8 => "OffsetCommit".to_owned(),
         22 => "InitProducerId".to_owned(),
