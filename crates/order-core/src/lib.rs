@@ -14,6 +14,7 @@
 //! * [`tail`] reads on at the end of the journal, once for all who [`wait`] for an order and all who read the feed [`live`].
 //! * [`inbox`] makes messages of others, which may come again, count once.
 //! * [`trace`] remembers which request all of that goes back to.
+//! * [`webhook`] tells receivers outside of events, over [`ports::Deliverer`].
 //! * [`action_log`] keeps what people and keys did meanwhile.
 //! * [`app::App`] is what the edges (HTTP, command line) hold.
 
@@ -61,6 +62,7 @@ pub mod tail;
 pub mod telling;
 pub mod trace;
 pub mod wait;
+pub mod webhook;
 
 pub use api_key::{ApiKey, ApiKeyId, Pepper};
 pub use app::App;

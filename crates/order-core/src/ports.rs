@@ -21,6 +21,7 @@ use crate::query::{
     Space, Tally,
 };
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use crate::webhook::sending::{Answered, Sending, UrlRefused};
 use async_trait::async_trait;
 use std::path::Path;
 use std::sync::Arc;
@@ -345,4 +346,18 @@ pub trait Sink: Send + Sync {
     /// the same events come again: the sink may have taken some of them. What can be seen to be refused for good is found
     /// before anything is sent, so that no later event of that order overtakes it.
     async fn deliver(&self, events: &[Event]) -> Result<(), SinkFault>;
+}
+
+/// Carries what an endpoint is sent to its receiver.
+#[async_trait]
+pub trait Deliverer: Send + Sync {
+    /// Posts once, and never again by itself. It follows no redirect, keeps no cookie, and is over when
+    /// [`Sending::timeout`] is. The address is vetted each time.
+    async fn deliver(&self, sending: Sending) -> Answered;
+
+    /// Whether a URL may be registered, as far as its text tells: names are resolved, and vetted, with each delivery.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    fn check(&self, url: &str) -> Result<(), UrlRefused>;
 }
