@@ -55,6 +55,7 @@ kinds! {
     API_KEY_ENDED = "api-key-ended", 409, "The API key is revoked or expired";
     API_KEY_GRACE = "api-key-grace", 409, "The secret before still works";
     API_KEYS_TOO_MANY = "api-keys-too-many", 409, "The tenant has as many API keys as it may";
+    SECRETS_KEY_MISSING = "secrets-key-missing", 409, "No key for secrets at rest is set";
     CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
     EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
     VERSION_MISMATCH = "version-mismatch", 412, "The order has another version";
@@ -357,6 +358,10 @@ impl From<Rejection> for Problem {
                 Self::new(API_KEY_GRACE, detail).with("previous_until", until.to_string())
             }
             Rejection::ApiKeysTooMany => said(API_KEYS_TOO_MANY, "Revoke API keys that nobody needs"),
+            Rejection::SecretsKeyMissing => said(
+                SECRETS_KEY_MISSING,
+                "Whoever runs the server must set secrets.key_file or secrets.key: until then it keeps no secrets",
+            ),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
             Rejection::EpochChanged => said(
                 EPOCH_CHANGED,
@@ -477,6 +482,7 @@ mod tests {
             (Rejection::ApiKeyEnded, API_KEY_ENDED),
             (Rejection::ApiKeyGrace { until: order_core::Timestamp::from_micros(0) }, API_KEY_GRACE),
             (Rejection::ApiKeysTooMany, API_KEYS_TOO_MANY),
+            (Rejection::SecretsKeyMissing, SECRETS_KEY_MISSING),
             (Rejection::CursorInvalid, CURSOR_INVALID),
             (Rejection::EpochChanged, EPOCH_CHANGED),
             (Rejection::CursorExpired, CURSOR_EXPIRED),

@@ -46,6 +46,7 @@ impl From<Rejection> for Denied {
             | Rejection::ApiKeyEnded
             | Rejection::ApiKeyGrace { .. }
             | Rejection::ApiKeysTooMany
+            | Rejection::SecretsKeyMissing
             | Rejection::CursorInvalid
             | Rejection::EpochChanged
             | Rejection::CursorExpired => {

@@ -12,6 +12,7 @@ use crate::lane::{LanePolicy, Lanes, Wakes};
 use crate::ports::Storage;
 use crate::process::WorkerStats;
 use crate::remote::Remotes;
+use crate::sealing::Keyring;
 use crate::tail::Tail;
 use crate::trace::{self, Tracer};
 use std::sync::{Arc, OnceLock};
@@ -44,6 +45,8 @@ pub struct App {
     pub stopping: watch::Sender<bool>,
     /// Makes the spans of this process.
     pub tracer: Tracer,
+    /// The keys for secrets at rest, once they are given.
+    pub(crate) keyring: OnceLock<Arc<Keyring>>,
     node: OnceLock<LeaseToken>,
 }
 
@@ -84,6 +87,7 @@ impl App {
             follower_faults: FollowerFaults::default(),
             remotes: Remotes::default(),
             consumers: Consumers::default(),
+            keyring: OnceLock::new(),
             node: OnceLock::new(),
             worker_stats: Arc::default(),
             tracer,

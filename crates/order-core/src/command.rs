@@ -15,6 +15,8 @@ use crate::order::{Content, Order};
 use crate::parking::{ParkedStream, Resent};
 use crate::query::FollowerRow;
 use crate::redrive::{Redrive, RedriveFilter};
+use crate::sealing::Sealed;
+use crate::sealing::resealing::SecretsCommand;
 use crate::share::Share;
 use crate::trace::TraceContext;
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub enum Command {
     StepRedrive(StepRedrive),
     /// Make, rotate, revoke or touch an API key.
     ApiKey(Box<ApiKeyCommand>),
+    /// Keep a secret, or seal some anew.
+    Secrets(Box<SecretsCommand>),
     /// Do something, and record in the same commit who did it.
     Recorded(Box<Recorded>),
     /// Delete idempotency keys that are older than `before`, at most `limit`.
@@ -84,6 +88,7 @@ impl Command {
             | Self::Share(_)
             | Self::StartRedrive(_)
             | Self::ApiKey(_)
+            | Self::Secrets(_)
             | Self::Sweep { .. }
             | Self::SweepInbox { .. }
             | Self::Probe => None,
@@ -113,6 +118,10 @@ pub enum Reply {
     Redrive(Box<Redrive>),
     /// To [`Command::ApiKey`]: the key as it is now.
     ApiKey(Box<ApiKey>),
+    /// To [`SecretsCommand::Keep`]: what is kept now.
+    Kept(Sealed),
+    /// To [`SecretsCommand::Reseal`]: how many are sealed anew.
+    Resealed(u32),
     /// To [`Command::Sweep`] and [`Command::SweepInbox`]: how many keys or messages went.
     Swept(u32),
     /// To [`FollowerAction::Redrive`]: how many orders will be sent again.

@@ -80,6 +80,9 @@ pub enum Rejection {
     /// The tenant has as many live API keys as it may.
     #[error("too many API keys")]
     ApiKeysTooMany,
+    /// This process was given no key for secrets at rest, so it keeps and opens none.
+    #[error("no key for secrets at rest is set")]
+    SecretsKeyMissing,
     /// The cursor was not made here, or was changed.
     #[error("the cursor is not valid")]
     CursorInvalid,

@@ -7,6 +7,7 @@ use crate::intake::Intake;
 use crate::lease::Outcome;
 use crate::order::{Content, Line, Order};
 use crate::parking::ParkedStream;
+use crate::sealing::resealing::SecretsCommand;
 use serde_json::{Map, Value};
 use std::mem::size_of;
 
@@ -69,6 +70,7 @@ impl Command {
                 };
                 size_of_val(&**command) + said
             }
+            Self::Secrets(command) => size_of_val(&**command) + secrets(command),
             Self::Recorded(recorded) => {
                 let action = &recorded.action;
                 size_of_val(&**recorded)
@@ -88,6 +90,23 @@ impl Order {
         let reference = self.reference.as_ref().map_or(0, |reference| reference.as_str().len());
         let told = optional(self.last_error.as_ref()) + optional(self.tracking_number.as_ref());
         size_of::<Self>() + reference + told + content(&self.content)
+    }
+}
+
+fn secrets(command: &SecretsCommand) -> usize {
+    match command {
+        SecretsCommand::Keep { tenant, name, sealed, .. } => {
+            tenant.as_str().len() + name.len() + sealed.as_bytes().len()
+        }
+        SecretsCommand::Reseal { rows, .. } => {
+            let held = rows.iter().map(|(row, sealed)| {
+                row.tenant.as_str().len()
+                    + row.row.len()
+                    + row.sealed.as_bytes().len()
+                    + sealed.as_bytes().len()
+            });
+            size_of_val(&**rows) + held.sum::<usize>()
+        }
     }
 }
 

@@ -315,6 +315,7 @@ impl Lanes {
             | Command::StartRedrive(_)
             | Command::StepRedrive(_)
             | Command::ApiKey(_)
+            | Command::Secrets(_)
             | Command::Sweep { .. }
             | Command::SweepInbox { .. }
             | Command::Probe => return 0,
@@ -338,6 +339,7 @@ fn is_urgent(command: &Command) -> bool {
         | Command::Follower(_)
         | Command::StartRedrive(_)
         | Command::ApiKey(_)
+        | Command::Secrets(_)
         | Command::Recorded(_)
         | Command::Sweep { .. }
         | Command::SweepInbox { .. } => false,

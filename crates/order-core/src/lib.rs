@@ -15,6 +15,7 @@
 //! * [`inbox`] makes messages of others, which may come again, count once.
 //! * [`trace`] remembers which request all of that goes back to.
 //! * [`webhook`] tells receivers outside of events, over [`ports::Deliverer`].
+//! * [`sealing`] keeps what others entrusted to us under a key that is not in the database.
 //! * [`action_log`] keeps what people and keys did meanwhile.
 //! * [`app::App`] is what the edges (HTTP, command line) hold.
 
@@ -56,6 +57,7 @@ pub mod query;
 pub mod redrive;
 pub mod remote;
 pub mod replay;
+pub mod sealing;
 pub mod share;
 pub mod shed;
 pub mod tail;

@@ -21,6 +21,8 @@ use crate::query::{
     Space, Tally,
 };
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use crate::sealing::resealing::{RowKey, SealedCount, SealedRow};
+use crate::sealing::{KeyId, Sealed, SealedColumn};
 use crate::webhook::sending::{Answered, Sending, UrlRefused};
 use async_trait::async_trait;
 use std::path::Path;
@@ -212,6 +214,23 @@ pub trait Storage: Send + Sync {
 
     /// How many API keys of all tenants are neither revoked nor expired.
     async fn live_api_keys(&self, now: crate::Timestamp) -> Result<u64, Fault>;
+
+    /// A secret that the installation made for itself.
+    async fn named_secret(&self, tenant: &TenantId, name: &str) -> Result<Option<Sealed>, Fault>;
+
+    /// How many secrets of all tenants lie under which key, by column and key; of each column at most
+    /// [`crate::sealing::resealing::COUNT_MAX`] are counted. Columns without any are left out.
+    async fn sealed_counts(&self) -> Result<Vec<SealedCount>, Fault>;
+
+    /// The secrets of one column, of all tenants, that lie under another key than `besides`: those behind a row, in the order of
+    /// tenant and row by bytes, at most `limit`.
+    async fn sealed_rows(
+        &self,
+        column: SealedColumn,
+        besides: KeyId,
+        after: &RowKey,
+        limit: u32,
+    ) -> Result<Vec<SealedRow>, Fault>;
 
     /// The rows of the action log of a tenant with numbers below `before`, the newest first, at most `limit`.
     async fn actions(&self, tenant: &TenantId, before: Option<u64>, limit: u32)

@@ -23,7 +23,7 @@ CREATE TABLE latches (
     value bytea
 );
 
-INSERT INTO latches (name) VALUES ('actions'), ('api_keys'), ('followers');
+INSERT INTO latches (name) VALUES ('actions'), ('api_keys'), ('followers'), ('secrets');
 
 -- Below its floor nothing of a shard is kept. A head is locked by whoever writes its shard, and never updated for that.
 CREATE TABLE journal_heads (
@@ -270,6 +270,15 @@ CREATE TABLE api_keys (
 );
 
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant, number);
+
+-- What the installation made for itself and nobody may read: sealed under a key that is not in the database.
+CREATE TABLE named_secrets (
+    tenant     text        COLLATE "C" NOT NULL,
+    name       text        COLLATE "C" NOT NULL,
+    sealed     bytea       NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, name)
+);
 
 -- What people and keys did. Each row carries the hash of the one before.
 CREATE TABLE actions (
@@ -697,7 +706,7 @@ BEGIN
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
     FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'inbox', 'tallies', 'redrives',
-                                 'api_keys', 'actions', 'term_blocks', 'parked_streams'] LOOP
+                                 'api_keys', 'named_secrets', 'actions', 'term_blocks', 'parked_streams'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
         EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '
                        'USING (tenant = current_setting(''wellorder.tenant'', true))', owned);

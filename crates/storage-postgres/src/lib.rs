@@ -32,6 +32,7 @@ mod records;
 mod refusal;
 mod rows;
 mod search;
+mod secrets;
 mod span;
 mod streams;
 mod terms;
@@ -76,6 +77,8 @@ use order_core::query::{
     Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use order_core::sealing::resealing::{RowKey, SealedCount, SealedRow};
+use order_core::sealing::{KeyId, Sealed, SealedColumn};
 use parts::Keeper;
 use read::EventSizes;
 use readers::Readers;
@@ -282,6 +285,25 @@ impl Storage for PostgresStorage {
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
         Ok(api_keys::live(&self.readers, now).await?)
+    }
+
+    async fn named_secret(&self, tenant: &TenantId, name: &str) -> Result<Option<Sealed>, Fault> {
+        let conn = self.guarded.of(tenant).get().await.map_err(Fault::from)?;
+        Ok(secrets::named(&conn, tenant, name).await?)
+    }
+
+    async fn sealed_counts(&self) -> Result<Vec<SealedCount>, Fault> {
+        Ok(secrets::counts(&self.readers).await?)
+    }
+
+    async fn sealed_rows(
+        &self,
+        column: SealedColumn,
+        besides: KeyId,
+        after: &RowKey,
+        limit: u32,
+    ) -> Result<Vec<SealedRow>, Fault> {
+        Ok(secrets::page(&self.readers, column, besides, after, limit).await?)
     }
 
     async fn actions(

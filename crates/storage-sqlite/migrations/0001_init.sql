@@ -277,6 +277,15 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant, number);
 
+-- What the installation made for itself and nobody may read: sealed under a key that is not in the database.
+CREATE TABLE named_secrets (
+    tenant     TEXT    NOT NULL,
+    name       TEXT    NOT NULL,
+    sealed     BLOB    NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+
 -- What people and keys did. Each row carries the hash of the one before; the end of the chain is `action_end` in `meta`.
 CREATE TABLE actions (
     number       INTEGER PRIMARY KEY,

@@ -46,6 +46,7 @@ pub const CARRIED: &[Carried] = &[
     Carried { table: "redrives", sql: "SELECT * FROM redrives ORDER BY redrive_id" },
     Carried { table: "redrive_items", sql: "SELECT * FROM redrive_items ORDER BY redrive_id, item" },
     Carried { table: "api_keys", sql: "SELECT * FROM api_keys ORDER BY number" },
+    Carried { table: "named_secrets", sql: "SELECT * FROM named_secrets ORDER BY tenant, name" },
     Carried { table: "actions", sql: "SELECT * FROM actions ORDER BY number" },
 ];
 

@@ -30,6 +30,7 @@ mod restore;
 mod rows;
 mod scrub;
 mod search;
+mod secrets;
 mod span;
 mod streams;
 mod terms;
@@ -67,6 +68,8 @@ use order_core::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use order_core::sealing::resealing::{RowKey, SealedCount, SealedRow};
+use order_core::sealing::{KeyId, Sealed, SealedColumn};
 use readers::{Opening, Readers};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -396,6 +399,26 @@ impl Storage for SqliteStorage {
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
         self.readers.with(move |conn| api_keys::live(conn, None, now)).await
+    }
+
+    async fn named_secret(&self, tenant: &TenantId, name: &str) -> Result<Option<Sealed>, Fault> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.readers.with(move |conn| secrets::named(conn, &tenant, &name)).await
+    }
+
+    async fn sealed_counts(&self) -> Result<Vec<SealedCount>, Fault> {
+        self.readers.with(secrets::counts).await
+    }
+
+    async fn sealed_rows(
+        &self,
+        column: SealedColumn,
+        besides: KeyId,
+        after: &RowKey,
+        limit: u32,
+    ) -> Result<Vec<SealedRow>, Fault> {
+        let after = after.clone();
+        self.readers.with(move |conn| secrets::page(conn, column, besides, &after, limit)).await
     }
 
     async fn actions(

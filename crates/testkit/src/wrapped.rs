@@ -25,6 +25,8 @@ use order_core::query::{
     Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use order_core::sealing::resealing::{RowKey, SealedCount, SealedRow};
+use order_core::sealing::{KeyId, Sealed, SealedColumn};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -312,6 +314,24 @@ impl Storage for Wrapped {
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
         self.inner.live_api_keys(now).await
+    }
+
+    async fn named_secret(&self, tenant: &TenantId, name: &str) -> Result<Option<Sealed>, Fault> {
+        self.inner.named_secret(tenant, name).await
+    }
+
+    async fn sealed_counts(&self) -> Result<Vec<SealedCount>, Fault> {
+        self.inner.sealed_counts().await
+    }
+
+    async fn sealed_rows(
+        &self,
+        column: SealedColumn,
+        besides: KeyId,
+        after: &RowKey,
+        limit: u32,
+    ) -> Result<Vec<SealedRow>, Fault> {
+        self.inner.sealed_rows(column, besides, after, limit).await
     }
 
     async fn actions(

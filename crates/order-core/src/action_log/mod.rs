@@ -19,6 +19,7 @@ use crate::ids::{OrderId, TenantId};
 use crate::order::Order;
 use crate::order::state::Fulfilment;
 use crate::query::FollowerRow;
+use crate::sealing::resealing::SecretsCommand;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
@@ -89,13 +90,15 @@ pub enum ActionKind {
     DatabaseRestored,
     /// All of it was carried over to another storage.
     DatabaseMoved,
+    /// Secrets at rest were sealed anew under another key.
+    SecretsResealed,
     /// Credentials that were not good were refused: how many of an address, for one reason, in a while.
     LoginsRefused,
 }
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::KeyCreated,
         Self::KeyRotated,
         Self::KeyRevoked,
@@ -110,6 +113,7 @@ impl ActionKind {
         Self::BackupStarted,
         Self::DatabaseRestored,
         Self::DatabaseMoved,
+        Self::SecretsResealed,
         Self::LoginsRefused,
     ];
 
@@ -130,6 +134,7 @@ impl ActionKind {
             Self::BackupStarted => "backup.started",
             Self::DatabaseRestored => "database.restored",
             Self::DatabaseMoved => "database.moved",
+            Self::SecretsResealed => "secrets.resealed",
             Self::LoginsRefused => "logins.refused",
         }
     }
@@ -253,6 +258,13 @@ impl Command {
                 };
                 Some((kind, command.key_id.to_string(), details))
             }
+            Self::Secrets(command) => match &**command {
+                SecretsCommand::Keep { .. } => None,
+                SecretsCommand::Reseal { column, key_id, rows } => {
+                    let details = json!({ "key_id": key_id.to_string(), "secrets": rows.len() });
+                    Some((ActionKind::SecretsResealed, column.to_string(), details))
+                }
+            },
             Self::Accept(_)
             | Self::Consume(_)
             | Self::Claim(_)
@@ -290,7 +302,7 @@ impl Command {
 impl Reply {
     /// Whether something was changed, as far as the reply tells.
     pub fn changed(&self) -> bool {
-        !matches!(self, Self::Changed(Changed { changed: false, .. }) | Self::Redriven(0))
+        !matches!(self, Self::Changed(Changed { changed: false, .. }) | Self::Redriven(0) | Self::Resealed(0))
     }
 }
 

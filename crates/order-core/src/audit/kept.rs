@@ -6,6 +6,7 @@ use crate::order::Order;
 use crate::order::event::{EventBody, EventType};
 use crate::parking::ParkedStream;
 use crate::redrive::Redrive;
+use crate::sealing::Sealed;
 use crate::{OrderId, intake};
 
 /// What became of an order of a redrive.
@@ -61,6 +62,11 @@ pub fn redrive(redrive: &Redrive, results: &Results) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// What is wrong with a secret, as far as it can be told without its key.
+pub fn sealed(sealed: &Sealed) -> Option<String> {
+    sealed.key_id().is_none().then(|| "is nothing that was ever sealed".to_owned())
 }
 
 /// Whether the history of an order tells that it was redriven by `by` for this `reason`: what an order's event has of

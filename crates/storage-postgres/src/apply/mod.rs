@@ -16,6 +16,7 @@ mod inbox;
 mod load;
 mod plan;
 mod redrive;
+mod secret;
 mod share;
 mod work;
 
@@ -202,6 +203,7 @@ impl Batch<'_> {
             Command::StartRedrive(start) => self.start_redrive(start).await,
             Command::StepRedrive(step) => self.step_redrive(step).await,
             Command::ApiKey(command) => self.api_key(command).await,
+            Command::Secrets(command) => self.secrets(command).await,
             Command::Recorded(recorded) => Box::pin(self.record(recorded)).await,
             Command::Sweep { before, limit } => self.sweep(*before, *limit).await,
             Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit).await,

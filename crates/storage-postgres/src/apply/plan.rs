@@ -96,6 +96,7 @@ impl<'b> Plan<'b> {
                 }
             }
             Command::ApiKey(_) => drop(self.latches.insert("api_keys")),
+            Command::Secrets(_) => drop(self.latches.insert("secrets")),
             Command::Recorded(recorded) => {
                 self.latches.insert("actions");
                 if let Some(command) = &recorded.command {

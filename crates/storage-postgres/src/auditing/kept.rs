@@ -8,9 +8,8 @@ use crate::connect::Conn;
 use crate::error::{Tried, Trouble};
 use crate::read;
 use crate::records;
-use crate::rows::{bytes32, maybe_bytes32, maybe_text, number, time, unreadable};
+use crate::rows::{bytes32, maybe_bytes32, maybe_text, number, text, time, unreadable};
 use crate::streams;
-use order_core::Fault;
 use order_core::audit::Finding;
 use order_core::audit::kept::{self, REDRIVE_RESULTS, Results};
 use order_core::external;
@@ -18,6 +17,8 @@ use order_core::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use order_core::journal::Event;
 use order_core::order::{Content, Order};
 use order_core::redrive::Redrive;
+use order_core::sealing::Sealed;
+use order_core::{Fault, Timestamp};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -190,6 +191,19 @@ pub(super) fn redrive_item(row: &Row, _: u16) -> Tried<Seen> {
 
 pub(super) fn api_key(row: &Row, _: u16) -> Tried<Seen> {
     Ok(unread(records::api_key(row), || ("api_key", format!("number {}", shown(row, 1))))?.into())
+}
+
+/// Whether it opens only who has the key can tell; what can be told without is whether it ever was sealed.
+pub(super) fn named_secret(row: &Row, _: u16) -> Tried<Seen> {
+    let name = || shown(row, 2);
+    let read = || -> Tried<_> {
+        let _: (TenantId, Timestamp) = (text(row, 0)?, time(row, 3)?);
+        Ok(Sealed::from_bytes(row.try_get(2)?))
+    };
+    match read() {
+        Ok(sealed) => Ok(kept::sealed(&sealed).map(|wrong| finding("named_secrets", name(), wrong)).into()),
+        Err(trouble) => Ok(unread(Err::<(), _>(trouble), || ("named_secret", name()))?.into()),
+    }
 }
 
 /// A follower reads, and has a cursor in every shard.

@@ -123,6 +123,12 @@ const TABLES: &[Table] = &[
         check: kept::api_key,
     },
     Table {
+        sql: "SELECT tenant, name, sealed, created_at FROM named_secrets WHERE (tenant, name) > ($1, $2) \
+              ORDER BY tenant, name LIMIT $3",
+        begin: &[Key::text(), Key::text()],
+        check: kept::named_secret,
+    },
+    Table {
         sql: "SELECT f.name, f.epoch, f.created_at, f.updated_at, \
               array(SELECT c.shard FROM cursors c WHERE c.follower = f.name), f.parked, \
               (SELECT count(*) FROM parked_streams p WHERE p.follower = f.name) \

@@ -42,6 +42,7 @@ pub const TAKEN: &[&str] = &[
     "redrives",
     "redrive_items",
     "api_keys",
+    "named_secrets",
     "actions",
 ];
 

@@ -7,6 +7,7 @@ mod change;
 mod follow;
 mod inbox;
 mod redrive;
+mod secret;
 mod share;
 mod work;
 
@@ -162,6 +163,7 @@ impl Batch<'_> {
             Command::StartRedrive(start) => self.start_redrive(start),
             Command::StepRedrive(step) => self.step_redrive(step),
             Command::ApiKey(command) => self.api_key(command),
+            Command::Secrets(command) => self.secrets(command),
             Command::Recorded(recorded) => self.record(recorded),
             Command::Sweep { before, limit } => self.sweep(*before, *limit),
             Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit),

@@ -1,5 +1,5 @@
-//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, followers and
-//! their cursors.
+//! Looks at single rows: idempotency keys, messages that were consumed, redrives and their results, API keys, secrets,
+//! followers and their cursors.
 
 use super::strays::{Look, finding, in_shard};
 use super::{chain, lenient, shown};
@@ -11,6 +11,7 @@ use order_core::audit::kept::{self, REDRIVE_RESULTS, Results};
 use order_core::ids::{OrderId, RedriveId};
 use order_core::journal::Event;
 use order_core::order::Order;
+use order_core::sealing::Sealed;
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 
@@ -165,6 +166,20 @@ pub(super) fn redrive_item(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<V
 pub(super) fn api_key(look: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
     let number: i64 = row.get(0)?;
     unreadable_inside(api_keys::by_number(look.conn, number), || ("api_key", format!("number {number}")))
+}
+
+/// Whether it opens only who has the key can tell; what can be told without is whether it ever was sealed.
+pub(super) fn named_secret(_: &Look<'_>, row: &Row<'_>) -> rusqlite::Result<Vec<Finding>> {
+    let name = || format!("{} {}", shown(row, 0), shown(row, 1));
+    let read = || -> rusqlite::Result<_> {
+        let _: (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(3)?);
+        Ok(Sealed::from_bytes(row.get(2)?))
+    };
+    let sealed = match lenient(row, read(), |_| ("named_secret", name()))? {
+        Ok(sealed) => sealed,
+        Err(unreadable) => return Ok(vec![unreadable.into()]),
+    };
+    Ok(kept::sealed(&sealed).into_iter().map(|wrong| finding("named_secrets", name(), wrong)).collect())
 }
 
 /// The finding that an error of reading a row stands for.

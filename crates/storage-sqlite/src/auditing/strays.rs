@@ -169,6 +169,14 @@ const TABLES: &[Table] = &[
         check: kept::api_key,
     },
     Table {
+        name: "named_secrets",
+        sql: "SELECT tenant, name, sealed, created_at FROM named_secrets WHERE (tenant, name) > (?1, ?2) \
+              ORDER BY tenant, name LIMIT ?3",
+        begin: || vec![Key::text(), Key::text()],
+        page: PAGE,
+        check: kept::named_secret,
+    },
+    Table {
         name: "followers",
         sql: "SELECT name, sink, paused, epoch, created_at, updated_at, parked FROM followers \
               WHERE name > ?1 ORDER BY name LIMIT ?2",

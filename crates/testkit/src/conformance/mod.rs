@@ -22,6 +22,7 @@ pub mod redrives;
 pub mod rig;
 pub mod round_trip;
 pub mod scope;
+pub mod secrets;
 pub mod traces;
 pub mod work;
 
@@ -76,6 +77,15 @@ macro_rules! conformance {
                 api_keys_are_listed_the_newest_first,
                 a_touch_notes_the_latest_use,
                 a_tenant_has_room_for_so_many_api_keys,
+            }
+            secrets {
+                a_named_secret_is_made_once,
+                without_keys_no_secret_is_kept,
+                a_secret_that_was_moved_to_another_row_does_not_open,
+                secrets_are_counted_by_their_keys,
+                secrets_under_other_keys_are_read_in_pages,
+                what_changed_meanwhile_is_not_replaced,
+                a_key_is_replaced_while_secrets_are_made,
             }
             action_log {
                 a_deed_and_its_row_are_committed_together,
@@ -278,6 +288,7 @@ mod tests {
             include_str!("redrives.rs"),
             include_str!("round_trip.rs"),
             include_str!("scope.rs"),
+            include_str!("secrets.rs"),
             include_str!("traces.rs"),
             include_str!("work.rs"),
         ];

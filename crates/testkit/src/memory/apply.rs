@@ -41,6 +41,7 @@ impl State {
             }
             Command::ApiKey(command) => self.api_key(command).map(|key| Reply::ApiKey(Box::new(key))),
             Command::Recorded(recorded) => self.record(recorded),
+            Command::Secrets(command) => Ok(self.secrets(command)),
             Command::Sweep { before, limit } => Ok(Reply::Swept(self.sweep(*before, *limit))),
             Command::SweepInbox { before, limit } => Ok(Reply::Swept(self.sweep_inbox(*before, *limit))),
             Command::Probe => Ok(Reply::Done),

@@ -11,6 +11,7 @@ mod inbox;
 mod listing;
 mod read;
 mod redrive;
+mod secret;
 mod state;
 mod tamper;
 

@@ -25,6 +25,8 @@ use order_core::query::{
     SCAN_MAX, Space, Tally,
 };
 use order_core::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
+use order_core::sealing::resealing::{RowKey, SealedCount, SealedRow};
+use order_core::sealing::{KeyId, Sealed, SealedColumn};
 use order_core::state::Processing;
 use std::ops::Bound;
 use std::path::Path;
@@ -252,6 +254,24 @@ impl Storage for MemoryStorage {
 
     async fn live_api_keys(&self, now: Timestamp) -> Result<u64, Fault> {
         Ok(self.reading()?.live_api_keys(None, now))
+    }
+
+    async fn named_secret(&self, tenant: &TenantId, name: &str) -> Result<Option<Sealed>, Fault> {
+        Ok(self.reading()?.named_secrets.get(&(tenant.clone(), name.to_owned())).cloned())
+    }
+
+    async fn sealed_counts(&self) -> Result<Vec<SealedCount>, Fault> {
+        Ok(self.reading()?.sealed_counts())
+    }
+
+    async fn sealed_rows(
+        &self,
+        column: SealedColumn,
+        besides: KeyId,
+        after: &RowKey,
+        limit: u32,
+    ) -> Result<Vec<SealedRow>, Fault> {
+        Ok(self.reading()?.sealed_rows(column, besides, after, rows(limit)))
     }
 
     async fn actions(

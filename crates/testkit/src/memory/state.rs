@@ -15,6 +15,7 @@ use order_core::order::{LeaseView, Order};
 use order_core::parking::ParkedStream;
 use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
+use order_core::sealing::Sealed;
 use order_core::trace::TraceContext;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -40,6 +41,7 @@ pub(super) struct State {
     pub(super) redrives: BTreeMap<RedriveId, Redrive>,
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
     pub(super) api_keys: BTreeMap<ApiKeyId, ApiKey>,
+    pub(super) named_secrets: BTreeMap<(TenantId, String), Sealed>,
     pub(super) actions: Vec<Action>,
     /// What the present batch came to.
     /// Where in a trace the present command was given.
@@ -86,6 +88,7 @@ impl State {
             redrive_items: BTreeMap::new(),
             trace: None,
             api_keys: BTreeMap::new(),
+            named_secrets: BTreeMap::new(),
             journal_grew: false,
             work_due: false,
         }
