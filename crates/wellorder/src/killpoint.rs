@@ -15,7 +15,7 @@ struct Point {
 static POINT: OnceLock<Point> = OnceLock::new();
 
 /// Every point that is passed somewhere.
-const POINTS: [&str; 20] = [
+const POINTS: [&str; 21] = [
     "api.after_commit",
     "api.before_commit",
     "api.mid_reply",
@@ -26,6 +26,7 @@ const POINTS: [&str; 20] = [
     "inbox.after_commit",
     "inbox.after_dedup",
     "inbox.after_dlq",
+    "inbox.before_ack",
     "inbox.before_dlq",
     "move.after_commit",
     "move.before_commit",
@@ -39,8 +40,8 @@ const POINTS: [&str; 20] = [
 ];
 
 /// Every bug that is planted somewhere.
-const PLANTS: [&str; 4] =
-    ["ack-before-commit", "cursor-past-gap", "finish-without-token", "lost-journal-row"];
+const PLANTS: [&str; 5] =
+    ["ack-before-commit", "cursor-past-gap", "finish-without-token", "lost-ack", "lost-journal-row"];
 
 /// Arms what the environment names.
 ///

@@ -72,7 +72,7 @@ pub(crate) fn wellorder(bench: &Bench, name: &str, env: &[(&str, &str)]) -> Resu
 
 /// Orders a second that are taken in on a fresh folder from so many clients, who may have some refused.
 pub(crate) fn taken(bench: &Bench, clients: usize, name: &str, env: &[(&str, &str)]) -> Result<f64> {
-    let offer = |address| wrk::offer_by(clients, address, "/v1/orders", false, name, bench.seconds());
+    let offer = |address| wrk::load_by(clients, address, "/v1/orders", false, name, bench.seconds());
     Ok(on_fresh(bench, name, env, offer)?.0.taken_per_second())
 }
 
@@ -115,5 +115,6 @@ fn peer(bench: &Bench, binary: &Path, args: &[&str], path: &str, echo: bool) -> 
 
 /// A second of load that is not measured.
 pub(crate) fn warm_up(address: SocketAddr, path: &str, echo: bool) -> Result<()> {
-    wrk::load(address, path, echo, "warm-up", 1).map(drop)
+    // Where each commit is slow, some are refused.
+    wrk::load_by(wrk::CONNECTIONS, address, path, echo, "warm-up", 1).map(drop)
 }

@@ -36,11 +36,11 @@ struct Scene {
     env: &'static [(&'static str, &'static str)],
 }
 
-const AS_IT_IS: Scene = Scene { name: "p12", title: "", clients: &[CONNECTIONS], env: &[] };
+const AS_IT_IS: Scene = Scene { name: "p12", title: "", clients: &[CONNECTIONS, 512], env: &[] };
 const SLOW_STORAGE: Scene = Scene {
     name: "p12-slow",
     title: "one order a commit, ",
-    // Where a commit is slow, many clients have some of theirs refused: that counts for nothing.
+    // Many clients have some of theirs refused: that counts for nothing.
     clients: &[16, CONNECTIONS],
     env: &[("WELLORDER_LANE_BATCH_MAX", "1")],
 };

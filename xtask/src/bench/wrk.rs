@@ -27,7 +27,9 @@ impl Load {
         self.per_second * (self.requests.saturating_sub(self.refused)) as f64 / self.requests.max(1) as f64
     }
 
-    fn without_refusals(self) -> Result<Self> {
+    /// # Errors
+    /// When some were.
+    pub(crate) fn without_refusals(self) -> Result<Self> {
         if self.refused > 0 {
             bail!("a run with errors is no measurement: {} answers were not 2xx", self.refused);
         }
@@ -38,23 +40,11 @@ impl Load {
 /// Posts unique orders for so long. `run` must be new for each run on a data folder; an answer other than 2xx or a
 /// broken connection is an error.
 pub(crate) fn load(address: SocketAddr, path: &str, echo: bool, run: &str, seconds: u64) -> Result<Load> {
-    load_by(CONNECTIONS, address, path, echo, run, seconds)
+    load_by(CONNECTIONS, address, path, echo, run, seconds)?.without_refusals()
 }
 
-/// The same from so many connections.
+/// The same from so many connections, where some may be refused.
 pub(crate) fn load_by(
-    connections: usize,
-    address: SocketAddr,
-    path: &str,
-    echo: bool,
-    run: &str,
-    seconds: u64,
-) -> Result<Load> {
-    offer_by(connections, address, path, echo, run, seconds)?.without_refusals()
-}
-
-/// The same, where some may be refused.
-pub(crate) fn offer_by(
     connections: usize,
     address: SocketAddr,
     path: &str,

@@ -9,6 +9,7 @@ use super::gather::{Event, Follower, Shown, SinkLine};
 use super::history::Known;
 use super::order::{Door, shard_of};
 use super::report::{Kind, Violations};
+use super::streamed::{self, Streamed};
 
 /// All that a run came to.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) poison: Vec<String>,
     /// What lies among the parked.
     pub(crate) parked: Vec<String>,
+    /// What programs that speak `orderstream` said, where there are any.
+    pub(crate) streamed: Option<Streamed>,
     /// By idempotency key.
     pub(crate) effects: HashMap<String, Effect>,
 }
@@ -45,6 +48,12 @@ pub(crate) fn check(facts: &Facts, found: &Violations) {
     positions(&facts.feed, found);
     for (order_id, events) in &by_order {
         versions(order_id, events, found);
+        // What others tell changes an order, and each change is worked on: these have rules of their own.
+        let of_others =
+            |event: &&Event| event.named.as_ref().is_some_and(|(source, _)| source == streamed::EVENTS);
+        if events.iter().any(|event| of_others(event)) {
+            continue;
+        }
         processing(order_id, events, found);
         effects(order_id, events, facts, found);
     }
@@ -56,6 +65,9 @@ pub(crate) fn check(facts: &Facts, found: &Violations) {
     }
     followers(facts, found);
     messages(facts, &by_order, found);
+    if let Some(said) = &facts.streamed {
+        streamed::check(said, &facts.feed, facts.kills, found);
+    }
 }
 
 /// An acknowledged order exists, once, as it was sent, and was processed.
@@ -127,7 +139,8 @@ fn references(facts: &Facts, found: &Violations) {
             found.add(Kind::Double, reference, format!("one reference, the orders {ids:?}"));
         }
         let sent = facts.history.get(reference).is_some_and(|known| known.order.door.source() == source);
-        if !sent {
+        let said = facts.streamed.as_ref().is_some_and(|streamed| streamed.knows(source, reference));
+        if !sent && !said {
             found.add(Kind::Stranger, reference, format!("source {source}: nobody sent this"));
         }
     }

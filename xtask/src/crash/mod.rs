@@ -16,6 +16,7 @@ mod plants;
 mod report;
 mod scene;
 mod servers;
+mod streamed;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -122,7 +123,8 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let binary = args.binary.or_built()?;
     let plants: Vec<&'static Plant> = match &args.plant {
-        _ if args.plants => PLANTS.iter().collect(),
+        // Those of programs that speak over Kafka need it.
+        _ if args.plants => PLANTS.iter().filter(|plant| args.on == On::Postgres || !plant.streams).collect(),
         None => Vec::new(),
         Some(name) => {
             let plant = PLANTS.iter().find(|plant| plant.name == name);

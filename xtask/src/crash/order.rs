@@ -233,7 +233,8 @@ pub(crate) fn shard_of(order_id: &str) -> Option<u64> {
     u64::from_str_radix(tail, 16).ok().map(|n| n % SHARDS)
 }
 
-fn uuid(rng: &mut Rng) -> String {
+/// Random digits, in the form of a UUID.
+pub(crate) fn uuid(rng: &mut Rng) -> String {
     let hex = format!("{:016x}{:016x}", rng.next(), rng.next());
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -20,6 +20,8 @@ pub(crate) struct Plant {
     /// Settings on top of those of every run.
     pub(crate) env: &'static [(&'static str, &'static str)],
     pub(crate) manner: Manner,
+    /// Whether other programs speak `orderstream` meanwhile.
+    pub(crate) streams: bool,
 }
 
 pub(crate) const PLANTS: &[Plant] = &[
@@ -32,6 +34,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         pauses: 0,
         env: &[],
         manner: Manner::Mixed,
+        streams: false,
     },
     // The process is stopped for longer than its leases while effects are under way. When it goes on, it claims the
     // work that is due by then anew, and the first attempts, answered meanwhile, want to finish it too.
@@ -43,6 +46,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         pauses: 6,
         env: &[("WELLORDER_WORKER_LEASE_MS", "1000"), ("WELLORDER_WORKER_HEARTBEAT_MS", "300")],
         manner: Manner::Hold(Duration::from_millis(700)),
+        streams: false,
     },
     // A reader either steps over the gap, and the driver sees it, or stops there for ever.
     Plant {
@@ -53,6 +57,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         pauses: 0,
         env: &[],
         manner: Manner::Mixed,
+        streams: false,
     },
     Plant {
         name: "cursor-past-gap",
@@ -62,5 +67,17 @@ pub(crate) const PLANTS: &[Plant] = &[
         pauses: 0,
         env: &[],
         manner: Manner::Mixed,
+        streams: false,
+    },
+    // The end of the work of one order of others in ten is told to nobody.
+    Plant {
+        name: "lost-ack",
+        caught_as: &[Kind::Message],
+        kills: 0,
+        victim: None,
+        pauses: 0,
+        env: &[],
+        manner: Manner::Mixed,
+        streams: true,
     },
 ];

@@ -145,6 +145,8 @@ pub(crate) struct Summary {
     pub(crate) taken_over: usize,
     pub(crate) taken_over_seconds: f64,
     pub(crate) parked: usize,
+    /// Of `orderstream`, told by other programs over Kafka: orders, their events, their acknowledgements, and what was parked.
+    pub(crate) streamed: Option<[usize; 4]>,
     pub(crate) seconds: f64,
     pub(crate) violations: BTreeMap<Kind, usize>,
     /// The first ones, in full.
@@ -241,5 +243,10 @@ impl Summary {
             "{} effects of dead workers were taken over, after {:.1} s at most; parked messages {}",
             self.taken_over, self.taken_over_seconds, self.parked
         );
+        if let Some([orders, events, acks, parked]) = self.streamed {
+            println!(
+                "orderstream: {orders} orders of others in {events} events, {acks} acknowledgements, {parked} parked"
+            );
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::{EVENTS, NAME, map};
 use order_core::journal::Event;
 use order_core::order::event::EventType;
 use order_core::telling::{Telling, Told, Untellable};
-use order_core::{Order, SourceId, Timestamp};
+use order_core::{Order, SourceId, Timestamp, fault_point};
 use serde_json::Value;
 
 /// Who changes orders because a message of Kafka says so: no token can say so of itself. What is so changed is told already,
@@ -114,6 +114,9 @@ impl Telling for AcksTold {
     }
 
     fn tell(&self, event: &Event, _: Option<&Order>, order: &Order) -> Result<Option<Told>, Untellable> {
+        if fault_point::planted("lost-ack") && event.position.is_multiple_of(10) {
+            return Ok(None);
+        }
         Ok(self.ack(order, event.occurred_at).map(|ack| self.told(&ack)))
     }
 }

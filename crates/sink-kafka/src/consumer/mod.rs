@@ -13,6 +13,7 @@ use crate::cloud_events::TRACEPARENT;
 use crate::{Options, OptionsError};
 use async_trait::async_trait;
 use order_core::consumers::ConsumerStats;
+use order_core::fault_point;
 use order_core::trace::TraceContext;
 use poll::Polling;
 use std::sync::Arc;
@@ -203,6 +204,7 @@ impl Consumer {
             }
             let poison = batch.iter().filter(|one| matches!(one, Incoming::Poison { .. })).count();
             self.state.counted(batch.len(), poison);
+            fault_point::pass("inbox.after_commit");
             polling.commit(batch.iter().map(Incoming::record));
         }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use contracts::orderstream::consumed::{self, Undone};
 use contracts::orderstream::events::{Ack, result, result_key};
 use contracts::orderstream::telling::AcksTold;
-use futures_util::future;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use order_core::consumers::ConsumerStats;
 use order_core::journal::Event;
 use order_core::json::JsonLimits;
@@ -18,7 +18,15 @@ use std::sync::Arc;
 
 /// Orders of a batch that are looked at and changed at once. All of a large one would wait for each other's connections to the
 /// database until the first gave up, and with it the batch; nobody else would get one meanwhile.
-pub(super) const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 16;
+
+/// What the orders of a batch come to, in their order, `AT_ONCE` of them at a time; or what ails the first that fails.
+pub(super) async fn some_at_once<T>(
+    orders: impl Iterator<Item = impl Future<Output = Result<T, String>>>,
+) -> Result<Vec<T>, String> {
+    let orders: Vec<_> = orders.collect();
+    stream::iter(orders).buffered(AT_ONCE).try_collect().await
+}
 
 /// Keeps the result of an order before it is acknowledged: who hears of the end may ask for it.
 pub(super) struct KeepResult {
@@ -62,15 +70,8 @@ impl Handler for Acks {
                 Incoming::Poison { record, why } => unfit.push(Unfit::new(record, why)),
             }
         }
-        let mut orders = by_order.into_values().map(|acks| self.settle(acks));
-        loop {
-            let some: Vec<_> = orders.by_ref().take(AT_ONCE).collect();
-            if some.is_empty() {
-                break;
-            }
-            for settled in future::join_all(some).await {
-                unfit.extend(settled?);
-            }
+        for settled in some_at_once(by_order.into_values().map(|acks| self.settle(acks))).await? {
+            unfit.extend(settled);
         }
         self.parked.keep(&unfit).await?;
         unfit.iter().for_each(|_| self.stats.count_dead());

@@ -1,16 +1,15 @@
 //! Events of other programs: carried out, and acknowledged.
 
-use super::acks::{AT_ONCE, record, unfit_for};
+use super::acks::{record, some_at_once, unfit_for};
 use super::parked::{Parked, Unfit};
 use crate::redis::Results;
 use async_trait::async_trait;
 use contracts::orderstream::consumed;
 use contracts::orderstream::events::{Ack, INSTALLATION, OrderEvent, result, result_key, shown_id};
 use contracts::orderstream::telling::AcksTold;
-use futures_util::future;
 use order_core::consumers::ConsumerStats;
 use order_core::json::JsonLimits;
-use order_core::{App, Order, TenantId};
+use order_core::{App, Order, TenantId, fault_point};
 use sha2::{Digest, Sha256};
 use sink_kafka::{Handler, Incoming, NotWritten, Publisher, Received, Refused, TRACEPARENT};
 use std::collections::BTreeMap;
@@ -72,17 +71,9 @@ impl Handler for Events {
             }
         }
         // Those of an order in turn, some orders at once, so that they share commits.
-        let mut orders = by_order.into_values().map(|events| self.hear(events));
-        loop {
-            let some: Vec<_> = orders.by_ref().take(AT_ONCE).collect();
-            if some.is_empty() {
-                break;
-            }
-            for heard in future::join_all(some).await {
-                let heard = heard?;
-                due.acks.extend(heard.acks);
-                due.unfit.extend(heard.unfit);
-            }
+        for heard in some_at_once(by_order.into_values().map(|events| self.hear(events))).await? {
+            due.acks.extend(heard.acks);
+            due.unfit.extend(heard.unfit);
         }
         // First what may have to come again: nothing is acknowledged once a try.
         self.parked.keep(&due.unfit).await?;
@@ -122,6 +113,9 @@ impl Events {
             let mut told = self.told.told(ack);
             told.headers.extend(of.trace().map(|trace| (TRACEPARENT, trace.to_string())));
             records.push(record(told));
+        }
+        if !heard.is_empty() {
+            fault_point::pass("inbox.before_ack");
         }
         let refused = match self.acks.publish(&records).await {
             Ok(()) => return Ok(Vec::new()),

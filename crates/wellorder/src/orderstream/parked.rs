@@ -1,5 +1,6 @@
 //! Messages that can never be carried out: kept beside their topic, with the reason, while the partition goes on.
 
+use order_core::fault_point;
 use sink_kafka::{NotWritten, Publisher, Received, Record};
 
 /// What of a record besides its value must fit into the largest record too.
@@ -60,6 +61,9 @@ impl Parked {
     pub(super) async fn keep(&self, unfit: &[Unfit<'_>]) -> Result<(), String> {
         let value_max = self.bytes_max.saturating_sub(BESIDE);
         let mut left: Vec<(&Unfit<'_>, usize)> = unfit.iter().map(|unfit| (unfit, value_max)).collect();
+        if !left.is_empty() {
+            fault_point::pass("inbox.before_dlq");
+        }
         while !left.is_empty() {
             let records: Vec<Record> = left.iter().map(|(unfit, max)| self.record(unfit, *max)).collect();
             let refused = match self.publisher.publish(&records).await {
@@ -82,6 +86,9 @@ impl Parked {
                 }
             }
             left = again;
+        }
+        if !unfit.is_empty() {
+            fault_point::pass("inbox.after_dlq");
         }
         Ok(())
     }

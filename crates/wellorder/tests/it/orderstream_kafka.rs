@@ -1,9 +1,11 @@
 //! The contract `orderstream` over Kafka: `kcat` is the other program, as the one that takes orders in and as the worker.
 //! `cargo xtask services up kafka redis` starts the servers.
 
+use crate::harness::collector::{Collector, hex, text};
 use crate::harness::kafka::{brokers, headers, records, until_records};
 use crate::harness::{Builder, Home, Server, eventually};
 use crate::login::{Token, ask, serving};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -217,8 +219,9 @@ async fn the_order_of_any_tenant_is_ended_by_its_acknowledgement() {
 #[tokio::test]
 async fn a_trace_leads_over_an_event_to_its_acknowledgements() {
     const TRACE: &str = "2af7651916cd43dd8448eb211c80319c";
-    let topics = Topics::new();
-    let server = topics.start(Server::builder()).await;
+    let (topics, collector) = (Topics::new(), Collector::start().await);
+    let builder = Server::builder().env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url());
+    let server = topics.start(builder).await;
     let (order_id, traceparent) = (fresh(), format!("traceparent=00-{TRACE}-b7ad6b7169203331-01"));
     // The first is acknowledged when its work is done, the second as it is read.
     for times in 1..=2 {
@@ -229,6 +232,12 @@ async fn a_trace_leads_over_an_event_to_its_acknowledgements() {
         let traceparent = headers(&ack)["traceparent"].to_owned();
         assert_eq!(traceparent.split('-').nth(1), Some(TRACE), "{ack}");
     }
+    let of_topic = |span: &&Span| {
+        let queue = text(&span.attributes, "messaging.destination.name");
+        span.name == "consume" && hex(&span.trace_id) == TRACE && queue.as_ref() == Some(&topics.events)
+    };
+    let both = |spans: &[Span]| (spans.iter().filter(of_topic).count() == 2).then_some(());
+    collector.until("a span for each time", both).await;
     drop(server);
 }
 

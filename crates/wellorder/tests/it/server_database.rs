@@ -87,6 +87,9 @@ async fn a_server_that_stops_is_waited_for() {
     .await;
     assert_eq!(server.get("/livez").await.status, 200);
     assert_eq!(server.get("/readyz").await.status, 503);
+    let ready = server.get("/readyz?verbose").await.json();
+    let database = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "database");
+    assert!(database.unwrap()["detail"].as_str().unwrap().contains("`database`"), "{ready}");
     own.resume();
     let again = eventually("that it takes orders again", async || {
         let reply = server.post("/v1/orders", r#"{"reference": "b", "total": 1}"#).await;

@@ -159,7 +159,8 @@ fn ours(bench: &Bench, name: &str, slow: bool, connections: usize, args: &[&str]
     warm_up(server.address, "/v1/orders", false)?;
     let used = || [postgres.cpu_seconds(), process_cpu_seconds(server.pid())];
     let (before, wal) = (used(), postgres.wal_bytes()?);
-    let load = wrk::load_by(connections, server.address, "/v1/orders", false, name, bench.seconds())?;
+    let load = wrk::load_by(connections, server.address, "/v1/orders", false, name, bench.seconds())?
+        .without_refusals()?;
     let (after, orders) = (used(), load.requests as f64);
     let wal = (postgres.wal_bytes()? - wal) / orders;
     let cpu = [0, 1].map(|i: usize| (after[i] - before[i]) * 1e6 / orders);

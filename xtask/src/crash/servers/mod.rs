@@ -7,6 +7,7 @@ mod own;
 mod play;
 mod recovery;
 mod sinks;
+mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use super::clients::{self, Stage};
 use super::killer::Killed;
 use super::report::{Kind, Summary};
 use super::scene::{self, Crashes, Setup};
+use super::streamed::Streamed;
 use crate::rng::Rng;
 use crate::services::{Instance, Service};
 use crate::shell::wait_until;
@@ -28,6 +30,7 @@ pub(crate) use nodes::Role;
 use nodes::{EACH, Nodes};
 pub(crate) use own::Own;
 use play::Play;
+use stream::Stream;
 
 /// Load after the last kill, before the drain.
 const LAST_LOAD: Duration = Duration::from_secs(2);
@@ -39,16 +42,29 @@ struct Names {
     events: String,
     /// The driver's own, of all events.
     queue: String,
+    /// Events and acknowledgements of `orderstream`.
+    orders: String,
+    acks: String,
     /// Whether orders are sold too, and delivered by messages.
     sells: bool,
+    /// Whether other programs speak `orderstream`.
+    streams: bool,
 }
 
 impl Names {
     fn new(setup: &Setup, own: &Own) -> Result<Self> {
         let name = setup.plant.map_or("run", |plant| plant.name);
         let database = own.of(Service::Postgres)?.create_database(name)?;
-        let events = format!("{name}.events");
-        Ok(Self { database, queue: format!("{name}.all"), events, sells: setup.plant.is_none() })
+        let sells = setup.plant.is_none();
+        Ok(Self {
+            database,
+            events: format!("{name}.events"),
+            queue: format!("{name}.all"),
+            orders: format!("{name}.orders.events"),
+            acks: format!("{name}.orders.ack"),
+            sells,
+            streams: sells || setup.plant.is_some_and(|plant| plant.streams),
+        })
     }
 
     fn env(&self) -> Vec<(String, String)> {
@@ -56,6 +72,11 @@ impl Names {
             ("WELLORDER_DATABASE", self.database.as_str()),
             ("WELLORDER_KAFKA_TOPIC", &self.events),
             ("WELLORDER_RABBITMQ_EXCHANGE", &self.events),
+            ("ORDERS_EVENTS_TOPIC", &self.orders),
+            ("ORDERS_ACK_TOPIC", &self.acks),
+            // Those of another run must not share in its events.
+            ("WORKER_GROUP", &self.orders),
+            ("ACK_WAIT_TIMEOUT", "2s"),
         ];
         if !self.sells {
             env.extend([
@@ -104,9 +125,13 @@ pub(super) fn play(setup: &Setup, crashes: Crashes, own: &mut Own) -> Result<Sum
     let points = setup.points && setup.plant.is_none();
     if (!points || play.first_start()?) && play.start_all()? {
         let delivery = names.sells.then(|| Delivery::start(broker, &run, rng.fork(1))).transpose()?;
+        let kafka = play.own.of(Service::Kafka)?.url();
+        let stream =
+            names.streams.then(|| Stream::start(kafka.clone(), &names, stage.addresses.clone(), &rng));
         let clients = clients::start(&stage, setup.connections, &rng);
         if play.all(&acts)? {
-            last_act(setup, &mut play, clients, delivery, &mut facts)?;
+            let others = Others { delivery, stream, kafka: &kafka, names: &names };
+            last_act(setup, &mut play, clients, others, &mut facts)?;
             sunk(&play, &names, &mut facts);
         }
     }
@@ -121,10 +146,19 @@ pub(super) fn play(setup: &Setup, crashes: Crashes, own: &mut Own) -> Result<Sum
     summary.outages = outages;
     (summary.taken_over, summary.taken_over_seconds) = (taken_over.0, taken_over.1.as_secs_f64());
     summary.parked = facts.parked.len();
+    summary.streamed = facts.streamed.as_ref().map(Streamed::counts);
     summary.seconds = began.elapsed().as_secs_f64();
     drop(nodes);
     scene::leave(setup, &folder, &summary)?;
     Ok(summary)
+}
+
+/// Other programs beside the clients.
+struct Others<'n> {
+    delivery: Option<Delivery>,
+    stream: Option<Stream>,
+    kafka: &'n str,
+    names: &'n Names,
 }
 
 /// After the last kill: zombies, audit under load, drain, read everything, audit idle, stop, audit what is left.
@@ -132,7 +166,7 @@ fn last_act(
     setup: &Setup,
     play: &mut Play<'_>,
     clients: Vec<JoinHandle<Result<()>>>,
-    delivery: Option<Delivery>,
+    others: Others<'_>,
     facts: &mut Facts,
 ) -> Result<()> {
     let stage = play.stage;
@@ -148,11 +182,16 @@ fn last_act(
     wait_until(ORDERS_LIMIT, Duration::from_millis(50), enough);
     scene::audit(&play.nodes.any()?.launch, &stage.violations, "under load");
     scene::end(stage, clients)?;
+    let streamed = others.stream.map(|stream| stream.end(others.kafka, others.names)).transpose()?;
     scene::drain(setup, stage);
-    if let Some(delivery) = delivery {
+    if let Some(delivery) = others.delivery {
         facts.poison = delivery.end()?;
     }
     scene::read_all(stage, facts)?;
+    if let Some(mut streamed) = streamed {
+        stream::look(stage, others.kafka, others.names, &mut streamed)?;
+        facts.streamed = Some(streamed);
+    }
     scene::audit(&play.nodes.any()?.launch, &stage.violations, "idle");
     for node in &mut play.nodes.0 {
         scene::stop(node.process()?, &stage.violations);

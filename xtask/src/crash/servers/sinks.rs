@@ -51,19 +51,20 @@ pub(super) fn parked(server: SocketAddr) -> Result<Vec<String>> {
 
 /// Every record in Kafka, in the order of each partition.
 pub(super) fn kafka(server: &str, names: &Names) -> Result<Vec<SinkLine>> {
+    let mut partitions: HashMap<String, u64> = HashMap::new();
+    let records = records(server, &names.events)?;
+    Ok(records.iter().map(|record| line(record, &mut partitions)).collect())
+}
+
+/// All records of a topic as `kcat` has them, in the order of each partition.
+pub(super) fn records(server: &str, topic: &str) -> Result<Vec<Value>> {
     let mut kcat = Command::new("kcat");
-    kcat.args(["-C", "-q", "-e", "-J", "-o", "beginning", "-b", server, "-t", &names.events]);
+    kcat.args(["-C", "-q", "-e", "-J", "-o", "beginning", "-b", server, "-t", topic]);
     let (code, text) = capture(&mut kcat).context("apt-get install kcat")?;
     if code != Some(0) {
-        bail!("kcat ended with exit code {code:?}");
+        bail!("kcat ended with exit code {code:?} at the topic {topic}");
     }
-    let mut partitions: HashMap<String, u64> = HashMap::new();
-    let mut lines = Vec::new();
-    for record in text.lines() {
-        let record: Value = serde_json::from_str(record).context("kcat writes no JSON")?;
-        lines.push(line(&record, &mut partitions));
-    }
-    Ok(lines)
+    text.lines().map(|record| serde_json::from_str(record).context("kcat writes no JSON")).collect()
 }
 
 fn line(record: &Value, partitions: &mut HashMap<String, u64>) -> SinkLine {

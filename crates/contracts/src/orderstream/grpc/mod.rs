@@ -14,7 +14,6 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-
 use edge::{
     Declared, Gate, Guard, LoggedOrder, Mount, Need, RawBody, Refusal, Refused, Room, Routes, Scope, Standing,
 };
@@ -165,27 +164,24 @@ impl Message {
     /// The request, if its message is one of this kind: what cannot be read is bad input, not a fault of ours, as the service
     /// would have it.
     fn read<M: prost::Message + Default>(self) -> Result<Request, Status> {
-        let why = match frame(&self.bytes) {
-            Ok(message) => M::decode(message).err().map(|unreadable| unreadable.to_string()),
-            Err(_) if self.request.headers().contains_key(CODING) => None,
-            Err(why) => Some(why.to_owned()),
+        let is_coded = self.request.headers().contains_key(CODING);
+        // One message (gRPC over HTTP/2, Length-Prefixed-Message): a flag, four bytes of length, the message.
+        let why = match &self.bytes[..] {
+            [flag, a, b, c, d, message @ ..] => {
+                if message.len() != u32::from_be_bytes([*a, *b, *c, *d]) as usize {
+                    Some("the message is not as long as it says".to_owned())
+                } else if *flag == 0 {
+                    M::decode(message).err().map(|unreadable| unreadable.to_string())
+                } else {
+                    (!is_coded).then(|| "the message is compressed, and no coding is named".to_owned())
+                }
+            }
+            _ => Some("there is no message".to_owned()),
         };
         match why {
             None => Ok(self.request),
             Some(why) => Err(refuse::unreadable(why)),
         }
-    }
-}
-
-/// The one message of a request (gRPC over HTTP/2, Length-Prefixed-Message): a flag, four bytes of length, the message.
-fn frame(bytes: &[u8]) -> Result<&[u8], &'static str> {
-    match bytes {
-        [0, a, b, c, d, message @ ..] if message.len() == u32::from_be_bytes([*a, *b, *c, *d]) as usize => {
-            Ok(message)
-        }
-        [0, _, _, _, _, ..] => Err("the message is not as long as it says"),
-        [_, _, _, _, _, ..] => Err("the message is compressed, and no coding is named"),
-        _ => Err("there is no message"),
     }
 }
 
