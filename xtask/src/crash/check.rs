@@ -51,7 +51,7 @@ pub(crate) fn check(facts: &Facts, found: &Violations) {
         // What others tell changes an order, and each change is worked on: these have rules of their own.
         let of_others =
             |event: &&Event| event.named.as_ref().is_some_and(|(source, _)| source == streamed::EVENTS);
-        if events.iter().any(|event| of_others(event)) {
+        if events.iter().any(of_others) {
             continue;
         }
         processing(order_id, events, found);
