@@ -18,6 +18,7 @@ mod exact;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod invalid_json;
+pub mod marketplace;
 pub mod orderstream;
 pub mod oscarps;
 pub mod parspec;

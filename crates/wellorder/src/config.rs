@@ -11,12 +11,14 @@
 
 mod check;
 mod check_kafka;
+mod check_marketplace;
 mod check_rabbitmq;
 mod check_redis;
 mod dotenv;
 mod file;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod marketplace;
 mod problem;
 mod processors;
 mod resolve;
@@ -28,6 +30,7 @@ mod suggest;
 mod table;
 mod table_contracts;
 mod table_kafka;
+mod table_marketplace;
 mod table_rabbitmq;
 mod table_redis;
 mod table_sales;

@@ -26,10 +26,11 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 /// The contracts of this version.
-pub(crate) const CONTRACTS: [&str; 4] = [
+pub(crate) const CONTRACTS: [&str; 5] = [
     contracts::oscarps::NAME,
     contracts::parspec::NAME,
     contracts::sales::NAME,
+    contracts::marketplace::NAME,
     contracts::orderstream::NAME,
 ];
 /// Connections that may wait to be accepted, where the system allows as many. One that finds no room tries again after a
@@ -118,6 +119,9 @@ pub(crate) fn contract(
         contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, gate)),
         contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, gate)),
         contracts::sales::NAME => Some(contracts::sales::router(app, guard, gate, means.clone())),
+        contracts::marketplace::NAME => {
+            Some(contracts::marketplace::router(app, guard, gate, settings.marketplace.mock()))
+        }
         contracts::orderstream::NAME => {
             Some(contracts::orderstream::router(app, guard, gate, ack_wait(settings)))
         }
@@ -251,6 +255,7 @@ pub(crate) fn waiting_contract(name: &str, guard: &Arc<Guard>) -> Router {
         contracts::oscarps::MOUNT,
         contracts::parspec::MOUNT,
         contracts::sales::MOUNT,
+        contracts::marketplace::MOUNT,
         contracts::orderstream::MOUNT,
     ];
     let mount = mounts.into_iter().find(|mount| mount.name == name);

@@ -54,6 +54,7 @@ const DOCUMENTS: &[Document] = &[
     Document { name: "v1", path: "/v1/openapi.json" },
     Document { name: "oscarps", path: "/oscarps/docs/json" },
     Document { name: "parspec", path: "/parspec/docs/json" },
+    Document { name: "marketplace", path: "/marketplace/docs/json" },
     Document { name: "orderstream", path: "/orderstream/docs/json" },
 ];
 
@@ -76,6 +77,9 @@ const SETTINGS: &[(&str, &str)] = &[
     // So that there is work to claim.
     ("WELLORDER_CONTRACTS_OSCARPS_PROCESSOR", "pull"),
     ("WELLORDER_CONTRACTS_ORDERSTREAM_ACK_WAIT", "1s"),
+    ("WELLORDER_MARKETPLACE_MOCK", "true"),
+    ("MOCK_ETSY_USER", "etsy_user"),
+    ("MOCK_ETSY_PASS", "etsy_pass"),
     // A client as busy as this one would be slowed down.
     ("WELLORDER_RATE_KEY_PER_SECOND", "0"),
     ("WELLORDER_RATE_TENANT_PER_SECOND", "0"),

@@ -44,10 +44,10 @@ fn wrong_for_all() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Posts every body; one line for each of what came back.
-async fn refused(f: &Fixture, client: &Client, bodies: Vec<(String, Vec<u8>)>) -> String {
+async fn refused(f: &Fixture, client: &Client, path: &str, bodies: Vec<(String, Vec<u8>)>) -> String {
     let mut lines = String::new();
     for (name, body) in bodies {
-        let reply = client.post(body).await;
+        let reply = client.post_to(path, body).await;
         assert!(reply.status.is_client_error(), "{name}: {reply}");
         assert!(reply.body.len() < 1_000, "{name}: {reply}");
         assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"), "{name}");
@@ -149,7 +149,7 @@ async fn oscarps_refuses_it_and_names_the_field() {
     own.push(("all wrong".to_owned(), br#"{"orderId":1,"customer":"","total":"x"}"#.to_vec()));
     let twice = br#"{"orderId":"A","customer":"c","total":1,"total":2}"#.to_vec();
     own.push(("total twice".to_owned(), twice));
-    assert_text!(refused(&f, &f.oscarps, with_all(own)).await);
+    assert_text!(refused(&f, &f.oscarps, "/orders", with_all(own)).await);
 }
 
 #[tokio::test]
@@ -189,5 +189,19 @@ async fn parspec_refuses_it_and_names_the_field() {
     own.push(("missing before wrong".to_owned(), br#"{"userId":1,"totalAmount":"x"}"#.to_vec()));
     let twice = br#"{"userId":"u","itemIds":[],"totalAmount":1,"totalAmount":2}"#.to_vec();
     own.push(("totalAmount twice".to_owned(), twice));
-    assert_text!(refused(&f, &f.parspec, with_all(own)).await);
+    assert_text!(refused(&f, &f.parspec, "/orders", with_all(own)).await);
+}
+
+#[tokio::test]
+async fn the_mock_marketplace_refuses_it_and_names_the_field() {
+    let f = Fixture::new();
+    let fields = [("receipt", "\"test1\""), ("currency", "\"EUR\"")];
+    let currencies = ["\"\"", "\"EU\"", "\"EURO\"", "\"E1R\"", "\"€\"", "\"ÀÀÀ\"", "978", "true", "[]", "{}", "\"E\\u0000R\""];
+    let cases = texts_refused().into_iter().map(|json| ("receipt", json));
+    let cases = cases.chain(currencies.map(|json| ("currency", json.to_owned())));
+    let mut own: Vec<_> = cases
+        .map(|(field, json)| (format!("{field}: {}", shown(&json)), with(&fields, field, &json)))
+        .collect();
+    own.push(("receipt twice".to_owned(), br#"{"receipt":"1","receipt":"1"}"#.to_vec()));
+    assert_text!(refused(&f, &f.marketplace, "/mock/etsy/validate", with_all(own)).await);
 }

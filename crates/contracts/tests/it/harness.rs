@@ -4,6 +4,7 @@ use crate::catalog::ScriptedCatalog;
 use axum::Router;
 use axum::body::Body;
 use contracts::orderstream::{self, AckWait};
+use contracts::marketplace::{self, Login, Mock};
 use contracts::{oscarps, parspec, sales};
 use edge::{Gate, Guard, Limits};
 use http::header::{CONTENT_TYPE, HOST};
@@ -34,6 +35,7 @@ pub(crate) const BACKOFF: Duration = Duration::from_secs(10);
 /// Both contracts over one storage.
 pub(crate) struct Fixture {
     pub(crate) app: Arc<App>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) storage: MemoryStorage,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) processor: Arc<ScriptedProcessor>,
@@ -42,6 +44,8 @@ pub(crate) struct Fixture {
     pub(crate) parspec: Client,
     pub(crate) sales: Client,
     pub(crate) catalog: Arc<ScriptedCatalog>,
+    /// With its mock marketplace.
+    pub(crate) marketplace: Client,
     /// Does not wait for acknowledgements.
     pub(crate) orderstream: Client,
     /// Waits for them.
@@ -70,10 +74,17 @@ impl Fixture {
             parspec: Client::new(parspec::router(app.clone(), guard.clone(), gate.clone())),
             sales: Client::new(sales::router(app.clone(), guard.clone(), gate.clone(), means)),
             catalog,
+            marketplace: Client::new(marketplace::router(
+                app.clone(),
+                guard.clone(),
+                gate.clone(),
+                Some(mock()),
+            )),
             orderstream: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), no_wait)),
             patient: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), wait)),
-            grpc: orderstream::grpc::router(app.clone(), guard, gate, wait),
+            grpc: orderstream::grpc::router(app.clone(), guard.clone(), gate, wait),
             app,
+            guard,
             storage,
             clock,
             processor,
@@ -144,6 +155,16 @@ impl Fixture {
     /// How many events were written in all.
     pub(crate) async fn events(&self) -> u64 {
         self.app.storage.heads().await.unwrap().iter().map(|head| head.position).sum()
+    }
+}
+
+/// Mock marketplaces; nobody gets in at `amazon`.
+fn mock() -> Mock {
+    let login = |user: &str, password: &str| Some(Login { user: user.into(), password: password.into() });
+    Mock {
+        etsy: login("etsy_user", "etsy_pass"),
+        shopify: login("shopify_user", "shopify_pass"),
+        amazon: None,
     }
 }
 

@@ -19,6 +19,7 @@ macro_rules! assert_text {
 mod bad_input;
 mod catalog;
 mod harness;
+mod marketplace;
 mod mounting;
 mod openapi;
 mod orderstream;

@@ -36,6 +36,12 @@ async fn the_document_of_sales() {
 }
 
 #[tokio::test]
+async fn the_document_of_marketplace() {
+    let f = Fixture::new();
+    assert_text!(format!("{:#}", document(&f.marketplace).await));
+}
+
+#[tokio::test]
 async fn the_document_of_orderstream() {
     let f = Fixture::new();
     assert_text!(format!("{:#}", document(&f.orderstream).await));
@@ -48,6 +54,7 @@ async fn a_document_is_called_as_its_contract() {
         (&f.oscarps, contracts::oscarps::NAME),
         (&f.parspec, contracts::parspec::NAME),
         (&f.sales, contracts::sales::NAME),
+        (&f.marketplace, contracts::marketplace::NAME),
         (&f.orderstream, contracts::orderstream::NAME),
     ] {
         assert_eq!(document(client).await["info"]["title"], name);
@@ -79,6 +86,19 @@ async fn the_examples_are_true() {
     assert_eq!(&f.sales.get("/health").await.json(), example(&sales, "Health"));
     let lacking = r#"{"user_id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","quantity":1}"#;
     assert_eq!(&f.sales.sell(lacking).await.json(), example(&sales, "Refused"));
+
+    let market = document(&f.marketplace).await;
+    let asked = http::Request::post("/mock/etsy/validate")
+        .header("content-type", "application/json")
+        .header("authorization", "Basic ZXRzeV91c2VyOmV0c3lfcGFzcw==")
+        .body(example(&market, "Validate").to_string().into_bytes());
+    let found = f.marketplace.send(asked.unwrap()).await.expect(200).json();
+    let shown = example(&market, "Found");
+    assert_eq!(keys(&found), keys(shown));
+    assert_eq!((&found["orderId"], &found["amount"]), (&shown["orderId"], &shown["amount"]));
+    let lacking = f.marketplace.post_to("/mock/etsy/validate", "{}").await.json();
+    assert_eq!(&lacking, example(&market, "Refused"));
+
     let stream = document(&f.orderstream).await;
     let done = f.orderstream.post(example(&stream, "PutOrder").to_string()).await.expect(202).json();
     assert_eq!(keys(&done), keys(example(&stream, "Done")));
@@ -92,10 +112,10 @@ async fn the_examples_are_true() {
 #[tokio::test]
 async fn every_documented_path_is_served_and_the_page_is_there() {
     let f = Fixture::new();
-    for client in [&f.oscarps, &f.parspec, &f.orderstream] {
+    for client in [&f.oscarps, &f.parspec, &f.marketplace, &f.orderstream] {
         let document = document(client).await;
         for path in keys(&document["paths"]) {
-            let concrete = path.replace("{orderId}", "1").replace("{id}", "1").replace("{external}", "1");
+            let concrete = path.replace("{orderId}", "1").replace("{id}", "1").replace("{external}", "1").replace("{marketplace}", "etsy");
             let reply = client.get(&concrete).await;
             if reply.text() == "ok" {
                 continue;

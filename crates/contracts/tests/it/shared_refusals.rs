@@ -118,6 +118,27 @@ async fn sales_says_them_as_errors() {
 }
 
 #[tokio::test]
+async fn marketplace_says_them_as_an_error() {
+    let f = Fixture::new();
+    let (body, json) = (r#"{"receipt":"test1"}"#, Some("application/json"));
+    let path = "/mock/etsy/validate";
+    let seen = vec![
+        send(&f.marketplace, "GET", "/nothing/here", None, "").await,
+        send(&f.marketplace, "GET", "/", None, "").await,
+        send(&f.marketplace, "POST", "/mock/etsy", json, body).await,
+        send(&f.marketplace, "GET", path, None, "").await,
+        send(&f.marketplace, "DELETE", path, json, body).await,
+        send(&f.marketplace, "POST", path, None, body).await,
+        send(&f.marketplace, "POST", path, Some("text/plain"), body).await,
+        send(&f.marketplace, "POST", path, Some("application/x-www-form-urlencoded"), "receipt=1").await,
+        send(&f.marketplace, "POST", path, Some("application/json; charset=latin1"), body).await,
+        send(&f.marketplace, "POST", path, json, &format!("{body}{}", " ".repeat(256 * 1024))).await,
+    ];
+    assert!(seen.iter().all(|exchange| exchange.json()["error"].is_string()));
+    assert_text!(transcript(&seen));
+}
+
+#[tokio::test]
 async fn orderstream_says_them_as_an_error() {
     let f = Fixture::new();
     let body = r#"{"user_id":"4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11"}"#;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    check_kafka, check_rabbitmq, check_redis,
+    check_kafka, check_marketplace, check_rabbitmq, check_redis,
     problem::Problems,
     processors::ProcessorKind,
     resolve::{Origin, Resolved, origin_of},
@@ -74,6 +74,7 @@ pub(super) fn together(
     stored(settings, &mut add);
     published_keys(settings, beside("auth.jwks_url"), &mut add);
     check_kafka::kafka(settings, &mut add);
+    check_marketplace::marketplace(mode, settings, &mut add);
     check_redis::redis(settings, &mut add);
     check_rabbitmq::rabbitmq(settings, &mut add);
     certificate(settings, &beside, &mut add);

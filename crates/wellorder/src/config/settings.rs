@@ -1,6 +1,6 @@
 //! The settings as types. Every field is filled from the table; nothing here has a default of its own.
 
-use super::processors::ProcessorKind;
+use super::{marketplace::Marketplace, processors::ProcessorKind};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) sales: Sales,
     /// The contract `orderstream`.
     pub(crate) orderstream: Orderstream,
+    /// Marketplaces.
+    pub(crate) marketplace: Marketplace,
     /// Certificates of authorities that are believed besides the public ones, by everything that calls out.
     pub(crate) ca_file: Option<PathBuf>,
     /// What client commands log in with.
@@ -160,6 +162,7 @@ impl Settings {
             contract_listen: Vec::new(),
             sales: Sales::default(),
             orderstream: Orderstream::default(),
+            marketplace: Marketplace::default(),
             ca_file: None,
             client_key: Hidden::default(),
             log: Log::default(),

@@ -10,6 +10,7 @@ use super::{
     sources::{Inputs, Mode},
     table_contracts::CONTRACTS as CONTRACT_SETTINGS,
     table_kafka::KAFKA,
+    table_marketplace::MARKETPLACE,
     table_rabbitmq::RABBITMQ,
     table_redis::REDIS,
     table_sales::SALES,
@@ -77,8 +78,9 @@ impl Setting {
 
 /// The contracts that can be at the root of the port, and the port each is used to.
 const CONTRACTS: &[(&str, u16)] =
-    &[("oscarps", 3000), ("parspec", 3000), ("sales", 3000), ("orderstream", 8080)];
-const CONTRACT_NAMES: &[&str] = &[CONTRACTS[0].0, CONTRACTS[1].0, CONTRACTS[2].0, CONTRACTS[3].0];
+    &[("oscarps", 3000), ("parspec", 3000), ("sales", 3000), ("marketplace", 3000), ("orderstream", 8080)];
+const CONTRACT_NAMES: &[&str] =
+    &[CONTRACTS[0].0, CONTRACTS[1].0, CONTRACTS[2].0, CONTRACTS[3].0, CONTRACTS[4].0];
 
 const ROLES: &[&str] = &["api", "worker", "relay", "sync", "all"];
 const ROLE_VALUES: [Role; 5] = [Role::Api, Role::Worker, Role::Relay, Role::Sync, Role::All];
@@ -149,7 +151,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
     let servers = KAFKA.iter().chain(RABBITMQ).chain(REDIS);
-    let contracts = CONTRACT_SETTINGS.iter().chain(SALES);
+    let contracts = CONTRACT_SETTINGS.iter().chain(SALES).chain(MARKETPLACE);
     SETTINGS.iter().chain(SHARE).chain(contracts).chain(servers).chain(SERVE).chain(STORAGE)
 }
 

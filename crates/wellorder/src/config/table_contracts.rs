@@ -87,6 +87,24 @@ pub(super) const CONTRACTS: &[Setting] = &[
         PROCESSOR,
     ),
     Setting::new(
+        "contracts.marketplace.public",
+        Is("false"),
+        Switch { set: |s, v| make_public(s, "marketplace", v) },
+        PUBLIC,
+    ),
+    Setting::new(
+        "contracts.marketplace.listen",
+        Is(""),
+        MaybeAddress { set: |s, v| listen_at(s, "marketplace", v) },
+        LISTEN,
+    ),
+    Setting::new(
+        "contracts.marketplace.processor",
+        Is(""),
+        MaybeWord { words: ProcessorKind::WORDS, set: |s, v| work_at(s, "marketplace", v) },
+        PROCESSOR,
+    ),
+    Setting::new(
         "contracts.orderstream.public",
         Is("false"),
         Switch { set: |s, v| make_public(s, "orderstream", v) },

@@ -6,6 +6,7 @@ mod defaults;
 mod documented;
 mod issuer;
 mod kafka;
+mod marketplace;
 mod orderstream;
 mod processors;
 mod rabbitmq;
@@ -150,6 +151,7 @@ fn every_setting_fills_its_field() {
             "catalog.file" => "catalog.json",
             path if path.starts_with("contracts.") && path.ends_with(".public") => "true",
             path if path.starts_with("contracts.") && path.ends_with(".processor") => "pull",
+            "marketplace.mock" => "false",
             "contracts.orderstream.grpc" => "127.0.0.1:4568",
             path if path.starts_with("contracts.") && path.ends_with(".listen") => "127.0.0.1:4568",
             "contracts.orderstream.ack_wait" => "5s",

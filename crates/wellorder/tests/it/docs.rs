@@ -110,6 +110,7 @@ async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
     is_offline_documentation(&server, "/oscarps/docs", "/oscarps/docs/json", "/oscarps").await;
     is_offline_documentation(&server, "/parspec/docs", "/parspec/docs/json", "/parspec").await;
     is_offline_documentation(&server, "/sales/docs", "/sales/docs/json", "/sales").await;
+    is_offline_documentation(&server, "/marketplace/docs", "/marketplace/docs/json", "/marketplace").await;
     is_offline_documentation(&server, "/orderstream/docs", "/orderstream/docs/json", "/orderstream").await;
     guides_are_linked(&server, "/docs/guides", "/openapi.json").await;
     guides_are_linked(&server, "/v1/docs/guides", "/v1/openapi.json").await;
@@ -124,7 +125,7 @@ async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
 
 #[tokio::test]
 async fn a_contract_at_the_root_has_its_own_there_and_ours_stays() {
-    for (name, orders) in [("oscarps", "/orders"), ("parspec", "/orders"), ("sales", "/api/v1/orders")] {
+    for (name, orders) in [("oscarps", "/orders"), ("parspec", "/orders"), ("sales", "/api/v1/orders"), ("marketplace", "/mock/{marketplace}/validate")] {
         let server = Server::builder().args(&["--as", name]).api_alone().start().await;
         is_offline_documentation(&server, "/docs", "/docs/json", "/").await;
         let (page, document) = (format!("/{name}/docs"), format!("/{name}/docs/json"));

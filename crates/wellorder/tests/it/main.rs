@@ -41,6 +41,7 @@ mod kill_points;
 mod limits;
 mod login;
 mod logs;
+mod marketplace;
 mod matrix;
 #[cfg(feature = "amqp")]
 mod metrics;

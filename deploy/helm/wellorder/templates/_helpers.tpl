@@ -87,6 +87,7 @@ envFrom:
   (dict "name" "parspec" "inside" 3002 "setting" "contracts.parspec.listen" "variable" "WELLORDER_CONTRACTS_PARSPEC_LISTEN")
   (dict "name" "sales" "inside" 3003 "setting" "contracts.sales.listen" "variable" "WELLORDER_CONTRACTS_SALES_LISTEN")
   (dict "name" "orderstream" "inside" 3004 "setting" "contracts.orderstream.listen" "variable" "WELLORDER_CONTRACTS_ORDERSTREAM_LISTEN")
+  (dict "name" "marketplace" "inside" 3006 "setting" "contracts.marketplace.listen" "variable" "WELLORDER_CONTRACTS_MARKETPLACE_LISTEN")
   (dict "name" "grpc" "inside" 3005 "setting" "contracts.orderstream.grpc" "variable" "WELLORDER_CONTRACTS_ORDERSTREAM_GRPC")
 }}
 {{- $port := int (get $.Values.contractPorts $one.name) }}

@@ -12,6 +12,7 @@ const ELSEWHERE: &[&str] = &[
     "journal.",
     "kafka.",
     "limits.",
+    "marketplace.",
     "postgres.",
     "rabbitmq.",
     "rate.",

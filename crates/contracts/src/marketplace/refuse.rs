@@ -1,0 +1,83 @@
+//! Every way in which `marketplace` says no.
+
+use super::wire;
+use crate::refuse;
+use crate::{invalid_json, reply};
+use axum::response::{IntoResponse, Response};
+use edge::{Refusal, Refused, RequestId};
+use http::{HeaderValue, StatusCode, header};
+use order_core::json::InvalidJson;
+
+/// How a client of the mock marketplace logs in (RFC 7617).
+const BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="mock marketplace", charset="UTF-8""#);
+
+/// A refusal of a handler.
+#[derive(Debug)]
+pub(super) enum No {
+    /// No marketplace is called so.
+    MarketplaceUnknown,
+    /// The body is JSON, but no object.
+    BodyNotObject,
+    /// The receipt is absent, null or empty.
+    ReceiptMissing,
+    /// The receipt is no string, or too long.
+    ReceiptInvalid,
+    /// The currency is not three letters.
+    CurrencyInvalid,
+    /// Not the name and password of the mock marketplace.
+    LoginRefused,
+    /// The mock marketplace is to be asked later.
+    MarketplaceBusy,
+    /// What every mounted API may have to say; [`style`] words it.
+    Shared(Refusal),
+}
+
+impl From<Refused> for No {
+    fn from(Refused(refusal): Refused) -> Self {
+        Self::Shared(refusal)
+    }
+}
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        let bad = |why| error(StatusCode::BAD_REQUEST, why);
+        match self {
+            Self::MarketplaceUnknown => bad("Invalid marketplace"),
+            Self::BodyNotObject => bad("Body must be a JSON object"),
+            Self::ReceiptMissing => bad("receipt is required"),
+            Self::ReceiptInvalid => bad("receipt must be a string of 1 to 255 bytes"),
+            Self::CurrencyInvalid => bad("currency must be 3 letters"),
+            Self::LoginRefused => {
+                let mut response = error(StatusCode::UNAUTHORIZED, "Unauthorized");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, BASIC);
+                response
+            }
+            Self::MarketplaceBusy => error(StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::Shared(refusal) => Refused(refusal).into_response(),
+        }
+    }
+}
+
+/// The refusals that every mounted API shares, as `{"error"}`.
+pub(super) fn style(refusal: &Refusal, _request_id: &RequestId) -> Response {
+    let why = match (refusal, refuse::sentence(refusal)) {
+        // The one part of a path here that may be anything is a marketplace.
+        (Refusal::UriInvalid, _) => "Invalid marketplace".to_owned(),
+        (_, Ok(sentence)) => sentence,
+        (_, Err(invalid)) => invalid_json(invalid),
+    };
+    error(refusal.status(), &why)
+}
+
+/// The sentence of a body that is no JSON, or not within the limits.
+fn invalid_json(invalid: &InvalidJson) -> String {
+    let sentence = invalid_json::sentence(invalid);
+    match invalid_json::field(invalid) {
+        Some(field) => format!("Invalid {field}: {sentence}"),
+        None => sentence,
+    }
+}
+
+fn error(status: StatusCode, error: &str) -> Response {
+    reply::json(status, &wire::Refused { error: error.to_owned() })
+}

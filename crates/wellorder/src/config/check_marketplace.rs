@@ -1,0 +1,26 @@
+//! Settings of marketplaces that must fit one another.
+
+use super::{settings::Settings, sources::Mode};
+
+/// Adds what does not fit together.
+pub(super) fn marketplace(mode: Mode, settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
+    let ours = &settings.marketplace;
+    for (name, login) in ours.logins() {
+        let (user, password) =
+            (format!("marketplace.mock_{name}_user"), format!("marketplace.mock_{name}_password"));
+        if login.user.contains(':') {
+            add(&[&user], "holds a colon, which ends the name in a login", "use another name");
+        }
+        if login.user.is_empty() && login.password.text().is_some() {
+            add(&[&user, &password], "is empty, and its password is not", "set both, or none");
+        }
+        if !login.user.is_empty() && login.password.text().is_none() {
+            add(&[&password, &user], "is empty, and its user is not", "set both, or none");
+        }
+    }
+    let nobody = ours.logins().into_iter().all(|(_, login)| login.password.text().is_none());
+    if mode == Mode::Serve && ours.mock && nobody {
+        let fix = "set MOCK_ETSY_USER and MOCK_ETSY_PASS (or those of SHOPIFY or AMAZON), or remove this";
+        add(&["marketplace.mock"], "is true, and nobody has a login there", fix);
+    }
+}

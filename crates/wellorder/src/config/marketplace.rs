@@ -1,0 +1,41 @@
+//! Marketplaces, as settings say.
+
+use super::settings::Hidden;
+
+/// Marketplaces.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marketplace {
+    /// Whether the mock marketplace is served.
+    pub(crate) mock: bool,
+    /// Who may ask it.
+    pub(crate) etsy: MockLogin,
+    pub(crate) shopify: MockLogin,
+    pub(crate) amazon: MockLogin,
+}
+
+/// Who may ask one mock marketplace; nobody where a part is empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MockLogin {
+    pub(crate) user: String,
+    pub(crate) password: Hidden,
+}
+
+impl Marketplace {
+    /// Each login, with where it is set.
+    pub(crate) fn logins(&self) -> [(&'static str, &MockLogin); 3] {
+        [("etsy", &self.etsy), ("shopify", &self.shopify), ("amazon", &self.amazon)]
+    }
+
+    /// The mock marketplaces, where they are served.
+    pub(crate) fn mock(&self) -> Option<contracts::marketplace::Mock> {
+        let login = |login: &MockLogin| {
+            let password = login.password.text().filter(|_| !login.user.is_empty())?.to_owned();
+            Some(contracts::marketplace::Login { user: login.user.clone(), password })
+        };
+        self.mock.then(|| contracts::marketplace::Mock {
+            etsy: login(&self.etsy),
+            shopify: login(&self.shopify),
+            amazon: login(&self.amazon),
+        })
+    }
+}

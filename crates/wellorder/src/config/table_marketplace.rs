@@ -1,0 +1,78 @@
+//! Settings of marketplaces.
+
+use super::{
+    settings::Settings,
+    shape::Shape::{Secret, Switch, Text},
+    sources::{Inputs, Mode},
+    table::{Default::Follows, Setting},
+};
+
+/// What stands by default where nobody but this machine can call.
+const fn here_alone(inputs: &Inputs) -> bool {
+    !matches!(inputs.mode, Mode::Serve)
+}
+
+fn mock_default(_: &Settings, inputs: &Inputs) -> String {
+    here_alone(inputs).to_string()
+}
+
+fn known(inputs: &Inputs, text: &str) -> String {
+    if here_alone(inputs) { text } else { "" }.to_owned()
+}
+
+const USER: &str = "name that a client of this mock marketplace logs in with";
+const PASSWORD: &str = "its password; without one, nobody gets in";
+
+pub(super) const MARKETPLACE: &[Setting] = &[
+    Setting::new(
+        "marketplace.mock",
+        Follows(mock_default),
+        Switch { set: |s, v| s.marketplace.mock = v },
+        "whether the mock marketplace is served",
+    ),
+    Setting::new(
+        "marketplace.mock_etsy_user",
+        Follows(|_, inputs| known(inputs, "etsy_user")),
+        Text { set: |s, v| v.clone_into(&mut s.marketplace.etsy.user) },
+        USER,
+    )
+    .or(&["MOCK_ETSY_USER"]),
+    Setting::new(
+        "marketplace.mock_etsy_password",
+        Follows(|_, inputs| known(inputs, "etsy_pass")),
+        Secret { set: |s, v| s.marketplace.etsy.password = v },
+        PASSWORD,
+    )
+    .or(&["MOCK_ETSY_PASS"])
+    .secret(),
+    Setting::new(
+        "marketplace.mock_shopify_user",
+        Follows(|_, inputs| known(inputs, "shopify_user")),
+        Text { set: |s, v| v.clone_into(&mut s.marketplace.shopify.user) },
+        USER,
+    )
+    .or(&["MOCK_SHOPIFY_USER"]),
+    Setting::new(
+        "marketplace.mock_shopify_password",
+        Follows(|_, inputs| known(inputs, "shopify_pass")),
+        Secret { set: |s, v| s.marketplace.shopify.password = v },
+        PASSWORD,
+    )
+    .or(&["MOCK_SHOPIFY_PASS"])
+    .secret(),
+    Setting::new(
+        "marketplace.mock_amazon_user",
+        Follows(|_, inputs| known(inputs, "amazon_user")),
+        Text { set: |s, v| v.clone_into(&mut s.marketplace.amazon.user) },
+        USER,
+    )
+    .or(&["MOCK_AMAZON_USER"]),
+    Setting::new(
+        "marketplace.mock_amazon_password",
+        Follows(|_, inputs| known(inputs, "amazon_pass")),
+        Secret { set: |s, v| s.marketplace.amazon.password = v },
+        PASSWORD,
+    )
+    .or(&["MOCK_AMAZON_PASS"])
+    .secret(),
+];

@@ -1,0 +1,51 @@
+//! The contract `marketplace`, as a client of it finds it.
+
+use crate::harness::{Home, Server};
+use crate::login::serving;
+use crate::{is_moment, names};
+use serde_json::json;
+use testkit::http::Reply;
+
+/// `etsy_user:etsy_pass`.
+const ETSY: &str = "Basic ZXRzeV91c2VyOmV0c3lfcGFzcw==";
+
+async fn validate(server: &Server, path: &str, login: &str, body: &str) -> Reply {
+    let headers = [("content-type", "application/json"), ("authorization", login)];
+    server.send("POST", path, &headers, body.as_bytes()).await
+}
+
+#[tokio::test]
+async fn the_mock_answers_every_documented_request_at_the_root_and_under_the_prefix() {
+    let server = Server::builder().args(&["--as", "marketplace"]).api_alone().start().await;
+    for base in ["", "/marketplace"] {
+        let path = format!("{base}/mock/etsy/validate");
+        let found = validate(&server, &path, ETSY, r#"{"receipt": "test1", "currency": "EUR"}"#).await;
+        let body = found.json();
+        assert_eq!((found.status, names(&body).len()), (200, 5), "{body}");
+        assert_eq!(
+            json!([body["status"], body["orderId"], body["amount"], body["currency"]]),
+            json!([true, "mock-b821e075c812619d", 507, "EUR"])
+        );
+        assert!(is_moment(&body["importedAtUTC"], 3), "{body}");
+        let none = validate(&server, &path, ETSY, r#"{"receipt": "test2"}"#).await;
+        assert_eq!((none.status, none.json()), (200, json!({ "status": false })));
+        let busy = validate(&server, &path, ETSY, r#"{"receipt": "test24"}"#).await;
+        assert_eq!((busy.status, busy.json()), (429, json!({ "error": "rate_limited" })));
+        let stranger = validate(&server, &path, "Basic YTpi", r#"{"receipt": "test1"}"#).await;
+        assert_eq!((stranger.status, stranger.json()), (401, json!({ "error": "Unauthorized" })));
+        assert!(stranger.header("www-authenticate").unwrap().starts_with("Basic "));
+    }
+}
+
+#[tokio::test]
+async fn a_server_for_others_has_the_mock_where_it_is_named_with_a_login() {
+    let home = Home::new();
+    let server = serving(&home).start().await;
+    let path = "/marketplace/mock/etsy/validate";
+    assert_eq!(validate(&server, path, ETSY, r#"{"receipt": "1"}"#).await.status, 404);
+    drop(server);
+    let named = serving(&home).env("WELLORDER_MARKETPLACE_MOCK", "true");
+    let server = named.env("MOCK_ETSY_USER", "a").env("MOCK_ETSY_PASS", "b").start().await;
+    assert_eq!(validate(&server, path, ETSY, r#"{"receipt": "1"}"#).await.status, 401);
+    assert_eq!(validate(&server, path, "Basic YTpi", r#"{"receipt": "1"}"#).await.status, 200);
+}
