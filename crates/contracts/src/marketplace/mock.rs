@@ -178,7 +178,16 @@ mod tests {
         assert!(admits(Marketplace::Shopify, &[&basic("é:")]));
         assert!(!admits(Marketplace::Shopify, &[&good]));
         assert!(!admits(Marketplace::Amazon, &[&basic(":")]), "nobody gets in where nobody may");
-        for bad in ["", "Basic", "Basic ", "Basic !!", &good.replace("Basic", "Bearer"), &basic("etsy_user:a"), &basic("etsy_user"), &basic("ETSY_USER:a:b")] {
+        for bad in [
+            "",
+            "Basic",
+            "Basic ",
+            "Basic !!",
+            &good.replace("Basic", "Bearer"),
+            &basic("etsy_user:a"),
+            &basic("etsy_user"),
+            &basic("ETSY_USER:a:b"),
+        ] {
             assert!(!admits(Marketplace::Etsy, &[bad]), "{bad}");
         }
         assert!(!admits(Marketplace::Etsy, &[]));

@@ -95,14 +95,12 @@ async fn validate_receipt(
 
 /// The contract's OpenAPI document, without the mock marketplace.
 #[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "marketplace",
-        description = "Orders of shops at marketplaces.",
-        version = "1.0.0",
-        license(name = "Apache-2.0", identifier = "Apache-2.0"),
-    ),
-)]
+#[openapi(info(
+    title = "marketplace",
+    description = "Orders of shops at marketplaces.",
+    version = "1.0.0",
+    license(name = "Apache-2.0", identifier = "Apache-2.0"),
+))]
 struct Docs;
 
 /// The same with it.

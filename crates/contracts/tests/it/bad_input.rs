@@ -196,7 +196,19 @@ async fn parspec_refuses_it_and_names_the_field() {
 async fn the_mock_marketplace_refuses_it_and_names_the_field() {
     let f = Fixture::new();
     let fields = [("receipt", "\"test1\""), ("currency", "\"EUR\"")];
-    let currencies = ["\"\"", "\"EU\"", "\"EURO\"", "\"E1R\"", "\"€\"", "\"ÀÀÀ\"", "978", "true", "[]", "{}", "\"E\\u0000R\""];
+    let currencies = [
+        "\"\"",
+        "\"EU\"",
+        "\"EURO\"",
+        "\"E1R\"",
+        "\"€\"",
+        "\"ÀÀÀ\"",
+        "978",
+        "true",
+        "[]",
+        "{}",
+        "\"E\\u0000R\"",
+    ];
     let cases = texts_refused().into_iter().map(|json| ("receipt", json));
     let cases = cases.chain(currencies.map(|json| ("currency", json.to_owned())));
     let mut own: Vec<_> = cases

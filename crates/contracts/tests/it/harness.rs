@@ -3,8 +3,8 @@
 use crate::catalog::ScriptedCatalog;
 use axum::Router;
 use axum::body::Body;
-use contracts::orderstream::{self, AckWait};
 use contracts::marketplace::{self, Login, Mock};
+use contracts::orderstream::{self, AckWait};
 use contracts::{oscarps, parspec, sales};
 use edge::{Gate, Guard, Limits};
 use http::header::{CONTENT_TYPE, HOST};

@@ -115,7 +115,11 @@ async fn every_documented_path_is_served_and_the_page_is_there() {
     for client in [&f.oscarps, &f.parspec, &f.marketplace, &f.orderstream] {
         let document = document(client).await;
         for path in keys(&document["paths"]) {
-            let concrete = path.replace("{orderId}", "1").replace("{id}", "1").replace("{external}", "1").replace("{marketplace}", "etsy");
+            let concrete = path
+                .replace("{orderId}", "1")
+                .replace("{id}", "1")
+                .replace("{external}", "1")
+                .replace("{marketplace}", "etsy");
             let reply = client.get(&concrete).await;
             if reply.text() == "ok" {
                 continue;

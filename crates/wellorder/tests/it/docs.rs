@@ -125,7 +125,12 @@ async fn without_a_contract_at_the_root_our_own_documentation_is_there() {
 
 #[tokio::test]
 async fn a_contract_at_the_root_has_its_own_there_and_ours_stays() {
-    for (name, orders) in [("oscarps", "/orders"), ("parspec", "/orders"), ("sales", "/api/v1/orders"), ("marketplace", "/mock/{marketplace}/validate")] {
+    for (name, orders) in [
+        ("oscarps", "/orders"),
+        ("parspec", "/orders"),
+        ("sales", "/api/v1/orders"),
+        ("marketplace", "/mock/{marketplace}/validate"),
+    ] {
         let server = Server::builder().args(&["--as", name]).api_alone().start().await;
         is_offline_documentation(&server, "/docs", "/docs/json", "/").await;
         let (page, document) = (format!("/{name}/docs"), format!("/{name}/docs/json"));
