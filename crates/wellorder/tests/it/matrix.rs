@@ -92,8 +92,8 @@ async fn things(server: &Server, tenant: &'static str) -> Things {
     }
 }
 
-/// A request that succeeds for who may make it. A route without one here is a hole in the matrix.
-fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
+/// The path of a route with ids of a tenant's things in it.
+fn path_of(mount: &str, route: &Declared, things: &Things) -> String {
     let ends = route.path.ends_with("/withdrawals") || route.path.ends_with("/erasures");
     let path = route
         .path
@@ -114,6 +114,12 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         .replace("{backup}", &things.backup)
         .replace("{name}", "ndjson");
     assert!(!path.contains('{'), "say what {path} is filled with");
+    path
+}
+
+/// A request that succeeds for who may make it. A route without one here is a hole in the matrix.
+fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
+    let path = path_of(mount, route, things);
     let (body, other) = match (mount, route.method.as_str(), route.path) {
         ("/oscarps", "POST", "/orders") => {
             (Some(json!({ "orderId": "A-1", "customer": "c", "total": 1 })), Other::Own)
