@@ -9,7 +9,15 @@ fn ours(inputs: &Inputs) -> String {
 
 #[test]
 fn the_mock_marketplace_is_there_for_this_machine_and_for_others_when_it_is_named() {
-    insta::assert_snapshot!(ours(&Inputs::default()), @"");
+    insta::assert_snapshot!(ours(&Inputs::default()), @r"
+    marketplace.mock = true
+    marketplace.mock_etsy_user = etsy_user
+    marketplace.mock_etsy_password = (hidden)
+    marketplace.mock_shopify_user = shopify_user
+    marketplace.mock_shopify_password = (hidden)
+    marketplace.mock_amazon_user = amazon_user
+    marketplace.mock_amazon_password = (hidden)
+    ");
     let serve = |inputs: Inputs| Inputs { mode: Mode::Serve, ..inputs };
     assert!(load_ok(&serve(Inputs::default())).settings.marketplace.mock().is_none());
     let on = ("WELLORDER_MARKETPLACE_MOCK", "true");
@@ -24,11 +32,12 @@ fn the_mock_marketplace_is_there_for_this_machine_and_for_others_when_it_is_name
 #[test]
 fn a_login_has_both_of_its_parts() {
     for (name, said) in [
-        ("MOCK_ETSY_USER", "MOCK_ETSY_USER: is empty, and its password is not"),
-        ("MOCK_AMAZON_PASS", "MOCK_AMAZON_PASS: is empty, and its user is not"),
+        ("USER", "is empty, and its password is not"),
+        ("PASSWORD", "is empty, and its user is not"),
     ] {
-        let problems = problems(&env([(name, "")]));
-        assert!(problems.contains(said), "{problems}");
+        let name = format!("WELLORDER_MARKETPLACE_MOCK_ETSY_{name}");
+        let problems = problems(&env([(name.as_str(), "")]));
+        assert!(problems.contains(&format!("{name}: {said}")), "{problems}");
     }
     let colon = problems(&env([("MOCK_SHOPIFY_USER", "a:b")]));
     assert!(colon.contains("MOCK_SHOPIFY_USER: holds a colon"), "{colon}");
