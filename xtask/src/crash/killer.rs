@@ -26,8 +26,8 @@ const POINTS: &[(&str, u64)] = &[
 const FIRST_START_POINT: &str = "boot.mid_migration";
 
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(30);
-/// How long a point may take to be passed under load.
-pub(super) const POINT_LIMIT: Duration = Duration::from_secs(20);
+/// How long a point may take to be passed under load: Kafka deals with the dead process's part only after its session, of 10 s.
+pub(super) const POINT_LIMIT: Duration = Duration::from_secs(45);
 pub(super) const SIGKILL: i32 = 9;
 
 /// How one life of the server ends.

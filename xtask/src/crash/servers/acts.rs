@@ -21,7 +21,7 @@ const POINTS: &[(&str, Role, u64)] = &[
     ("api.mid_reply", Role::Api, 20),
     ("inbox.before_dlq", Role::Worker, 2),
     ("inbox.after_dlq", Role::Worker, 2),
-    ("inbox.before_ack", Role::Worker, 4),
+    ("inbox.before_ack", Role::Worker, 2),
 ];
 
 /// Each kill point comes once for so many kills.

@@ -2,7 +2,7 @@
 //! those that came first, some that nobody can read; it does not know what arrived, and need not: the topic tells. One places
 //! orders over HTTP and goes on when an answer fails to come.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -26,6 +26,8 @@ use crate::shell::wait_until;
 
 /// Between two turns of the writer, and of who places orders.
 const EVERY: Duration = Duration::from_millis(200);
+/// An event comes again so many turns later.
+const AGAIN: usize = 15;
 /// New orders of a turn of the writer.
 const ORDERS: u64 = 4;
 /// How long Kafka may take to take what a turn wrote; what it has not taken then never was.
@@ -55,9 +57,13 @@ impl Stream {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, topic, mut writing) = (Arc::clone(&stop), names.orders.clone(), rng.fork(2));
         let writer = thread::spawn(move || {
-            let mut turn = 0;
+            let (mut turn, mut before) = (0, VecDeque::new());
             while !stopped.load(Ordering::Relaxed) {
-                write(&kafka, &topic, &lines(turn, &mut writing));
+                let mut new = lines(turn, &mut writing);
+                before.push_back(new[0].clone());
+                // What was worked on long ago, and is acknowledged at once.
+                new.extend(if turn < AGAIN { None } else { before.pop_front() });
+                write(&kafka, &topic, &new);
                 turn += 1;
                 thread::sleep(EVERY);
             }
