@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::desk::Desk;
 use order_core::follow::lag;
+use order_core::marketplace::{ImportState, SyncEnd};
 use order_core::query::{Backlog, FollowerRow};
 use order_core::shed::Shed;
 use order_core::{App, Fault, SourceId, Timestamp};
@@ -77,10 +78,48 @@ fn process(app: &App, page: &mut Page<'_>) {
         let count = count.load(Ordering::Relaxed);
         page.sample("wellorder_worker_attempts_total", &[("outcome", outcome)], count);
     }
+    market(app, page);
     let help = "Spans that wait for the collector";
     page.one("wellorder_spans_waiting", "gauge", help, app.tracer.waiting());
     let help = "Spans that were dropped because too many waited for the collector";
     page.one("wellorder_spans_dropped_total", "counter", help, app.tracer.dropped());
+}
+
+/// What this process did with marketplaces.
+fn market(app: &App, page: &mut Page<'_>) {
+    let stats = &app.market_stats;
+    let calls = stats.calls.load(Ordering::Relaxed);
+    page.one("wellorder_market_calls_total", "counter", "Calls to marketplaces", calls);
+    let help = "Times that a call to a marketplace had to wait for what its budget allows";
+    page.one(
+        "wellorder_market_budget_waits_total",
+        "counter",
+        help,
+        stats.budget_waits.load(Ordering::Relaxed),
+    );
+    let help = "Leases of syncs or imports that were lost while the work ran";
+    page.one(
+        "wellorder_market_leases_lost_total",
+        "counter",
+        help,
+        stats.leases_lost.load(Ordering::Relaxed),
+    );
+    page.family(
+        "wellorder_market_imports_total",
+        "counter",
+        "Tries of imports that ended, by what became of them",
+    );
+    for (state, count) in ImportState::ALL.iter().zip(&stats.imports) {
+        // A try that ended leaves nothing pending.
+        if *state != ImportState::Pending {
+            let count = count.load(Ordering::Relaxed);
+            page.sample("wellorder_market_imports_total", &[("state", state.word())], count);
+        }
+    }
+    page.family("wellorder_market_syncs_total", "counter", "Syncs of stores that ended, by why");
+    for (end, count) in SyncEnd::ALL.iter().zip(&stats.syncs) {
+        page.sample("wellorder_market_syncs_total", &[("end", end.word())], count.load(Ordering::Relaxed));
+    }
 }
 
 /// What takes messages from queues for this process.

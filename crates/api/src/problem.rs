@@ -45,6 +45,8 @@ kinds! {
     REDRIVE_UNKNOWN = "redrive-unknown", 404, "No such redrive";
     BACKUP_UNKNOWN = "backup-unknown", 404, "No such copy";
     API_KEY_UNKNOWN = "api-key-unknown", 404, "No such API key";
+    STORE_UNKNOWN = "store-unknown", 404, "No such store";
+    IMPORT_UNKNOWN = "import-unknown", 404, "No such import";
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods";
     BODY_TIMEOUT = "body-timeout", 408, "The body did not arrive in time";
     ILLEGAL_CHANGE = "illegal-change", 409, "The order's state does not allow this change";
@@ -63,6 +65,7 @@ kinds! {
     URI_TOO_LONG = "uri-too-long", 414, "The request target is too long";
     MEDIA_TYPE_UNSUPPORTED = "media-type-unsupported", 415, "The content type is not supported";
     CONTENT_CODED = "content-coded", 415, "The body is compressed, or coded otherwise";
+    MARKETPLACE_UNKNOWN = "marketplace-unknown", 422, "The marketplace is not connected here";
     VALUE_REFUSED = "value-refused", 422, "A value is refused";
     DUPLICATE_DIFFERS = "duplicate-differs", 422, "The order exists with other content";
     KEY_REUSED = "key-reused", 422, "The idempotency key was used for another request";
@@ -362,6 +365,12 @@ impl From<Rejection> for Problem {
                 SECRETS_KEY_MISSING,
                 "Whoever runs the server must set secrets.key_file or secrets.key: until then it keeps no secrets",
             ),
+            Rejection::StoreUnknown => said(STORE_UNKNOWN, "There is no such store"),
+            Rejection::MarketplaceUnknown => said(
+                MARKETPLACE_UNKNOWN,
+                "No such marketplace is connected here: see the settings under marketplaces",
+            ),
+            Rejection::ImportUnknown => said(IMPORT_UNKNOWN, "The store was never asked for this receipt"),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
             Rejection::EpochChanged => said(
                 EPOCH_CHANGED,
@@ -483,6 +492,9 @@ mod tests {
             (Rejection::ApiKeyGrace { until: order_core::Timestamp::from_micros(0) }, API_KEY_GRACE),
             (Rejection::ApiKeysTooMany, API_KEYS_TOO_MANY),
             (Rejection::SecretsKeyMissing, SECRETS_KEY_MISSING),
+            (Rejection::StoreUnknown, STORE_UNKNOWN),
+            (Rejection::MarketplaceUnknown, MARKETPLACE_UNKNOWN),
+            (Rejection::ImportUnknown, IMPORT_UNKNOWN),
             (Rejection::CursorInvalid, CURSOR_INVALID),
             (Rejection::EpochChanged, EPOCH_CHANGED),
             (Rejection::CursorExpired, CURSOR_EXPIRED),

@@ -36,7 +36,7 @@ impl From<Rejection> for Denied {
         match rejection {
             Rejection::OrderUnknown => Self::OrderUnknown,
             Rejection::KeyReused { differs, .. } => Self::KeyReused(differs),
-            // No contract sends versions, changes, leases, followers, redrives, API keys or cursors to the core.
+            // No contract sends versions, changes, leases, followers, redrives, API keys, stores or cursors to the core.
             Rejection::VersionMismatch { .. }
             | Rejection::IllegalChange { .. }
             | Rejection::LeaseLost
@@ -47,6 +47,9 @@ impl From<Rejection> for Denied {
             | Rejection::ApiKeyGrace { .. }
             | Rejection::ApiKeysTooMany
             | Rejection::SecretsKeyMissing
+            | Rejection::StoreUnknown
+            | Rejection::MarketplaceUnknown
+            | Rejection::ImportUnknown
             | Rejection::CursorInvalid
             | Rejection::EpochChanged
             | Rejection::CursorExpired => {

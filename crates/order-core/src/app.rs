@@ -9,6 +9,7 @@ use crate::follow::FollowerFaults;
 use crate::ids::{EventId, Ids, LeaseToken, OrderId};
 use crate::intake::{Accepted, Intake, derived_id, digest};
 use crate::lane::{LanePolicy, Lanes, Wakes};
+use crate::marketplace::MarketStats;
 use crate::ports::Storage;
 use crate::process::WorkerStats;
 use crate::remote::Remotes;
@@ -39,6 +40,8 @@ pub struct App {
     pub consumers: Consumers,
     /// What the worker of this process has done.
     pub worker_stats: Arc<WorkerStats>,
+    /// What this process has done with marketplaces.
+    pub market_stats: Arc<MarketStats>,
     /// The end of the journal, for those who wait for an order and those who read on and on.
     pub tail: Tail,
     /// Whether the process is about to end: whoever waits is answered at once, streams come to their end.
@@ -90,6 +93,7 @@ impl App {
             keyring: OnceLock::new(),
             node: OnceLock::new(),
             worker_stats: Arc::default(),
+            market_stats: Arc::default(),
             tracer,
         })
     }

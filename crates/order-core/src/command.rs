@@ -10,6 +10,7 @@ use crate::inbox::{Consume, Consumed};
 use crate::intake::{Accepted, Intake};
 use crate::journal::Cursor;
 use crate::lease::{Leased, Outcome};
+use crate::marketplace::{MarketCommand, MarketReply};
 use crate::order::state::ChangeName;
 use crate::order::{Content, Order};
 use crate::parking::{ParkedStream, Resent};
@@ -51,6 +52,8 @@ pub enum Command {
     ApiKey(Box<ApiKeyCommand>),
     /// Keep a secret, or seal some anew.
     Secrets(Box<SecretsCommand>),
+    /// Something about stores, imports or budgets.
+    Market(Box<MarketCommand>),
     /// Do something, and record in the same commit who did it.
     Recorded(Box<Recorded>),
     /// Delete idempotency keys that are older than `before`, at most `limit`.
@@ -89,6 +92,7 @@ impl Command {
             | Self::StartRedrive(_)
             | Self::ApiKey(_)
             | Self::Secrets(_)
+            | Self::Market(_)
             | Self::Sweep { .. }
             | Self::SweepInbox { .. }
             | Self::Probe => None,
@@ -122,6 +126,8 @@ pub enum Reply {
     Kept(Sealed),
     /// To [`SecretsCommand::Reseal`]: how many are sealed anew.
     Resealed(u32),
+    /// To [`Command::Market`].
+    Market(Box<MarketReply>),
     /// To [`Command::Sweep`] and [`Command::SweepInbox`]: how many keys or messages went.
     Swept(u32),
     /// To [`FollowerAction::Redrive`]: how many orders will be sent again.

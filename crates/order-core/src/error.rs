@@ -83,6 +83,15 @@ pub enum Rejection {
     /// This process was given no key for secrets at rest, so it keeps and opens none.
     #[error("no key for secrets at rest is set")]
     SecretsKeyMissing,
+    /// No such store for this tenant, or no store has this sync token.
+    #[error("no such store")]
+    StoreUnknown,
+    /// Nobody connected that marketplace to this process.
+    #[error("no such marketplace here")]
+    MarketplaceUnknown,
+    /// Nobody asked this store for that receipt.
+    #[error("no such import")]
+    ImportUnknown,
     /// The cursor was not made here, or was changed.
     #[error("the cursor is not valid")]
     CursorInvalid,

@@ -2,9 +2,12 @@
 //! are added up; nothing is written out.
 
 use crate::api_key::ApiKeyAction;
+use crate::budget::Allowance;
 use crate::command::{ChangeKind, Command, FollowerAction};
 use crate::intake::Intake;
 use crate::lease::Outcome;
+use crate::marketplace::command::{ImportOutcome, Seen};
+use crate::marketplace::{MarketCommand, StoreAction};
 use crate::order::{Content, Line, Order};
 use crate::parking::ParkedStream;
 use crate::sealing::resealing::SecretsCommand;
@@ -71,6 +74,7 @@ impl Command {
                 size_of_val(&**command) + said
             }
             Self::Secrets(command) => size_of_val(&**command) + secrets(command),
+            Self::Market(command) => size_of_val(&**command) + market(command),
             Self::Recorded(recorded) => {
                 let action = &recorded.action;
                 size_of_val(&**recorded)
@@ -107,6 +111,50 @@ fn secrets(command: &SecretsCommand) -> usize {
             });
             size_of_val(&**rows) + held.sum::<usize>()
         }
+    }
+}
+
+fn market(command: &MarketCommand) -> usize {
+    let command = match command {
+        MarketCommand::Budget(command) => {
+            let allowance = |allowance: &Allowance| size_of::<Allowance>() + allowance.key.len();
+            return command.allowances.iter().map(allowance).sum();
+        }
+        MarketCommand::Store(command) => command,
+    };
+    match &command.action {
+        StoreAction::Register(said) => {
+            let texts =
+                [said.tenant.as_str(), &said.organization, &said.external_id, &said.name, &said.currency];
+            let texts: usize = texts.iter().map(|text| text.len()).sum();
+            size_of_val(&**said) + texts + said.access_token.as_bytes().len()
+        }
+        StoreAction::Begin { receipt, .. } | StoreAction::Retry { receipt } => receipt.as_str().len(),
+        StoreAction::Settle(settle) => {
+            size_of_val(&**settle) + settle.receipt.as_str().len() + imported(&settle.outcome)
+        }
+        StoreAction::ExtendSync { held, .. } => {
+            size_of_val(&**held) + held.iter().map(|(receipt, _)| receipt.as_str().len()).sum::<usize>()
+        }
+        StoreAction::Note { seen, .. } => {
+            let one = |seen: &Seen| seen.receipt.as_str().len() + seen.outcome.as_ref().map_or(0, imported);
+            size_of_val(&**seen) + seen.iter().map(one).sum::<usize>()
+        }
+        StoreAction::KeepPlace { place, .. } => optional(place.page.as_ref()),
+        StoreAction::ClaimDue { tokens, .. } => size_of_val(&**tokens),
+        StoreAction::EndSync { detail, .. } => optional(detail.as_ref()),
+        StoreAction::ClaimSync { .. } => 0,
+    }
+}
+
+fn imported(outcome: &ImportOutcome) -> usize {
+    match outcome {
+        ImportOutcome::Imported(result) => result.external_order_id.len() + result.currency.len(),
+        ImportOutcome::Failed { why } => why.len(),
+        ImportOutcome::Invalid
+        | ImportOutcome::RateLimited { .. }
+        | ImportOutcome::Unavailable
+        | ImportOutcome::Released { .. } => 0,
     }
 }
 

@@ -119,22 +119,17 @@ uuid_id!(
     /// The id of a redrive job (UUIDv7).
     RedriveId
 );
+uuid_id!(
+    /// The id of a store, made of what identifies it: see [`StoreId::derived`].
+    StoreId
+);
 
 impl OrderId {
     /// The id of an order with a reference: UUIDv8 made of the first 16 bytes of SHA-256 over `wellorder/order/1`,
     /// tenant, source and reference, each as its length (u32, big-endian) and its UTF-8. Uniqueness of the reference
     /// is thereby the primary key itself.
     pub fn derived(tenant: &TenantId, source: &SourceId, reference: &Reference) -> Self {
-        let mut hasher = Sha256::new();
-        for part in ["wellorder/order/1", tenant.as_str(), source.as_str(), reference.as_str()] {
-            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            hasher.update(length.to_be_bytes());
-            hasher.update(part.as_bytes());
-        }
-        let hash = hasher.finalize();
-        let mut bytes = [0_u8; 16];
-        bytes.copy_from_slice(&hash[..16]);
-        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+        Self(derived(&["wellorder/order/1", tenant.as_str(), source.as_str(), reference.as_str()]))
     }
 
     /// The shard of this order: its last two bytes, big-endian, mod `shards`.
@@ -142,6 +137,28 @@ impl OrderId {
         let bytes = self.0.as_bytes();
         Shard(u16::from_be_bytes([bytes[14], bytes[15]]) % shards.max(1))
     }
+}
+
+impl StoreId {
+    /// The id of a store: as [`OrderId::derived`], over `wellorder/store/1`, tenant, organization, marketplace and the id that
+    /// the marketplace knows it by. So whoever registers a store again comes to the same one.
+    pub fn derived(tenant: &TenantId, organization: &str, marketplace: &str, external_id: &str) -> Self {
+        Self(derived(&["wellorder/store/1", tenant.as_str(), organization, marketplace, external_id]))
+    }
+}
+
+/// UUIDv8 of the first 16 bytes of SHA-256 over `parts`, each as its length (u32, big-endian) and its UTF-8.
+fn derived(parts: &[&str]) -> Uuid {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        hasher.update(length.to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let hash = hasher.finalize();
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// A part of the journal with positions of its own; leads every key.

@@ -316,6 +316,7 @@ impl Lanes {
             | Command::StepRedrive(_)
             | Command::ApiKey(_)
             | Command::Secrets(_)
+            | Command::Market(_)
             | Command::Sweep { .. }
             | Command::SweepInbox { .. }
             | Command::Probe => return 0,
@@ -340,6 +341,7 @@ fn is_urgent(command: &Command) -> bool {
         | Command::StartRedrive(_)
         | Command::ApiKey(_)
         | Command::Secrets(_)
+        | Command::Market(_)
         | Command::Recorded(_)
         | Command::Sweep { .. }
         | Command::SweepInbox { .. } => false,

@@ -12,6 +12,7 @@
 //! * [`process`] claims work under a [`lease`], runs a [`ports::Processor`] and settles.
 //! * [`follow`] carries the [`journal`] to a [`ports::Sink`], cursor behind it.
 //! * [`tail`] reads on at the end of the journal, once for all who [`wait`] for an order and all who read the feed [`live`].
+//! * [`marketplace`] fetches orders from stores, within their [`budget`].
 //! * [`inbox`] makes messages of others, which may come again, count once.
 //! * [`trace`] remembers which request all of that goes back to.
 //! * [`webhook`] tells receivers outside of events, over [`ports::Deliverer`].
@@ -25,6 +26,7 @@ pub mod app;
 pub mod audit;
 pub mod backup;
 pub mod breaker;
+pub mod budget;
 pub mod carry;
 pub mod catalog;
 pub mod change;
@@ -47,6 +49,7 @@ pub mod lane;
 pub mod lease;
 pub mod listing;
 pub mod live;
+pub mod marketplace;
 pub mod meter;
 pub mod order;
 pub mod parking;
@@ -70,5 +73,5 @@ pub use api_key::{ApiKey, ApiKeyId, Pepper};
 pub use app::App;
 pub use clock::{Clock, Timestamp};
 pub use error::{Error, Fault, Rejection};
-pub use ids::{EventId, Ids, LeaseToken, OrderId, Reference, Shard, SourceId, TenantId};
+pub use ids::{EventId, Ids, LeaseToken, OrderId, Reference, Shard, SourceId, StoreId, TenantId};
 pub use order::{Order, event, money::Money, state};

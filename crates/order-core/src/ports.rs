@@ -14,6 +14,8 @@ use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use crate::journal::{Cursor, Event, Head, Mark, Passage, Slice};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
+use crate::marketplace::calls::{Allowances, Answer, ChangesAsked, Fetched, Listed, Operation, StoreAccess};
+pub use crate::marketplace::reads::MarketStorage;
 use crate::order::Order;
 use crate::parking::{ParkedStream, RefusedFor, WhichStreams};
 use crate::query::{
@@ -271,6 +273,9 @@ pub trait Storage: Send + Sync {
     /// read, that name what is not there, or that [`crate::audit::kept`] says are wrong. Takes many short reads.
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault>;
 
+    /// What is kept of marketplaces.
+    fn markets(&self) -> &dyn MarketStorage;
+
     /// The room where the data lies, when the storage knows.
     async fn space(&self) -> Option<Space>;
 
@@ -379,4 +384,20 @@ pub trait Deliverer: Send + Sync {
     /// # Errors
     /// The rule that it breaks.
     fn check(&self, url: &str) -> Result<(), UrlRefused>;
+}
+
+/// A marketplace, or what stands in for one. Calls are made within its allowances alone, which is for the caller to see to.
+#[async_trait]
+pub trait Marketplace: Send + Sync {
+    /// Whether it tells what changed since a moment.
+    fn lists(&self) -> bool;
+
+    /// What a call of this operation for a store uses.
+    fn allowances(&self, access: &StoreAccess, operation: Operation) -> Allowances;
+
+    /// One order of a store. Ends by itself, in 15 s or so.
+    async fn fetch(&self, access: &StoreAccess, receipt: &crate::Reference) -> Answer<Fetched>;
+
+    /// A page of what changed in a store, oldest change first; asked only where [`Marketplace::lists`].
+    async fn changed_since(&self, access: &StoreAccess, asked: &ChangesAsked) -> Answer<Listed>;
 }

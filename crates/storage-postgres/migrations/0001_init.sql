@@ -280,6 +280,112 @@ CREATE TABLE named_secrets (
     PRIMARY KEY (tenant, name)
 );
 
+-- Shops at marketplaces, each with how many imports it has by state, what became of the newest of them, who syncs it until when, and
+-- how far its orders are listed. Of a sync token only the hash is here; the access token is sealed. Whoever changes anything of a store
+-- or its imports holds its row.
+CREATE TABLE stores (
+    store_id      uuid        PRIMARY KEY,
+    tenant        text        COLLATE "C" NOT NULL,
+    organization  text        COLLATE "C" NOT NULL,
+    marketplace   text        COLLATE "C" NOT NULL,
+    external_id   text        COLLATE "C" NOT NULL,
+    name          text        NOT NULL,
+    currency      text        NOT NULL,
+    access_token  bytea       NOT NULL,
+    token_hash    bytea       NOT NULL,
+    created_at    timestamptz NOT NULL,
+    updated_at    timestamptz NOT NULL,
+    pending       bigint      NOT NULL,
+    success       bigint      NOT NULL,
+    failed        bigint      NOT NULL,
+    rate_limited  bigint      NOT NULL,
+    invalid       bigint      NOT NULL,
+    newest        bytea       NOT NULL,
+    last_sync_at  timestamptz,
+    synced_at     timestamptz,
+    next_sync_at  timestamptz,
+    lease_token   uuid,
+    lease_until   timestamptz,
+    run           bigint      NOT NULL,
+    version       bigint      NOT NULL,
+    lists         boolean     NOT NULL,
+    listed_since  timestamptz,
+    list_page     text,
+    list_began_at timestamptz
+) WITH (fillfactor = 50);
+
+INSERT INTO latches (name) VALUES ('stores');
+
+CREATE UNIQUE INDEX stores_by_token ON stores (token_hash);
+CREATE INDEX stores_by_tenant ON stores (tenant, created_at, store_id);
+CREATE INDEX stores_by_organization ON stores (tenant, organization, created_at, store_id);
+-- Those that are to be synced, some time.
+CREATE INDEX stores_to_sync ON stores (created_at, store_id) WHERE next_sync_at IS NOT NULL;
+
+-- Orders that were, or are to be, fetched from stores; `number` counts those of a store. A lease is a due time: `due_at` is its end
+-- while `token` is set. What nobody shall take up has none.
+CREATE TABLE imports (
+    store_id          uuid        NOT NULL,
+    receipt           text        COLLATE "C" NOT NULL,
+    tenant            text        COLLATE "C" NOT NULL,
+    number            bigint      NOT NULL,
+    state             text        COLLATE "C" NOT NULL
+                      CHECK (state IN ('pending', 'success', 'failed', 'rate_limited', 'invalid')),
+    attempt           integer     NOT NULL,
+    due_at            timestamptz,
+    token             uuid,
+    external_order_id text,
+    amount            numeric,
+    currency          text,
+    imported_at       timestamptz,
+    order_id          uuid,
+    error             text,
+    created_at        timestamptz NOT NULL,
+    updated_at        timestamptz NOT NULL,
+    PRIMARY KEY (store_id, receipt)
+) WITH (fillfactor = 80);
+
+CREATE UNIQUE INDEX imports_by_number ON imports (store_id, number);
+-- Small: most succeed.
+CREATE INDEX imports_open ON imports (store_id, state, number) WHERE state <> 'success';
+CREATE INDEX imports_due ON imports (store_id, due_at, number) WHERE due_at IS NOT NULL;
+-- Where is this receipt?
+CREATE INDEX imports_by_receipt ON imports (tenant, receipt, store_id);
+
+-- What each sync of a store that had something to do did.
+CREATE TABLE sync_runs (
+    store_id     uuid        NOT NULL,
+    run          bigint      NOT NULL,
+    started_at   timestamptz NOT NULL,
+    ended_at     timestamptz,
+    processed    bigint      NOT NULL,
+    success      bigint      NOT NULL,
+    failed       bigint      NOT NULL,
+    rate_limited bigint      NOT NULL,
+    ending       text        COLLATE "C",
+    detail       text,
+    PRIMARY KEY (store_id, run)
+);
+
+-- What is told of stores: versions are gapless in a store, as those of an order are in the journal.
+CREATE TABLE store_events (
+    store_id     uuid        NOT NULL,
+    version      bigint      NOT NULL,
+    event_id     uuid        NOT NULL,
+    tenant       text        COLLATE "C" NOT NULL,
+    organization text        COLLATE "C" NOT NULL,
+    type         text        COLLATE "C" NOT NULL,
+    occurred_at  timestamptz NOT NULL,
+    data         text        NOT NULL,
+    PRIMARY KEY (store_id, version)
+);
+
+-- What marketplaces allow, and how much of it is left: see `budget` of the core. Whoever uses one holds its row.
+CREATE TABLE budgets (
+    key   text COLLATE "C" PRIMARY KEY,
+    state text
+) WITH (fillfactor = 50);
+
 -- What people and keys did. Each row carries the hash of the one before.
 CREATE TABLE actions (
     number       bigint      PRIMARY KEY,
@@ -706,7 +812,8 @@ BEGIN
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
     FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'inbox', 'tallies', 'redrives',
-                                 'api_keys', 'named_secrets', 'actions', 'term_blocks', 'parked_streams'] LOOP
+                                 'api_keys', 'named_secrets', 'actions', 'term_blocks', 'parked_streams', 'stores',
+                                 'imports', 'store_events'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
         EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '
                        'USING (tenant = current_setting(''wellorder.tenant'', true))', owned);

@@ -20,6 +20,7 @@ mod epoch;
 mod error;
 mod facts;
 mod list;
+mod markets;
 mod meta;
 mod migrate;
 mod open;
@@ -71,7 +72,7 @@ use order_core::lane::Wakes;
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::parking::{ParkedStream, WhichStreams};
-use order_core::ports::{Committed, Storage};
+use order_core::ports::{Committed, MarketStorage, Storage};
 use order_core::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Parts, Server, Space,
     Tally,
@@ -350,6 +351,10 @@ impl Storage for PostgresStorage {
 
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
         Ok(auditing::strays(&self.readers, self.install.shards, &self.tips, max).await?)
+    }
+
+    fn markets(&self) -> &dyn MarketStorage {
+        self
     }
 
     async fn space(&self) -> Option<Space> {

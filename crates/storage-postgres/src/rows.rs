@@ -3,11 +3,13 @@
 use crate::error::{Tried, Trouble};
 use bytes::{BufMut, BytesMut};
 use order_core::Fault;
+use order_core::budget::Budget;
 use order_core::clock::Timestamp;
 use order_core::desk::Desk;
 use order_core::ids::{EventId, LeaseToken, OrderId, Reference, Shard, SourceId, TenantId};
 use order_core::journal::Event;
 use order_core::lease::Work;
+use order_core::marketplace::{ImportState, MarketplaceName, StoreEventType, SyncEnd};
 use order_core::order::event::{EventType, parse_lines};
 use order_core::order::money::Money;
 use order_core::order::state::{Fulfilment, Processing};
@@ -150,6 +152,11 @@ from_text! {
     Processing: Processing::from_word;
     Fulfilment: Fulfilment::from_word;
     EventType: |text| Some(EventType::from_word(text));
+    MarketplaceName: MarketplaceName::from_word;
+    ImportState: ImportState::from_word;
+    SyncEnd: SyncEnd::from_word;
+    StoreEventType: StoreEventType::from_word;
+    Budget: Budget::from_text;
 }
 
 /// The value that is kept as text in a column.

@@ -83,10 +83,13 @@ macro_rules! sealed_column {
 
 static NAMED_SECRET: Statements = sealed_column!("named_secrets", "name" text, "sealed");
 
+static STORE_ACCESS: Statements = sealed_column!("stores", "store_id" uuid, "access_token");
+
 /// The one list of them.
 fn statements(column: SealedColumn) -> &'static Statements {
     match column {
         SealedColumn::NamedSecret => &NAMED_SECRET,
+        SealedColumn::StoreAccess => &STORE_ACCESS,
     }
 }
 

@@ -47,6 +47,11 @@ pub const CARRIED: &[Carried] = &[
     Carried { table: "redrive_items", sql: "SELECT * FROM redrive_items ORDER BY redrive_id, item" },
     Carried { table: "api_keys", sql: "SELECT * FROM api_keys ORDER BY number" },
     Carried { table: "named_secrets", sql: "SELECT * FROM named_secrets ORDER BY tenant, name" },
+    Carried { table: "stores", sql: "SELECT * FROM stores ORDER BY store_id" },
+    Carried { table: "imports", sql: "SELECT * FROM imports ORDER BY store_id, receipt" },
+    Carried { table: "sync_runs", sql: "SELECT * FROM sync_runs ORDER BY store_id, run" },
+    Carried { table: "store_events", sql: "SELECT * FROM store_events ORDER BY store_id, version" },
+    Carried { table: "budgets", sql: "SELECT * FROM budgets ORDER BY key" },
     Carried { table: "actions", sql: "SELECT * FROM actions ORDER BY number" },
 ];
 

@@ -20,6 +20,7 @@ mod external;
 mod guard;
 mod ids;
 mod list;
+mod markets;
 mod meta;
 mod migrate;
 mod parked;
@@ -63,7 +64,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::parking::{ParkedStream, WhichStreams};
-use order_core::ports::{Committed, Storage};
+use order_core::ports::{Committed, MarketStorage, Storage};
 use order_core::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Space, Tally,
 };
@@ -473,6 +474,10 @@ impl Storage for SqliteStorage {
 
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
         auditing::strays(&self.readers, &self.ids, &self.install, max).await
+    }
+
+    fn markets(&self) -> &dyn MarketStorage {
+        self
     }
 
     async fn space(&self) -> Option<Space> {

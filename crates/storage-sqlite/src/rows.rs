@@ -1,9 +1,11 @@
 //! Rows as the core's types.
 
+use order_core::budget::Budget;
 use order_core::clock::Timestamp;
 use order_core::ids::{EventId, LeaseToken, OrderId, Reference, Shard, SourceId, TenantId};
 use order_core::journal::Event;
 use order_core::lease::Work;
+use order_core::marketplace::{ImportState, MarketplaceName, StoreEventType, SyncEnd};
 use order_core::order::event::{EventType, parse_lines};
 use order_core::order::money::Money;
 use order_core::order::state::{Fulfilment, Processing};
@@ -67,6 +69,11 @@ from_text! {
     Fulfilment: Fulfilment::from_word;
     EventType: |text| Some(EventType::from_word(text));
     RefusedFor: RefusedFor::from_name;
+    MarketplaceName: MarketplaceName::from_word;
+    ImportState: ImportState::from_word;
+    SyncEnd: SyncEnd::from_word;
+    StoreEventType: StoreEventType::from_word;
+    Budget: Budget::from_text;
     serde_json::Value: |text| serde_json::from_str(text).ok();
 }
 
@@ -87,7 +94,8 @@ impl FromSql for Time {
     }
 }
 
-fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+/// The moment in column `index`, if there is one.
+pub(crate) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<Time>>(index)?.map(|time| time.0))
 }
 
@@ -110,6 +118,11 @@ where
     Text<T>: FromSql,
 {
     Ok(row.get::<_, Option<Text<T>>>(index)?.map(|text| text.0))
+}
+
+/// The id in column `index`, if there is one.
+pub(crate) fn maybe_uuid(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Uuid>> {
+    Ok(row.get::<_, Option<Bytes16>>(index)?.map(|id| id.0))
 }
 
 /// The id in column `index`.

@@ -66,10 +66,19 @@ macro_rules! sealed_column {
 
 static NAMED_SECRET: Statements = sealed_column!("named_secrets", "name", "sealed");
 
+/// Ids are called by their usual text.
+static STORE_ACCESS: Statements = sealed_column!(
+    "stores",
+    "(lower(substr(hex(store_id), 1, 8) || '-' || substr(hex(store_id), 9, 4) || '-' || substr(hex(store_id), 13, 4) \
+     || '-' || substr(hex(store_id), 17, 4) || '-' || substr(hex(store_id), 21)))",
+    "access_token"
+);
+
 /// The one list of them.
 fn statements(column: SealedColumn) -> &'static Statements {
     match column {
         SealedColumn::NamedSecret => &NAMED_SECRET,
+        SealedColumn::StoreAccess => &STORE_ACCESS,
     }
 }
 

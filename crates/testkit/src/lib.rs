@@ -46,6 +46,7 @@ pub mod clock;
 pub mod conformance;
 pub mod dump;
 pub mod http;
+pub mod marketplaces;
 pub mod memory;
 pub mod model;
 pub mod postgres;

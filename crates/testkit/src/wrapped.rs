@@ -19,7 +19,7 @@ use order_core::journal::{Cursor, Event, Head, Mark, Passage, Slice};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::{Order, event};
 use order_core::parking::{ParkedStream, WhichStreams};
-use order_core::ports::{Committed, Storage};
+use order_core::ports::{Committed, MarketStorage, Storage};
 use order_core::query::{
     Backlog, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, Parts, Server, Space,
     Tally,
@@ -381,6 +381,10 @@ impl Storage for Wrapped {
 
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
         self.inner.audit_strays(max).await
+    }
+
+    fn markets(&self) -> &dyn MarketStorage {
+        self.inner.markets()
     }
 
     async fn space(&self) -> Option<Space> {

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::command::{ChangeKind, Changed, Command, FollowerAction, Reply};
 use crate::error::Error;
 use crate::ids::{OrderId, TenantId};
+use crate::marketplace::{MarketCommand, StoreAction, StoreCommand};
 use crate::order::Order;
 use crate::order::state::Fulfilment;
 use crate::query::FollowerRow;
@@ -84,6 +85,10 @@ pub enum ActionKind {
     OrderWithdrawn,
     /// A person's data was blanked.
     OrderErased,
+    /// A store was registered, or what is said of it changed.
+    StoreRegistered,
+    /// An import is to be tried again.
+    ImportRetried,
     /// A copy of the database was asked for.
     BackupStarted,
     /// A copy became the database.
@@ -98,7 +103,7 @@ pub enum ActionKind {
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::KeyCreated,
         Self::KeyRotated,
         Self::KeyRevoked,
@@ -110,6 +115,8 @@ impl ActionKind {
         Self::RedriveStarted,
         Self::OrderWithdrawn,
         Self::OrderErased,
+        Self::StoreRegistered,
+        Self::ImportRetried,
         Self::BackupStarted,
         Self::DatabaseRestored,
         Self::DatabaseMoved,
@@ -131,6 +138,8 @@ impl ActionKind {
             Self::RedriveStarted => "redrive.started",
             Self::OrderWithdrawn => "order.withdrawn",
             Self::OrderErased => "order.erased",
+            Self::StoreRegistered => "store.registered",
+            Self::ImportRetried => "import.retried",
             Self::BackupStarted => "backup.started",
             Self::DatabaseRestored => "database.restored",
             Self::DatabaseMoved => "database.moved",
@@ -265,6 +274,7 @@ impl Command {
                     Some((ActionKind::SecretsResealed, column.to_string(), details))
                 }
             },
+            Self::Market(command) => market_deed(command),
             Self::Accept(_)
             | Self::Consume(_)
             | Self::Claim(_)
@@ -330,6 +340,26 @@ impl App {
         let recorded = Recorded { action, command: None };
         self.lanes.submit(Command::Recorded(Box::new(recorded))).await.map(drop)
     }
+}
+
+/// What is told of what is done to a store: what a sync does, and an import that a client asks for, is told beside the store.
+fn market_deed(command: &MarketCommand) -> Option<(ActionKind, String, Value)> {
+    let MarketCommand::Store(StoreCommand { store_id, action, .. }) = command else { return None };
+    let (kind, details) = match action {
+        StoreAction::Register(said) => {
+            (ActionKind::StoreRegistered, json!({ "marketplace": said.marketplace.word() }))
+        }
+        StoreAction::Retry { receipt } => (ActionKind::ImportRetried, json!({ "receipt": receipt.as_str() })),
+        StoreAction::Begin { .. }
+        | StoreAction::Settle(_)
+        | StoreAction::ClaimSync { .. }
+        | StoreAction::ExtendSync { .. }
+        | StoreAction::Note { .. }
+        | StoreAction::KeepPlace { .. }
+        | StoreAction::ClaimDue { .. }
+        | StoreAction::EndSync { .. } => return None,
+    };
+    Some((kind, store_id.to_string(), details))
 }
 
 /// What is told of what is done to a follower.

@@ -2,6 +2,7 @@
 //! [`audit_strays`](crate::ports::Storage::audit_strays) of every storage.
 
 use crate::journal::Event;
+use crate::marketplace::{Import, ImportCounts, ImportState, Store, source_of};
 use crate::order::Order;
 use crate::order::event::{EventBody, EventType};
 use crate::parking::ParkedStream;
@@ -118,6 +119,59 @@ pub fn may_have_been_used(order: &Order, events: &[Event], used: &[u8; 32]) -> b
 /// Whether the beginning of a history is missing.
 fn is_cut(events: &[Event]) -> bool {
     events.first().is_none_or(|event| event.version != 1)
+}
+
+/// What belongs to a store, in the snapshot in which its row was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OfStore {
+    /// Its imports.
+    pub imports: ImportCounts,
+    /// The highest number of them; 0 when there is none.
+    pub last_number: u64,
+    /// How many runs it has, and the highest of their numbers.
+    pub runs: (u64, u64),
+    /// How many events it has, and the highest of their versions.
+    pub events: (u64, u64),
+}
+
+/// What is wrong with a store.
+pub fn store(store: &Store, of: &OfStore) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if store.counts != of.imports {
+        wrong.push(format!("counts {:?}, its imports are {:?}", store.counts, of.imports));
+    }
+    if of.last_number != of.imports.all() {
+        wrong.push(format!(
+            "has {} imports, the last of which is number {}",
+            of.imports.all(),
+            of.last_number
+        ));
+    }
+    if of.runs != (store.run, store.run) {
+        wrong.push(format!("names run {}, and has {} up to {}", store.run, of.runs.0, of.runs.1));
+    }
+    if of.events != (store.version, store.version) {
+        wrong
+            .push(format!("has version {}, and {} events up to {}", store.version, of.events.0, of.events.1));
+    }
+    wrong
+}
+
+/// What is wrong with an import of which that order of its tenant is there, if it names one: the order's source and reference.
+pub fn import(import: &Import, order: Option<(&str, Option<&str>)>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let succeeded = import.state == ImportState::Success;
+    if succeeded != import.result.is_some() || succeeded && import.due_at.is_some() {
+        wrong.push(format!("is {}, and says otherwise", import.state));
+    }
+    let of_it = |(source, reference): (&str, Option<&str>)| {
+        reference == Some(import.receipt.as_str())
+            && source_of(import.store_id).is_ok_and(|of_store| of_store.as_str() == source)
+    };
+    if import.result.is_some() && !order.is_some_and(of_it) {
+        wrong.push("leads to no order of its receipt".to_owned());
+    }
+    wrong
 }
 
 #[cfg(test)]

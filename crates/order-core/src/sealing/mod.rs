@@ -40,16 +40,19 @@ impl fmt::Display for KeyId {
 pub enum SealedColumn {
     /// `named_secrets.sealed`: what the installation made for itself ([`resealing`]); its row is called by the name.
     NamedSecret,
+    /// `stores.access_token`: what opens a store at its marketplace; its row is called by the store's id.
+    StoreAccess,
 }
 
 impl SealedColumn {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::NamedSecret];
+    pub const ALL: &[Self] = &[Self::NamedSecret, Self::StoreAccess];
 
     /// The table that has it.
     pub fn table(self) -> &'static str {
         match self {
             Self::NamedSecret => "named_secrets",
+            Self::StoreAccess => "stores",
         }
     }
 
@@ -57,6 +60,7 @@ impl SealedColumn {
     pub fn column(self) -> &'static str {
         match self {
             Self::NamedSecret => "sealed",
+            Self::StoreAccess => "access_token",
         }
     }
 

@@ -24,6 +24,15 @@ const LOCK_FOLLOWERS: &str =
 const LOCK_REDRIVES: &str =
     "SELECT redrive_id FROM redrives WHERE redrive_id = ANY ($1::uuid[]) ORDER BY redrive_id FOR UPDATE";
 
+const LOCK_STORES: &str =
+    "SELECT store_id FROM stores WHERE store_id = ANY ($1::uuid[]) ORDER BY store_id FOR UPDATE";
+
+/// A budget that nobody used before has a row first: two nodes must not begin it at once.
+const MAKE_BUDGETS: &str =
+    "INSERT INTO budgets (key) SELECT * FROM unnest($1::text[]) AS k ORDER BY k ON CONFLICT DO NOTHING";
+
+const LOCK_BUDGETS: &str = "SELECT key FROM budgets WHERE key = ANY ($1::text[]) ORDER BY key FOR UPDATE";
+
 /// Waits for whoever uses one of the keys at this moment. Rows of keys that end unused are deleted again.
 const RESERVE_KEYS: &str = "INSERT INTO idempotency (tenant, route, key, shard, order_id, digest, created_at) \
      SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::uuid[], $6::bytea[], \
@@ -132,6 +141,15 @@ impl Batch<'_> {
         if !plan.redrives.is_empty() {
             let ids: Vec<Uuid> = plan.redrives.iter().copied().collect();
             trip.add(self.conn, LOCK_REDRIVES, vec![boxed(ids)]).await?;
+        }
+        if !plan.stores.is_empty() {
+            let ids: Vec<Uuid> = plan.stores.iter().copied().collect();
+            trip.add(self.conn, LOCK_STORES, vec![boxed(ids)]).await?;
+        }
+        if !plan.budgets.is_empty() {
+            let keys: Vec<&str> = plan.budgets.iter().copied().collect();
+            trip.add(self.conn, MAKE_BUDGETS, vec![boxed(keys.clone())]).await?;
+            trip.add(self.conn, LOCK_BUDGETS, vec![boxed(keys)]).await?;
         }
         Ok(())
     }

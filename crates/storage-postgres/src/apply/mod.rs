@@ -14,6 +14,7 @@ mod follow;
 mod held;
 mod inbox;
 mod load;
+mod market;
 mod plan;
 mod redrive;
 mod secret;
@@ -204,6 +205,7 @@ impl Batch<'_> {
             Command::StepRedrive(step) => self.step_redrive(step).await,
             Command::ApiKey(command) => self.api_key(command).await,
             Command::Secrets(command) => self.secrets(command).await,
+            Command::Market(command) => self.market(command).await,
             Command::Recorded(recorded) => Box::pin(self.record(recorded)).await,
             Command::Sweep { before, limit } => self.sweep(*before, *limit).await,
             Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit).await,

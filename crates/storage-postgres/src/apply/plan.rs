@@ -3,6 +3,7 @@
 use order_core::command::{Accept, ChangeKind, Command, FollowerAction};
 use order_core::ids::{OrderId, Shard};
 use order_core::inbox::Consume;
+use order_core::marketplace::{MarketCommand, StoreAction};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -36,6 +37,8 @@ pub(super) struct Plan<'b> {
     pub(super) latches: BTreeSet<&'static str>,
     pub(super) followers: BTreeSet<&'b str>,
     pub(super) redrives: BTreeSet<Uuid>,
+    pub(super) stores: BTreeSet<Uuid>,
+    pub(super) budgets: BTreeSet<&'b str>,
     /// By key, the accept that uses it first.
     pub(super) keys: BTreeMap<Key<'b>, &'b Accept>,
     /// By tenant, consumer and id, what a message causes.
@@ -97,6 +100,15 @@ impl<'b> Plan<'b> {
             }
             Command::ApiKey(_) => drop(self.latches.insert("api_keys")),
             Command::Secrets(_) => drop(self.latches.insert("secrets")),
+            Command::Market(command) => match &**command {
+                MarketCommand::Store(command) => {
+                    self.stores.insert(command.store_id.0);
+                    if let StoreAction::Register(_) = command.action {
+                        self.latches.insert("stores");
+                    }
+                }
+                MarketCommand::Budget(command) => self.budgets.extend(command.keys()),
+            },
             Command::Recorded(recorded) => {
                 self.latches.insert("actions");
                 if let Some(command) = &recorded.command {

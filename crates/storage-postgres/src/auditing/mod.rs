@@ -4,6 +4,7 @@
 mod blocks;
 mod kept;
 mod orders;
+mod stores;
 mod strays;
 
 pub(crate) use orders::orders;

@@ -3,6 +3,7 @@
 
 use super::blocks;
 use super::kept::{self, Seen};
+use super::stores;
 use crate::connect::Values;
 use crate::error::Tried;
 use crate::readers::Readers;
@@ -178,6 +179,54 @@ const TABLES: &[Table] = &[
                 AND o.number = e.number LIMIT 1) o ON true ORDER BY 1, 2",
         begin: &[NIL, Key::Big(i64::MIN)],
         check: kept::external_id,
+    },
+    Table {
+        // Columns as they lie, which is the order in which a store is read.
+        sql: "SELECT s.*, n.*, r.*, e.* FROM (SELECT * FROM stores WHERE store_id > $1 ORDER BY store_id LIMIT $2) s \
+              CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE state = 'pending'), \
+                count(*) FILTER (WHERE state = 'success'), count(*) FILTER (WHERE state = 'failed'), \
+                count(*) FILTER (WHERE state = 'rate_limited'), count(*) FILTER (WHERE state = 'invalid'), \
+                coalesce(max(number), 0) FROM imports i WHERE i.store_id = s.store_id) n \
+              CROSS JOIN LATERAL (SELECT count(*), coalesce(max(run), 0) FROM sync_runs r \
+                WHERE r.store_id = s.store_id) r \
+              CROSS JOIN LATERAL (SELECT count(*), coalesce(max(version), 0) FROM store_events e \
+                WHERE e.store_id = s.store_id) e ORDER BY 1",
+        begin: &[NIL],
+        check: stores::store,
+    },
+    Table {
+        sql: "SELECT i.store_id, i.receipt, i.tenant, i.number, i.state, i.attempt, i.due_at, i.token, \
+              i.external_order_id, i.amount::text, i.currency, i.imported_at, i.order_id, i.error, i.created_at, \
+              i.updated_at, s.store_id IS NOT NULL, o.source, o.reference \
+              FROM (SELECT * FROM imports WHERE (store_id, receipt) > ($1, $2) ORDER BY store_id, receipt LIMIT $3) i \
+              LEFT JOIN stores s ON s.store_id = i.store_id AND s.tenant = i.tenant \
+              LEFT JOIN LATERAL (SELECT o.source, o.reference FROM orders o \
+                WHERE o.tenant = i.tenant AND o.order_id = i.order_id \
+                AND o.shard = ((get_byte(uuid_send(i.order_id), 14) * 256 + get_byte(uuid_send(i.order_id), 15)) \
+                  % (SELECT shards FROM install))::smallint LIMIT 1) o ON true ORDER BY 1, 2",
+        begin: &[NIL, Key::text()],
+        check: stores::import,
+    },
+    Table {
+        sql: "SELECT r.store_id, r.run, r.started_at, r.ended_at, r.processed, r.success, r.failed, r.rate_limited, \
+              r.ending, r.detail, s.store_id IS NOT NULL \
+              FROM (SELECT * FROM sync_runs WHERE (store_id, run) > ($1, $2) ORDER BY store_id, run LIMIT $3) r \
+              LEFT JOIN stores s ON s.store_id = r.store_id ORDER BY 1, 2",
+        begin: &[NIL, Key::Big(i64::MIN)],
+        check: stores::run,
+    },
+    Table {
+        sql: "SELECT e.store_id, e.version, e.event_id, e.tenant, e.organization, e.type, e.occurred_at, e.data, \
+              s.store_id IS NOT NULL \
+              FROM (SELECT * FROM store_events WHERE (store_id, version) > ($1, $2) ORDER BY store_id, version LIMIT $3) e \
+              LEFT JOIN stores s ON s.store_id = e.store_id AND s.tenant = e.tenant ORDER BY 1, 2",
+        begin: &[NIL, Key::Big(i64::MIN)],
+        check: stores::event,
+    },
+    Table {
+        sql: "SELECT key, state FROM budgets WHERE key > $1 ORDER BY key LIMIT $2",
+        begin: &[Key::text()],
+        check: stores::budget,
     },
 ];
 

@@ -43,6 +43,11 @@ pub const TAKEN: &[&str] = &[
     "redrive_items",
     "api_keys",
     "named_secrets",
+    "stores",
+    "imports",
+    "sync_runs",
+    "store_events",
+    "budgets",
     "actions",
 ];
 

@@ -6,6 +6,7 @@ mod api_key;
 mod change;
 mod follow;
 mod inbox;
+mod market;
 mod redrive;
 mod secret;
 mod share;
@@ -164,6 +165,7 @@ impl Batch<'_> {
             Command::StepRedrive(step) => self.step_redrive(step),
             Command::ApiKey(command) => self.api_key(command),
             Command::Secrets(command) => self.secrets(command),
+            Command::Market(command) => self.market(command),
             Command::Recorded(recorded) => self.record(recorded),
             Command::Sweep { before, limit } => self.sweep(*before, *limit),
             Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit),

@@ -16,7 +16,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 
 /// What a look for an order gave.
-enum Found {
+pub(super) enum Found {
     Order(Box<Order>),
     /// There is none of that id and tenant.
     Missing,
@@ -25,7 +25,7 @@ enum Found {
 }
 
 impl Look<'_> {
-    fn order(&self, order_id: OrderId, tenant: &str) -> rusqlite::Result<Found> {
+    pub(super) fn order(&self, order_id: OrderId, tenant: &str) -> rusqlite::Result<Found> {
         let Some(number) = self.ids.number(self.conn, order_id)? else { return Ok(Found::Missing) };
         match load_number(self.conn, number) {
             Ok(Some((order, _))) if order.id == order_id && order.tenant.as_str() == tenant => {

@@ -3,6 +3,7 @@
 
 mod kept;
 mod spans;
+mod stores;
 mod strays;
 #[cfg(test)]
 mod tests;

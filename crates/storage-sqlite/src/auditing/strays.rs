@@ -2,7 +2,7 @@
 //! not there, and rows that are wrong (see [`super::kept`] and [`super::spans`]). Each table is walked in the order of its
 //! keys, a page at a time.
 
-use super::{kept, shown, spans};
+use super::{kept, shown, spans, stores};
 use crate::apply::load_number;
 use crate::damage::is_damage;
 use crate::ids::OrderIds;
@@ -210,6 +210,45 @@ const TABLES: &[Table] = &[
         page: PAGE,
         check: kept::parked_stream,
     },
+    Table {
+        name: "stores",
+        sql: "SELECT store_id FROM stores WHERE store_id > ?1 ORDER BY store_id LIMIT ?2",
+        begin: || vec![Key::blob()],
+        page: PAGE,
+        check: stores::store,
+    },
+    Table {
+        name: "imports",
+        sql: "SELECT store_id, receipt, EXISTS (SELECT 1 FROM stores s WHERE s.store_id = i.store_id AND s.tenant = i.tenant) \
+              FROM imports i WHERE (store_id, receipt) > (?1, ?2) ORDER BY store_id, receipt LIMIT ?3",
+        begin: || vec![Key::blob(), Key::text()],
+        page: PAGE,
+        check: stores::import,
+    },
+    Table {
+        name: "sync_runs",
+        sql: "SELECT store_id, run, EXISTS (SELECT 1 FROM stores s WHERE s.store_id = r.store_id) FROM sync_runs r \
+              WHERE (store_id, run) > (?1, ?2) ORDER BY store_id, run LIMIT ?3",
+        begin: || vec![Key::blob(), Key::integer()],
+        page: PAGE,
+        check: stores::run,
+    },
+    Table {
+        name: "store_events",
+        sql: "SELECT store_id, version, \
+              EXISTS (SELECT 1 FROM stores s WHERE s.store_id = e.store_id AND s.tenant = e.tenant) FROM store_events e \
+              WHERE (store_id, version) > (?1, ?2) ORDER BY store_id, version LIMIT ?3",
+        begin: || vec![Key::blob(), Key::integer()],
+        page: PAGE,
+        check: stores::event,
+    },
+    Table {
+        name: "budgets",
+        sql: "SELECT key FROM budgets WHERE key > ?1 ORDER BY key LIMIT ?2",
+        begin: || vec![Key::text()],
+        page: PAGE,
+        check: stores::budget,
+    },
 ];
 
 /// Reads of every index that no walk along a table reads: a count looks at all of its pages.
@@ -226,6 +265,17 @@ const INDEXES: &[(&str, &str)] = &[
     ("term_firsts", "SELECT count(*) FROM term_blocks INDEXED BY term_firsts"),
     ("idempotency_by_age", "SELECT count(*) FROM idempotency INDEXED BY idempotency_by_age"),
     ("inbox_by_age", "SELECT count(*) FROM inbox INDEXED BY inbox_by_age"),
+    ("stores_by_token", "SELECT count(*) FROM stores INDEXED BY stores_by_token"),
+    ("stores_by_tenant", "SELECT count(*) FROM stores INDEXED BY stores_by_tenant"),
+    ("stores_by_organization", "SELECT count(*) FROM stores INDEXED BY stores_by_organization"),
+    (
+        "stores_to_sync",
+        "SELECT count(*) FROM stores INDEXED BY stores_to_sync WHERE next_sync_at IS NOT NULL",
+    ),
+    ("imports_by_number", "SELECT count(*) FROM imports INDEXED BY imports_by_number"),
+    ("imports_open", "SELECT count(*) FROM imports INDEXED BY imports_open WHERE state <> 'success'"),
+    ("imports_due", "SELECT count(*) FROM imports INDEXED BY imports_due WHERE due_at IS NOT NULL"),
+    ("imports_by_receipt", "SELECT count(*) FROM imports INDEXED BY imports_by_receipt"),
     (
         "parked_streams_redriving",
         "SELECT count(*) FROM parked_streams INDEXED BY parked_streams_redriving WHERE redriving = 1",

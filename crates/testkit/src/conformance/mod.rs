@@ -23,6 +23,7 @@ pub mod rig;
 pub mod round_trip;
 pub mod scope;
 pub mod secrets;
+pub mod stores;
 pub mod traces;
 pub mod work;
 
@@ -232,6 +233,20 @@ macro_rules! conformance {
                 the_newest_order_with_an_external_id_is_found,
                 an_external_id_leads_to_who_bears_it_now,
             }
+            stores {
+                a_store_is_kept_as_it_was_registered,
+                access_tokens_come_under_another_key,
+                stores_are_listed_the_oldest_first,
+                an_import_is_kept_with_what_came_of_it,
+                one_receipt_is_imported_by_one_however_many_begin_at_once,
+                a_late_end_of_an_import_changes_nothing,
+                a_sync_takes_what_is_due_and_tells_what_it_did,
+                a_store_is_synced_by_one_at_a_time,
+                a_page_of_orders_is_noted_and_its_place_kept,
+                stores_that_are_to_be_synced_are_found,
+                imports_are_listed_and_found_by_their_receipt,
+                a_budget_gives_no_more_than_it_holds_however_many_ask_at_once,
+            }
             backlog {
                 the_backlog_tells_what_is_due_leased_and_parked,
                 the_backlog_tells_how_far_behind_followers_are,
@@ -288,6 +303,7 @@ mod tests {
             include_str!("redrives.rs"),
             include_str!("round_trip.rs"),
             include_str!("scope.rs"),
+            include_str!("stores.rs"),
             include_str!("secrets.rs"),
             include_str!("traces.rs"),
             include_str!("work.rs"),

@@ -231,7 +231,9 @@ pub async fn a_key_is_replaced_while_secrets_are_made(rig: Rig) {
     left.sort_by_key(|(_, count)| *count);
     assert_eq!(left, [(Some(foreign.current()), 1), (Some(both.current()), 80)]);
     let again = rig.app.reseal(ResealPlace::default(), 500).await.expect("a step");
-    assert_eq!((again.resealed, again.unopened, again.next), (0, 1, None), "nothing is left to do");
+    let next_column =
+        (SealedColumn::ALL.len() > 1).then(|| ResealPlace { column: 1, after: RowKey::default() });
+    assert_eq!((again.resealed, again.unopened, again.next), (0, 1, next_column), "nothing is left to do");
     let rows = rig.storage().action_rows(0, 100).await.expect("the action log can be read");
     assert!(rows.iter().all(|row| row.kind == "secrets.resealed" && row.subject == COLUMN.to_string()));
     assert!(rows.len() >= 6, "each step that did something is told of: {rows:?}");

@@ -40,6 +40,7 @@ impl State {
                 self.step_redrive(step).map(|redrive| Reply::Redrive(Box::new(redrive)))
             }
             Command::ApiKey(command) => self.api_key(command).map(|key| Reply::ApiKey(Box::new(key))),
+            Command::Market(command) => self.market(command).map(|reply| Reply::Market(Box::new(reply))),
             Command::Recorded(recorded) => self.record(recorded),
             Command::Secrets(command) => Ok(self.secrets(command)),
             Command::Sweep { before, limit } => Ok(Reply::Swept(self.sweep(*before, *limit))),

@@ -9,6 +9,7 @@ mod fixture;
 mod follow;
 mod inbox;
 mod listing;
+mod market;
 mod read;
 mod redrive;
 mod secret;

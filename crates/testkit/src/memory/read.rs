@@ -19,7 +19,7 @@ use order_core::journal::{Cursor, Event, Head, Mark};
 use order_core::listing::{ChangesPage, Search, SearchPage};
 use order_core::order::Order;
 use order_core::parking::{ParkedStream, WhichStreams};
-use order_core::ports::{Committed, Storage};
+use order_core::ports::{Committed, MarketStorage, Storage};
 use order_core::query::{
     Backlog, DUE_COUNT_MAX, EventPage, FollowerRow, Install, OrderDossier, OrderPage, OrderQuery, PageWeight,
     SCAN_MAX, Space, Tally,
@@ -327,6 +327,10 @@ impl Storage for MemoryStorage {
 
     async fn audit_strays(&self, max: usize) -> Result<Vec<Finding>, Fault> {
         Ok(self.reading()?.audit_strays(max))
+    }
+
+    fn markets(&self) -> &dyn MarketStorage {
+        self
     }
 
     async fn space(&self) -> Option<Space> {

@@ -3,6 +3,7 @@
 use super::state::State;
 use order_core::command::Reply;
 use order_core::ids::TenantId;
+use order_core::marketplace::Store;
 use order_core::sealing::resealing::{COUNT_MAX, RowKey, SealedCount, SealedRow, SecretsCommand};
 use order_core::sealing::{KeyId, Sealed, SealedColumn};
 use std::collections::BTreeMap;
@@ -30,6 +31,11 @@ impl State {
     fn secret(&mut self, column: SealedColumn, row: &SealedRow) -> Option<&mut Sealed> {
         match column {
             SealedColumn::NamedSecret => self.named_secrets.get_mut(&(row.tenant.clone(), row.row.clone())),
+            SealedColumn::StoreAccess => {
+                let of =
+                    |store: &&mut Store| store.tenant == row.tenant && store.store_id.to_string() == row.row;
+                self.stores.values_mut().find(of).map(|store| &mut store.access_token)
+            }
         }
     }
 
@@ -43,6 +49,16 @@ impl State {
                     sealed: sealed.clone(),
                 };
                 self.named_secrets.iter().map(row).collect()
+            }
+            SealedColumn::StoreAccess => {
+                let row = |store: &Store| SealedRow {
+                    tenant: store.tenant.clone(),
+                    row: store.store_id.to_string(),
+                    sealed: store.access_token.clone(),
+                };
+                let mut rows: Vec<SealedRow> = self.stores.values().map(row).collect();
+                rows.sort_by(|a, b| (a.tenant.as_str(), &a.row).cmp(&(b.tenant.as_str(), &b.row)));
+                rows
             }
         }
     }

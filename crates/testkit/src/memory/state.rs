@@ -2,13 +2,15 @@
 
 use order_core::action_log::Action;
 use order_core::api_key::{ApiKey, ApiKeyId};
+use order_core::budget::Budget;
 use order_core::clock::Timestamp;
 use order_core::desk::Desk;
 use order_core::event::{EventBody, Place};
-use order_core::ids::{EventId, OrderId, RedriveId, Shard, TenantId};
+use order_core::ids::{EventId, OrderId, RedriveId, Shard, StoreId, TenantId};
 use order_core::inbox::MessageId;
 use order_core::journal::{Event, Head};
 use order_core::lease::Work;
+use order_core::marketplace::{Import, Store, StoreEvent, SyncRun};
 use order_core::order::erasure::Erasure;
 use order_core::order::event::DATA_VERSION;
 use order_core::order::{LeaseView, Order};
@@ -42,6 +44,11 @@ pub(super) struct State {
     pub(super) redrive_items: BTreeMap<(RedriveId, u64), RedriveItem>,
     pub(super) api_keys: BTreeMap<ApiKeyId, ApiKey>,
     pub(super) named_secrets: BTreeMap<(TenantId, String), Sealed>,
+    pub(super) stores: BTreeMap<StoreId, Store>,
+    pub(super) imports: BTreeMap<(StoreId, String), Import>,
+    pub(super) sync_runs: BTreeMap<(StoreId, u64), SyncRun>,
+    pub(super) store_events: BTreeMap<(StoreId, u64), StoreEvent>,
+    pub(super) budgets: BTreeMap<String, Budget>,
     pub(super) actions: Vec<Action>,
     /// What the present batch came to.
     /// Where in a trace the present command was given.
@@ -71,6 +78,11 @@ impl State {
     pub(super) fn new(installation_id: Uuid, shards: u16, epoch: u32) -> Self {
         Self {
             installation_id,
+            stores: BTreeMap::new(),
+            imports: BTreeMap::new(),
+            sync_runs: BTreeMap::new(),
+            store_events: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             actions: Vec::new(),
             shards,
             epoch,

@@ -31,10 +31,9 @@ fn the_mock_marketplace_is_there_for_this_machine_and_for_others_when_it_is_name
 
 #[test]
 fn a_login_has_both_of_its_parts() {
-    for (name, said) in [
-        ("USER", "is empty, and its password is not"),
-        ("PASSWORD", "is empty, and its user is not"),
-    ] {
+    for (name, said) in
+        [("USER", "is empty, and its password is not"), ("PASSWORD", "is empty, and its user is not")]
+    {
         let name = format!("WELLORDER_MARKETPLACE_MOCK_ETSY_{name}");
         let problems = problems(&env([(name.as_str(), "")]));
         assert!(problems.contains(&format!("{name}: {said}")), "{problems}");
