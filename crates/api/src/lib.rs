@@ -42,6 +42,7 @@ mod redrives;
 mod revise;
 pub mod schema;
 mod seats;
+mod secrets;
 mod sse;
 mod streams;
 mod timeline;
@@ -217,6 +218,7 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const SEES_FOLLOWERS: Need = Need::Operator(Scope::EventsRead);
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
     const BACKUPS: Need = Need::Operator(Scope::BackupsWrite);
+    const SECRETS: Need = Need::Operator(Scope::KeysAdmin);
     const WORK: Need = Need::Scope(Scope::WorkClaim);
     let routes = Routes::new(gate)
         .route(Method::GET, "/orders", READ, list::list)
@@ -246,7 +248,9 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::DELETE, "/keys/{key_id}", KEYS, api_keys::revoke)
         .route(Method::GET, "/actions", Need::Scope(Scope::AuditRead), action_log::list)
         .route(Method::POST, "/backups", BACKUPS, backups::start)
-        .route(Method::GET, "/backups/{backup}", BACKUPS, backups::get);
+        .route(Method::GET, "/backups/{backup}", BACKUPS, backups::get)
+        .route(Method::GET, "/secrets", SECRETS, secrets::status)
+        .route(Method::POST, "/secrets/rotate", SECRETS, secrets::rotate);
     // What an order's `actions` name.
     let routes = actions::route(routes, ChangeName::Revise, revise::revise);
     let routes = actions::route(routes, ChangeName::Withdraw, facts::withdraw);

@@ -7,7 +7,7 @@ mod refusals;
 use crate::schema::Problem;
 use crate::{
     action_log, api_keys, backups, bulk, create, erase, events, facts, followers, health, list, meters,
-    order, problem, redrives, revise, streams, timeline, work,
+    order, problem, redrives, revise, secrets, streams, timeline, work,
 };
 use edge::{Declared, Need, Scope};
 use http::Method;
@@ -33,6 +33,7 @@ use utoipa::openapi::{RefOr, Required};
         streams::list, streams::redrive,
         api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
         action_log::list, backups::start, backups::get,
+        secrets::status, secrets::rotate,
         health::live, health::ready, meters::metrics,
     ),
     components(schemas(Problem)),
@@ -77,14 +78,15 @@ const KEY_HOLDERS: &str = "Keys of the operators' tenant are operators' keys: a 
 
 /// What clients send, and may not add to.
 #[rustfmt::skip]
-const STRICT: [&str; 16] = [
+const STRICT: [&str; 17] = [
     "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
     "Replay", "Claim", "Heartbeat", "WorkResult", "WorkResults", "NewKey", "Rotation",
-    "FollowerRedrive",
+    "FollowerRedrive", "SecretsRotation",
 ];
 
 /// Operations whose body may be left out.
-const BODY_OPTIONAL: [&str; 4] = ["claim_work", "ship_order", "deliver_order", "rotate_key"];
+const BODY_OPTIONAL: [&str; 5] =
+    ["claim_work", "ship_order", "deliver_order", "rotate_key", "rotate_secrets"];
 
 /// The name of the way to log in.
 const BEARER: &str = "bearer";

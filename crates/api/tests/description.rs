@@ -5,13 +5,15 @@ mod rig;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use order_core::TenantId;
+use order_core::sealing::Keyring;
 use rig::Rig;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 fn rig() -> Rig {
     let handle = PrometheusBuilder::new().build_recorder().handle();
-    Rig::with(
+    let rig = Rig::with(
         |options| {
             (options.metrics, options.serves_metrics) = (Some(handle), true);
             // Ids and time are the same in every run.
@@ -19,7 +21,10 @@ fn rig() -> Rig {
             options.backups = Some(folder.into());
         },
         TenantId::default_tenant(),
-    )
+    );
+    let key = Keyring::fresh_key(rig.app.ids.as_ref());
+    rig.app.hold_keys(Arc::new(Keyring::parse(&key).unwrap()));
+    rig
 }
 
 async fn document(rig: &Rig) -> Value {
@@ -45,7 +50,7 @@ async fn every_operation_that_is_described_exists() {
         (&json!("wellorder"), &json!("Apache-2.0"))
     );
     let operations = operations(&document);
-    assert_eq!(operations.len(), 37);
+    assert_eq!(operations.len(), 39);
     let mut ids = BTreeSet::new();
     for (method, path) in operations {
         let operation = &document["paths"][&path][&method];
@@ -130,6 +135,8 @@ async fn replies_have_the_members_that_are_described() {
         ("Key", rig.post("/v1/keys", r#"{"name": "x", "scopes": ["events:read"]}"#).await.json()),
         ("KeyList", rig.get("/v1/keys").await.json()),
         ("ActionList", rig.get("/v1/actions").await.json()),
+        ("SecretsStatus", rig.get("/v1/secrets").await.json()),
+        ("SecretsRotated", rig.post("/v1/secrets/rotate", "").await.json()),
         ("Backup", started),
         ("Backup", made),
         ("Ready", rig.get("/readyz?verbose").await.json()),
@@ -163,7 +170,7 @@ async fn where_a_body_may_be_left_out_no_byte_is_none() {
             rig.ask(&method.to_uppercase(), &asked, &[("content-type", "application/json")], blank).await;
         assert!((200..300).contains(&said.status), "{path}: {} {}", said.status, said.text);
     }
-    assert_eq!(optional, 4, "claim, shipments, deliveries, rotate");
+    assert_eq!(optional, 5, "claim, shipments, deliveries, rotations of keys and secrets");
 }
 
 /// No number goes below what is described, so each says what that is.
@@ -319,6 +326,7 @@ async fn what_clients_send_is_described_as_strict() {
         "WorkResults",
         "NewKey",
         "Rotation",
+        "SecretsRotation",
     ] {
         assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
     }

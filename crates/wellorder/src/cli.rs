@@ -28,6 +28,7 @@ mod orders;
 mod parked;
 mod redrive;
 mod retry;
+mod secrets;
 mod sse;
 pub(crate) mod token;
 mod watch;
@@ -92,6 +93,7 @@ where
             let data = url.is_none().then_some(settings.data.as_path());
             backup::backup(api, args, data, backup::POLL, out).await
         }
+        ClientCommand::Secrets { command, .. } => secrets::run(api, command, out).await,
         ClientCommand::Keys { command, .. } => keys::run(api, command, now, out).await,
         ClientCommand::Followers { command, .. } => {
             followers::run(api, command.as_ref().unwrap_or(&FollowersCommand::List), out).await

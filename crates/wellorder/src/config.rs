@@ -34,6 +34,7 @@ mod table_marketplace;
 mod table_rabbitmq;
 mod table_redis;
 mod table_sales;
+mod table_secrets;
 mod table_serve;
 mod table_share;
 mod table_storage;

@@ -85,7 +85,7 @@ impl Invocation {
         let mut line = format!("{} {words}", self.program);
         let word = words.split_whitespace().next().unwrap_or_default();
         let (server, folder, config) = match word {
-            "orders" | "parked" | "events" | "keys" | "followers" | "backup" | "healthcheck" => {
+            "orders" | "parked" | "events" | "keys" | "followers" | "secrets" | "backup" | "healthcheck" => {
                 (true, true, true)
             }
             "config" => (false, false, true),

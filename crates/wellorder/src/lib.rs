@@ -35,6 +35,7 @@ mod restore;
 mod run;
 #[cfg(feature = "amqp")]
 mod sales;
+mod secrets;
 mod seldom;
 mod serve;
 mod serve_check;

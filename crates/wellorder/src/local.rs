@@ -8,7 +8,7 @@ use crate::folder::DATABASE_FILE;
 use crate::output::Output;
 use crate::storage::{self, Database as _, Usable, sqlite};
 use crate::system::SystemClock;
-use crate::{cli, serve, wire_up};
+use crate::{cli, secrets, serve, wire_up};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -52,6 +52,7 @@ pub(crate) async fn offline(
     let folder = storage::folder_of_command(settings)?;
     let Usable { opened, unwritable } = database.open_for_command(makes_keys).await?;
     let app = wire_up::app(settings, &opened, Tracer::off());
+    secrets::hold_unchecked(&app, settings)?;
     // Held until the process ends, like the writer behind it.
     std::mem::forget(folder);
     let why_not = Arc::new(move |space: Option<Space>| {
@@ -138,7 +139,8 @@ pub(crate) async fn audit(
 /// When the output cannot be written.
 pub(crate) async fn doctor(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let elsewhere = storage::of(&config.settings)?.examine().await;
-    cli::doctor::doctor(config, out, seen, elsewhere).await
+    let sealing = secrets::examine(config).await;
+    cli::doctor::doctor(config, out, seen, elsewhere, sealing).await
 }
 
 /// What the folder's database says of itself; `None` without a database.

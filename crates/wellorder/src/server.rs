@@ -14,8 +14,8 @@ use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
 use crate::storage::{Database, Done, Opened};
 use crate::{
-    banner, boot, catalog, failed_logins, further, kafka, lookout, orderstream, rabbitmq, redis, serve,
-    telemetry, transport, wire_up,
+    banner, boot, catalog, failed_logins, further, kafka, lookout, orderstream, rabbitmq, redis, secrets,
+    serve, telemetry, transport, wire_up,
 };
 use anyhow::Context;
 use axum::Router;
@@ -73,6 +73,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     following::check(&settings)?;
     redis::check(&settings)?;
     catalog::check(&settings)?;
+    let keys = secrets::keys(mode, &settings)?;
     let listener = serve::listen(settings.listen, "--listen").await?;
     let ops = match settings.ops {
         Some(address) => Some(serve::listen(address, "--ops").await?),
@@ -95,7 +96,7 @@ pub(crate) async fn run(start: Start, signals: Signals, out: &mut Output<'_>) ->
     let address = place.listener.local_addr().context("the listener has no address")?;
     let ops_address = place.ops.as_ref().and_then(|listener| listener.local_addr().ok());
     let Begun { app, router, exporting, done, followers } =
-        begin(place, opened, &metrics, &stop, &mut tasks).await?;
+        begin(place, opened, keys, &metrics, &stop, &mut tasks).await?;
     banner::show(
         &banner::Started {
             mode,
@@ -136,13 +137,15 @@ struct Begun {
 async fn begin(
     place: Place<'_>,
     opened: Opened,
+    keys: Option<secrets::Keys>,
     metrics: &PrometheusHandle,
     stop: &Stop,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<Begun> {
+) -> Result<Begun, Failure> {
     let Place { mode, settings, folder, listener, ops, further, transport, .. } = place;
     let (tracer, exporting) = otlp::start(settings)?;
     let app = wire_up::app(settings, &opened, tracer.clone());
+    secrets::hold(&app, keys).await?;
     let Opened { done, beside, .. } = opened;
     beside.start(&app, stop.subscribe(), tasks);
     let access = Access::new(mode, settings, &app)?;

@@ -75,6 +75,8 @@ mod sales;
 #[cfg(all(feature = "amqp", feature = "kafka"))]
 #[path = "it/sales_messages.rs"]
 mod sales_messages;
+#[path = "it/secrets.rs"]
+mod secrets;
 #[path = "it/secured_postgres.rs"]
 mod secured_postgres;
 #[path = "it/server_database.rs"]

@@ -73,6 +73,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("WELLORDER_SIMULATE_FAIL_RATE", "0.5"),
     ("WELLORDER_WORKER_MAX_ATTEMPTS", "1"),
     ("WELLORDER_LOG_LEVEL", "warn"),
+    // Of no use but to this run.
+    ("WELLORDER_SECRETS_KEY", "tk6Rut5jFn7485x3gVa8IGE+9gBLff6u1avibb8SQzc="),
     ("WELLORDER_PROCESSOR", "simulate"),
     // So that there is work to claim.
     ("WELLORDER_CONTRACTS_OSCARPS_PROCESSOR", "pull"),

@@ -20,7 +20,7 @@ const UNKNOWN: [(&str, Kind); 5] = [
 ];
 
 /// What single operations refuse besides.
-const BESIDES: [(&str, &[Kind]); 12] = [
+const BESIDES: [(&str, &[Kind]); 13] = [
     ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
     ("create_orders", &[kinds::INVALID_KEY]),
     ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),
@@ -32,6 +32,7 @@ const BESIDES: [(&str, &[Kind]); 12] = [
     ("finish_work", &[kinds::LEASE_LOST]),
     ("start_backup", &[kinds::BACKUP_ELSEWHERE]),
     ("create_key", &[kinds::API_KEYS_TOO_MANY]),
+    ("rotate_secrets", &[kinds::SECRETS_KEY_MISSING, kinds::CURSOR_INVALID]),
     ("rotate_key", &[kinds::API_KEY_ENDED, kinds::API_KEY_GRACE]),
 ];
 

@@ -101,3 +101,70 @@ pub struct ActionList {
     #[schema(required)]
     pub next: Option<String>,
 }
+
+/// Under which keys secrets lie.
+#[derive(ToSchema)]
+pub struct SecretsStatus {
+    /// The key that seals; `null` where the server was given none.
+    #[schema(required, pattern = "^[0-9a-f]{16}$")]
+    pub key_id: Option<String>,
+    /// Others that it opens with.
+    pub older_key_ids: Vec<String>,
+    /// What lies where, under which key.
+    pub secrets: Vec<SecretsCount>,
+}
+
+/// How many secrets lie in a place under a key.
+#[derive(ToSchema)]
+pub struct SecretsCount {
+    /// Table and column.
+    #[schema(example = "named_secrets.sealed")]
+    pub place: String,
+    /// The key; `null` for what was never sealed.
+    #[schema(required, pattern = "^[0-9a-f]{16}$")]
+    pub key_id: Option<String>,
+    /// What that means.
+    pub state: SecretsState,
+    /// How many, among the first 100,000 of the place.
+    pub count: u64,
+    /// Whether there are more than those in the place.
+    pub is_more: bool,
+}
+
+/// What the key of a secret is to the server.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum SecretsState {
+    /// The one that seals.
+    Current,
+    /// One that it opens with.
+    Older,
+    /// One that it was not given.
+    Unknown,
+    /// None: what lies there was never sealed.
+    Damaged,
+}
+
+/// Where to go on with a rotation.
+#[derive(ToSchema)]
+pub struct SecretsRotation {
+    /// `next` of the answer before; from the beginning unless given.
+    pub after: Option<String>,
+}
+
+/// What a step of a rotation did.
+#[derive(ToSchema)]
+pub struct SecretsRotated {
+    /// The key that seals now.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    pub key_id: String,
+    /// How many secrets were brought under it.
+    pub resealed: u32,
+    /// How many others changed meanwhile, and were sealed by whoever changed them.
+    pub changed: u32,
+    /// How many do not open, and are as they were.
+    pub unopened: u32,
+    /// Give it as `after` to go on; `null` at the end.
+    #[schema(required)]
+    pub next: Option<String>,
+}

@@ -195,6 +195,13 @@ pub(crate) enum ClientCommand {
         #[command(subcommand)]
         command: Option<FollowersCommand>,
     },
+    /// Secrets at rest: under which keys they lie, and bringing them under another
+    Secrets {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: SecretsCommand,
+    },
     /// Copy the whole database while it is in use
     Backup(BackupArgs),
 }
@@ -207,6 +214,7 @@ impl ClientCommand {
             | Self::Events { server, .. }
             | Self::Keys { server, .. }
             | Self::Followers { server, .. }
+            | Self::Secrets { server, .. }
             | Self::Backup(BackupArgs { server, .. }) => server,
         }
     }
@@ -352,6 +360,14 @@ pub(crate) enum KeysCommand {
         /// The key's id
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// How many lie under which key; exit code 6 when some do not open
+    Status,
+    /// Bring all under the first key, while everything goes on
+    Rotate,
 }
 
 #[derive(Debug, Args)]

@@ -74,7 +74,7 @@ pub(crate) struct Seen {
 }
 
 /// Makes all checks and prints them; 6 when one failed. `look` looks into the database of the data folder;
-/// `elsewhere` is what was found of one that is not there.
+/// `elsewhere` is what was found of one that is not there, `sealing` of the keys for secrets.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -83,11 +83,13 @@ pub(crate) async fn doctor(
     out: &mut Output<'_>,
     look: impl AsyncFn(&Settings) -> anyhow::Result<Option<Seen>>,
     elsewhere: Option<Vec<Check>>,
+    sealing: Check,
 ) -> Result<Exit, Failure> {
     let mut checks = match elsewhere {
         None => examine(&config.settings, look, now()).await,
         Some(found) => examine_around(&config.settings, found).await,
     };
+    checks.push(sealing);
     if let Some(file) = config.exposed_file() {
         let fix = format!("chmod o-r {file}, and change the secrets if others use this machine");
         checks.insert(1, warn("secrets", format!("{file} has some, and every user can read it"), fix));

@@ -12,6 +12,7 @@ use super::{
     resolve::{Origin, Resolved, origin_of},
     settings::{Role, Settings},
     sources::Mode,
+    table_secrets,
 };
 
 /// Adds what does not fit together. What is wrong with the settings in `failed` was told already and they stand at
@@ -71,6 +72,7 @@ pub(super) fn together(
     if order_core::TenantId::new(&settings.auth.operator_tenant).is_err() {
         add(&["auth.operator_tenant"], "is no name of a tenant", "name one, such as default");
     }
+    table_secrets::check(settings, beside("secrets.key"), &mut add);
     stored(settings, &mut add);
     published_keys(settings, beside("auth.jwks_url"), &mut add);
     check_kafka::kafka(settings, &mut add);

@@ -1,6 +1,6 @@
 //! The settings as types. Every field is filled from the table; nothing here has a default of its own.
 
-use super::{marketplace::Marketplace, processors::ProcessorKind};
+use super::{marketplace::Marketplace, processors::ProcessorKind, table_secrets::SecretKeys};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) ca_file: Option<PathBuf>,
     /// What client commands log in with.
     pub(crate) client_key: Hidden,
+    /// What secrets at rest are sealed under.
+    pub(crate) secrets: SecretKeys,
     /// Logs.
     pub(crate) log: Log,
     /// Traces.
@@ -165,6 +167,7 @@ impl Settings {
             marketplace: Marketplace::default(),
             ca_file: None,
             client_key: Hidden::default(),
+            secrets: SecretKeys::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
             shards: 0,

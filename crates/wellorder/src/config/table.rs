@@ -14,6 +14,7 @@ use super::{
     table_rabbitmq::RABBITMQ,
     table_redis::REDIS,
     table_sales::SALES,
+    table_secrets::SECRETS,
     table_serve::SERVE,
     table_share::SHARE,
     table_storage::STORAGE,
@@ -152,7 +153,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
     let servers = KAFKA.iter().chain(RABBITMQ).chain(REDIS);
     let contracts = CONTRACT_SETTINGS.iter().chain(SALES).chain(MARKETPLACE);
-    SETTINGS.iter().chain(SHARE).chain(contracts).chain(servers).chain(SERVE).chain(STORAGE)
+    SETTINGS.iter().chain(SHARE).chain(contracts).chain(servers).chain(SERVE).chain(SECRETS).chain(STORAGE)
 }
 
 static SETTINGS: &[Setting] = &[

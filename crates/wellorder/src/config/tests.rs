@@ -186,6 +186,8 @@ fn every_setting_fills_its_field() {
             "rabbitmq.ca_file" => continue,
             "rabbitmq.url" => "amqp://127.0.0.1",
             "rabbitmq.retry_ms" => "1,2",
+            "secrets.key" => "tk6Rut5jFn7485x3gVa8IGE+9gBLff6u1avibb8SQzc=",
+            "secrets.key_file" => "key",
             "database" => "postgres://wellorder@127.0.0.1/orders",
             "postgres.lanes" | "postgres.readers" => "7",
             "journal.part_events" => "7777",

@@ -9,6 +9,8 @@ use std::time::Duration;
 use testkit::http::Reply;
 
 pub(crate) const SECRET: &str = "k3Jx9vQ2mZ7pR5tW8yB4nC6dF1gH0sLaPq";
+/// A key for secrets at rest.
+pub(crate) const SECRETS_KEY: &str = "tk6Rut5jFn7485x3gVa8IGE+9gBLff6u1avibb8SQzc=";
 pub(crate) const ISSUER: &str = "https://login.example";
 pub(crate) const AUDIENCE: &str = "wellorder";
 

@@ -62,6 +62,7 @@ mod roles;
 mod sales;
 #[cfg(all(feature = "amqp", feature = "kafka"))]
 mod sales_messages;
+mod secrets;
 mod secured;
 mod serve;
 mod shut_out;

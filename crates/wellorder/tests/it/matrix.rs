@@ -2,7 +2,7 @@
 //! forgotten.
 
 use crate::harness::{Home, Server};
-use crate::login::{Token, ask, serving, without};
+use crate::login::{SECRETS_KEY, Token, ask, serving, without};
 use edge::{Declared, Need, Scope};
 use serde_json::{Value, json};
 
@@ -155,8 +155,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
             (Some(json!({ "from": "beginning" })), Other::Operators)
         }
         ("/v1", "POST", "/followers/{name}/redrive") => (Some(json!({ "all": true })), Other::Operators),
-        (_, _, path) if path.starts_with("/backups") => (None, Other::Operators),
-        (_, _, path) if path.starts_with("/followers") => (None, Other::Operators),
+        (_, _, path) if is_for_operators(path) => (None, Other::Operators),
         ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions")
         | ("/parspec", "GET", "/metrics")
         | ("/sales", "GET", "/api/v1/orders") => (None, Other::Own),
@@ -172,6 +171,11 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         }
     };
     Sample { path: format!("{mount}{path}"), body: body.map(|body| body.to_string()), other }
+}
+
+/// Whether it is about the whole installation.
+fn is_for_operators(path: &str) -> bool {
+    ["/backups", "/followers", "/secrets"].iter().any(|about| path.starts_with(about))
 }
 
 fn routes() -> Vec<(&'static str, Declared)> {
@@ -200,6 +204,7 @@ async fn every_route_admits_exactly_who_may() {
         .env("MOCK_ETSY_USER", "etsy_user")
         .env("MOCK_ETSY_PASS", "etsy_pass")
         .env("WELLORDER_AUTH_OPERATOR_TENANT", "acme")
+        .env("WELLORDER_SECRETS_KEY", SECRETS_KEY)
         .start()
         .await;
     server_is_ready(&server).await;

@@ -17,6 +17,7 @@ const ELSEWHERE: &[&str] = &[
     "rabbitmq.",
     "rate.",
     "redis.",
+    "secrets.",
     "serve.",
     "tls.",
 ];
