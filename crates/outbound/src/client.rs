@@ -91,6 +91,14 @@ impl Client {
         Self::built(Self::rules(trust)?.connect_timeout(connect).read_timeout(silence))
     }
 
+    /// One with more rules than all have.
+    pub(crate) fn with(
+        trust: &Trust,
+        more: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Self, BuildError> {
+        Self::built(more(Self::rules(trust)?))
+    }
+
     fn rules(trust: &Trust) -> Result<ClientBuilder, BuildError> {
         Ok(reqwest::Client::builder()
             .tls_backend_preconfigured(tls::config(trust)?)

@@ -3,7 +3,8 @@
 //!
 //! The rules are pure and know no exception: what is not known to be public is special. IPv4 after the IANA registry of
 //! special-purpose addresses (RFC 6890); of IPv6 only global unicast (2000::/3) passes, without the blocks that wrap an
-//! IPv4 address or lead nowhere.
+//! IPv4 address or lead nowhere. What stands for an address of IPv4 in a network that has none of its own (64:ff9b::/96,
+//! RFC 6052) is what that address is.
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -79,7 +80,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    // Outside 2000::/3 lie ::, ::1, mapped and translated IPv4 (::ffff:0:0/96, 64:ff9b::/96), fc00::/7, fe80::/10, ff00::/8.
+    if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() {
+        return is_public_v4((u32::from(high) << 16 | u32::from(low)).into());
+    }
+    // Outside 2000::/3 lie ::, ::1, mapped and translated IPv4 (::ffff:0:0/96), fc00::/7, fe80::/10, ff00::/8.
     let special = match address.segments() {
         // Protocol assignments, Teredo among them; documentation; 6to4; documentation again.
         [0x2001, 0x0000..=0x01ff, ..]
@@ -133,7 +137,7 @@ mod tests {
             192.0.0.255 192.0.2.1 192.88.99.1 192.168.0.0 192.168.255.255 198.18.0.0 198.19.255.255 \
             198.51.100.7 203.0.113.9 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 :: ::1 \
             ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:8.8.8.8 ::ffff:0:8.8.8.8 64:ff9b::7f00:1 \
-            64:ff9b::808:808 64:ff9b:1::1 100::1 2001::1 2001:2::1 2001:10::1 2001:20::1 \
+            64:ff9b:1::1 100::1 2001::1 2001:2::1 2001:10::1 2001:20::1 \
             2001:1ff:ffff::1 2001:db8::1 2002::1 2002:7f00:1::1 3fff::1 3fff:fff::1 5f00::1 fc00::1 \
             fd00:ec2::254 fe80::1 febf::1 fec0::1 ff02::1 4000::1";
         for special in special_ones.split(' ') {
@@ -142,7 +146,7 @@ mod tests {
         let public_ones = "1.0.0.0 1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 \
             128.0.0.0 169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 192.0.1.0 192.0.3.0 \
             192.167.255.255 192.169.0.0 198.17.255.255 198.20.0.0 223.255.255.255 2001:200::1 \
-            2001:4860:4860::8888 2003::1 2606:4700::1111 2a00::1 3ffe::1 3fff:1000::1";
+            64:ff9b::808:808 2001:4860:4860::8888 2003::1 2606:4700::1111 2a00::1 3ffe::1 3fff:1000::1";
         for public in public_ones.split(' ') {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }

@@ -8,18 +8,21 @@
 //! * [`ProcessorClient`] posts an order to the user's URL and says what came of it; [`PostOutcome::verdict`] holds
 //!   the one rule of what is done, tried again, or parked.
 //! * [`CatalogClient`] asks a product catalogue how many of a product there are.
+//! * [`WebhookClient`] delivers webhooks, to where [`Rules`] let it.
 //! * [`CollectorClient`] sends spans to an OpenTelemetry collector.
 
 mod api_client;
 mod catalog;
 mod client;
 mod collector;
+mod deliver;
 mod document;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guard;
 mod processor;
 mod retry_after;
+mod rules;
 mod tls;
 
 #[cfg(test)]
@@ -29,9 +32,11 @@ pub use api_client::{ApiAnswer, ApiClient, ApiStream};
 pub use catalog::{CatalogClient, CatalogTrouble};
 pub use client::{BuildError, NoAnswer, Timeouts};
 pub use collector::{CollectorAnswer, CollectorClient, collector_headers};
+pub use deliver::{Resolver, SystemResolver, WebhookClient};
 pub use document::DocumentClient;
 pub use guard::{Forbidden, Reach, check, is_public, vetted};
 pub use processor::{PostOutcome, ProcessorClient, Verdict};
 pub use reqwest::{Method, StatusCode, Url, header::HeaderMap};
 pub use retry_after::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};
+pub use rules::{Opened, PORTS, Refused, Rules};
 pub use tls::{InvalidCertificates, Trust, Untrusted};
