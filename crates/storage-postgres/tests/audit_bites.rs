@@ -199,3 +199,31 @@ async fn what_is_parked_or_carried_and_cannot_be_is_found() {
     }
     says("unreadable", "", "UPDATE parked_streams SET reason = 'odd'").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_and_imports_that_say_what_cannot_be_are_found() {
+    for (check, sql) in [
+        ("stores", "UPDATE stores SET success = 5"),
+        ("stores", "DELETE FROM store_events WHERE version = 1"),
+        ("stores", "DELETE FROM sync_runs"),
+        ("stores", "DELETE FROM imports WHERE receipt = 'bad'"),
+        ("imports", "UPDATE imports SET order_id = gen_random_uuid() WHERE receipt = 'good'"),
+        ("imports", "UPDATE imports SET state = 'failed' WHERE receipt = 'good'"),
+        ("imports", "UPDATE imports SET tenant = 'other' WHERE receipt = 'bad'"),
+        ("sync_runs", "UPDATE sync_runs SET store_id = gen_random_uuid()"),
+        ("store_events", "UPDATE store_events SET tenant = 'other'"),
+        ("budgets", "UPDATE budgets SET key = 'other'"),
+        ("unreadable", "UPDATE budgets SET state = '{}'"),
+        ("unreadable", "UPDATE stores SET newest = '\\x00'"),
+        ("unreadable", "UPDATE sync_runs SET ending = 'odd'"),
+    ] {
+        let sound = sound().await;
+        testkit::marketplaces::trade(&sound.app).await;
+        assert_eq!(sound.audit().await.findings, []);
+        assert!(client(&sound.url).await.execute(sql, &[]).await.unwrap() > 0, "{sql}");
+        let report = sound.audit().await;
+        let checks: Vec<&str> = report.findings.iter().map(|finding| finding.check).collect();
+        assert!(checks.contains(&check), "{sql}: {:#?}", report.findings);
+        fixture::server::delete(&sound.url);
+    }
+}

@@ -209,6 +209,41 @@ async fn cursors_keys_and_redrives_that_say_what_cannot_be_are_found() {
 }
 
 #[tokio::test]
+async fn stores_and_imports_that_say_what_cannot_be_are_found() {
+    let database = AtRest::new();
+    let (rig, storage) = database.open();
+    let store = testkit::marketplaces::trade(&rig.app).await.store_id.to_string();
+    drop(rig);
+    released(storage).await;
+    assert_eq!(database.audit().await.findings, []);
+    for (check, subject, sql) in [
+        ("stores", &*store, "UPDATE stores SET success = 5"),
+        ("stores", &store, "UPDATE stores SET run = 7"),
+        ("stores", &store, "UPDATE stores SET version = 1"),
+        ("stores", &store, "DELETE FROM store_events WHERE version = 1"),
+        ("stores", &store, "DELETE FROM imports WHERE receipt = 'bad'"),
+        ("stores", &store, "UPDATE imports SET number = 9 WHERE receipt = 'bad'"),
+        ("imports", " good", "UPDATE imports SET order_id = zeroblob(16) WHERE receipt = 'good'"),
+        ("imports", " good", "UPDATE imports SET state = 'failed' WHERE receipt = 'good'"),
+        ("imports", " good", "UPDATE imports SET due_at = 1 WHERE receipt = 'good'"),
+        ("imports", " better", "UPDATE imports SET receipt = 'better' WHERE receipt = 'good'"),
+        ("imports", " bad", "UPDATE imports SET state = 'success' WHERE receipt = 'bad'"),
+        ("imports", " bad", "UPDATE imports SET tenant = 'other' WHERE receipt = 'bad'"),
+        ("imports", " bad", "DELETE FROM stores"),
+        ("sync_runs", " 1", "UPDATE sync_runs SET store_id = zeroblob(16)"),
+        ("store_events", " 2", "UPDATE store_events SET tenant = 'other'"),
+        ("budgets", "other", "UPDATE budgets SET key = 'other'"),
+        ("unreadable", "budget etsy", "UPDATE budgets SET state = '{}'"),
+        ("unreadable", "store", "UPDATE stores SET newest = x'00'"),
+        ("unreadable", "import", "UPDATE imports SET amount = 'x' WHERE receipt = 'good'"),
+        ("unreadable", "sync_run", "UPDATE sync_runs SET ending = 'odd'"),
+        ("unreadable", "store_event", "UPDATE store_events SET type = 'odd'"),
+    ] {
+        database.bites(check, subject, sql).await;
+    }
+}
+
+#[tokio::test]
 async fn an_end_of_the_action_log_that_cannot_be_is_found() {
     let (database, _) = sound().await;
     let bytes = |number: u64, hash: &str| {

@@ -1,13 +1,15 @@
 //! A marketplace that answers as a test says, and remembers what it was asked.
 
 use async_trait::async_trait;
-use order_core::Timestamp;
-use order_core::budget::Allowance;
-use order_core::ids::Reference;
+use order_core::budget::{Allowance, Limit};
+use order_core::ids::{Reference, TenantId};
 use order_core::marketplace::calls::{
     Allowances, Answer, ChangesAsked, Fetched, Imported, Listed, Operation, StoreAccess,
 };
+use order_core::marketplace::{Connectors, Market, MarketPolicy, MarketplaceName, NewStore, Store};
 use order_core::ports::Marketplace;
+use order_core::sealing::Keyring;
+use order_core::{App, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
@@ -118,4 +120,41 @@ impl Marketplace for FakeMarketplace {
         self.pass().await;
         self.list.as_ref().expect("asked only where it tells")(asked)
     }
+}
+
+/// A store in which one import succeeded (`good`) and one did not (`bad`), that was synced, and has used a budget. The app is given
+/// a key for secrets.
+pub async fn trade(app: &Arc<App>) -> Store {
+    let key = Keyring::fresh_key(app.ids.as_ref());
+    app.hold_keys(Arc::new(Keyring::parse(&key).expect("a key")));
+    let answer: Fetch = Box::new(|receipt, _| {
+        Answer::bare(match receipt {
+            "good" => Fetched::Imported(Box::new(imported(receipt))),
+            _ => Fetched::Failed { why: "no order that can be read".to_owned() },
+        })
+    });
+    let limit = Limit::per_second(100, 100);
+    let allowance = Allowance { key: "etsy/app/*/*".to_owned(), units: 1, limit };
+    let mut connectors = Connectors::new();
+    connectors.insert(
+        MarketplaceName::Etsy,
+        Arc::new(FakeMarketplace::answering(answer).within(vec![allowance])) as _,
+    );
+    let market = Market::new(Arc::clone(app), connectors, MarketPolicy::default());
+    let new = NewStore {
+        tenant: TenantId::default_tenant(),
+        organization: "org-1".to_owned(),
+        marketplace: MarketplaceName::Etsy,
+        external_id: "ext-1".to_owned(),
+        name: "My store".to_owned(),
+        currency: "EUR".to_owned(),
+        access_token: "token".to_owned(),
+    };
+    let (store, _) = market.register(new).await.expect("it is registered");
+    for receipt in ["good", "bad"] {
+        let receipt = Reference::new(receipt).expect("a receipt");
+        market.import(&store, receipt).await.expect("it ends");
+    }
+    market.sync(store.store_id).await.expect("it syncs");
+    market.store(&store.tenant, store.store_id).await.expect("it is there")
 }

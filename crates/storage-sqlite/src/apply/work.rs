@@ -256,6 +256,13 @@ pub(crate) fn expire_leases(
             [due, longest.micros(), i64::from(desks.bits())],
         )?;
     }
+    // Nobody outside imports, or syncs a store.
+    conn.execute(
+        "UPDATE imports INDEXED BY imports_due SET due_at = ?1 \
+         WHERE due_at IS NOT NULL AND due_at > ?1 AND token IS NOT NULL",
+        [due],
+    )?;
+    conn.execute("UPDATE stores SET lease_until = ?1 WHERE lease_until > ?1", [due])?;
     let latest = now.plus(PUT_OFF_FOR_MAX).micros();
     conn.execute("UPDATE work SET due_at = ?1 WHERE token IS NULL AND due_at > ?2", [due, latest])?;
     Ok(())

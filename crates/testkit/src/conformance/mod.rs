@@ -242,6 +242,8 @@ macro_rules! conformance {
                 a_late_end_of_an_import_changes_nothing,
                 a_sync_takes_what_is_due_and_tells_what_it_did,
                 a_store_is_synced_by_one_at_a_time,
+                the_imports_and_syncs_of_a_dead_process_come_due,
+                the_audit_is_clean_of_a_store_that_trades,
                 a_page_of_orders_is_noted_and_its_place_kept,
                 stores_that_are_to_be_synced_are_found,
                 imports_are_listed_and_found_by_their_receipt,

@@ -1,6 +1,7 @@
 //! Stores, their imports, runs, events and budgets.
 
 use super::Rig;
+use crate::marketplaces::trade;
 use order_core::Money;
 use order_core::budget::{Allowance, BudgetAction, BudgetCommand, Class, Limit, Verdict};
 use order_core::clock::Timestamp;
@@ -366,6 +367,35 @@ pub async fn a_sync_takes_what_is_due_and_tells_what_it_did(rig: Rig) {
     assert_eq!((&*events[1].organization, &events[1].tenant), ("org-1", &store.tenant));
     let behind = rig.storage().markets().store_events(store.store_id, 1, 10).await.expect("events");
     assert_eq!(behind, events[1..]);
+}
+
+/// An audit finds nothing in what belongs to a store, over a restart too.
+pub async fn the_audit_is_clean_of_a_store_that_trades(rig: Rig) {
+    let store = trade(&rig.app).await;
+    rig.assert_sound().await;
+    let rig = rig.reopen().await;
+    assert_eq!(kept(&rig, store.store_id).await, store);
+    rig.assert_sound().await;
+}
+
+/// Where one process alone holds the storage, what one that died was at is anybody's at once; elsewhere its leases run on.
+pub async fn the_imports_and_syncs_of_a_dead_process_come_due(rig: Rig) {
+    let store = a_store(&rig).await;
+    begin(&rig, &store, "r", rig.token()).await;
+    claim_sync(&rig, &store, rig.token()).await.expect("nobody syncs it");
+    rig.clock.advance(Duration::from_secs(1));
+    let rig = rig.reopen().await;
+    // Leases are made due by the first commit, whatever it is.
+    registered(&rig, registration("acme", "org-1", "ext-2", false)).await;
+    if !rig.reopening_expires_leases() {
+        assert!(claim_sync(&rig, &store, rig.token()).await.is_err(), "another process may be alive");
+        let begun = begin(&rig, &store, "r", rig.token()).await;
+        assert!(matches!(begun, Begun::InFlight { .. }), "{begun:?}");
+        rig.clock.advance(LEASE);
+    }
+    let token = rig.token();
+    claim_sync(&rig, &store, token).await.expect("whoever synced it is gone");
+    assert_eq!(claim_due(&rig, &store, token, 5).await.map(|due| due.len()), Ok(1));
 }
 
 /// Of many that would sync a store at once one does; whoever lost the lease changes nothing.

@@ -111,6 +111,12 @@ impl MemoryStorage {
         for row in self.state().followers.values_mut() {
             row.relays.clear();
         }
+        for import in self.state().imports.values_mut().filter(|import| import.token.is_some()) {
+            import.due_at = import.due_at.min(Some(now));
+        }
+        for lease in self.state().stores.values_mut().filter_map(|store| store.lease.as_mut()) {
+            lease.until = lease.until.min(now);
+        }
         for row in self.state().work.values_mut() {
             if row.work.token.is_some() && row.work.due_at > now {
                 row.work.due_at = now;
