@@ -44,6 +44,7 @@ mod server;
 mod shutdown;
 mod simulate;
 mod simulate_delivery;
+mod simulate_receiver;
 mod sink_ndjson;
 mod storage;
 mod system;

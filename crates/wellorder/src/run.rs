@@ -5,7 +5,7 @@ use crate::cli::failure::{self, Exit, Failure};
 use crate::config::{Config, Environment, Settings};
 use crate::output::Output;
 use crate::system::SystemClock;
-use crate::{cli, dev, local, moving, restore, serve_command, simulate_delivery};
+use crate::{cli, dev, local, moving, restore, serve_command, simulate_delivery, simulate_receiver};
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -111,6 +111,9 @@ async fn dispatch(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exi
         Command::Doctor => local::doctor(&config, out).await,
         Command::Simulate { command: SimulateCommand::Delivery(args) } => {
             simulate_delivery::run(args, &config.settings, out).await
+        }
+        Command::Simulate { command: SimulateCommand::WebhookReceiver(args) } => {
+            simulate_receiver::run(args, out).await
         }
         Command::Config { command: ConfigCommand::Show { .. } } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,

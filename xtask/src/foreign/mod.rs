@@ -1,8 +1,10 @@
 //! `cargo xtask foreign`: programs that know nothing of us read and write what the contracts say. `kcat` does so with the topics,
-//! `grpcurl` with the methods of gRPC, and a client of AMQP in Python with the queues.
+//! `grpcurl` with the methods of gRPC, a client of AMQP in Python with the queues, and the reference library of Standard Webhooks with
+//! signatures.
 
 mod grpcurl;
 mod kcat;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;
@@ -61,10 +63,11 @@ pub(crate) fn run(binary: &Binary) -> Result<bool> {
     let folder = std::env::temp_dir().join(format!("wellorder-foreign-{}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut scene = start(&servers, &binary, &folder)?;
-    let parts: [Part<'_>; 3] = [
+    let parts: [Part<'_>; 4] = [
         ("grpcurl", &|scene| grpcurl::check(&grpcurl, scene)),
         ("kcat", &kcat::check),
         ("pika", &|scene| pika(&python, scene)),
+        ("standardwebhooks", &|scene| webhooks::check(&python, scene)),
     ];
     let mut green = true;
     for (name, part) in parts {

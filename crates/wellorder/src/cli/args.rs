@@ -18,6 +18,7 @@ use crate::{
     config::{Flag, Mode},
     moving::MoveArgs,
     restore::RestoreArgs,
+    simulate_receiver::ReceiverArgs,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 fault, 2 usage or settings, 3 not found, 4 refused, 5 unreachable, \
@@ -116,6 +117,8 @@ pub(crate) enum Command {
 pub(crate) enum SimulateCommand {
     /// A delivery service at RabbitMQ: takes created orders, and says that they were shipped and delivered
     Delivery(DeliveryArgs),
+    /// A receiver of webhooks: shows what comes, and fails where it is told to
+    WebhookReceiver(ReceiverArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -149,7 +152,7 @@ pub(crate) struct DeliveryArgs {
     pub(crate) count: Option<u64>,
 }
 
-fn part(text: &str) -> Result<f64, String> {
+pub(crate) fn part(text: &str) -> Result<f64, String> {
     let part: f64 = text.parse().map_err(|_| "write a number from 0 to 1".to_owned())?;
     if (0.0..=1.0).contains(&part) { Ok(part) } else { Err("write a number from 0 to 1".to_owned()) }
 }

@@ -72,6 +72,7 @@ mod traces;
 mod v1;
 mod values;
 mod waits;
+mod webhook_receiver;
 mod who;
 
 use harness::Kept;
