@@ -107,7 +107,7 @@ pub enum Rejection {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
     /// Storage cannot be written or read now (locked, full, missing, down); it may recover.
-    #[error("storage is unavailable: {why}")]
+    #[error("unavailable for now: {why}")]
     Unavailable {
         /// For the log; never shown to a client.
         why: String,

@@ -367,6 +367,14 @@ impl Storage for PostgresStorage {
     }
 
     async fn server(&self) -> Result<Option<Server>, Fault> {
-        Ok(Some(facts::ask(&self.readers, self.target.name()).await?))
+        let name = self.target.name();
+        let asked = facts::ask(&self.readers, name).await;
+        Ok(Some(asked.map_err(|trouble| match Fault::from(trouble) {
+            // Who looks why it does not answer wants to know which one.
+            Fault::Unavailable { why, retry_after } => {
+                Fault::Unavailable { why: format!("{name}: {why}"), retry_after }
+            }
+            other => other,
+        })?))
     }
 }

@@ -15,7 +15,7 @@ struct Point {
 static POINT: OnceLock<Point> = OnceLock::new();
 
 /// Every point that is passed somewhere.
-const POINTS: [&str; 21] = [
+const POINTS: [&str; 27] = [
     "api.after_commit",
     "api.before_commit",
     "api.mid_reply",

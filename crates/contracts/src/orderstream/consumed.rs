@@ -3,8 +3,8 @@
 
 use super::events::{Ack, AckStatus, OrderEvent, Ruling};
 use super::history::{self, Known, Open};
+use super::map;
 use super::telling::{self, BY};
-use super::{EVENTS, map};
 use order_core::change::Target;
 use order_core::command::ChangeKind;
 use order_core::intake::Accepted;
@@ -117,10 +117,9 @@ async fn heard(
             Heard::Done(is_done.then(|| (AckStatus::Updated, Box::new(order))))
         }
         (Ruling::Withdraw, Some(order)) => {
-            // Nothing in an order that was made here tells at the end of its work that others wait to hear of it.
-            let requeue = order.source.as_str() == EVENTS;
-            let order = change(app, order, withdraw(requeue)).await?;
-            Heard::Done((!requeue).then(|| (AckStatus::Deleted, Box::new(order))))
+            // Its processor hears of it, and the end of that work is acknowledged.
+            change(app, order, withdraw(true)).await?;
+            Heard::Done(None)
         }
         // While something is left to do, the end of that is acknowledged.
         (Ruling::Acknowledge(status), Some(order)) if order.processing == Processing::Done => {

@@ -66,7 +66,7 @@ impl Telling for EventsTold {
     }
 }
 
-/// Acknowledges the orders that came in as events, or have content that did, in the topic of acknowledgements.
+/// Acknowledges the orders that came in as events, or have content that did, or are deleted, in the topic of acknowledgements.
 pub struct AcksTold {
     source: SourceId,
     topic: String,
@@ -78,11 +78,12 @@ impl AcksTold {
         Self { source: map::events_source(), topic: topic.to_owned() }
     }
 
-    /// The acknowledgement of `order`, as the end of its work at `at` left it; `None` where nobody waits for one.
+    /// The acknowledgement of `order`, as the end of its work at `at` left it; `None` where nobody waits for one. A deletion does
+    /// not say who asked for it, so each is acknowledged.
     pub fn ack(&self, order: &Order, at: Timestamp) -> Option<Ack> {
         let foreign = order.source == self.source || order.content.attributes.contains_key(EVENT_AT);
         let (order_id, status) = (map::shown_id(order), events::ack_of(order));
-        foreign.then_some(Ack { order_id, status, processed_at: Some(at) })
+        (foreign || order.withdrawn).then_some(Ack { order_id, status, processed_at: Some(at) })
     }
 
     /// The message of `ack`.

@@ -295,3 +295,22 @@ async fn what_its_worker_has_deleted_is_deleted_here() {
     let told = told(&f, &EventsTold::new("events", "i".to_owned())).await;
     assert_eq!(statuses(&told), ["new"], "its worker knows");
 }
+
+#[tokio::test]
+async fn what_others_delete_of_ours_is_worked_on_before_that_is_acknowledged() {
+    let f = Fixture::new();
+    let created = f.orderstream.post_to("/orders", json!({"user_id": USER, "payload": {}}).to_string()).await;
+    let id = Uuid::try_parse(created.json()["order_id"].as_str().unwrap()).unwrap();
+    f.step().await;
+    f.pass(1);
+    assert_eq!(hear(&f, &event(id, "deleted", 5)).await, None, "nobody has worked on that");
+    let order = f.order(OrderId(id)).await;
+    assert!(order.withdrawn && order.processing == Processing::Queued);
+    let deleted_at = order.updated_at;
+    assert_eq!(f.step().await, 1, "its processor hears of it");
+    let acks = told(&f, &AcksTold::new("acks")).await;
+    assert_eq!(statuses(&acks), ["deleted"]);
+    let (status, order) = hear(&f, &event(id, "deleted", 5)).await.unwrap();
+    assert_eq!(status, AckStatus::Deleted);
+    assert!(order.processed_at.unwrap() >= deleted_at);
+}

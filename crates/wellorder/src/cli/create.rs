@@ -44,7 +44,11 @@ pub(super) async fn create(
     let number = text(&order, "number");
     out.line(&format!("order {} {what}: number {}, {}", escape(&id), escape(&number), state(&order, out)))?;
     if !api.is_server() {
-        out.note("no server runs on this data folder; the order is worked on when one does");
+        out.note(if api.holds_folder() {
+            "no server runs on this data folder; the order is worked on when one does"
+        } else {
+            "it was written to the database; whichever node has the role worker works on it"
+        });
     }
     let next = out.again.command(&format!("orders get {id}"));
     out.note(&format!("next: {}", escape(&next)));

@@ -354,6 +354,7 @@ fn everything_wrong_is_told_at_once() {
         environment: Environment::from([
             ("HOME", "/root"),
             ("WELLORDER_LISTN", "127.0.0.1:1"),
+            ("WELLORDER_TEST_DATABASE_URL", "postgres://of.tests/"),
             ("WELLORDER_WORKER_LEASE_MS", "soon"),
             ("WORKER_MAX_ATTEMPTS", "0"),
         ]),
