@@ -158,7 +158,7 @@ fn every_setting_fills_its_field() {
             "http_processor.url" => "http://h/",
             // Each needs the other; `certificate_and_key_go_together` has them.
             "tls.cert" | "tls.key" => continue,
-            "tls.ca_file" => "ca.pem",
+            "tls.ca_file" | "secrets.key_file" => "some.pem",
             "serve.trusted_proxies" => "10.0.0.0/8",
             "serve.proxy_header" => "forwarded",
             "serve.plaintext" => "true",
@@ -187,7 +187,6 @@ fn every_setting_fills_its_field() {
             "rabbitmq.url" => "amqp://127.0.0.1",
             "rabbitmq.retry_ms" => "1,2",
             "secrets.key" => "tk6Rut5jFn7485x3gVa8IGE+9gBLff6u1avibb8SQzc=",
-            "secrets.key_file" => "key",
             "database" => "postgres://wellorder@127.0.0.1/orders",
             "postgres.lanes" | "postgres.readers" => "7",
             "journal.part_events" => "7777",
