@@ -47,6 +47,8 @@ kinds! {
     API_KEY_UNKNOWN = "api-key-unknown", 404, "No such API key";
     STORE_UNKNOWN = "store-unknown", 404, "No such store";
     IMPORT_UNKNOWN = "import-unknown", 404, "No such import";
+    ENDPOINT_UNKNOWN = "endpoint-unknown", 404, "No such endpoint";
+    DELIVERY_UNKNOWN = "delivery-unknown", 404, "No such delivery";
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has other methods";
     BODY_TIMEOUT = "body-timeout", 408, "The body did not arrive in time";
     ILLEGAL_CHANGE = "illegal-change", 409, "The order's state does not allow this change";
@@ -58,6 +60,8 @@ kinds! {
     API_KEY_GRACE = "api-key-grace", 409, "The secret before still works";
     API_KEYS_TOO_MANY = "api-keys-too-many", 409, "The tenant has as many API keys as it may";
     SECRETS_KEY_MISSING = "secrets-key-missing", 409, "No key for secrets at rest is set";
+    ENDPOINTS_TOO_MANY = "endpoints-too-many", 409, "The tenant has as many endpoints as it may";
+    ENDPOINT_CHANGED = "endpoint-changed", 409, "The endpoint was changed meanwhile";
     CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
     EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
     VERSION_MISMATCH = "version-mismatch", 412, "The order has another version";
@@ -371,6 +375,12 @@ impl From<Rejection> for Problem {
                 "No such marketplace is connected here: see the settings under marketplaces",
             ),
             Rejection::ImportUnknown => said(IMPORT_UNKNOWN, "The store was never asked for this receipt"),
+            Rejection::EndpointUnknown => said(ENDPOINT_UNKNOWN, "There is no such endpoint"),
+            Rejection::EndpointsTooMany => said(ENDPOINTS_TOO_MANY, "Delete endpoints that nobody needs"),
+            Rejection::EndpointChanged => {
+                said(ENDPOINT_CHANGED, "Somebody changed the endpoint at the same time: try again")
+            }
+            Rejection::DeliveryUnknown => said(DELIVERY_UNKNOWN, "There is no such delivery"),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
             Rejection::EpochChanged => said(
                 EPOCH_CHANGED,
@@ -495,6 +505,10 @@ mod tests {
             (Rejection::StoreUnknown, STORE_UNKNOWN),
             (Rejection::MarketplaceUnknown, MARKETPLACE_UNKNOWN),
             (Rejection::ImportUnknown, IMPORT_UNKNOWN),
+            (Rejection::EndpointUnknown, ENDPOINT_UNKNOWN),
+            (Rejection::EndpointsTooMany, ENDPOINTS_TOO_MANY),
+            (Rejection::EndpointChanged, ENDPOINT_CHANGED),
+            (Rejection::DeliveryUnknown, DELIVERY_UNKNOWN),
             (Rejection::CursorInvalid, CURSOR_INVALID),
             (Rejection::EpochChanged, EPOCH_CHANGED),
             (Rejection::CursorExpired, CURSOR_EXPIRED),

@@ -50,6 +50,10 @@ impl From<Rejection> for Denied {
             | Rejection::StoreUnknown
             | Rejection::MarketplaceUnknown
             | Rejection::ImportUnknown
+            | Rejection::EndpointUnknown
+            | Rejection::EndpointsTooMany
+            | Rejection::EndpointChanged
+            | Rejection::DeliveryUnknown
             | Rejection::CursorInvalid
             | Rejection::EpochChanged
             | Rejection::CursorExpired => {

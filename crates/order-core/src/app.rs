@@ -10,12 +10,13 @@ use crate::ids::{EventId, Ids, LeaseToken, OrderId};
 use crate::intake::{Accepted, Intake, derived_id, digest};
 use crate::lane::{LanePolicy, Lanes, Wakes};
 use crate::marketplace::MarketStats;
-use crate::ports::Storage;
+use crate::ports::{Deliverer, Storage};
 use crate::process::WorkerStats;
 use crate::remote::Remotes;
 use crate::sealing::Keyring;
 use crate::tail::Tail;
 use crate::trace::{self, Tracer};
+use crate::webhook::courier::CourierStats;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -50,6 +51,10 @@ pub struct App {
     pub tracer: Tracer,
     /// The keys for secrets at rest, once they are given.
     pub(crate) keyring: OnceLock<Arc<Keyring>>,
+    /// What the courier of this process has done.
+    pub courier_stats: Arc<CourierStats>,
+    /// What carries deliveries to receivers, once it is given.
+    pub(crate) deliverer: OnceLock<Arc<dyn Deliverer>>,
     node: OnceLock<LeaseToken>,
 }
 
@@ -91,6 +96,8 @@ impl App {
             remotes: Remotes::default(),
             consumers: Consumers::default(),
             keyring: OnceLock::new(),
+            courier_stats: Arc::default(),
+            deliverer: OnceLock::new(),
             node: OnceLock::new(),
             worker_stats: Arc::default(),
             market_stats: Arc::default(),

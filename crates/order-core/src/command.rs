@@ -20,6 +20,7 @@ use crate::sealing::Sealed;
 use crate::sealing::resealing::SecretsCommand;
 use crate::share::Share;
 use crate::trace::TraceContext;
+use crate::webhook::command::{WebhookCommand, WebhookReply};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub enum Command {
     Secrets(Box<SecretsCommand>),
     /// Something about stores, imports or budgets.
     Market(Box<MarketCommand>),
+    /// What is about webhooks.
+    Webhook(Box<WebhookCommand>),
     /// Do something, and record in the same commit who did it.
     Recorded(Box<Recorded>),
     /// Delete idempotency keys that are older than `before`, at most `limit`.
@@ -93,6 +96,7 @@ impl Command {
             | Self::ApiKey(_)
             | Self::Secrets(_)
             | Self::Market(_)
+            | Self::Webhook(_)
             | Self::Sweep { .. }
             | Self::SweepInbox { .. }
             | Self::Probe => None,
@@ -128,6 +132,8 @@ pub enum Reply {
     Resealed(u32),
     /// To [`Command::Market`].
     Market(Box<MarketReply>),
+    /// To [`Command::Webhook`].
+    Webhook(Box<WebhookReply>),
     /// To [`Command::Sweep`] and [`Command::SweepInbox`]: how many keys or messages went.
     Swept(u32),
     /// To [`FollowerAction::Redrive`]: how many orders will be sent again.

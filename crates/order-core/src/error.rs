@@ -92,6 +92,18 @@ pub enum Rejection {
     /// Nobody asked this store for that receipt.
     #[error("no such import")]
     ImportUnknown,
+    /// No such endpoint of webhooks for this tenant.
+    #[error("no such endpoint")]
+    EndpointUnknown,
+    /// The tenant has as many endpoints as it may.
+    #[error("too many endpoints")]
+    EndpointsTooMany,
+    /// The endpoint is not any more as it was when this was asked for.
+    #[error("the endpoint was changed meanwhile")]
+    EndpointChanged,
+    /// No such event for an endpoint to be sent.
+    #[error("no such delivery")]
+    DeliveryUnknown,
     /// The cursor was not made here, or was changed.
     #[error("the cursor is not valid")]
     CursorInvalid,

@@ -75,6 +75,7 @@ impl Command {
             }
             Self::Secrets(command) => size_of_val(&**command) + secrets(command),
             Self::Market(command) => size_of_val(&**command) + market(command),
+            Self::Webhook(command) => size_of_val(&**command) + command.footprint(),
             Self::Recorded(recorded) => {
                 let action = &recorded.action;
                 size_of_val(&**recorded)

@@ -49,11 +49,13 @@ pub struct Wakes {
     pub work: Arc<Notify>,
     /// The journal grew; counts the commits.
     pub journal: watch::Sender<u64>,
+    /// Something became due to be delivered.
+    pub deliveries: Arc<Notify>,
 }
 
 impl Default for Wakes {
     fn default() -> Self {
-        Self { work: Arc::new(Notify::new()), journal: watch::Sender::new(0) }
+        Self { work: Arc::default(), journal: watch::Sender::new(0), deliveries: Arc::default() }
     }
 }
 
@@ -108,6 +110,8 @@ impl Drop for Room {
 #[derive(Clone)]
 pub struct Lanes {
     lanes: Arc<[LaneHandle]>,
+    /// For what is beside orders, where the storage has one.
+    beside: Option<Arc<LaneHandle>>,
     shards: u16,
     tracer: Tracer,
     waits: Arc<Histogram>,
@@ -133,44 +137,45 @@ impl Lanes {
     pub fn start(storage: &Arc<dyn Storage>, policy: LanePolicy, wakes: &Wakes, tracer: Tracer) -> Self {
         let (waits, sheds) = (Arc::<Histogram>::default(), Arc::<Sheds>::default());
         let alone = storage.lanes() <= 1;
-        let lanes = (0..storage.lanes().max(1))
-            .map(|index| {
-                let (urgent, urgent_queue) = mpsc::channel(policy.queue_max);
-                let (intake, intake_queue) = mpsc::channel(policy.queue_max);
-                let batch_max = policy.batch_max.max(4);
-                let pace = Arc::new(Pace::new());
-                // One batch is being committed, one waits: more would only lie there.
-                let (bulk, bulk_queue) = mpsc::channel(batch_max);
-                let lane = Lane {
-                    index,
-                    storage: Arc::clone(storage),
-                    batch_max,
-                    alone,
-                    wakes: wakes.clone(),
-                    urgent: urgent_queue,
-                    intake: intake_queue,
-                    bulk: bulk_queue,
-                    last: 0,
-                    tracer: tracer.clone(),
-                    waits: Arc::clone(&waits),
-                    pace: Arc::clone(&pace),
-                    deadline: policy.deadline,
-                    sheds: Arc::clone(&sheds),
-                };
-                tokio::spawn(lane.run());
-                let bulk_kib_max = u32::try_from(policy.queue_bytes / 2 / 1024).unwrap_or(u32::MAX).max(1);
-                LaneHandle {
-                    urgent,
-                    intake,
-                    held: Arc::default(),
-                    pace,
-                    bulk,
-                    bulk_room: Arc::new(Semaphore::new(bulk_kib_max as usize)),
-                    bulk_kib_max,
-                }
-            })
-            .collect();
-        Self { lanes, shards: storage.install().shards, tracer, waits, policy, sheds }
+        let count = storage.lanes().max(1);
+        let start = |index: usize| {
+            let (urgent, urgent_queue) = mpsc::channel(policy.queue_max);
+            let (intake, intake_queue) = mpsc::channel(policy.queue_max);
+            let batch_max = if index < count { policy.batch_max.max(4) } else { 1 };
+            let pace = Arc::new(Pace::new());
+            // One batch is being committed, one waits: more would only lie there.
+            let (bulk, bulk_queue) = mpsc::channel(batch_max);
+            let lane = Lane {
+                index,
+                storage: Arc::clone(storage),
+                batch_max,
+                alone,
+                wakes: wakes.clone(),
+                urgent: urgent_queue,
+                intake: intake_queue,
+                bulk: bulk_queue,
+                last: 0,
+                tracer: tracer.clone(),
+                waits: Arc::clone(&waits),
+                pace: Arc::clone(&pace),
+                deadline: policy.deadline,
+                sheds: Arc::clone(&sheds),
+            };
+            tokio::spawn(lane.run());
+            let bulk_kib_max = u32::try_from(policy.queue_bytes / 2 / 1024).unwrap_or(u32::MAX).max(1);
+            LaneHandle {
+                urgent,
+                intake,
+                held: Arc::default(),
+                pace,
+                bulk,
+                bulk_room: Arc::new(Semaphore::new(bulk_kib_max as usize)),
+                bulk_kib_max,
+            }
+        };
+        let lanes = (0..count).map(start).collect();
+        let beside = storage.has_lane_beside().then(|| Arc::new(start(count)));
+        Self { lanes, beside, shards: storage.install().shards, tracer, waits, policy, sheds }
     }
 
     /// Queues a command and waits for its commit. Once queued it is carried out even when the caller goes away.
@@ -179,7 +184,7 @@ impl Lanes {
     /// What the storage says; [`Fault::Overloaded`] when the queue is full, by number or by bytes, and when a write of an
     /// order would wait or has waited too long; [`Fault::ShuttingDown`] at the end.
     pub async fn submit(&self, command: Command) -> Result<Reply, Error> {
-        let lane = &self.lanes[self.lane_of(&command)];
+        let lane = self.lane_of(&command);
         let (reply, answer) = oneshot::channel();
         let urgent = is_urgent(&command);
         // The end of work waits for its turn: refusing it would only make the same work run again. There is no more of
@@ -213,7 +218,7 @@ impl Lanes {
         &self,
         command: Command,
     ) -> Result<impl Future<Output = Result<Reply, Error>> + Send + use<>, Fault> {
-        let lane = &self.lanes[self.lane_of(&command)];
+        let lane = self.lane_of(&command);
         let (reply, answer) = oneshot::channel();
         let kib = u32::try_from(command.footprint().div_ceil(1024)).unwrap_or(u32::MAX);
         let room = Arc::clone(&lane.bulk_room).acquire_many_owned(kib.min(lane.bulk_kib_max)).await;
@@ -263,6 +268,10 @@ impl Lanes {
         Fault::overloaded()
     }
 
+    fn all(&self) -> impl Iterator<Item = &LaneHandle> {
+        self.lanes.iter().chain(self.beside.as_deref())
+    }
+
     /// How many commands were not taken.
     pub fn sheds(&self) -> &Sheds {
         &self.sheds
@@ -270,7 +279,7 @@ impl Lanes {
 
     /// Waits until a lane has ended, which none does by itself while somebody holds these: it panicked.
     pub async fn ended(&self) {
-        let lanes = self.lanes.iter().map(|lane| Box::pin(lane.urgent.closed()));
+        let lanes = self.all().map(|lane| Box::pin(lane.urgent.closed()));
         futures_util::future::select_all(lanes).await;
     }
 
@@ -278,18 +287,18 @@ impl Lanes {
     pub fn queued(&self) -> usize {
         let waiting = |queue: &mpsc::Sender<Envelope>| queue.max_capacity() - queue.capacity();
         let of = |lane: &LaneHandle| waiting(&lane.intake) + waiting(&lane.urgent) + waiting(&lane.bulk);
-        self.lanes.iter().map(of).sum()
+        self.all().map(of).sum()
     }
 
     /// How long the oldest command has waited that is not answered yet, lines of bulk requests aside; zero when there is none.
     pub fn oldest(&self) -> Duration {
-        self.lanes.iter().map(|lane| lane.pace.oldest()).max().unwrap_or_default()
+        self.all().map(|lane| lane.pace.oldest()).max().unwrap_or_default()
     }
 
     /// Bytes of memory, roughly, that commands hold which wait for a commit or are being committed.
     pub fn queued_bytes(&self) -> usize {
         let bulk = |lane: &LaneHandle| lane.bulk_kib_max as usize - lane.bulk_room.available_permits();
-        self.lanes.iter().map(|lane| lane.held.load(Ordering::Relaxed) + bulk(lane) * 1024).sum()
+        self.all().map(|lane| lane.held.load(Ordering::Relaxed) + bulk(lane) * 1024).sum()
     }
 
     /// How long commands waited before their commit began: of each commit, the one that waited longest. Those of callers
@@ -298,14 +307,15 @@ impl Lanes {
         &self.waits
     }
 
-    fn lane_of(&self, command: &Command) -> usize {
+    fn lane_of(&self, command: &Command) -> &LaneHandle {
         let order_id = match command {
             Command::Accept(accept) => accept.order_id,
             Command::Change(change) => change.order_id,
             Command::Consume(consume) => consume.change.order_id,
             Command::Settle(settle) => settle.order_id,
             // The one chain through the action log.
-            Command::Recorded(_) => return 0,
+            Command::Recorded(_) => return &self.lanes[0],
+            Command::Webhook(_) => return self.beside.as_deref().unwrap_or(&self.lanes[0]),
             // These span shards; a storage with several lanes gets them apart by shard.
             Command::Claim(_)
             | Command::Heartbeat(_)
@@ -319,14 +329,15 @@ impl Lanes {
             | Command::Market(_)
             | Command::Sweep { .. }
             | Command::SweepInbox { .. }
-            | Command::Probe => return 0,
+            | Command::Probe => return &self.lanes[0],
         };
-        usize::from(order_id.shard(self.shards).0) % self.lanes.len()
+        &self.lanes[usize::from(order_id.shard(self.shards).0) % self.lanes.len()]
     }
 }
 
 fn is_urgent(command: &Command) -> bool {
     match command {
+        Command::Webhook(command) => command.is_urgent(),
         Command::Settle(_)
         | Command::Heartbeat(_)
         | Command::Claim(_)

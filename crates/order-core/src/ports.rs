@@ -25,6 +25,7 @@ use crate::query::{
 use crate::redrive::{BoundedCount, Redrive, RedriveFilter, RedriveItem};
 use crate::sealing::resealing::{RowKey, SealedCount, SealedRow};
 use crate::sealing::{KeyId, Sealed, SealedColumn};
+use crate::webhook::reads::WebhookReads;
 use crate::webhook::sending::{Answered, Sending, UrlRefused};
 use async_trait::async_trait;
 use std::path::Path;
@@ -64,12 +65,19 @@ pub struct Committed {
 /// * Of orders that a redrive names, another tenant's or source's is `unknown`, one that does not meet the rest of its filter
 ///   `not_parked`.
 #[async_trait]
-pub trait Storage: Send + Sync {
+pub trait Storage: WebhookReads + Send + Sync {
     /// What the database says of itself.
     fn install(&self) -> &Install;
 
     /// How many lanes may commit at once; each serves the shards `shard % lanes`.
     fn lanes(&self) -> usize;
+
+    /// Whether commands about webhooks have a lane beside those of the shards, whose number is [`Storage::lanes`]. They touch
+    /// neither orders nor events, so none of them waits for a commit that does, nor the other way round. Each is a batch
+    /// by itself there.
+    fn has_lane_beside(&self) -> bool {
+        false
+    }
 
     /// Applies a batch as one transaction: all of it is durable when this returns `Ok`, none of it after `Err`
     /// (but for [`Fault::OutcomeUnknown`]).

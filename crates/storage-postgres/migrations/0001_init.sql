@@ -385,6 +385,87 @@ CREATE TABLE budgets (
     key   text COLLATE "C" PRIMARY KEY,
     state text
 ) WITH (fillfactor = 50);
+-- Receivers of webhooks. Secrets are sealed under a key that is not here. `start_positions`: by shard, apart by spaces, the place
+-- behind which an endpoint hears of events. One that is deleted is nowhere, and goes when what belongs to it is gone.
+CREATE TABLE endpoints (
+    number          bigint      PRIMARY KEY,
+    endpoint_id     uuid        NOT NULL UNIQUE,
+    tenant          text        COLLATE "C" NOT NULL,
+    organization    text        COLLATE "C",
+    url             text        NOT NULL,
+    listens         text        NOT NULL,
+    dialect         text        COLLATE "C" NOT NULL CHECK (dialect IN ('v1', 'marketplace')),
+    state           text        COLLATE "C" NOT NULL CHECK (state IN ('active', 'paused', 'disabled')),
+    disabled_for    text,
+    rate            integer,
+    secret          bytea,
+    previous_secret bytea,
+    previous_until  timestamptz,
+    start_epoch     integer     NOT NULL,
+    start_positions text        NOT NULL,
+    failing_since   timestamptz,
+    paced_until     timestamptz,
+    created_at      timestamptz NOT NULL,
+    updated_at      timestamptz NOT NULL,
+    deleted_at      timestamptz
+) WITH (fillfactor = 50);
+
+CREATE INDEX endpoints_by_tenant ON endpoints (tenant, number) WHERE deleted_at IS NULL;
+CREATE INDEX endpoints_deleted ON endpoints (number) WHERE deleted_at IS NOT NULL;
+
+-- Held by whoever makes or changes endpoints; and by whoever claims, so that no endpoint is sent more at once than it may be.
+INSERT INTO latches (name) VALUES ('endpoints'), ('webhook_claims');
+
+-- What is left to send to an endpoint of a subject (an order, a store): there is a row as long as something is. Versions from
+-- `next` up to `upto`, none when that is less, behind those of `again`, apart by spaces. `place` is the position of the event of
+-- version `next`, where that is known. A lease is a due time: `due_at` is its end while `token` is set.
+CREATE TABLE webhook_streams (
+    endpoint bigint      NOT NULL,
+    subject  uuid        NOT NULL,
+    kind     text        COLLATE "C" NOT NULL CHECK (kind IN ('order', 'store')),
+    tenant   text        COLLATE "C" NOT NULL,
+    next     bigint      NOT NULL,
+    place    bigint,
+    upto     bigint      NOT NULL,
+    again    text        NOT NULL,
+    attempt  integer     NOT NULL,
+    due_at   timestamptz NOT NULL,
+    token    uuid,
+    PRIMARY KEY (endpoint, subject)
+)
+-- Rows come and go: what is dead must not lie long before what is due.
+WITH (fillfactor = 70, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05,
+    autovacuum_vacuum_cost_delay = 0);
+
+-- A claim asks for each endpoint in turn.
+CREATE INDEX webhook_streams_due ON webhook_streams (endpoint, due_at);
+-- As small as what is on its way now.
+CREATE INDEX webhook_streams_leased ON webhook_streams (endpoint, due_at) WHERE token IS NOT NULL;
+
+-- What became of each try; rows are only added, and go by age. `attempt_id` begins with the time.
+CREATE TABLE webhook_attempts (
+    endpoint    bigint      NOT NULL,
+    attempt_id  uuid        NOT NULL,
+    tenant      text        COLLATE "C" NOT NULL,
+    subject     uuid        NOT NULL,
+    kind        text        COLLATE "C" NOT NULL CHECK (kind IN ('order', 'store')),
+    version     bigint      NOT NULL,
+    event_id    uuid        NOT NULL,
+    type        text        COLLATE "C" NOT NULL,
+    attempt     integer     NOT NULL,
+    at          timestamptz NOT NULL,
+    took_micros bigint      NOT NULL,
+    outcome     text        COLLATE "C" NOT NULL CHECK (outcome IN ('delivered', 'retry', 'failed')),
+    status      integer,
+    why         text,
+    answer      bytea,
+    retry_at    timestamptz,
+    PRIMARY KEY (endpoint, attempt_id)
+);
+
+CREATE INDEX webhook_attempts_of ON webhook_attempts (subject, version);
+-- Small: what was given up.
+CREATE INDEX webhook_attempts_failed ON webhook_attempts (endpoint, attempt_id) WHERE outcome = 'failed';
 
 -- What people and keys did. Each row carries the hash of the one before.
 CREATE TABLE actions (
@@ -813,7 +894,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO wellorder_read', current_schema);
     FOREACH owned IN ARRAY ARRAY['orders', 'standings', 'journal', 'work', 'idempotency', 'inbox', 'tallies', 'redrives',
                                  'api_keys', 'named_secrets', 'actions', 'term_blocks', 'parked_streams', 'stores',
-                                 'imports', 'store_events'] LOOP
+                                 'imports', 'store_events', 'endpoints', 'webhook_streams', 'webhook_attempts'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', owned);
         EXECUTE format('CREATE POLICY of_one_tenant ON %I FOR SELECT TO wellorder_read '
                        'USING (tenant = current_setting(''wellorder.tenant'', true))', owned);

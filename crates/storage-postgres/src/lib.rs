@@ -39,6 +39,7 @@ mod streams;
 mod terms;
 mod tips;
 mod wake;
+mod webhooks;
 mod writer;
 
 pub use carry::{Cargo, CarriedIn, MADE, NotCarried, TAKEN, carry_in, occupants};
@@ -51,6 +52,12 @@ pub use open::{Looked, Options, check_url, look, name};
 pub use parts::{PartPolicy, PartsKept};
 pub use refusal::Unopened;
 pub use wake::SharedWakes;
+
+/// Statements whose plans tests look at.
+#[doc(hidden)]
+pub mod plans {
+    pub use crate::apply::webhooks::{CANDIDATES, CLAIM};
+}
 
 use async_trait::async_trait;
 use connect::Target;
@@ -137,6 +144,10 @@ impl Storage for PostgresStorage {
 
     fn lanes(&self) -> usize {
         self.writers.lanes()
+    }
+
+    fn has_lane_beside(&self) -> bool {
+        true
     }
 
     async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {

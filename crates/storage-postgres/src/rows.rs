@@ -15,6 +15,10 @@ use order_core::order::money::Money;
 use order_core::order::state::{Fulfilment, Processing};
 use order_core::order::{Content, LeaseView, Order};
 use order_core::trace::{self, TraceContext};
+use order_core::webhook::Listens;
+use order_core::webhook::attempt::AttemptOutcome;
+use order_core::webhook::endpoint::{Dialect, DisabledFor, EndpointState};
+use order_core::webhook::stream::{SubjectKind, numbers_from_text};
 use std::error::Error;
 use std::fmt::Display;
 use tokio_postgres::Row;
@@ -128,6 +132,9 @@ pub(crate) fn maybe_time<I: RowIndex + Display>(row: &Row, index: I) -> Tried<Op
     Ok(row.try_get::<_, Option<Moment>>(index)?.map(|moment| moment.0))
 }
 
+/// Numbers apart by spaces.
+pub(crate) struct Numbers(pub(crate) Vec<u64>);
+
 /// What is kept as text.
 pub(crate) trait FromText: Sized {
     fn from_text(text: &str) -> Option<Self>;
@@ -157,6 +164,13 @@ from_text! {
     SyncEnd: SyncEnd::from_word;
     StoreEventType: StoreEventType::from_word;
     Budget: Budget::from_text;
+    Listens: Listens::from_text;
+    Dialect: Dialect::from_word;
+    EndpointState: EndpointState::from_word;
+    DisabledFor: DisabledFor::from_word;
+    SubjectKind: SubjectKind::from_word;
+    AttemptOutcome: AttemptOutcome::from_word;
+    Numbers: |text| numbers_from_text(text).map(Numbers);
 }
 
 /// The value that is kept as text in a column.

@@ -84,12 +84,17 @@ macro_rules! sealed_column {
 static NAMED_SECRET: Statements = sealed_column!("named_secrets", "name" text, "sealed");
 
 static STORE_ACCESS: Statements = sealed_column!("stores", "store_id" uuid, "access_token");
+static ENDPOINT_SECRET: Statements = sealed_column!("endpoints", "endpoint_id" uuid, "secret");
+static ENDPOINT_PREVIOUS_SECRET: Statements =
+    sealed_column!("endpoints", "endpoint_id" uuid, "previous_secret");
 
 /// The one list of them.
 fn statements(column: SealedColumn) -> &'static Statements {
     match column {
         SealedColumn::NamedSecret => &NAMED_SECRET,
         SealedColumn::StoreAccess => &STORE_ACCESS,
+        SealedColumn::EndpointSecret => &ENDPOINT_SECRET,
+        SealedColumn::EndpointPreviousSecret => &ENDPOINT_PREVIOUS_SECRET,
     }
 }
 

@@ -34,7 +34,7 @@ const LOCK: &str =
 
 const READ_BACK: &str = "SELECT event_id FROM events($1::smallint, $2::bigint - 1, $2::bigint)";
 
-/// One connection for each lane, made when it is needed.
+/// One connection for each lane, made when it is needed: the last is for what is beside orders.
 pub(crate) struct Writers {
     target: Target,
     install: Arc<Install>,
@@ -56,11 +56,11 @@ enum Ended {
 
 impl Writers {
     pub(crate) fn new(target: Target, install: Arc<Install>, tips: Arc<Tips>, lanes: usize) -> Self {
-        Self { target, install, tips, lanes: (0..lanes).map(|_| Mutex::new(None)).collect() }
+        Self { target, install, tips, lanes: (0..=lanes).map(|_| Mutex::new(None)).collect() }
     }
 
     pub(crate) fn lanes(&self) -> usize {
-        self.lanes.len()
+        self.lanes.len() - 1
     }
 
     #[expect(clippy::disallowed_methods, reason = "a monotonic clock, for a metric alone")]

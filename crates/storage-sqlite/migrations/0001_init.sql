@@ -387,6 +387,81 @@ CREATE TABLE budgets (
     key   TEXT PRIMARY KEY,
     state TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- Receivers of webhooks. Secrets are sealed under a key that is not here. `start_positions`: by shard, apart by spaces, the place
+-- behind which an endpoint hears of events. One that is deleted is nowhere, and goes when what belongs to it is gone.
+CREATE TABLE endpoints (
+    number          INTEGER PRIMARY KEY,
+    endpoint_id     BLOB    NOT NULL UNIQUE,
+    tenant          TEXT    NOT NULL,
+    organization    TEXT,
+    url             TEXT    NOT NULL,
+    listens         TEXT    NOT NULL,
+    dialect         TEXT    NOT NULL CHECK (dialect IN ('v1', 'marketplace')),
+    state           TEXT    NOT NULL CHECK (state IN ('active', 'paused', 'disabled')),
+    disabled_for    TEXT,
+    rate            INTEGER,
+    secret          BLOB,
+    previous_secret BLOB,
+    previous_until  INTEGER,
+    start_epoch     INTEGER NOT NULL,
+    start_positions TEXT    NOT NULL,
+    failing_since   INTEGER,
+    paced_until     INTEGER,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    deleted_at      INTEGER
+) STRICT;
+
+CREATE INDEX endpoints_by_tenant ON endpoints (tenant, number) WHERE deleted_at IS NULL;
+CREATE INDEX endpoints_deleted ON endpoints (number) WHERE deleted_at IS NOT NULL;
+
+-- What is left to send to an endpoint of a subject (an order, a store): there is a row as long as something is. Versions from
+-- `next` up to `upto`, none when that is less, behind those of `again`, apart by spaces. `place` is the position of the event of
+-- version `next`, where that is known. A lease is a due time: `due_at` is its end while `token` is set.
+CREATE TABLE webhook_streams (
+    endpoint INTEGER NOT NULL,
+    subject  BLOB    NOT NULL,
+    kind     TEXT    NOT NULL CHECK (kind IN ('order', 'store')),
+    tenant   TEXT    NOT NULL,
+    next     INTEGER NOT NULL,
+    place    INTEGER,
+    upto     INTEGER NOT NULL,
+    again    TEXT    NOT NULL,
+    attempt  INTEGER NOT NULL,
+    due_at   INTEGER NOT NULL,
+    token    BLOB,
+    PRIMARY KEY (endpoint, subject)
+) STRICT, WITHOUT ROWID;
+
+-- A claim asks for each endpoint in turn.
+CREATE INDEX webhook_streams_due ON webhook_streams (endpoint, due_at);
+-- As small as what is on its way now.
+CREATE INDEX webhook_streams_leased ON webhook_streams (endpoint, due_at) WHERE token IS NOT NULL;
+
+-- What became of each try; rows are only added, and go by age. `attempt_id` begins with the time.
+CREATE TABLE webhook_attempts (
+    endpoint    INTEGER NOT NULL,
+    attempt_id  BLOB    NOT NULL,
+    tenant      TEXT    NOT NULL,
+    subject     BLOB    NOT NULL,
+    kind        TEXT    NOT NULL CHECK (kind IN ('order', 'store')),
+    version     INTEGER NOT NULL,
+    event_id    BLOB    NOT NULL,
+    type        TEXT    NOT NULL,
+    attempt     INTEGER NOT NULL,
+    at          INTEGER NOT NULL,
+    took_micros INTEGER NOT NULL,
+    outcome     TEXT    NOT NULL CHECK (outcome IN ('delivered', 'retry', 'failed')),
+    status      INTEGER,
+    why         TEXT,
+    answer      BLOB,
+    retry_at    INTEGER,
+    PRIMARY KEY (endpoint, attempt_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX webhook_attempts_of ON webhook_attempts (subject, version);
+-- Small: what was given up.
+CREATE INDEX webhook_attempts_failed ON webhook_attempts (endpoint, attempt_id) WHERE outcome = 'failed';
 
 -- What people and keys did. Each row carries the hash of the one before; the end of the chain is `action_end` in `meta`.
 CREATE TABLE actions (

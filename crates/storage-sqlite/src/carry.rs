@@ -52,6 +52,12 @@ pub const CARRIED: &[Carried] = &[
     Carried { table: "sync_runs", sql: "SELECT * FROM sync_runs ORDER BY store_id, run" },
     Carried { table: "store_events", sql: "SELECT * FROM store_events ORDER BY store_id, version" },
     Carried { table: "budgets", sql: "SELECT * FROM budgets ORDER BY key" },
+    Carried { table: "endpoints", sql: "SELECT * FROM endpoints ORDER BY number" },
+    Carried { table: "webhook_streams", sql: "SELECT * FROM webhook_streams ORDER BY endpoint, subject" },
+    Carried {
+        table: "webhook_attempts",
+        sql: "SELECT * FROM webhook_attempts ORDER BY endpoint, attempt_id",
+    },
     Carried { table: "actions", sql: "SELECT * FROM actions ORDER BY number" },
 ];
 

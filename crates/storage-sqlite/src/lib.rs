@@ -35,6 +35,7 @@ mod secrets;
 mod span;
 mod streams;
 mod terms;
+mod webhooks;
 mod writer;
 
 pub use carry::{CARRIED, Carried, Carrier, LEFT};

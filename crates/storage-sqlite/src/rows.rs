@@ -12,6 +12,10 @@ use order_core::order::state::{Fulfilment, Processing};
 use order_core::order::{Content, LeaseView, Order};
 use order_core::parking::RefusedFor;
 use order_core::trace::{self, TraceContext};
+use order_core::webhook::Listens;
+use order_core::webhook::attempt::AttemptOutcome;
+use order_core::webhook::endpoint::{Dialect, DisabledFor, EndpointState};
+use order_core::webhook::stream::{SubjectKind, numbers_from_text};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Row, Statement, ToSql};
 use uuid::Uuid;
@@ -74,8 +78,18 @@ from_text! {
     SyncEnd: SyncEnd::from_word;
     StoreEventType: StoreEventType::from_word;
     Budget: Budget::from_text;
+    Listens: Listens::from_text;
+    Dialect: Dialect::from_word;
+    EndpointState: EndpointState::from_word;
+    DisabledFor: DisabledFor::from_word;
+    SubjectKind: SubjectKind::from_word;
+    AttemptOutcome: AttemptOutcome::from_word;
+    Numbers: |text| numbers_from_text(text).map(Numbers);
     serde_json::Value: |text| serde_json::from_str(text).ok();
 }
+
+/// Numbers apart by spaces.
+pub(crate) struct Numbers(pub(crate) Vec<u64>);
 
 struct Bytes16(Uuid);
 

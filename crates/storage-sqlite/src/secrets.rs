@@ -73,12 +73,29 @@ static STORE_ACCESS: Statements = sealed_column!(
      || '-' || substr(hex(store_id), 17, 4) || '-' || substr(hex(store_id), 21)))",
     "access_token"
 );
+/// The id of an endpoint as text, as the core writes it.
+macro_rules! endpoint_column {
+    ($column:literal) => {
+        sealed_column!(
+            "endpoints",
+            "lower(substr(hex(endpoint_id), 1, 8) || '-' || substr(hex(endpoint_id), 9, 4) || '-' || \
+             substr(hex(endpoint_id), 13, 4) || '-' || substr(hex(endpoint_id), 17, 4) || '-' || \
+             substr(hex(endpoint_id), 21))",
+            $column
+        )
+    };
+}
+
+static ENDPOINT_SECRET: Statements = endpoint_column!("secret");
+static ENDPOINT_PREVIOUS_SECRET: Statements = endpoint_column!("previous_secret");
 
 /// The one list of them.
 fn statements(column: SealedColumn) -> &'static Statements {
     match column {
         SealedColumn::NamedSecret => &NAMED_SECRET,
         SealedColumn::StoreAccess => &STORE_ACCESS,
+        SealedColumn::EndpointSecret => &ENDPOINT_SECRET,
+        SealedColumn::EndpointPreviousSecret => &ENDPOINT_PREVIOUS_SECRET,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! * [`build`]: orders to send, in short words. [`clock`]: time and chance that a test holds in its hands.
 //! * [`MemoryStorage`]: a storage in memory, with faults to order. [`Wrapped`]: faults around any storage.
-//! * [`ScriptedProcessor`], [`RecordingSink`]: what work and events meet in tests. [`http`]: a client for real sockets.
+//! * [`ScriptedProcessor`], [`RecordingSink`], [`ScriptedReceiver`]: what work, events and
+//!   deliveries meet in tests. [`http`]: a client for real sockets.
 //! * [`postgres`]: where the programs of a server are.
 //! * [`mod@conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
 //!   storage. [`dump`]: all that can be read of a storage.
@@ -51,11 +52,13 @@ pub mod memory;
 pub mod model;
 pub mod postgres;
 pub mod processors;
+pub mod receivers;
 pub mod sinks;
 pub mod wrapped;
 
 pub use clock::{ManualClock, SeededIds};
 pub use memory::MemoryStorage;
 pub use processors::ScriptedProcessor;
+pub use receivers::ScriptedReceiver;
 pub use sinks::RecordingSink;
 pub use wrapped::Wrapped;

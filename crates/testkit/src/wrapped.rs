@@ -1,5 +1,7 @@
 //! A storage around a storage, for faults that a real one shows too rarely.
 
+mod webhooks;
+
 use crate::MemoryStorage;
 use async_trait::async_trait;
 use order_core::action_log::Action;
@@ -162,6 +164,10 @@ impl Storage for Wrapped {
 
     fn lanes(&self) -> usize {
         self.inner.lanes()
+    }
+
+    fn has_lane_beside(&self) -> bool {
+        self.inner.has_lane_beside()
     }
 
     async fn commit(&self, lane: usize, batch: Arc<[Command]>) -> Result<Committed, Fault> {

@@ -9,6 +9,9 @@
 //! be. Workers and followers act for nobody and leave no rows.
 
 pub mod chain;
+mod webhooks;
+
+pub use webhooks::endpoint_state;
 
 use crate::api_key::{ApiKey, ApiKeyAction, ApiKeyId};
 use crate::app::App;
@@ -21,6 +24,8 @@ use crate::order::Order;
 use crate::order::state::Fulfilment;
 use crate::query::FollowerRow;
 use crate::sealing::resealing::SecretsCommand;
+use crate::webhook::EndpointId;
+use crate::webhook::command::{WebhookCommand, WebhookReply};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
@@ -79,6 +84,28 @@ pub enum ActionKind {
     FollowerRedriven,
     /// The same, but for the events that its sink refused.
     FollowerSkipped,
+    /// An endpoint of webhooks was made.
+    EndpointCreated,
+    /// What it says was changed.
+    EndpointChanged,
+    /// It is sent nothing; what it hears of waits for it.
+    EndpointPaused,
+    /// It is sent what it hears of again.
+    EndpointEnabled,
+    /// It is sent nothing, and nothing new is kept for it: somebody said so, or it takes nothing.
+    EndpointDisabled,
+    /// It got another secret.
+    EndpointRotated,
+    /// It was tried out.
+    EndpointTested,
+    /// It was taken away.
+    EndpointDeleted,
+    /// One delivery is made once more.
+    DeliveryResent,
+    /// Deliveries are made that were given up.
+    DeliveriesRecovered,
+    /// Deliveries are made that were missed.
+    DeliveriesReplayed,
     /// Parked orders are sent to work again.
     RedriveStarted,
     /// An order was withdrawn.
@@ -103,7 +130,7 @@ pub enum ActionKind {
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 29] = [
         Self::KeyCreated,
         Self::KeyRotated,
         Self::KeyRevoked,
@@ -112,6 +139,17 @@ impl ActionKind {
         Self::FollowerReplayed,
         Self::FollowerRedriven,
         Self::FollowerSkipped,
+        Self::EndpointCreated,
+        Self::EndpointChanged,
+        Self::EndpointPaused,
+        Self::EndpointEnabled,
+        Self::EndpointDisabled,
+        Self::EndpointRotated,
+        Self::EndpointTested,
+        Self::EndpointDeleted,
+        Self::DeliveryResent,
+        Self::DeliveriesRecovered,
+        Self::DeliveriesReplayed,
         Self::RedriveStarted,
         Self::OrderWithdrawn,
         Self::OrderErased,
@@ -135,6 +173,17 @@ impl ActionKind {
             Self::FollowerReplayed => "follower.replayed",
             Self::FollowerRedriven => "follower.redriven",
             Self::FollowerSkipped => "follower.skipped",
+            Self::EndpointCreated => "endpoint.created",
+            Self::EndpointChanged => "endpoint.changed",
+            Self::EndpointPaused => "endpoint.paused",
+            Self::EndpointEnabled => "endpoint.enabled",
+            Self::EndpointDisabled => "endpoint.disabled",
+            Self::EndpointRotated => "endpoint.rotated",
+            Self::EndpointTested => "endpoint.tested",
+            Self::EndpointDeleted => "endpoint.deleted",
+            Self::DeliveryResent => "delivery.resent",
+            Self::DeliveriesRecovered => "deliveries.recovered",
+            Self::DeliveriesReplayed => "deliveries.replayed",
             Self::RedriveStarted => "redrive.started",
             Self::OrderWithdrawn => "order.withdrawn",
             Self::OrderErased => "order.erased",
@@ -216,6 +265,8 @@ pub enum Touched {
     Follower(String),
     /// An order.
     Order(OrderId),
+    /// An endpoint of webhooks.
+    Endpoint(EndpointId),
 }
 
 impl Command {
@@ -275,6 +326,7 @@ impl Command {
                 }
             },
             Self::Market(command) => market_deed(command),
+            Self::Webhook(command) => webhooks::deed(command),
             Self::Accept(_)
             | Self::Consume(_)
             | Self::Claim(_)
@@ -304,6 +356,10 @@ impl Command {
             Self::Change(change) => Some(Touched::Order(change.order_id)),
             Self::Follower(command) => Some(Touched::Follower(command.name.clone())),
             Self::ApiKey(command) => Some(Touched::Key(command.key_id)),
+            Self::Webhook(command) => match &**command {
+                WebhookCommand::Endpoint(command) => Some(Touched::Endpoint(command.endpoint_id)),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -312,7 +368,13 @@ impl Command {
 impl Reply {
     /// Whether something was changed, as far as the reply tells.
     pub fn changed(&self) -> bool {
-        !matches!(self, Self::Changed(Changed { changed: false, .. }) | Self::Redriven(0) | Self::Resealed(0))
+        match self {
+            Self::Webhook(reply) => !matches!(**reply, WebhookReply::Again(0)),
+            other => !matches!(
+                other,
+                Self::Changed(Changed { changed: false, .. }) | Self::Redriven(0) | Self::Resealed(0)
+            ),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::order::event::{EventBody, EventType};
 use crate::parking::ParkedStream;
 use crate::redrive::Redrive;
 use crate::sealing::Sealed;
+use crate::webhook::stream::Stream;
 use crate::{OrderId, intake};
 
 /// What became of an order of a redrive.
@@ -99,6 +100,24 @@ pub fn parked_stream(stream: &ParkedStream, version: Option<u64>, shards: u16) -
             wrong.push(format!("is parked from version {from} on, and has {version}"));
         }
         Some(_) => {}
+    }
+    wrong
+}
+
+/// What is wrong with a stream of webhooks; `version` is that of the order that it is about, if there is one.
+pub fn webhook_stream(stream: &Stream, version: Option<u64>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if stream.head().is_none() {
+        wrong.push("is there, and has nothing left to send".to_owned());
+    }
+    let Some(version) = version else {
+        wrong.push("is of what is no order".to_owned());
+        return wrong;
+    };
+    let last = stream.again.last().copied().unwrap_or(0).max(stream.upto);
+    if last > version || stream.next == 0 {
+        let (next, upto) = (stream.next, stream.upto);
+        wrong.push(format!("sends versions {next} to {upto} and {last}, and the order has {version}"));
     }
     wrong
 }

@@ -42,17 +42,23 @@ pub enum SealedColumn {
     NamedSecret,
     /// `stores.access_token`: what opens a store at its marketplace; its row is called by the store's id.
     StoreAccess,
+    /// `endpoints.secret`: what deliveries of webhooks are signed with; its row is called by the endpoint's id.
+    EndpointSecret,
+    /// `endpoints.previous_secret`: the one before, while that counts.
+    EndpointPreviousSecret,
 }
 
 impl SealedColumn {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::NamedSecret, Self::StoreAccess];
+    pub const ALL: &[Self] =
+        &[Self::NamedSecret, Self::StoreAccess, Self::EndpointSecret, Self::EndpointPreviousSecret];
 
     /// The table that has it.
     pub fn table(self) -> &'static str {
         match self {
             Self::NamedSecret => "named_secrets",
             Self::StoreAccess => "stores",
+            Self::EndpointSecret | Self::EndpointPreviousSecret => "endpoints",
         }
     }
 
@@ -61,6 +67,8 @@ impl SealedColumn {
         match self {
             Self::NamedSecret => "sealed",
             Self::StoreAccess => "access_token",
+            Self::EndpointSecret => "secret",
+            Self::EndpointPreviousSecret => "previous_secret",
         }
     }
 

@@ -5,6 +5,7 @@ use crate::connect::Conn;
 use crate::error::Tried;
 use crate::records;
 use crate::rows::{Moment, big};
+use crate::webhooks;
 use order_core::action_log::chain::Link;
 use order_core::action_log::{self, Action, Recorded, Touched};
 use order_core::command::{Command, Reply};
@@ -39,6 +40,10 @@ impl Batch<'_> {
             Some(Touched::Key(key_id)) => self.key(*key_id).await?.as_ref().map(action_log::key_state),
             Some(Touched::Follower(name)) => {
                 self.follower_row(name).await?.as_ref().map(action_log::follower_state)
+            }
+            Some(Touched::Endpoint(endpoint_id)) => {
+                let found = webhooks::endpoint(self.conn, *endpoint_id).await?;
+                found.as_ref().map(action_log::endpoint_state)
             }
             Some(Touched::Order(order_id)) => {
                 self.find(*order_id).await?.map(|held| action_log::order_state(&held.order))

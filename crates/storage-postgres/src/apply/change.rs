@@ -57,6 +57,9 @@ impl Batch<'_> {
         if !positions.is_empty() {
             self.conn.query(BLANK, &[&small(shard), &positions, &texts]).await?;
         }
+        // What receivers answered may name a person.
+        let answers = "UPDATE webhook_attempts SET answer = NULL WHERE subject = $1 AND answer IS NOT NULL";
+        self.conn.execute(answers, &[&order.id.0]).await?;
         // The latch of terms is held: nothing is packed meanwhile.
         self.conn
             .query(

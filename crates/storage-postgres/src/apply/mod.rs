@@ -19,6 +19,7 @@ mod plan;
 mod redrive;
 mod secret;
 mod share;
+pub(crate) mod webhooks;
 mod work;
 
 use crate::connect::Conn;
@@ -206,6 +207,7 @@ impl Batch<'_> {
             Command::ApiKey(command) => self.api_key(command).await,
             Command::Secrets(command) => self.secrets(command).await,
             Command::Market(command) => self.market(command).await,
+            Command::Webhook(command) => self.webhook(command).await,
             Command::Recorded(recorded) => Box::pin(self.record(recorded)).await,
             Command::Sweep { before, limit } => self.sweep(*before, *limit).await,
             Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit).await,

@@ -4,6 +4,7 @@ use order_core::command::{Accept, ChangeKind, Command, FollowerAction};
 use order_core::ids::{OrderId, Shard};
 use order_core::inbox::Consume;
 use order_core::marketplace::{MarketCommand, StoreAction};
+use order_core::webhook::command::WebhookCommand;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -108,6 +109,14 @@ impl<'b> Plan<'b> {
                     }
                 }
                 MarketCommand::Budget(command) => self.budgets.extend(command.keys()),
+            },
+            Command::Webhook(command) => match &**command {
+                WebhookCommand::Endpoint(_) => drop(self.latches.insert("endpoints")),
+                WebhookCommand::Claim(_) => drop(self.latches.insert("webhook_claims")),
+                WebhookCommand::FanOut(_)
+                | WebhookCommand::Settle(_)
+                | WebhookCommand::Again(_)
+                | WebhookCommand::Sweep(_) => {}
             },
             Command::Recorded(recorded) => {
                 self.latches.insert("actions");

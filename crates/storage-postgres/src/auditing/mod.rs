@@ -6,6 +6,7 @@ mod kept;
 mod orders;
 mod stores;
 mod strays;
+mod webhooks;
 
 pub(crate) use orders::orders;
 pub(crate) use strays::strays;

@@ -4,11 +4,13 @@
 use super::blocks;
 use super::kept::{self, Seen};
 use super::stores;
+use super::webhooks;
 use crate::connect::Values;
 use crate::error::Tried;
 use crate::readers::Readers;
 use crate::records::{select_api_keys, select_redrives};
 use crate::tips::Tips;
+use crate::webhooks::{select_endpoints, stream_columns};
 use bytes::BytesMut;
 use order_core::audit::Finding;
 use std::error::Error;
@@ -160,6 +162,24 @@ const TABLES: &[Table] = &[
                 AND o.shard = p.shard AND o.order_id = p.order_id LIMIT 1) o ON true ORDER BY 1, 2, 3",
         begin: &[Key::text(), Key::Small(i16::MIN), NIL],
         check: kept::parked_stream,
+    },
+    Table {
+        sql: select_endpoints!("FROM endpoints e WHERE e.number > $1 ORDER BY e.number LIMIT $2"),
+        begin: &[Key::Big(i64::MIN)],
+        check: webhooks::endpoint,
+    },
+    Table {
+        sql: concat!(
+            "SELECT ",
+            stream_columns!(),
+            ", e.number IS NOT NULL, o.version FROM (SELECT * FROM webhook_streams WHERE (endpoint, subject) > ($1, $2) \
+             ORDER BY endpoint, subject LIMIT $3) s LEFT JOIN endpoints e ON e.number = s.endpoint AND e.tenant = s.tenant \
+             LEFT JOIN LATERAL (SELECT o.version FROM orders o WHERE o.tenant = s.tenant AND o.order_id = s.subject \
+             AND o.shard = ((get_byte(uuid_send(s.subject), 14) * 256 + get_byte(uuid_send(s.subject), 15)) \
+             % (SELECT shards FROM install))::smallint LIMIT 1) o ON true ORDER BY 1, 2"
+        ),
+        begin: &[Key::Big(i64::MIN), NIL],
+        check: webhooks::stream,
     },
     Table {
         sql: "SELECT s.tenant, s.standing, s.number, s.order_id, o.found IS NOT NULL \

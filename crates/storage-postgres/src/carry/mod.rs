@@ -13,11 +13,12 @@ use crate::error::{Tried, Trouble};
 use crate::meta::Seed;
 use crate::open::Options;
 use crate::refusal::Unopened;
-use crate::rows::{number, time};
+use crate::rows::{number, time, unreadable};
 use crate::terms::{RUN_ORDERS, Texts};
 use crate::{facts, meta, migrate, records, span, terms};
 use order_core::action_log::{self, ActionKind, NewAction};
 use order_core::carry::{CarryProgress, Origin, Piece, Rows, Value};
+use order_core::webhook::stream::{numbers_from_text, numbers_text};
 use order_core::{Fault, Timestamp, fault_point};
 use places::Places;
 use serde_json::json;
@@ -48,6 +49,9 @@ pub const TAKEN: &[&str] = &[
     "sync_runs",
     "store_events",
     "budgets",
+    "endpoints",
+    "webhook_streams",
+    "webhook_attempts",
     "actions",
 ];
 
@@ -324,6 +328,14 @@ impl<'c> Taker<'c> {
                 }
             }
             "cursors" => self.cursors(rows)?,
+            "endpoints" => self.endpoints(rows)?,
+            "webhook_streams" => {
+                // Who held them has ended; where their events lie is found again.
+                let forgotten = [place(rows, "token")?, place(rows, "place")?];
+                rows.rows
+                    .iter_mut()
+                    .for_each(|row| forgotten.iter().for_each(|at| row[*at] = Value::Nothing));
+            }
             _ => {}
         }
         Ok(())
@@ -331,6 +343,24 @@ impl<'c> Taker<'c> {
 
     fn moved(&self, position: &Value) -> Tried<Value> {
         Ok(Value::Number(big(self.places.of(natural(position, "position")?)?)?))
+    }
+
+    /// Where endpoints begin to hear of events.
+    fn endpoints(&self, rows: &mut Rows) -> Tried<()> {
+        let at = place(rows, "start_positions")?;
+        if !self.places.are_new() {
+            return Ok(());
+        }
+        for row in &mut rows.rows {
+            let start = match &row[at] {
+                Value::Text(text) => numbers_from_text(text),
+                _ => None,
+            };
+            let start = start.and_then(|start| start.first().copied());
+            let start = start.ok_or_else(|| unreadable("start_positions", "no place"))?;
+            row[at] = Value::Text(numbers_text(&self.places.cursor(start)));
+        }
+        Ok(())
     }
 
     /// Nobody holds a shard of a follower yet; with other shards than before everyone has a place in each.
@@ -465,5 +495,5 @@ fn later(epoch: u32, now: Timestamp) -> u32 {
 
 /// As it is kept.
 fn big(number: u64) -> Tried<i64> {
-    i64::try_from(number).map_err(|error| crate::rows::unreadable("number", error))
+    i64::try_from(number).map_err(|error| unreadable("number", error))
 }

@@ -2,7 +2,7 @@
 
 use super::{Applied, Batch, load_number};
 use crate::error::fault;
-use crate::{actions, api_keys, read};
+use crate::{actions, api_keys, read, webhooks};
 use order_core::action_log::{self, Recorded, Touched};
 use order_core::command::{Command, Reply};
 
@@ -35,6 +35,8 @@ impl Batch<'_> {
             }
             Some(Touched::Follower(name)) => read::follower(self.conn, name, self.install.shards)
                 .map(|found| found.map(|row| action_log::follower_state(&row))),
+            Some(Touched::Endpoint(endpoint_id)) => webhooks::endpoint(self.conn, *endpoint_id)
+                .map(|found| found.map(|endpoint| action_log::endpoint_state(&endpoint))),
             Some(Touched::Order(order_id)) => self.number(*order_id).and_then(|number| match number {
                 Some(number) => load_number(self.conn, number)
                     .map(|found| found.map(|(order, _)| action_log::order_state(&order))),

@@ -3,7 +3,7 @@
 use super::{Applied, Batch};
 use crate::error::fault;
 use crate::read;
-use crate::rows::place;
+use crate::rows::{blob, place};
 use crate::scrub;
 use crate::terms;
 use crate::terms::entry::{self, Field};
@@ -46,6 +46,13 @@ impl Batch<'_> {
     /// takes it out of what is found by the customers that it has had. One event at a time: a history may be long.
     fn erase(&mut self, order: &Order) -> Applied<Erasure> {
         let mut erasure = Erasure::of(order);
+        // What receivers answered may name a person.
+        self.conn
+            .prepare_cached(
+                "UPDATE webhook_attempts SET answer = NULL WHERE subject = ?1 AND answer IS NOT NULL",
+            )
+            .and_then(|mut statement| statement.execute([blob(&order.id.0)]))
+            .map_err(fault)?;
         let mut customers: BTreeSet<String> = order.content.customer.iter().cloned().collect();
         let mut unreadable = None;
         let conn = self.conn;

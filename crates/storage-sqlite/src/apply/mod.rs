@@ -10,6 +10,7 @@ mod market;
 mod redrive;
 mod secret;
 mod share;
+mod webhooks;
 mod work;
 
 pub(crate) use work::{expire_leases, live_leases};
@@ -166,6 +167,7 @@ impl Batch<'_> {
             Command::ApiKey(command) => self.api_key(command),
             Command::Secrets(command) => self.secrets(command),
             Command::Market(command) => self.market(command),
+            Command::Webhook(command) => self.webhook(command),
             Command::Recorded(recorded) => self.record(recorded),
             Command::Sweep { before, limit } => self.sweep(*before, *limit),
             Command::SweepInbox { before, limit } => self.sweep_inbox(*before, *limit),

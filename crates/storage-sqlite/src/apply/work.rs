@@ -250,6 +250,7 @@ pub(crate) fn expire_leases(
     // Whoever carried followers is gone in any case: nobody outside does.
     conn.execute("DELETE FROM relays", [])?;
     let due = now.micros();
+    conn.execute("UPDATE webhook_streams SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?1", [due])?;
     for (desks, longest) in [(outlive.others(), now), (outlive, now.plus(LEASED_FOR_MAX))] {
         conn.execute(
             "UPDATE work SET due_at = ?1 WHERE token IS NOT NULL AND due_at > ?2 AND (?3 >> desk) & 1",

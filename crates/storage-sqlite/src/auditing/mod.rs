@@ -7,6 +7,7 @@ mod stores;
 mod strays;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 pub(crate) use strays::strays;
 

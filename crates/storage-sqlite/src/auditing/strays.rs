@@ -2,12 +2,13 @@
 //! not there, and rows that are wrong (see [`super::kept`] and [`super::spans`]). Each table is walked in the order of its
 //! keys, a page at a time.
 
-use super::{kept, shown, spans, stores};
+use super::{kept, shown, spans, stores, webhooks};
 use crate::apply::load_number;
 use crate::damage::is_damage;
 use crate::ids::OrderIds;
 use crate::readers::Readers;
 use crate::rows::is_of_row;
+use crate::webhooks::{endpoints, streams};
 use order_core::Fault;
 use order_core::audit::Finding;
 use order_core::external::key_of;
@@ -249,6 +250,23 @@ const TABLES: &[Table] = &[
         page: PAGE,
         check: stores::budget,
     },
+    Table {
+        name: "endpoints",
+        sql: endpoints!("WHERE number > ?1 ORDER BY number LIMIT ?2"),
+        begin: || vec![Key::integer()],
+        page: PAGE,
+        check: webhooks::endpoint,
+    },
+    Table {
+        name: "webhook_streams",
+        sql: streams!(
+            ", EXISTS (SELECT 1 FROM endpoints WHERE number = s.endpoint AND tenant = s.tenant) FROM webhook_streams s \
+             WHERE (s.endpoint, s.subject) > (?1, ?2) ORDER BY s.endpoint, s.subject LIMIT ?3"
+        ),
+        begin: || vec![Key::integer(), Key::blob()],
+        page: PAGE,
+        check: webhooks::stream,
+    },
 ];
 
 /// Reads of every index that no walk along a table reads: a count looks at all of its pages.
@@ -282,6 +300,8 @@ const INDEXES: &[(&str, &str)] = &[
     ),
     ("redrives_open", "SELECT count(*) FROM redrives INDEXED BY redrives_open WHERE finished = 0"),
     ("api_keys_by_tenant", "SELECT count(*) FROM api_keys INDEXED BY api_keys_by_tenant"),
+    ("webhook_streams_due", "SELECT count(*) FROM webhook_streams INDEXED BY webhook_streams_due"),
+    ("webhook_attempts_of", "SELECT count(*) FROM webhook_attempts INDEXED BY webhook_attempts_of"),
     ("actions_by_tenant", "SELECT count(*) FROM actions INDEXED BY actions_by_tenant"),
 ];
 

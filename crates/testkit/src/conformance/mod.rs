@@ -25,6 +25,8 @@ pub mod scope;
 pub mod secrets;
 pub mod stores;
 pub mod traces;
+pub mod webhook_endpoints;
+pub mod webhooks;
 pub mod work;
 
 pub use rig::{Fixture, Rig, released};
@@ -258,6 +260,33 @@ macro_rules! conformance {
                 the_trace_of_a_request_travels_with_its_events_and_its_work,
                 work_that_is_made_anew_is_of_the_trace_that_made_it,
             }
+            webhooks {
+                events_reach_those_who_listen_in_order_and_once,
+                an_endpoint_hears_of_what_comes_after_it,
+                one_event_of_an_order_is_on_its_way_at_a_time,
+                raising_and_settling_lose_nothing_between_them,
+                a_lease_that_was_lost_settles_nothing,
+                what_is_not_taken_comes_again_by_the_schedule,
+                out_of_attempts_the_stream_goes_on,
+                an_endpoint_has_so_many_places_and_no_other_waits_for_it,
+                claims_of_streams_never_overlap,
+                a_rate_is_kept,
+                a_restart_leaves_what_is_open_to_be_sent,
+            }
+            webhook_endpoints {
+                an_endpoint_is_kept_as_it_was_made_and_changed,
+                another_tenants_endpoint_is_unknown,
+                a_secret_is_rotated_and_both_sign_for_a_day,
+                a_receiver_that_is_gone_is_disabled_at_once_and_it_is_told,
+                an_endpoint_that_takes_nothing_for_five_days_is_disabled,
+                a_paused_endpoint_gets_everything_later,
+                what_was_sent_can_be_sent_again,
+                what_was_given_up_is_recovered,
+                what_was_missed_is_made_up_for,
+                an_erasure_blanks_what_receivers_answered,
+                what_belongs_to_a_deleted_endpoint_goes,
+                the_backlog_tells_what_waits_for_receivers,
+            }
             history {
                 the_audit_is_clean_after_a_random_history,
                 a_restart_changes_nothing,
@@ -308,6 +337,8 @@ mod tests {
             include_str!("stores.rs"),
             include_str!("secrets.rs"),
             include_str!("traces.rs"),
+            include_str!("webhook_endpoints.rs"),
+            include_str!("webhooks.rs"),
             include_str!("work.rs"),
         ];
         let mut cases = 0;

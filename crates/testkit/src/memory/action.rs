@@ -25,6 +25,7 @@ impl State {
         match touched {
             Touched::Key(key_id) => self.api_keys.get(key_id).map(action_log::key_state),
             Touched::Follower(name) => self.followers.get(name).map(action_log::follower_state),
+            Touched::Endpoint(endpoint_id) => self.endpoint(*endpoint_id).map(action_log::endpoint_state),
             Touched::Order(order_id) => self.order(*order_id).as_ref().map(action_log::order_state),
         }
     }

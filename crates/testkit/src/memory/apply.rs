@@ -43,6 +43,7 @@ impl State {
             Command::Market(command) => self.market(command).map(|reply| Reply::Market(Box::new(reply))),
             Command::Recorded(recorded) => self.record(recorded),
             Command::Secrets(command) => Ok(self.secrets(command)),
+            Command::Webhook(command) => self.webhook(command).map(|reply| Reply::Webhook(Box::new(reply))),
             Command::Sweep { before, limit } => Ok(Reply::Swept(self.sweep(*before, *limit))),
             Command::SweepInbox { before, limit } => Ok(Reply::Swept(self.sweep_inbox(*before, *limit))),
             Command::Probe => Ok(Reply::Done),

@@ -15,6 +15,7 @@ mod redrive;
 mod secret;
 mod state;
 mod tamper;
+mod webhooks;
 
 pub use fixture::MemoryFixture;
 pub use tamper::Tamper;
@@ -108,6 +109,9 @@ impl MemoryStorage {
     /// Makes every lease due at `now`, as a storage does at start that only one process at a time can hold open: whoever
     /// held the leases is gone.
     pub fn expire_leases(&self, now: Timestamp) {
+        for stream in self.state().webhook_streams.values_mut().filter(|stream| stream.token.is_some()) {
+            stream.due_at = stream.due_at.min(now);
+        }
         for row in self.state().followers.values_mut() {
             row.relays.clear();
         }

@@ -6,6 +6,7 @@ use order_core::ids::TenantId;
 use order_core::marketplace::Store;
 use order_core::sealing::resealing::{COUNT_MAX, RowKey, SealedCount, SealedRow, SecretsCommand};
 use order_core::sealing::{KeyId, Sealed, SealedColumn};
+use order_core::webhook::Endpoint;
 use std::collections::BTreeMap;
 
 impl State {
@@ -36,7 +37,26 @@ impl State {
                     |store: &&mut Store| store.tenant == row.tenant && store.store_id.to_string() == row.row;
                 self.stores.values_mut().find(of).map(|store| &mut store.access_token)
             }
+            SealedColumn::EndpointSecret => self.endpoint_of(row)?.secret.as_mut(),
+            SealedColumn::EndpointPreviousSecret => {
+                self.endpoint_of(row)?.previous.as_mut().map(|previous| &mut previous.sealed)
+            }
         }
+    }
+
+    fn endpoint_of(&mut self, row: &SealedRow) -> Option<&mut Endpoint> {
+        let is_it = |one: &&mut Endpoint| one.tenant == row.tenant && one.endpoint_id.to_string() == row.row;
+        self.endpoints.values_mut().find(is_it)
+    }
+
+    fn of_endpoints(&self, sealed: impl Fn(&Endpoint) -> Option<Sealed>) -> Vec<SealedRow> {
+        let row = |one: &Endpoint| {
+            let (tenant, row) = (one.tenant.clone(), one.endpoint_id.to_string());
+            Some(SealedRow { tenant, row, sealed: sealed(one)? })
+        };
+        let mut rows: Vec<SealedRow> = self.endpoints.values().filter_map(row).collect();
+        rows.sort_by(|one, other| (&one.tenant, &one.row).cmp(&(&other.tenant, &other.row)));
+        rows
     }
 
     /// In the order of tenant and row.
@@ -60,6 +80,9 @@ impl State {
                 rows.sort_by(|a, b| (a.tenant.as_str(), &a.row).cmp(&(b.tenant.as_str(), &b.row)));
                 rows
             }
+            SealedColumn::EndpointSecret => self.of_endpoints(|endpoint| endpoint.secret.clone()),
+            SealedColumn::EndpointPreviousSecret => self
+                .of_endpoints(|endpoint| endpoint.previous.as_ref().map(|previous| previous.sealed.clone())),
         }
     }
 

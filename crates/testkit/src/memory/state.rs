@@ -19,6 +19,9 @@ use order_core::query::FollowerRow;
 use order_core::redrive::{Redrive, RedriveItem};
 use order_core::sealing::Sealed;
 use order_core::trace::TraceContext;
+use order_core::webhook::Endpoint;
+use order_core::webhook::attempt::Attempt;
+use order_core::webhook::stream::Stream;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -49,6 +52,12 @@ pub(super) struct State {
     pub(super) sync_runs: BTreeMap<(StoreId, u64), SyncRun>,
     pub(super) store_events: BTreeMap<(StoreId, u64), StoreEvent>,
     pub(super) budgets: BTreeMap<String, Budget>,
+    /// By number.
+    pub(super) endpoints: BTreeMap<i64, Endpoint>,
+    /// By endpoint and subject.
+    pub(super) webhook_streams: BTreeMap<(i64, Uuid), Stream>,
+    /// By endpoint and id.
+    pub(super) webhook_attempts: BTreeMap<(i64, Uuid), Attempt>,
     pub(super) actions: Vec<Action>,
     /// What the present batch came to.
     /// Where in a trace the present command was given.
@@ -83,6 +92,9 @@ impl State {
             sync_runs: BTreeMap::new(),
             store_events: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            webhook_streams: BTreeMap::new(),
+            webhook_attempts: BTreeMap::new(),
             actions: Vec::new(),
             shards,
             epoch,
@@ -164,6 +176,9 @@ impl State {
 
     /// Blanks the events of an order that is to be erased; returns what happens to it, if anything.
     pub(super) fn erase(&mut self, order: &Order) -> Erasure {
+        // What receivers answered may name a person.
+        let of_order = |attempt: &&mut Attempt| attempt.subject.order_id() == Some(order.id);
+        self.webhook_attempts.values_mut().filter(of_order).for_each(|attempt| attempt.answer.clear());
         let mut erasure = Erasure::of(order);
         for event in self.journal.values_mut().filter(|event| event.order_id == order.id) {
             if let Some(left) =

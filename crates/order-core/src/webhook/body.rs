@@ -1,0 +1,152 @@
+//! What a receiver reads: the body and the headers of a delivery, in the words of its endpoint's dialect.
+
+use super::endpoint::{Dialect, Endpoint};
+use super::signing;
+use crate::clock::Timestamp;
+use crate::ids::EventId;
+use crate::journal::Event;
+use crate::sealing::Secret;
+use serde_json::json;
+use uuid::Uuid;
+
+/// An event of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreEvent {
+    /// Its id; the same however often it is sent.
+    pub event_id: EventId,
+    /// The store.
+    pub store: Uuid,
+    /// Of the contract `marketplace`: whose store it is, within the tenant.
+    pub organization: String,
+    /// Its number within the store: 1, 2, 3 … without gaps.
+    pub version: u64,
+    /// Its type: one of [`super::listens::STORE_EVENTS`].
+    pub kind: String,
+    /// The particulars: a JSON object.
+    pub data: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+}
+
+/// What is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// An event of an order.
+    Order(Box<Event>),
+    /// An event of a store.
+    Store(Box<StoreEvent>),
+    /// That somebody tries the endpoint out.
+    Test {
+        /// Its id.
+        event_id: EventId,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// The type of a [`Told::Test`].
+pub const TEST: &str = "endpoint.test";
+
+impl Told {
+    /// The id of the event: the `webhook-id`.
+    pub fn event_id(&self) -> EventId {
+        match self {
+            Self::Order(event) => event.event_id,
+            Self::Store(event) => event.event_id,
+            Self::Test { event_id, .. } => *event_id,
+        }
+    }
+
+    /// The type of the event.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Order(event) => event.kind.as_str(),
+            Self::Store(event) => &event.kind,
+            Self::Test { .. } => TEST,
+        }
+    }
+
+    /// The version of the event in its subject; 0 for a test.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Order(event) => event.version,
+            Self::Store(event) => event.version,
+            Self::Test { .. } => 0,
+        }
+    }
+
+    /// The bytes of the body.
+    pub fn body(&self, endpoint: &Endpoint) -> Vec<u8> {
+        match endpoint.dialect {
+            Dialect::V1 => self.own(),
+            Dialect::Marketplace => self.of_marketplace(endpoint),
+        }
+        .into_bytes()
+    }
+
+    fn own(&self) -> String {
+        match self {
+            Self::Order(event) => event.to_json(),
+            Self::Store(event) => {
+                // Ids, numbers and types need no escaping; `data` is JSON already.
+                let StoreEvent { event_id, store, version, kind, data, occurred_at, .. } = &**event;
+                format!(
+                    r#"{{"event_id":"{event_id}","store_id":"{}","version":{version},"type":"{kind}","occurred_at":"{occurred_at}","data":{data}}}"#,
+                    store.hyphenated(),
+                )
+            }
+            Self::Test { event_id, at } => {
+                json!({ "event_id": event_id.to_string(), "type": TEST, "occurred_at": at.to_string(), "data": {} })
+                    .to_string()
+            }
+        }
+    }
+
+    fn of_marketplace(&self, endpoint: &Endpoint) -> String {
+        let (at, store, organization, data) = match self {
+            Self::Order(event) => {
+                (event.occurred_at, None, endpoint.organization.as_deref(), event.data.as_str())
+            }
+            Self::Store(event) => {
+                (event.occurred_at, Some(event.store), Some(event.organization.as_str()), event.data.as_str())
+            }
+            Self::Test { at, .. } => (*at, None, endpoint.organization.as_deref(), "{}"),
+        };
+        let (organization, store) =
+            (json!(organization), json!(store.map(|store| store.hyphenated().to_string())));
+        format!(
+            r#"{{"eventId":"{}","event":"{}","timestamp":"{}","organizationId":{organization},"storeId":{store},"data":{data}}}"#,
+            self.event_id(),
+            self.kind(),
+            at.millis_text(),
+        )
+    }
+}
+
+/// The headers of a delivery that leaves at `now`, signed with each of `secrets`, the newest first.
+pub fn headers(
+    dialect: Dialect,
+    event_id: EventId,
+    now: Timestamp,
+    secrets: &[Secret],
+    body: &[u8],
+) -> Vec<(&'static str, String)> {
+    let (id, seconds) = (event_id.to_string(), now.micros() / 1_000_000);
+    let mut headers = vec![
+        ("content-type", "application/json".to_owned()),
+        ("webhook-id", id.clone()),
+        ("webhook-timestamp", seconds.to_string()),
+    ];
+    if !secrets.is_empty() {
+        let signatures = secrets.iter().map(|secret| signing::standard(secret, &id, seconds, body));
+        headers.push(("webhook-signature", signatures.collect::<Vec<_>>().join(" ")));
+    }
+    if dialect == Dialect::Marketplace {
+        headers.push(("x-event-id", id));
+        if let Some(secret) = secrets.first() {
+            headers.push(("x-webhook-signature", signing::of_marketplace(secret, body)));
+            headers.push(("x-webhook-timestamp", now.millis_text()));
+        }
+    }
+    headers
+}

@@ -1,0 +1,195 @@
+//! What people and keys do with endpoints.
+
+use super::body::Told;
+use super::command::{WebhookCommand, WebhookReply};
+use super::endpoint::{
+    self, Dialect, Endpoint, EndpointAction, EndpointCommand, EndpointId, NewEndpoint, PreviousSecret,
+};
+use super::listens::Listens;
+use super::sending::Answered;
+use super::{FOLLOWER, parcel, signing};
+use crate::action_log::ActionKind;
+use crate::app::{self, App};
+use crate::command::{Command, Reply};
+use crate::error::{Error, Rejection};
+use crate::ids::{EventId, TenantId};
+use crate::journal::Cursor;
+use crate::ports::Deliverer;
+use crate::sealing::{Sealed, Secret};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the secret before a rotation counts, unless said; and longest.
+pub const GRACE: Duration = Duration::from_secs(24 * 3_600);
+/// How often a rotation is tried while others change the same endpoint.
+const ROTATIONS_MAX: u32 = 3;
+
+/// An endpoint that is asked for.
+#[derive(Debug, Clone)]
+pub struct AskedEndpoint {
+    /// Where it is; that it may be called was checked.
+    pub url: String,
+    /// What it hears of.
+    pub listens: Listens,
+    /// In whose words.
+    pub dialect: Dialect,
+    /// See [`Endpoint::organization`].
+    pub organization: Option<String>,
+    /// See [`Endpoint::rate`].
+    pub rate: Option<u32>,
+    /// What its deliveries are signed with.
+    pub secret: AskedSecret,
+}
+
+/// What the deliveries of an endpoint are signed with.
+#[derive(Debug, Clone)]
+pub enum AskedSecret {
+    /// A secret that is made for it.
+    Fresh,
+    /// This one.
+    Given(Secret),
+    /// Nothing: for the contract `marketplace`, where that is so.
+    None,
+}
+
+/// A storage answered with what was not asked.
+pub(super) fn unexpected(command: &str, reply: WebhookReply) -> Error {
+    app::unexpected(command, &Reply::Webhook(Box::new(reply)))
+}
+
+impl App {
+    /// Gives it what carries deliveries; once.
+    pub fn deliver_with(&self, deliverer: Arc<dyn Deliverer>) {
+        drop(self.deliverer.set(deliverer));
+    }
+
+    /// What carries deliveries, if this process was given any.
+    pub fn deliverer(&self) -> Option<&Arc<dyn Deliverer>> {
+        self.deliverer.get()
+    }
+
+    /// Carries out a command about webhooks, and records it if it is a deed and somebody acts.
+    pub(super) async fn webhook(&self, command: WebhookCommand) -> Result<WebhookReply, Error> {
+        match self.lanes.submit(self.recorded(Command::Webhook(Box::new(command)))).await? {
+            Reply::Webhook(reply) => Ok(*reply),
+            other => Err(app::unexpected("a command about webhooks", &other)),
+        }
+    }
+
+    /// Makes an endpoint, which hears of what is committed after this returns; with its secret, which nobody can show again, if
+    /// one was made.
+    ///
+    /// # Errors
+    /// [`Rejection::SecretsKeyMissing`], [`Rejection::EndpointsTooMany`]; faults of storage.
+    pub async fn create_endpoint(
+        &self,
+        tenant: &TenantId,
+        asked: AskedEndpoint,
+    ) -> Result<(Endpoint, Option<Secret>), Error> {
+        // Before the end of the journal is read: so the follower begins nowhere behind it.
+        self.ensure_follower(FOLLOWER, "webhooks", true).await?;
+        let start = Cursor::at_heads(self.storage.install().epoch, &self.storage.heads().await?);
+        let now = self.clock.now();
+        let endpoint_id = EndpointId(self.ids.uuid_v7(now));
+        let AskedEndpoint { url, listens, dialect, organization, rate, secret } = asked;
+        let (secret, shown) = match secret {
+            AskedSecret::Fresh => {
+                let fresh = signing::fresh(self.ids.as_ref());
+                (Some(fresh.clone()), Some(fresh))
+            }
+            AskedSecret::Given(secret) => (Some(secret), None),
+            AskedSecret::None => (None, None),
+        };
+        let secret = secret.map(|secret| self.sealed(tenant, endpoint_id, &secret)).transpose()?;
+        let new = NewEndpoint { url, listens, dialect, organization, rate, secret, start };
+        let action = EndpointAction::Create(Box::new(new));
+        Ok((self.change_endpoint(tenant, endpoint_id, action).await?, shown))
+    }
+
+    /// Changes an endpoint.
+    ///
+    /// # Errors
+    /// As [`endpoint::decide`]; faults of storage.
+    pub async fn change_endpoint(
+        &self,
+        tenant: &TenantId,
+        endpoint_id: EndpointId,
+        action: EndpointAction,
+    ) -> Result<Endpoint, Error> {
+        let goes_on = matches!(action, EndpointAction::Enable);
+        let command = EndpointCommand { tenant: tenant.clone(), endpoint_id, now: self.clock.now(), action };
+        match self.webhook(WebhookCommand::Endpoint(command)).await? {
+            WebhookReply::Endpoint(endpoint) => {
+                if goes_on {
+                    self.wakes.deliveries.notify_one();
+                }
+                Ok(*endpoint)
+            }
+            other => Err(unexpected("a change of an endpoint", other)),
+        }
+    }
+
+    /// Gives an endpoint another secret, which is the answer's; what is sent is signed with the present one too for `grace`, at
+    /// most [`GRACE`].
+    ///
+    /// # Errors
+    /// [`Rejection::EndpointUnknown`], [`Rejection::SecretsKeyMissing`], [`Rejection::EndpointChanged`]; faults of storage.
+    pub async fn rotate_endpoint_secret(
+        &self,
+        tenant: &TenantId,
+        endpoint_id: EndpointId,
+        grace: Duration,
+    ) -> Result<(Endpoint, Secret), Error> {
+        let fresh = signing::fresh(self.ids.as_ref());
+        let row = endpoint_id.to_string();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let found =
+                self.storage.endpoint(tenant, endpoint_id).await?.ok_or(Rejection::EndpointUnknown)?;
+            let was = found.secret;
+            // It lies in another place then, so it is sealed for that.
+            let previous = match &was {
+                Some(sealed) if !grace.is_zero() => {
+                    let keyring = self.keyring()?;
+                    let plain = keyring.open(&endpoint::place(tenant, &row), sealed)?;
+                    let place = endpoint::previous_place(tenant, &row);
+                    let sealed = keyring.seal(&place, plain.bytes(), self.ids.as_ref())?;
+                    Some(PreviousSecret { sealed, until: self.clock.now().plus(grace.min(GRACE)) })
+                }
+                _ => None,
+            };
+            let secret = self.sealed(tenant, endpoint_id, &fresh)?;
+            let action = EndpointAction::Rotate { secret, previous, was };
+            match self.change_endpoint(tenant, endpoint_id, action).await {
+                Err(Error::Rejection(Rejection::EndpointChanged)) if tries < ROTATIONS_MAX => {}
+                rotated => return Ok((rotated?, fresh)),
+            }
+        }
+    }
+
+    fn sealed(&self, tenant: &TenantId, endpoint_id: EndpointId, secret: &Secret) -> Result<Sealed, Error> {
+        let row = endpoint_id.to_string();
+        let place = endpoint::place(tenant, &row);
+        Ok(self.keyring()?.seal(&place, secret.bytes(), self.ids.as_ref())?)
+    }
+
+    /// Sends an endpoint an event that tells of nothing, at once and once, whatever its state; nothing of it is kept.
+    ///
+    /// # Errors
+    /// [`Rejection::EndpointUnknown`], [`Rejection::SecretsKeyMissing`]; faults of storage.
+    pub async fn test_endpoint(
+        &self,
+        tenant: &TenantId,
+        endpoint_id: EndpointId,
+        deliverer: &dyn Deliverer,
+    ) -> Result<(EventId, Answered), Error> {
+        let found = self.storage.endpoint(tenant, endpoint_id).await?.ok_or(Rejection::EndpointUnknown)?;
+        self.record(ActionKind::EndpointTested, &endpoint_id.to_string(), &json!({})).await?;
+        let at = self.clock.now();
+        let event_id = EventId(self.ids.uuid_v7(at));
+        let sending = parcel::sending(self, &found, &Told::Test { event_id, at }, at)?;
+        Ok((event_id, deliverer.deliver(sending).await))
+    }
+}

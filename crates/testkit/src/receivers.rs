@@ -1,0 +1,84 @@
+//! A receiver of webhooks that answers as it is told, and remembers what it got.
+
+use async_trait::async_trait;
+use order_core::ports::Deliverer;
+use order_core::webhook::sending::{Answered, Sending, UrlRefused};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Stands for the way to all receivers, and for them.
+#[derive(Debug, Default)]
+pub struct ScriptedReceiver(Mutex<Script>);
+
+#[derive(Debug, Default)]
+struct Script {
+    got: Vec<Sending>,
+    answers: VecDeque<Answered>,
+    usual: Option<Answered>,
+    failing: Vec<String>,
+}
+
+impl ScriptedReceiver {
+    /// One that takes everything.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// An answer of this status.
+    pub fn answer(status: u16) -> Answered {
+        let took = Duration::from_millis(7);
+        Answered { status: Some(status), took, body: b"so it is".to_vec(), ..Answered::default() }
+    }
+
+    /// The next delivery is answered so; call it several times for several.
+    pub fn next(&self, answered: Answered) {
+        self.script().answers.push_back(answered);
+    }
+
+    /// From now on every delivery is answered with this status.
+    pub fn always(&self, status: u16) {
+        self.script().usual = Some(Self::answer(status));
+    }
+
+    /// From now on every delivery to this URL gets no answer.
+    pub fn fail(&self, url: &str) {
+        self.script().failing.push(url.to_owned());
+    }
+
+    /// What it got since this was asked last, in order.
+    pub fn got(&self) -> Vec<Sending> {
+        std::mem::take(&mut self.script().got)
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Deliverer for ScriptedReceiver {
+    async fn deliver(&self, sending: Sending) -> Answered {
+        let mut script = self.script();
+        let failing = script.failing.contains(&sending.url);
+        script.got.push(sending);
+        if failing {
+            let why = Some("connection refused".to_owned());
+            return Answered { why, ..Answered::default() };
+        }
+        let next = script.answers.pop_front().or_else(|| script.usual.clone());
+        next.unwrap_or_else(|| Self::answer(200))
+    }
+
+    fn check(&self, url: &str) -> Result<(), UrlRefused> {
+        if url.starts_with("https://") || url.starts_with("http://") {
+            return Ok(());
+        }
+        Err(UrlRefused { rule: "https-only", detail: "is no https:// URL".to_owned() })
+    }
+}
+
+/// The header of a delivery.
+pub fn header<'s>(sending: &'s Sending, name: &str) -> Option<&'s str> {
+    sending.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+}
