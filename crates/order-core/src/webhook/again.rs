@@ -9,8 +9,9 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{Error, Rejection};
 use crate::follow;
-use crate::ids::{OrderId, TenantId};
+use crate::ids::{OrderId, StoreId, TenantId};
 use crate::journal::{Cursor, Event};
+use crate::marketplace::StoreEvent;
 use crate::redrive::{BoundedCount, COUNT_MAX};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -53,8 +54,9 @@ impl App {
             let is_there = page.events.first().is_some_and(|event| event.version == version);
             return Ok(is_there.then_some(Subject::order(order_id)));
         }
-        let event = self.storage.store_event(tenant, id, version).await?;
-        Ok(event.filter(|event| event.version == version).map(|_| Subject::store(id)))
+        let event = self.storage.markets().store_events(StoreId(id), before, 1).await?.pop();
+        let is_it = |event: &StoreEvent| event.tenant == *tenant && event.version == version;
+        Ok(event.filter(is_it).map(|_| Subject::store(id)))
     }
 
     async fn send_again(

@@ -5,28 +5,9 @@ use super::signing;
 use crate::clock::Timestamp;
 use crate::ids::EventId;
 use crate::journal::Event;
+use crate::marketplace::StoreEvent;
 use crate::sealing::Secret;
 use serde_json::json;
-use uuid::Uuid;
-
-/// An event of a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreEvent {
-    /// Its id; the same however often it is sent.
-    pub event_id: EventId,
-    /// The store.
-    pub store: Uuid,
-    /// Of the contract `marketplace`: whose store it is, within the tenant.
-    pub organization: String,
-    /// Its number within the store: 1, 2, 3 … without gaps.
-    pub version: u64,
-    /// Its type: one of [`super::listens::STORE_EVENTS`].
-    pub kind: String,
-    /// The particulars: a JSON object.
-    pub data: String,
-    /// When it happened.
-    pub occurred_at: Timestamp,
-}
 
 /// What is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +42,7 @@ impl Told {
     pub fn kind(&self) -> &str {
         match self {
             Self::Order(event) => event.kind.as_str(),
-            Self::Store(event) => &event.kind,
+            Self::Store(event) => event.kind.word(),
             Self::Test { .. } => TEST,
         }
     }
@@ -89,10 +70,10 @@ impl Told {
             Self::Order(event) => event.to_json(),
             Self::Store(event) => {
                 // Ids, numbers and types need no escaping; `data` is JSON already.
-                let StoreEvent { event_id, store, version, kind, data, occurred_at, .. } = &**event;
+                let StoreEvent { event_id, store_id, version, kind, data, occurred_at, .. } = &**event;
+                let kind = kind.word();
                 format!(
-                    r#"{{"event_id":"{event_id}","store_id":"{}","version":{version},"type":"{kind}","occurred_at":"{occurred_at}","data":{data}}}"#,
-                    store.hyphenated(),
+                    r#"{{"event_id":"{event_id}","store_id":"{store_id}","version":{version},"type":"{kind}","occurred_at":"{occurred_at}","data":{data}}}"#
                 )
             }
             Self::Test { event_id, at } => {
@@ -107,13 +88,15 @@ impl Told {
             Self::Order(event) => {
                 (event.occurred_at, None, endpoint.organization.as_deref(), event.data.as_str())
             }
-            Self::Store(event) => {
-                (event.occurred_at, Some(event.store), Some(event.organization.as_str()), event.data.as_str())
-            }
+            Self::Store(event) => (
+                event.occurred_at,
+                Some(event.store_id),
+                Some(event.organization.as_str()),
+                event.data.as_str(),
+            ),
             Self::Test { at, .. } => (*at, None, endpoint.organization.as_deref(), "{}"),
         };
-        let (organization, store) =
-            (json!(organization), json!(store.map(|store| store.hyphenated().to_string())));
+        let (organization, store) = (json!(organization), json!(store.map(|store| store.to_string())));
         format!(
             r#"{{"eventId":"{}","event":"{}","timestamp":"{}","organizationId":{organization},"storeId":{store},"data":{data}}}"#,
             self.event_id(),
@@ -132,11 +115,7 @@ pub fn headers(
     body: &[u8],
 ) -> Vec<(&'static str, String)> {
     let (id, seconds) = (event_id.to_string(), now.micros() / 1_000_000);
-    let mut headers = vec![
-        ("content-type", "application/json".to_owned()),
-        ("webhook-id", id.clone()),
-        ("webhook-timestamp", seconds.to_string()),
-    ];
+    let mut headers = vec![("webhook-id", id.clone()), ("webhook-timestamp", seconds.to_string())];
     if !secrets.is_empty() {
         let signatures = secrets.iter().map(|secret| signing::standard(secret, &id, seconds, body));
         headers.push(("webhook-signature", signatures.collect::<Vec<_>>().join(" ")));

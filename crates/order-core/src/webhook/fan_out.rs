@@ -7,6 +7,7 @@ use super::stream::{Raise, Subject};
 use crate::app::App;
 use crate::ids::TenantId;
 use crate::journal::Event;
+use crate::marketplace::StoreEvent;
 use crate::ports::{Sink, SinkFault};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,20 @@ pub fn raises(endpoints: &[Endpoint], events: &[Event]) -> Vec<Raise> {
         }
     }
     raises.into_values().collect()
+}
+
+/// The same for an event of a store, in the commit that adds it.
+pub fn raises_of_store(endpoints: &[Endpoint], event: &StoreEvent) -> Vec<Raise> {
+    let wants = |one: &&Endpoint| one.wants_of_store(&event.tenant, &event.organization, event.kind.word());
+    let raise = |endpoint: &Endpoint| Raise {
+        endpoint: endpoint.number,
+        subject: Subject::store(event.store_id.0),
+        tenant: event.tenant.clone(),
+        next: event.version,
+        place: None,
+        upto: event.version,
+    };
+    endpoints.iter().filter(wants).map(raise).collect()
 }
 
 /// The sink of the follower [`super::FOLLOWER`].

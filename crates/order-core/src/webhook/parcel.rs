@@ -9,7 +9,7 @@ use super::stream::{Head, Stream, Subject};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fault};
-use crate::ids::{LeaseToken, OrderId};
+use crate::ids::{LeaseToken, OrderId, StoreId};
 use crate::journal::{Event, Slice};
 use crate::sealing::Secret;
 use crate::trace::TraceContext;
@@ -198,11 +198,13 @@ async fn store_event(
     (first, last): (u64, u64),
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Option<Told>, Fault> {
-    let mut from = first;
+    let mut from = first.max(1);
     while from <= last {
-        let found = app.storage.store_event(&stream.tenant, store.id, from).await?;
-        let Some(event) = found.filter(|event| event.version >= from && event.version <= last) else { break };
-        if wanted(&event.kind) {
+        let found = app.storage.markets().store_events(StoreId(store.id), from - 1, 1).await?.pop();
+        let Some(event) = found.filter(|event| event.tenant == stream.tenant && event.version <= last) else {
+            break;
+        };
+        if wanted(event.kind.word()) {
             return Ok(Some(Told::Store(Box::new(event))));
         }
         from = event.version + 1;

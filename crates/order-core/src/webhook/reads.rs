@@ -1,14 +1,12 @@
 //! What can be asked of a storage about webhooks without changing anything.
 
 use super::attempt::{Attempt, AttemptQuery, GivenUp, StreamQuery, WebhookBacklog};
-use super::body::StoreEvent;
 use super::endpoint::{Endpoint, EndpointId};
 use super::stream::{Stream, Subject};
 use crate::clock::Timestamp;
 use crate::error::Fault;
 use crate::ids::TenantId;
 use async_trait::async_trait;
-use uuid::Uuid;
 
 /// See the module. Part of [`crate::ports::Storage`], and held by the same conformance suite.
 #[async_trait]
@@ -40,14 +38,4 @@ pub trait WebhookReads: Send + Sync {
 
     /// How much waits for receivers.
     async fn webhook_backlog(&self, now: Timestamp) -> Result<WebhookBacklog, Fault>;
-
-    /// The first event of a store from a version on.
-    async fn store_event(
-        &self,
-        _tenant: &TenantId,
-        _store: Uuid,
-        _from_version: u64,
-    ) -> Result<Option<StoreEvent>, Fault> {
-        Ok(None)
-    }
 }

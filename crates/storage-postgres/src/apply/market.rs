@@ -74,6 +74,9 @@ impl Batch<'_> {
         if !trip.is_empty() {
             trip.run(self.conn).await?;
         }
+        for event in &decided.events {
+            self.raise_of_store(event).await?;
+        }
         Ok(())
     }
 

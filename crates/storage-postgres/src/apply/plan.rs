@@ -110,14 +110,7 @@ impl<'b> Plan<'b> {
                 }
                 MarketCommand::Budget(command) => self.budgets.extend(command.keys()),
             },
-            Command::Webhook(command) => match &**command {
-                WebhookCommand::Endpoint(_) => drop(self.latches.insert("endpoints")),
-                WebhookCommand::Claim(_) => drop(self.latches.insert("webhook_claims")),
-                WebhookCommand::FanOut(_)
-                | WebhookCommand::Settle(_)
-                | WebhookCommand::Again(_)
-                | WebhookCommand::Sweep(_) => {}
-            },
+            Command::Webhook(command) => self.latches.extend(latch_of(command)),
             Command::Recorded(recorded) => {
                 self.latches.insert("actions");
                 if let Some(command) = &recorded.command {
@@ -147,6 +140,18 @@ impl<'b> Plan<'b> {
     fn changed(&mut self, order_id: OrderId, shards: u16) {
         self.heads.insert(order_id.shard(shards));
         self.orders.entry(order_id).or_default().work = true;
+    }
+}
+
+/// What whoever claims streams or changes endpoints holds.
+fn latch_of(command: &WebhookCommand) -> Option<&'static str> {
+    match command {
+        WebhookCommand::Endpoint(_) => Some("endpoints"),
+        WebhookCommand::Claim(_) => Some("webhook_claims"),
+        WebhookCommand::FanOut(_)
+        | WebhookCommand::Settle(_)
+        | WebhookCommand::Again(_)
+        | WebhookCommand::Sweep(_) => None,
     }
 }
 

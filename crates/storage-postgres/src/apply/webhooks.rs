@@ -7,6 +7,7 @@ use crate::rows::{Moment, big, maybe_time, moment, number, time};
 use crate::webhooks::{ENDPOINT_WIDTH, endpoint_row, select_endpoints, stream_columns, stream_row};
 use order_core::Timestamp;
 use order_core::command::Reply;
+use order_core::marketplace::StoreEvent;
 use order_core::sealing::Sealed;
 use order_core::webhook::attempt::Attempt;
 use order_core::webhook::claims::{Allotment, Candidate, allot};
@@ -15,7 +16,7 @@ use order_core::webhook::command::{
     WebhookCommand, WebhookReply, health, kept_attempts,
 };
 use order_core::webhook::endpoint::{self, Endpoint, EndpointAction, EndpointCommand};
-use order_core::webhook::fan_out::{raises, tenants};
+use order_core::webhook::fan_out::{raises, raises_of_store, tenants};
 use order_core::webhook::stream::{Raise, Stream, numbers_text};
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
@@ -201,6 +202,13 @@ impl Batch<'_> {
         let raises = raises(&listening, &fan_out.events);
         self.raise_streams(&raises, fan_out.now).await?;
         Ok(WebhookReply::Raised(raises.len() as u64))
+    }
+
+    /// Raises the streams of whoever listens to an event of a store.
+    pub(super) async fn raise_of_store(&self, event: &StoreEvent) -> Applied<()> {
+        let listening = self.conn.query(LISTENING, &[&vec![event.tenant.as_str()]]).await?;
+        let listening = listening.iter().map(endpoint_row).collect::<Result<Vec<_>, _>>()?;
+        self.raise_streams(&raises_of_store(&listening, event), event.occurred_at).await
     }
 
     /// Raises streams, or makes them; they are to be in the order of their keys.

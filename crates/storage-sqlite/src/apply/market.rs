@@ -53,6 +53,7 @@ impl Batch<'_> {
         }
         for event in &decided.events {
             markets::add_event(self.conn, event)?;
+            self.raise_of_store(event)?;
         }
         Ok(())
     }

@@ -6,13 +6,15 @@ use crate::rows::{blob, collect, micros};
 use crate::webhooks::{self, endpoint_row, endpoints, stream_row, streams};
 use order_core::Timestamp;
 use order_core::command::Reply;
+use order_core::ids::TenantId;
+use order_core::marketplace::StoreEvent;
 use order_core::webhook::claims::{Candidate, allot};
 use order_core::webhook::command::{
     ClaimStreams, FanOut, SendAgain, SettleStreams, StreamsClaimed, StreamsSettled, SweepWebhooks,
     WebhookCommand, WebhookReply, health, kept_attempts,
 };
 use order_core::webhook::endpoint::{self, Endpoint, EndpointAction, EndpointCommand};
-use order_core::webhook::fan_out::{raises, tenants};
+use order_core::webhook::fan_out::{raises, raises_of_store, tenants};
 use order_core::webhook::stream::{Raise, Stream};
 use rusqlite::{OptionalExtension, params};
 
@@ -51,15 +53,26 @@ impl Batch<'_> {
 
     fn fan_out(&self, fan_out: &FanOut) -> rusqlite::Result<WebhookReply> {
         let mut listening: Vec<Endpoint> = Vec::new();
-        let mut of_tenant = self.conn.prepare_cached(endpoints!(
-            "INDEXED BY endpoints_by_tenant WHERE tenant = ?1 AND deleted_at IS NULL AND state <> 'disabled'"
-        ))?;
         for tenant in tenants(&fan_out.events) {
-            listening.extend(collect(&mut of_tenant, params![tenant.as_str()], endpoint_row)?);
+            listening.extend(self.listening(tenant)?);
         }
         let raises = raises(&listening, &fan_out.events);
         raises.iter().try_for_each(|raise| self.raise_stream(raise, fan_out.now))?;
         Ok(WebhookReply::Raised(raises.len() as u64))
+    }
+
+    /// Raises the streams of whoever listens to an event of a store.
+    pub(super) fn raise_of_store(&self, event: &StoreEvent) -> rusqlite::Result<()> {
+        let listening = self.listening(&event.tenant)?;
+        let raises = raises_of_store(&listening, event);
+        raises.iter().try_for_each(|raise| self.raise_stream(raise, event.occurred_at))
+    }
+
+    fn listening(&self, tenant: &TenantId) -> rusqlite::Result<Vec<Endpoint>> {
+        let mut of_tenant = self.conn.prepare_cached(endpoints!(
+            "INDEXED BY endpoints_by_tenant WHERE tenant = ?1 AND deleted_at IS NULL AND state <> 'disabled'"
+        ))?;
+        collect(&mut of_tenant, params![tenant.as_str()], endpoint_row)
     }
 
     /// Raises a stream, or makes it.

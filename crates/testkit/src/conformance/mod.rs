@@ -243,6 +243,7 @@ macro_rules! conformance {
                 one_receipt_is_imported_by_one_however_many_begin_at_once,
                 a_late_end_of_an_import_changes_nothing,
                 a_sync_takes_what_is_due_and_tells_what_it_did,
+                what_happens_to_a_store_reaches_who_listens,
                 a_store_is_synced_by_one_at_a_time,
                 the_imports_and_syncs_of_a_dead_process_come_due,
                 the_audit_is_clean_of_a_store_that_trades,

@@ -1,7 +1,9 @@
 //! Stores, their imports, runs, events and budgets.
 
 use super::Rig;
+use super::webhooks::Hooks;
 use crate::marketplaces::trade;
+use crate::receivers::header;
 use order_core::Money;
 use order_core::budget::{Allowance, BudgetAction, BudgetCommand, Class, Limit, Verdict};
 use order_core::clock::Timestamp;
@@ -17,6 +19,7 @@ use order_core::marketplace::{
 };
 use order_core::sealing::resealing::ResealPlace;
 use order_core::sealing::{Keyring, Sealed, SealedColumn};
+use order_core::webhook::endpoint::Dialect;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -396,6 +399,41 @@ pub async fn the_imports_and_syncs_of_a_dead_process_come_due(rig: Rig) {
     let token = rig.token();
     claim_sync(&rig, &store, token).await.expect("whoever synced it is gone");
     assert_eq!(claim_due(&rig, &store, token, 5).await.map(|due| due.len()), Ok(1));
+}
+
+/// Who listens to a store is told of its events in order, in the words of the contract.
+pub async fn what_happens_to_a_store_reaches_who_listens(rig: Rig) {
+    let hooks = Hooks::new(rig).await;
+    let url = "https://listens.example/";
+    hooks.endpoint_in("acme", url, &["sync.*"], Dialect::Marketplace, None).await;
+    hooks.endpoint("acme", "https://orders.example/", &["order.*"]).await;
+    hooks.endpoint("other", "https://other.example/", &["*"]).await;
+    let store = a_store(&hooks.rig).await;
+    tried(&hooks.rig, &store, "a", imported("1", hooks.rig.now())).await;
+    let token = hooks.rig.token();
+    claim_sync(&hooks.rig, &store, token).await.expect("nobody else syncs it");
+    end(&hooks.rig, &store, token).await.expect("the lease holds");
+    let events = hooks.rig.storage().markets().store_events(store.store_id, 0, 10).await.expect("events");
+    let got = hooks.deliver().await;
+    let told: Vec<_> = got
+        .iter()
+        .map(|sent| {
+            let body: serde_json::Value = serde_json::from_slice(&sent.body).expect("JSON");
+            assert_eq!(
+                (sent.url.as_str(), body["storeId"].as_str()),
+                (url, Some(&*store.store_id.to_string()))
+            );
+            assert_eq!(body["organizationId"], "org-1");
+            assert_eq!(header(sent, "x-event-id"), body["eventId"].as_str());
+            assert!(header(sent, "x-webhook-signature").is_some_and(|text| text.starts_with("sha256=")));
+            (body["eventId"].to_string(), body["event"].to_string())
+        })
+        .collect();
+    let expected: Vec<_> = events
+        .iter()
+        .map(|event| (format!("\"{}\"", event.event_id), format!("\"{}\"", event.kind.word())))
+        .collect();
+    assert_eq!(told, expected);
 }
 
 /// Of many that would sync a store at once one does; whoever lost the lease changes nothing.

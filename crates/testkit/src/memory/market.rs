@@ -48,6 +48,7 @@ impl State {
         let imports = decided.imports.into_iter();
         self.imports.extend(imports.map(|import| ((store_id, import.receipt.as_str().to_owned()), import)));
         for event in decided.events {
+            self.raise_of_store(&event);
             let before = self.store_events.insert((store_id, event.version), event);
             assert!(before.is_none(), "an event is written once");
         }

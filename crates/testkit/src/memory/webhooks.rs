@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use order_core::clock::Timestamp;
 use order_core::error::{Fault, Rejection};
 use order_core::ids::TenantId;
+use order_core::marketplace::StoreEvent;
 use order_core::query::DUE_COUNT_MAX;
 use order_core::webhook::attempt::{
     Attempt, AttemptOutcome, AttemptQuery, GivenUp, StreamQuery, WebhookBacklog,
@@ -16,7 +17,7 @@ use order_core::webhook::command::{
     WebhookCommand, WebhookReply, health, kept_attempts,
 };
 use order_core::webhook::endpoint::{self, EndpointCommand, EndpointState};
-use order_core::webhook::fan_out::raises;
+use order_core::webhook::fan_out::{raises, raises_of_store};
 use order_core::webhook::reads::WebhookReads;
 use order_core::webhook::stream::Stream;
 use order_core::webhook::{Endpoint, EndpointId, Subject};
@@ -61,6 +62,16 @@ impl State {
             self.webhook_streams.entry(key).or_insert_with(empty).raise(raise);
         }
         raises.len() as u64
+    }
+
+    pub(super) fn raise_of_store(&mut self, event: &StoreEvent) {
+        let endpoints: Vec<Endpoint> = self.endpoints.values().cloned().collect();
+        for raise in raises_of_store(&endpoints, event) {
+            let empty =
+                || Stream::empty(raise.endpoint, raise.subject, raise.tenant.clone(), event.occurred_at);
+            let key = (raise.endpoint, raise.subject.id);
+            self.webhook_streams.entry(key).or_insert_with(empty).raise(&raise);
+        }
     }
 
     fn claim_streams(&mut self, claim: &ClaimStreams) -> StreamsClaimed {

@@ -6,11 +6,9 @@ use order_core::clock::Timestamp;
 use order_core::error::Fault;
 use order_core::ids::TenantId;
 use order_core::webhook::attempt::{Attempt, AttemptQuery, GivenUp, StreamQuery, WebhookBacklog};
-use order_core::webhook::body::StoreEvent;
 use order_core::webhook::reads::WebhookReads;
 use order_core::webhook::stream::Stream;
 use order_core::webhook::{Endpoint, EndpointId, Subject};
-use uuid::Uuid;
 
 #[async_trait]
 impl WebhookReads for Wrapped {
@@ -46,14 +44,5 @@ impl WebhookReads for Wrapped {
 
     async fn webhook_backlog(&self, now: Timestamp) -> Result<WebhookBacklog, Fault> {
         self.inner.webhook_backlog(now).await
-    }
-
-    async fn store_event(
-        &self,
-        tenant: &TenantId,
-        store: Uuid,
-        from_version: u64,
-    ) -> Result<Option<StoreEvent>, Fault> {
-        self.inner.store_event(tenant, store, from_version).await
     }
 }
