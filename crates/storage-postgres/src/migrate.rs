@@ -23,8 +23,15 @@ pub struct Migration {
 }
 
 /// All steps, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "init", oldest: 1, sql: include_str!("../migrations/0001_init.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "init", oldest: 1, sql: include_str!("../migrations/0001_init.sql") },
+    Migration {
+        number: 2,
+        name: "stores and webhooks",
+        oldest: 1,
+        sql: include_str!("../migrations/0002_stores_and_webhooks.sql"),
+    },
+];
 
 /// What was done to the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -9,6 +9,15 @@ use storage_postgres::{Migrated, Options, PostgresStorage, Seed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+/// The schema of this program.
+const NEWEST: u32 = 2;
+
+/// What the second step made; nothing of it was there before.
+const SECOND: &str = "DROP TABLE named_secrets, stores, imports, sync_runs, store_events, budgets, endpoints, \
+     webhook_streams, webhook_attempts; \
+     DELETE FROM latches WHERE name IN ('secrets', 'stores', 'endpoints', 'webhook_claims'); \
+     DELETE FROM migrations WHERE number = 2";
+
 async fn refusal(url: &str, seed: &Seed) -> String {
     match PostgresStorage::open(&options(url), seed).await {
         Ok(_) => panic!("it must be refused"),
@@ -29,7 +38,7 @@ async fn an_empty_database_is_installed_once_however_many_start() {
     for node in opening {
         opened.push(node.await.unwrap());
     }
-    let installed = opened.iter().filter(|(_, migrated)| *migrated == Migrated { from: 0, to: 1 });
+    let installed = opened.iter().filter(|(_, migrated)| *migrated == Migrated { from: 0, to: NEWEST });
     assert_eq!(installed.count(), 1);
     let first = opened[0].0.install();
     assert!(opened.iter().all(|(storage, _)| storage.install() == first));
@@ -41,17 +50,40 @@ async fn another_number_of_shards_and_a_changed_or_newer_schema_are_refused() {
     let other = refusal(&url, &Seed { shards: 8, ..seed() }).await;
     assert!(other.contains("set shards = 16"), "{other}");
     let admin = client(&url).await;
-    let later = "INSERT INTO migrations VALUES (2, 'later', 1, '\\x00', now())";
-    admin.batch_execute(later).await.unwrap();
+    let later = NEWEST + 1;
+    let insert = format!("INSERT INTO migrations VALUES ({later}, 'later', 1, '\\x00', now())");
+    admin.batch_execute(&insert).await.unwrap();
     // One that lets this program run on.
     PostgresStorage::open(&options(&url), &seed()).await.unwrap();
-    admin.batch_execute("UPDATE migrations SET oldest = 2 WHERE number = 2").await.unwrap();
+    admin
+        .batch_execute(&format!("UPDATE migrations SET oldest = {later} WHERE number = {later}"))
+        .await
+        .unwrap();
     let newer = refusal(&url, &seed()).await;
     assert!(newer.contains("newer wellorder"), "{newer}");
-    admin.batch_execute("DELETE FROM migrations WHERE number = 2").await.unwrap();
+    admin.batch_execute(&format!("DELETE FROM migrations WHERE number = {later}")).await.unwrap();
     admin.batch_execute("UPDATE migrations SET checksum = '\\x00'").await.unwrap();
     let changed = refusal(&url, &seed()).await;
     assert!(changed.contains("another form"), "{changed}");
+}
+
+/// Nodes of the schema before go on beside the first of this one: it only adds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_schema_before_is_brought_up_under_who_uses_it() {
+    let url = installed().await;
+    let admin = client(&url).await;
+    admin.batch_execute(SECOND).await.unwrap();
+    let (opened, migrated) = PostgresStorage::open(&options(&url), &seed()).await.unwrap();
+    assert_eq!(migrated, Migrated { from: 1, to: NEWEST });
+    let sql = "SELECT (SELECT count(*) FROM pg_policies WHERE schemaname = current_schema AND policyname = 'of_one_tenant' \
+         AND tablename IN ('named_secrets', 'stores', 'imports', 'store_events', 'endpoints', 'webhook_streams', \
+         'webhook_attempts')), (SELECT min(oldest) FROM migrations), (SELECT max(oldest) FROM migrations)";
+    let row = admin.query_one(sql, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 7, "requests read them as one tenant too");
+    assert_eq!((row.get::<_, i32>(1), row.get::<_, i32>(2)), (1, 1), "programs of the first may go on");
+    drop(opened);
+    let (_, again) = PostgresStorage::open(&options(&url), &seed()).await.unwrap();
+    assert_eq!(again, Migrated { from: NEWEST, to: NEWEST });
 }
 
 /// As a server does, or a proxy before it, that stops or starts just then: a start waits for it.

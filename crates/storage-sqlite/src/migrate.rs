@@ -18,8 +18,14 @@ pub struct Migration {
 }
 
 /// All steps, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "init", sql: include_str!("../migrations/0001_init.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "init", sql: include_str!("../migrations/0001_init.sql") },
+    Migration {
+        number: 2,
+        name: "stores and webhooks",
+        sql: include_str!("../migrations/0002_stores_and_webhooks.sql"),
+    },
+];
 
 /// What was done to the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -132,6 +138,10 @@ mod tests {
         Timestamp::from_micros(1_000_000)
     }
 
+    fn newest() -> u32 {
+        MIGRATIONS.last().unwrap().number
+    }
+
     #[test]
     fn migrations_are_numbered_without_gaps() {
         let numbers: Vec<u32> = MIGRATIONS.iter().map(|migration| migration.number).collect();
@@ -145,8 +155,39 @@ mod tests {
         let path = folder.path().join("a.db");
         let mut conn = Connection::open(&path).unwrap();
         let first = migrate(&mut conn, &path, now()).unwrap();
-        assert_eq!(first, Migrated { from: 0, to: 1, backup: None });
-        assert_eq!(migrate(&mut conn, &path, now()).unwrap(), Migrated { from: 1, to: 1, backup: None });
+        let to = newest();
+        assert_eq!(first, Migrated { from: 0, to, backup: None });
+        assert_eq!(migrate(&mut conn, &path, now()).unwrap(), Migrated { from: to, to, backup: None });
+    }
+
+    #[test]
+    fn the_schema_before_is_copied_and_then_brought_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut conn = Connection::open(&path).unwrap();
+        migrate(&mut conn, &path, now()).unwrap();
+        let tables = |conn: &Connection| -> Vec<String> {
+            let mut names =
+                conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
+            let read = names.query_map([], |row| row.get(0)).unwrap();
+            read.collect::<Result<_, _>>().unwrap()
+        };
+        let all = tables(&conn);
+        // As the first step alone leaves it.
+        let first = folder.path().join("first.db");
+        let mut conn = Connection::open(&first).unwrap();
+        conn.execute_batch(
+            "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL, \
+             applied_at INTEGER NOT NULL) STRICT",
+        )
+        .unwrap();
+        apply(&mut conn, &MIGRATIONS[0], now()).unwrap();
+        assert!(tables(&conn).len() < all.len());
+        let migrated = migrate(&mut conn, &first, now()).unwrap();
+        assert_eq!((migrated.from, migrated.to), (1, newest()));
+        assert_eq!(tables(&conn), all);
+        let copy = Connection::open(migrated.backup.unwrap()).unwrap();
+        assert_eq!(version(&copy).unwrap(), 1, "what was before is kept");
     }
 
     #[test]
@@ -191,6 +232,6 @@ mod tests {
         let mut conn = Connection::open(&path).unwrap();
         migrate(&mut conn, &path, now()).unwrap();
         let copy = back_up(&conn, &path, 1).unwrap();
-        assert_eq!(version(&Connection::open(copy).unwrap()).unwrap(), 1);
+        assert_eq!(version(&Connection::open(copy).unwrap()).unwrap(), newest());
     }
 }
