@@ -43,6 +43,10 @@ pub(crate) enum Purpose {
     ApiKeys,
     /// A page of the action log.
     Actions,
+    /// A page of imports.
+    Imports,
+    /// A page of what syncs did.
+    SyncRuns,
 }
 
 impl Purpose {
@@ -57,6 +61,8 @@ impl Purpose {
             Self::RedriveItems => "redrive-items",
             Self::ApiKeys => "api-keys",
             Self::Actions => "actions",
+            Self::Imports => "imports",
+            Self::SyncRuns => "sync-runs",
         }
     }
 }

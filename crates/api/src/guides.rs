@@ -25,7 +25,7 @@ macro_rules! guides {
 }
 
 /// In the order in which they are read.
-const GUIDES: [Guide; 14] = guides! {
+const GUIDES: [Guide; 15] = guides! {
     "integrate" "guides/integrate.md",
     "bulk" "guides/bulk.md",
     "wait" "guides/wait.md",
@@ -37,6 +37,7 @@ const GUIDES: [Guide; 14] = guides! {
     "kafka" "guides/kafka.md",
     "postgresql" "guides/postgresql.md",
     "rabbitmq" "guides/rabbitmq.md",
+    "marketplaces" "guides/marketplaces.md",
     "states" "states.md",
     "cli" "cli.md",
     "operations" "operations.md",

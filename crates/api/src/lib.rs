@@ -27,6 +27,7 @@ pub mod fuzzing;
 mod guides;
 mod health;
 mod if_match;
+mod imports;
 mod index;
 mod list;
 mod merge_patch;
@@ -44,6 +45,7 @@ pub mod schema;
 mod seats;
 mod secrets;
 mod sse;
+mod stores;
 mod streams;
 mod timeline;
 mod waiting;
@@ -62,6 +64,7 @@ use http::Method;
 use metrics_exporter_prometheus::PrometheusHandle;
 use order_core::desk::Desks;
 use order_core::lease::LeasePolicy;
+use order_core::marketplace::{Connectors, Market, MarketPolicy};
 use order_core::state::ChangeName;
 use order_core::{App, Pepper};
 use seats::Seats;
@@ -91,6 +94,8 @@ pub struct Options {
     pub streams: Streams,
     /// Where copies of the database go; nobody can have one made without.
     pub backups: Option<PathBuf>,
+    /// Stores at marketplaces; over nothing where there are none.
+    pub market: Option<Arc<Market>>,
 }
 
 /// How many requests may stream at once; more are refused. One tenant has half of them at most.
@@ -112,6 +117,8 @@ impl Default for Streams {
 pub(crate) struct Api {
     pub(crate) app: Arc<App>,
     pub(crate) pepper: Pepper,
+    /// Stores at marketplaces.
+    pub(crate) market: Arc<Market>,
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) lease: LeasePolicy,
     /// Where workers outside work.
@@ -138,11 +145,25 @@ impl Api {
         streams: Streams,
         backups: Option<PathBuf>,
         tells_checks: bool,
-        answers: Arc<Answers>,
+        (answers, market): (Arc<Answers>, Option<Arc<Market>>),
     ) -> Arc<Self> {
+        let market = market
+            .unwrap_or_else(|| Market::new(Arc::clone(&app), Connectors::new(), MarketPolicy::default()));
         let (readers, bulks) = (Seats::new(streams.readers_max), Seats::new(streams.bulks_max));
         let backups = backups.map(Backups::new);
-        Arc::new(Self { app, pepper, metrics, lease, pulled, readers, bulks, answers, backups, tells_checks })
+        Arc::new(Self {
+            app,
+            pepper,
+            market,
+            metrics,
+            lease,
+            pulled,
+            readers,
+            bulks,
+            answers,
+            backups,
+            tells_checks,
+        })
     }
 }
 
@@ -152,7 +173,8 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, options: Options) -> Router {
     sse::describe();
     let (lease, streams, backups) = ((options.lease, options.pulled), options.streams, options.backups);
     let answers = Arc::clone(&guard.reads.answers);
-    let api = Api::new(app, options.pepper, metrics, lease, streams, backups, options.tells_checks, answers);
+    let beside = (answers, options.market);
+    let api = Api::new(app, options.pepper, metrics, lease, streams, backups, options.tells_checks, beside);
     let tls = guard.https_only;
     let routes = v1_routes(options.gate);
     let (declared, has_metrics) = (routes.declared().to_vec(), api.metrics.is_some());
@@ -199,7 +221,7 @@ pub fn ops_router(app: Arc<App>, guard: Arc<Guard>, metrics: Option<PrometheusHa
         Streams::default(),
         None,
         serves_metrics,
-        Arc::clone(&guard.reads.answers),
+        (Arc::clone(&guard.reads.answers), None),
     );
     edge::mount(ops_routes(serves_metrics).with_state(api), Mount { name: "ops", style }, guard)
 }
@@ -219,6 +241,8 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     const REDRIVE: Need = Need::Scope(Scope::WorkRedrive);
     const BACKUPS: Need = Need::Operator(Scope::BackupsWrite);
     const SECRETS: Need = Need::Operator(Scope::KeysAdmin);
+    const STORES: Need = Need::Scope(Scope::StoresWrite);
+    const SEES_STORES: Need = Need::Scope(Scope::StoresRead);
     const WORK: Need = Need::Scope(Scope::WorkClaim);
     let routes = Routes::new(gate)
         .route(Method::GET, "/orders", READ, list::list)
@@ -247,6 +271,15 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::POST, "/keys/{key_id}/rotate", KEYS, api_keys::rotate)
         .route(Method::DELETE, "/keys/{key_id}", KEYS, api_keys::revoke)
         .route(Method::GET, "/actions", Need::Scope(Scope::AuditRead), action_log::list)
+        .route(Method::GET, "/stores", SEES_STORES, stores::list)
+        .route(Method::POST, "/stores", STORES, stores::register)
+        .route(Method::GET, "/stores/{store_id}", SEES_STORES, stores::get)
+        .route(Method::GET, "/stores/{store_id}/runs", SEES_STORES, stores::runs)
+        .route(Method::POST, "/syncs", Need::Operator(Scope::StoresWrite), stores::sync)
+        .route(Method::GET, "/imports", SEES_STORES, imports::list)
+        .route(Method::POST, "/imports", STORES, imports::create)
+        .route(Method::GET, "/imports/{store_id}/{receipt}", SEES_STORES, imports::get)
+        .route(Method::POST, "/imports/{store_id}/{receipt}/retry", STORES, imports::retry)
         .route(Method::POST, "/backups", BACKUPS, backups::start)
         .route(Method::GET, "/backups/{backup}", BACKUPS, backups::get)
         .route(Method::GET, "/secrets", SECRETS, secrets::status)

@@ -6,8 +6,8 @@ mod refusals;
 
 use crate::schema::Problem;
 use crate::{
-    action_log, api_keys, backups, bulk, create, erase, events, facts, followers, health, list, meters,
-    order, problem, redrives, revise, secrets, streams, timeline, work,
+    action_log, api_keys, backups, bulk, create, erase, events, facts, followers, health, imports, list,
+    meters, order, problem, redrives, revise, secrets, stores, streams, timeline, work,
 };
 use edge::{Declared, Need, Scope};
 use http::Method;
@@ -32,6 +32,8 @@ use utoipa::openapi::{RefOr, Required};
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
         streams::list, streams::redrive,
         api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
+        stores::list, stores::register, stores::get, stores::runs, stores::sync,
+        imports::list, imports::create, imports::get, imports::retry,
         action_log::list, backups::start, backups::get,
         secrets::status, secrets::rotate,
         health::live, health::ready, meters::metrics,
@@ -41,6 +43,7 @@ use utoipa::openapi::{RefOr, Required};
         (name = "orders", description = "Orders: taken in once, worked on, shown"),
         (name = "events", description = "The journal: everything that happened, in order"),
         (name = "keys", description = "API keys: who may call, and do what"),
+        (name = "stores", description = "Stores at marketplaces, and the orders imported from them"),
         (name = "work", description = "Work for workers outside, under leases"),
         (name = "operations", description = "Followers, parked orders, copies, what people did, health"),
     )
@@ -78,10 +81,10 @@ const KEY_HOLDERS: &str = "Keys of the operators' tenant are operators' keys: a 
 
 /// What clients send, and may not add to.
 #[rustfmt::skip]
-const STRICT: [&str; 17] = [
+const STRICT: [&str; 20] = [
     "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
     "Replay", "Claim", "Heartbeat", "WorkResult", "WorkResults", "NewKey", "Rotation",
-    "FollowerRedrive", "SecretsRotation",
+    "FollowerRedrive", "SecretsRotation", "NewStore", "NewImport", "ImportRetry",
 ];
 
 /// Operations whose body may be left out.

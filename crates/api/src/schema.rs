@@ -8,6 +8,7 @@ pub mod events;
 mod followers;
 pub mod keys;
 pub mod operate;
+pub mod stores;
 mod timeline;
 pub mod work;
 

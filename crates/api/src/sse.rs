@@ -276,7 +276,7 @@ mod tests {
             Streams::default(),
             None,
             true,
-            answers(),
+            (answers(), None),
         );
         let install = app.storage.install();
         let cursor = Cursor::beginning(install.epoch, install.shards);

@@ -62,9 +62,9 @@ scopes! {
     WebhooksRead = "webhooks:read",
     /// Change webhook endpoints, send again; nothing yet.
     WebhooksWrite = "webhooks:write",
-    /// Read stores and imports; nothing yet.
+    /// Read stores and imports.
     StoresRead = "stores:read",
-    /// Register stores, import; nothing yet.
+    /// Register stores, import.
     StoresWrite = "stores:write",
     /// Lease work, and end it.
     WorkClaim = "work:claim",

@@ -9,6 +9,7 @@
 //!   the one rule of what is done, tried again, or parked.
 //! * [`CatalogClient`] asks a product catalogue how many of a product there are.
 //! * [`WebhookClient`] delivers webhooks, to where [`Rules`] let it.
+//! * [`ShopifyClient`] and [`MockMarketplace`] ask marketplaces for orders.
 //! * [`CollectorClient`] sends spans to an OpenTelemetry collector.
 
 mod api_client;
@@ -20,6 +21,7 @@ mod document;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guard;
+mod marketplace;
 mod processor;
 mod retry_after;
 mod rules;
@@ -35,6 +37,7 @@ pub use collector::{CollectorAnswer, CollectorClient, collector_headers};
 pub use deliver::{Resolver, SystemResolver, WebhookClient};
 pub use document::DocumentClient;
 pub use guard::{Forbidden, Reach, check, is_public, vetted};
+pub use marketplace::{MockLogin, MockMarketplace, ShopifyClient, ShopifyOptions};
 pub use processor::{PostOutcome, ProcessorClient, Verdict};
 pub use reqwest::{Method, StatusCode, Url, header::HeaderMap};
 pub use retry_after::{MAX_RETRY_AFTER, MIN_RETRY_AFTER};

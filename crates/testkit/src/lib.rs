@@ -7,6 +7,7 @@
 //! * [`postgres`]: where the programs of a server are.
 //! * [`mod@conformance`]: the suite that every storage must pass. [`model`]: random histories, compared with the memory
 //!   storage. [`dump`]: all that can be read of a storage.
+//! * [`shopify`]: a server that answers as Shopify does.
 //! * [`chaos`]: a way to a real server that cuts, hangs, and keeps back the very answer that a test names.
 //!
 //! A storage is put through both by a [`conformance::Fixture`] that can open it again:
@@ -53,6 +54,7 @@ pub mod model;
 pub mod postgres;
 pub mod processors;
 pub mod receivers;
+pub mod shopify;
 pub mod sinks;
 pub mod wrapped;
 

@@ -21,6 +21,7 @@ mod fake;
 mod followers;
 mod health;
 mod import;
+mod imports;
 mod json;
 mod keys;
 pub(crate) mod lock;
@@ -30,6 +31,8 @@ mod redrive;
 mod retry;
 mod secrets;
 mod sse;
+mod stores;
+mod sync;
 pub(crate) mod token;
 mod watch;
 
@@ -95,6 +98,9 @@ where
         }
         ClientCommand::Secrets { command, .. } => secrets::run(api, command, out).await,
         ClientCommand::Keys { command, .. } => keys::run(api, command, now, out).await,
+        ClientCommand::Stores { command, .. } => stores::run(api, command, out).await,
+        ClientCommand::Imports { command, .. } => imports::run(api, command, out).await,
+        ClientCommand::Sync { args, .. } => sync::run(api, args, sync::EVERY, out).await,
         ClientCommand::Followers { command, .. } => {
             followers::run(api, command.as_ref().unwrap_or(&FollowersCommand::List), out).await
         }

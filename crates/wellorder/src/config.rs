@@ -41,6 +41,7 @@ mod table_storage;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use marketplace::{MockLogin, ShopifyKind};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use processors::ProcessorKind;
 pub(crate) use resolve::{Config, Origin, load};

@@ -2,9 +2,9 @@
 
 use crate::access::Access;
 use crate::config::{Role, Settings};
+use crate::serve::Beside;
 use crate::{boot, serve};
 use axum::Router;
-use contracts::sales::Means;
 use edge::{Guard, Listening, Transport};
 use order_core::App;
 use std::sync::Arc;
@@ -70,14 +70,14 @@ impl Further {
         app: &Arc<App>,
         guard: &Arc<Guard>,
         access: &Access,
-        means: &Means,
+        beside: &Beside,
         transport: Transport,
     ) -> (Listening, Router) {
         let nothing = || edge::mount(Router::new(), contracts::orderstream::MOUNT, Arc::clone(guard));
         let grpc = || serve::grpc(settings, app, guard, access);
         let (router, http2) = match self.used {
             Use::Contract(name) => {
-                let router = serve::contract(name, settings, app, guard, access, means);
+                let router = serve::contract(name, settings, app, guard, access, beside);
                 let http2 = if name == contracts::orderstream::NAME { grpc() } else { None };
                 (router.unwrap_or_else(nothing), http2)
             }

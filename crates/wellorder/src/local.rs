@@ -8,7 +8,7 @@ use crate::folder::DATABASE_FILE;
 use crate::output::Output;
 use crate::storage::{self, Database as _, Usable, sqlite};
 use crate::system::SystemClock;
-use crate::{cli, secrets, serve, wire_up};
+use crate::{cli, markets, secrets, serve, wire_up};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -64,7 +64,9 @@ pub(crate) async fn offline(
         });
         unwritable.clone().or(short)
     });
-    let (router, storage) = (serve::offline_router(settings, &app, tenant), Arc::clone(&app.storage));
+    let market = markets::market(settings, &app, None)?;
+    let router = serve::offline_router(settings, &app, tenant, market);
+    let storage = Arc::clone(&app.storage);
     Ok(router.layer(middleware::from_fn(move |request: Request, next: Next| {
         let (storage, why_not) = (Arc::clone(&storage), Arc::clone(&why_not));
         async move {

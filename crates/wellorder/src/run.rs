@@ -5,7 +5,9 @@ use crate::cli::failure::{self, Exit, Failure};
 use crate::config::{Config, Environment, Settings};
 use crate::output::Output;
 use crate::system::SystemClock;
-use crate::{cli, dev, local, moving, restore, serve_command, simulate_delivery, simulate_receiver};
+use crate::{
+    cli, dev, local, moving, restore, serve_command, simulate_delivery, simulate_flow, simulate_receiver,
+};
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -114,6 +116,9 @@ async fn dispatch(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exi
         }
         Command::Simulate { command: SimulateCommand::WebhookReceiver(args) } => {
             simulate_receiver::run(args, out).await
+        }
+        Command::Simulate { command: SimulateCommand::MarketplaceFlow(args) } => {
+            simulate_flow::run(args, &config.settings, out).await
         }
         Command::Config { command: ConfigCommand::Show { .. } } => Ok(cli::config_show(&config, out)?),
         Command::Migrate => local::migrate(&config.settings, out).await,

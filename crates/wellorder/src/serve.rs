@@ -16,6 +16,7 @@ use order_core::desk::Desks;
 use order_core::json::JsonLimits;
 use order_core::lane::LanePolicy;
 use order_core::lease::LeasePolicy;
+use order_core::marketplace::Market;
 use order_core::ports::Storage;
 use order_core::trace::Tracer;
 use order_core::{App, TenantId};
@@ -112,21 +113,30 @@ pub(crate) fn contract(
     app: &Arc<App>,
     guard: &Arc<Guard>,
     access: &Access,
-    means: &Means,
+    beside: &Beside,
 ) -> Option<Router> {
+    let Beside { means, market } = beside;
     let (app, guard, gate) = (Arc::clone(app), Arc::clone(guard), access.gate_of(name));
     match name {
         contracts::oscarps::NAME => Some(contracts::oscarps::router(app, guard, gate)),
         contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, gate)),
         contracts::sales::NAME => Some(contracts::sales::router(app, guard, gate, means.clone())),
         contracts::marketplace::NAME => {
-            Some(contracts::marketplace::router(app, guard, gate, settings.marketplace.mock()))
+            Some(contracts::marketplace::router(Arc::clone(market), guard, gate, settings.marketplace.mock()))
         }
         contracts::orderstream::NAME => {
             Some(contracts::orderstream::router(app, guard, gate, ack_wait(settings)))
         }
         _ => None,
     }
+}
+
+/// What contracts need besides the core.
+pub(crate) struct Beside {
+    /// Of the contract `sales`.
+    pub(crate) means: Means,
+    /// Stores at marketplaces.
+    pub(crate) market: Arc<Market>,
 }
 
 /// What the contract `sales` needs besides the core.
@@ -202,7 +212,7 @@ pub(crate) fn main_router(
     guard: &Arc<Guard>,
     metrics: &PrometheusHandle,
     access: &Access,
-    means: &Means,
+    beside: &Beside,
 ) -> Router {
     let mounted = settings.mounted.as_deref();
     if !settings.has_role(Role::Api) {
@@ -223,14 +233,15 @@ pub(crate) fn main_router(
         lease: wire_up::lease_policy(settings),
         pulled: settings.desks_of(ProcessorKind::Pull),
         backups: storage::copies(settings),
+        market: Some(Arc::clone(&beside.market)),
     };
     let mut router = api::router(Arc::clone(app), Arc::clone(guard), options);
     for name in CONTRACTS {
-        if let Some(contract) = contract(name, settings, app, guard, access, means) {
+        if let Some(contract) = contract(name, settings, app, guard, access, beside) {
             router = edge::nest(router, &format!("/{name}"), contract);
         }
     }
-    match mounted.and_then(|name| contract(name, settings, app, guard, access, means)) {
+    match mounted.and_then(|name| contract(name, settings, app, guard, access, beside)) {
         Some(contract) => router.merge(contract),
         None => router,
     }
@@ -268,7 +279,12 @@ pub(crate) fn ops_router(app: &Arc<App>, guard: &Arc<Guard>, metrics: &Prometheu
 }
 
 /// Our API over `storage`, without a server: for commands on a folder that no server holds.
-pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: TenantId) -> Router {
+pub(crate) fn offline_router(
+    settings: &Settings,
+    app: &Arc<App>,
+    tenant: TenantId,
+    market: Arc<Market>,
+) -> Router {
     let guard = Arc::new(bare_guard(&settings.limits, false));
     let options = api::Options {
         gate: Arc::new(edge::Open::new(tenant)),
@@ -281,6 +297,7 @@ pub(crate) fn offline_router(settings: &Settings, app: &Arc<App>, tenant: Tenant
         lease: wire_up::lease_policy(settings),
         pulled: settings.desks_of(ProcessorKind::Pull),
         backups: storage::copies(settings),
+        market: Some(market),
     };
     api::router(Arc::clone(app), guard, options)
 }
@@ -323,6 +340,7 @@ pub async fn bare(storage: Arc<dyn Storage>, address: SocketAddr) -> anyhow::Res
         lease: LeasePolicy::default(),
         pulled: Desks::ALL,
         backups: None,
+        market: None,
     };
     let router = api::router(app, Arc::clone(&guard), options);
     let listener = listen(address, "the argument").await?;

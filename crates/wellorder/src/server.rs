@@ -14,8 +14,8 @@ use crate::serve_check::ServeCheck;
 use crate::shutdown::{Signals, Stop};
 use crate::storage::{Database, Done, Opened};
 use crate::{
-    banner, boot, catalog, failed_logins, further, kafka, lookout, orderstream, rabbitmq, redis, secrets,
-    serve, telemetry, transport, wire_up,
+    banner, boot, catalog, failed_logins, further, kafka, lookout, markets, orderstream, rabbitmq, redis,
+    secrets, serve, telemetry, transport, wire_up,
 };
 use anyhow::Context;
 use axum::Router;
@@ -170,9 +170,14 @@ async fn begin(
         app.remotes.add(shop);
     }
     tasks.spawn(lookout::remotes(Arc::clone(&app)));
-    let means = serve::means(&app, metrics, catalog);
-    let router = serve::main_router(mode, settings, &app, &guard, metrics, &access, &means);
     let address = listener.local_addr().context("the listener has no address")?;
+    let plain = matches!(transport, Transport::Plain) && settings.has_role(Role::Api);
+    let market = markets::market(settings, &app, Some(address).filter(|_| plain))?;
+    if settings.has_role(Role::Sync) {
+        tasks.spawn(Arc::clone(&market).run(stop.subscribe()));
+    }
+    let beside = serve::Beside { means: serve::means(&app, metrics, catalog), market };
+    let router = serve::main_router(mode, settings, &app, &guard, metrics, &access, &beside);
     if let Err(error) = folder.announce(address, matches!(transport, Transport::Tls(_))) {
         // The lock is held all the same; a full disk keeps nobody from being served.
         tracing::warn!(%error, "cannot write the address into the lock file yet: commands need --url");
@@ -183,7 +188,7 @@ async fn begin(
         tasks.spawn(served(edge::serve(ops, router, Arc::clone(&guard), stop.subscribe(), drain)));
     }
     for further in further {
-        let (listening, router) = further.served(settings, &app, &guard, &access, &means, transport.clone());
+        let (listening, router) = further.served(settings, &app, &guard, &access, &beside, transport.clone());
         tasks.spawn(served(edge::serve(listening, router, Arc::clone(&guard), stop.subscribe(), drain)));
     }
     let http2 = serve::grpc(settings, &app, &guard, &access);

@@ -11,16 +11,18 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
 
 /// What an order, or whatever a path names, may be missing.
-const UNKNOWN: [(&str, Kind); 5] = [
+const UNKNOWN: [(&str, Kind); 7] = [
     ("order_id", kinds::ORDER_UNKNOWN),
     ("redrive_id", kinds::REDRIVE_UNKNOWN),
     ("name", kinds::FOLLOWER_UNKNOWN),
     ("backup", kinds::BACKUP_UNKNOWN),
     ("key_id", kinds::API_KEY_UNKNOWN),
+    ("store_id", kinds::STORE_UNKNOWN),
+    ("receipt", kinds::IMPORT_UNKNOWN),
 ];
 
 /// What single operations refuse besides.
-const BESIDES: [(&str, &[Kind]); 13] = [
+const BESIDES: [(&str, &[Kind]); 15] = [
     ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
     ("create_orders", &[kinds::INVALID_KEY]),
     ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),
@@ -33,6 +35,8 @@ const BESIDES: [(&str, &[Kind]); 13] = [
     ("start_backup", &[kinds::BACKUP_ELSEWHERE]),
     ("create_key", &[kinds::API_KEYS_TOO_MANY]),
     ("rotate_secrets", &[kinds::SECRETS_KEY_MISSING, kinds::CURSOR_INVALID]),
+    ("register_store", &[kinds::MARKETPLACE_UNKNOWN, kinds::SECRETS_KEY_MISSING]),
+    ("import_order", &[kinds::STORE_UNKNOWN, kinds::MARKETPLACE_UNKNOWN, kinds::SECRETS_KEY_MISSING]),
     ("rotate_key", &[kinds::API_KEY_ENDED, kinds::API_KEY_GRACE]),
 ];
 

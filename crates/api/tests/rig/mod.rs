@@ -106,6 +106,7 @@ impl Rig {
             lease: LeasePolicy::default(),
             pulled: Desks::ALL,
             backups: None,
+            market: None,
         };
         let guard = Arc::new(Guard::new(Limits::default(), false, self.clock.clone(), SeededIds::new(2)));
         let router = api::router(Arc::clone(&self.app), guard, options);
@@ -147,6 +148,7 @@ impl Rig {
             pulled: Desks::ALL,
             streams: api::Streams::default(),
             backups: None,
+            market: None,
         };
         change(&mut options);
         let guard = Arc::new(Guard::new(Limits::default(), false, clock.clone(), ids));

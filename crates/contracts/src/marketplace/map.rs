@@ -2,11 +2,14 @@
 
 use super::mock::{self, Verdict};
 use super::refuse::No;
-use super::wire::{Found, NotFound, Validate, Validated};
-use crate::reply;
+use super::wire::{
+    Found, ImportFailure, ImportReply, ImportSuccess, NotFound, RegisterStore, SyncState, Validate, Validated,
+};
+use crate::{exact, reply};
 use axum::response::Response;
 use http::StatusCode;
-use order_core::Timestamp;
+use order_core::marketplace::{Import, NewStore, Store};
+use order_core::{TenantId, Timestamp};
 
 /// What the mock marketplace answers; `now` is when it is asked.
 ///
@@ -22,4 +25,41 @@ pub(super) fn validated(asked: Validate, now: Timestamp) -> Result<Response, No>
         }
     };
     Ok(reply::json(StatusCode::OK, &said))
+}
+
+/// Wire → core.
+pub(super) fn new_store(tenant: TenantId, asked: RegisterStore) -> NewStore {
+    NewStore {
+        tenant,
+        organization: asked.organization_id,
+        marketplace: asked.marketplace.name(),
+        external_id: asked.external_store_id,
+        name: asked.store_name,
+        currency: asked.currency,
+        access_token: asked.access_token,
+    }
+}
+
+/// What became of a receipt, as this contract tells it.
+pub(super) fn imported(import: &Import) -> ImportReply {
+    match &import.result {
+        Some(result) => ImportReply::Success(ImportSuccess {
+            success: true,
+            order_id: result.external_order_id.clone(),
+            amount: exact::number(result.amount),
+            currency: result.currency.clone(),
+            imported_at: result.imported_at.millis_text(),
+        }),
+        None => ImportReply::Failure(ImportFailure { success: false, error: import.refusal().to_owned() }),
+    }
+}
+
+/// How a store is doing, as this contract tells it.
+pub(super) fn sync_state(store: &Store) -> SyncState {
+    SyncState {
+        last_sync_at: store.last_sync_at.map(Timestamp::millis_text),
+        imported_orders: store.counts.success,
+        sync_status: store.status().word(),
+        rate_limited_count: store.counts.rate_limited,
+    }
 }

@@ -1,7 +1,10 @@
-//! The contract `marketplace`: orders of shops at marketplaces; so far its mock marketplace alone.
+//! The contract `marketplace`: stores at marketplaces, and their orders, imported by receipts.
 //!
 //! | call | reply |
 //! |---|---|
+//! | `POST /stores/register` | 200 the store and its sync token |
+//! | `POST /orders/import` | 200 the order of a receipt, or why there is none; 404 no such store |
+//! | `GET /stores/sync-status?syncToken=` | 200 how the store is doing; 404 |
 //! | `POST /mock/{marketplace}/validate` | 200 the order of a receipt, or that there is none; 401 no login; 429 later |
 //! | `GET /docs`, `/docs/json` | Swagger UI; the OpenAPI document |
 
@@ -10,15 +13,17 @@ mod mock;
 mod refuse;
 mod wire;
 
-use crate::contract::Mounted;
-use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use crate::contract::{Contract, Mounted};
+use crate::reply;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use edge::{Declared, Gate, Guard, Json, Mount, Need, Refused, Routes};
-use http::{HeaderMap, Method};
+use axum::{Extension, Router};
+use edge::{Declared, Gate, Guard, Json, Mount, Need, Refused, Room, Routes, Scope};
+use http::{HeaderMap, Method, StatusCode};
 pub use mock::{Login, Mock};
-use order_core::{App, TenantId};
+use order_core::TenantId;
+use order_core::marketplace::{Market, Store, SyncToken};
 use refuse::No;
 use std::sync::Arc;
 use utoipa::OpenApi;
@@ -29,10 +34,12 @@ pub const NAME: &str = "marketplace";
 /// How it is mounted.
 pub const MOUNT: Mount = Mount { name: NAME, style: refuse::style };
 
-/// The contract under its documented paths; `gate` says who calls. Without a `mock` there is no mock marketplace.
-pub fn router(app: Arc<App>, guard: Arc<Guard>, gate: Arc<dyn Gate>, mock: Option<Mock>) -> Router {
+/// The contract under its documented paths; `gate` says who calls, and so whose stores are seen. Without a `mock` there is no
+/// mock marketplace.
+pub fn router(market: Arc<Market>, guard: Arc<Guard>, gate: Arc<dyn Gate>, mock: Option<Mock>) -> Router {
     let document = if mock.is_some() { MockDocs::openapi } else { Docs::openapi };
-    Mounted::new(app, NAME).mounted(routes(gate, mock), (document, "Refused"), MOUNT, guard)
+    let mounted = Mounted::new(Arc::clone(&market.app), NAME);
+    mounted.mounted(routes(gate, mock), (document, "Refused"), MOUNT, guard).layer(Extension(market))
 }
 
 /// What each route needs, those of the mock marketplace among them.
@@ -42,13 +49,95 @@ pub fn declared() -> Vec<Declared> {
 }
 
 fn routes(gate: Arc<dyn Gate>, mock: Option<Mock>) -> Routes<Mounted> {
-    let routes = Routes::new(gate);
+    let routes = Routes::new(gate)
+        .route(Method::POST, "/stores/register", Need::Scope(Scope::StoresWrite), register_store)
+        .route(Method::POST, "/orders/import", Need::Scope(Scope::StoresWrite), import_order)
+        .route(Method::GET, "/stores/sync-status", Need::Scope(Scope::StoresRead), get_sync_status);
     let Some(mock) = mock.map(Arc::new) else { return routes };
     let validate = move |mounted, marketplace, headers, body| {
         validate_receipt(Arc::clone(&mock), mounted, marketplace, headers, body)
     };
     // It asks for a login of its own, as the marketplaces do that it stands for.
     routes.route(Method::POST, "/mock/{marketplace}/validate", Need::Nothing, validate)
+}
+
+/// Register a store, or change what is said of it
+///
+/// The same organization, marketplace and external id are the same store, with the same sync token.
+#[utoipa::path(
+    post,
+    path = "/stores/register",
+    tag = "stores",
+    request_body = wire::RegisterStore,
+    responses(
+        (status = 200, description = "The store", body = wire::Registered),
+        (status = 400, description = "A field is missing or refused, or the body is no JSON", body = wire::Invalid),
+    ),
+)]
+async fn register_store(
+    contract: Contract,
+    Extension(market): Extension<Arc<Market>>,
+    _: Room,
+    Json(body): Json,
+) -> Result<Response, No> {
+    let asked = wire::RegisterStore::read(&body)?;
+    let (store, token) = market.register(map::new_store(contract.tenant, asked)).await?;
+    let (store_id, sync_token) = (store.store_id.to_string(), token.shown());
+    Ok(reply::json(StatusCode::OK, &wire::Registered { store_id, sync_token }))
+}
+
+/// Import an order
+///
+/// A receipt that was asked for before is answered as it is, without a call to the marketplace.
+#[utoipa::path(
+    post,
+    path = "/orders/import",
+    tag = "orders",
+    request_body = wire::ImportOrder,
+    responses(
+        (status = 200, description = "The order of the receipt, or why there is none", body = wire::ImportReply),
+        (status = 400, description = "A field is missing or refused, or the body is no JSON", body = wire::Invalid),
+        (status = 404, description = "No such store", body = wire::Refused),
+    ),
+)]
+async fn import_order(
+    contract: Contract,
+    Extension(market): Extension<Arc<Market>>,
+    _: Room,
+    Json(body): Json,
+) -> Result<Response, No> {
+    let asked = wire::ImportOrder::read(&body)?;
+    let store = store_of(&contract, &market, &asked.sync_token).await?;
+    let import = market.import(&store, asked.receipt).await?;
+    Ok(reply::json(StatusCode::OK, &map::imported(&import)))
+}
+
+/// How is a store doing?
+#[utoipa::path(
+    get,
+    path = "/stores/sync-status",
+    tag = "stores",
+    params(("syncToken" = String, Query, description = "What registering the store answered", format = "uuid")),
+    responses(
+        (status = 200, description = "How it is doing", body = wire::SyncState),
+        (status = 400, description = "The token is missing, or no UUID", body = wire::Invalid),
+        (status = 404, description = "No such store", body = wire::Refused),
+    ),
+)]
+async fn get_sync_status(
+    contract: Contract,
+    Extension(market): Extension<Arc<Market>>,
+    query: Result<Query<wire::ByToken>, QueryRejection>,
+) -> Result<Response, No> {
+    let token = query.map(|Query(query)| query).unwrap_or_default().read()?;
+    let store = store_of(&contract, &market, &token).await?;
+    Ok(reply::json(StatusCode::OK, &map::sync_state(&store)))
+}
+
+/// The caller's store with that token: another tenant's is not there.
+async fn store_of(contract: &Contract, market: &Market, token: &SyncToken) -> Result<Store, No> {
+    let store = market.store_of_token(token).await?;
+    if store.tenant == contract.tenant { Ok(store) } else { Err(No::StoreUnknown) }
 }
 
 /// Ask the mock marketplace about a receipt
@@ -95,12 +184,15 @@ async fn validate_receipt(
 
 /// The contract's OpenAPI document, without the mock marketplace.
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "marketplace",
-    description = "Orders of shops at marketplaces.",
-    version = "1.0.0",
-    license(name = "Apache-2.0", identifier = "Apache-2.0"),
-))]
+#[openapi(
+    info(
+        title = "marketplace",
+        description = "Stores at marketplaces, and their orders.",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(register_store, import_order, get_sync_status)
+)]
 struct Docs;
 
 /// The same with it.
@@ -108,11 +200,11 @@ struct Docs;
 #[openapi(
     info(
         title = "marketplace",
-        description = "Orders of shops at marketplaces, and a mock marketplace.",
+        description = "Stores at marketplaces, and their orders; and a mock marketplace.",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(validate_receipt),
+    paths(register_store, import_order, get_sync_status, validate_receipt),
     modifiers(&BasicLogin)
 )]
 struct MockDocs;

@@ -1,12 +1,13 @@
 //! Every way in which `marketplace` says no.
 
-use super::wire;
-use crate::refuse;
+use super::wire::{self, Issue};
+use crate::refuse::{self, Denied};
 use crate::{invalid_json, reply};
 use axum::response::{IntoResponse, Response};
 use edge::{Refusal, Refused, RequestId};
 use http::{HeaderValue, StatusCode, header};
 use order_core::json::InvalidJson;
+use order_core::{Error, Fault, Rejection};
 
 /// How a client of the mock marketplace logs in (RFC 7617).
 const BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="mock marketplace", charset="UTF-8""#);
@@ -26,6 +27,12 @@ pub(super) enum No {
     CurrencyInvalid,
     /// Not the name and password of the mock marketplace.
     LoginRefused,
+    /// Something about the request is not as it must be.
+    Invalid(Vec<Issue>),
+    /// No store of the caller's has that sync token.
+    StoreUnknown,
+    /// This process has no way to that marketplace.
+    MarketplaceAway,
     /// The mock marketplace is to be asked later.
     MarketplaceBusy,
     /// What every mounted API may have to say; [`style`] words it.
@@ -35,6 +42,21 @@ pub(super) enum No {
 impl From<Refused> for No {
     fn from(Refused(refusal): Refused) -> Self {
         Self::Shared(refusal)
+    }
+}
+
+impl From<Error> for No {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Rejection(Rejection::StoreUnknown) => Self::StoreUnknown,
+            Error::Rejection(Rejection::MarketplaceUnknown) => Self::MarketplaceAway,
+            other => match Denied::from(other) {
+                Denied::Shared(refusal) => Self::Shared(refusal),
+                Denied::OrderUnknown | Denied::KeyReused(_) => Self::Shared(Refusal::Fault(Fault::internal(
+                    "marketplace asks for no order, and sends no keys",
+                ))),
+            },
+        }
     }
 }
 
@@ -52,6 +74,12 @@ impl IntoResponse for No {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, BASIC);
                 response
             }
+            Self::Invalid(details) => {
+                let error = "Validation error";
+                reply::json(StatusCode::BAD_REQUEST, &wire::Invalid { error, details })
+            }
+            Self::StoreUnknown => error(StatusCode::NOT_FOUND, "Store not found"),
+            Self::MarketplaceAway => bad("This marketplace is not served here"),
             Self::MarketplaceBusy => error(StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::Shared(refusal) => Refused(refusal).into_response(),
         }

@@ -1,13 +1,17 @@
 //! What goes over the wire of `marketplace`, and how a request is read.
 
 use super::refuse::No;
+use order_core::Reference;
 use order_core::ids::TEXT_BYTES_MAX;
+use order_core::marketplace::{MarketplaceName, SyncToken};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 /// Currency of an order for which nobody named one.
 const CURRENCY: &str = "USD";
+/// Longest access token of a marketplace, in bytes.
+const ACCESS_TOKEN_BYTES_MAX: usize = 4_096;
 
 /// A marketplace that the contract knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +29,15 @@ impl Marketplace {
             "shopify" => Some(Self::Shopify),
             "amazon" => Some(Self::Amazon),
             _ => None,
+        }
+    }
+
+    /// As the core calls it.
+    pub(super) fn name(self) -> MarketplaceName {
+        match self {
+            Self::Etsy => MarketplaceName::Etsy,
+            Self::Shopify => MarketplaceName::Shopify,
+            Self::Amazon => MarketplaceName::Amazon,
         }
     }
 }
@@ -117,6 +130,258 @@ pub(super) enum Validated {
     Found(Found),
     /// There is none.
     NotFound(NotFound),
+}
+
+/// A store as a client registers it. Other fields are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[schema(
+    rename_all = "camelCase",
+    examples(json!({
+        "organizationId": "org-123", "marketplace": "etsy", "externalStoreId": "store-456", "storeName": "My Store",
+        "accessToken": "token-abc", "currency": "USD"
+    }))
+)]
+pub(super) struct RegisterStore {
+    /// Organization that it belongs to.
+    #[schema(min_length = 1, max_length = 255)]
+    pub(super) organization_id: String,
+    /// Where it is.
+    #[schema(value_type = String, pattern = "^(etsy|shopify|amazon)$")]
+    pub(super) marketplace: Marketplace,
+    /// What the marketplace calls it.
+    #[schema(min_length = 1, max_length = 255)]
+    pub(super) external_store_id: String,
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 255)]
+    pub(super) store_name: String,
+    /// What opens it at the marketplace: 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
+    pub(super) access_token: String,
+    /// Its currency.
+    #[schema(pattern = "^[A-Za-z]{3}$")]
+    pub(super) currency: String,
+}
+
+impl RegisterStore {
+    /// Reads a body; names every field that is wrong.
+    ///
+    /// # Errors
+    /// [`No::Invalid`].
+    pub(super) fn read(body: &Value) -> Result<Self, No> {
+        let mut fields = Fields::of(body)?;
+        let organization_id = fields.text("organizationId", TEXT_BYTES_MAX);
+        let marketplace = fields.read("marketplace", "must be etsy, shopify or amazon", Marketplace::of);
+        let external_store_id = fields.text("externalStoreId", TEXT_BYTES_MAX);
+        let store_name = fields.text("storeName", TEXT_BYTES_MAX);
+        let access_token = fields.text("accessToken", ACCESS_TOKEN_BYTES_MAX);
+        let currency = fields.read("currency", "must be 3 letters", currency);
+        fields.settle(|| {
+            Some(Self {
+                organization_id: organization_id?,
+                marketplace: marketplace?,
+                external_store_id: external_store_id?,
+                store_name: store_name?,
+                access_token: access_token?,
+                currency: currency?,
+            })
+        })
+    }
+}
+
+/// A receipt of a store that is to be an order.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[schema(
+    rename_all = "camelCase",
+    examples(json!({"syncToken": "6f1c0d6e-58c9-8a51-9f65-3a4a8ad39b52", "receipt": "receipt-123"}))
+)]
+pub(super) struct ImportOrder {
+    /// What registering the store answered.
+    #[schema(value_type = String, format = "uuid")]
+    pub(super) sync_token: SyncToken,
+    /// The receipt.
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
+    pub(super) receipt: Reference,
+}
+
+impl ImportOrder {
+    /// Reads a body; names every field that is wrong.
+    ///
+    /// # Errors
+    /// [`No::Invalid`].
+    pub(super) fn read(body: &Value) -> Result<Self, No> {
+        let mut fields = Fields::of(body)?;
+        let sync_token = fields.read("syncToken", TOKEN_FORM, SyncToken::parse);
+        let receipt =
+            fields.read("receipt", "must be a string of 1 to 255 bytes", |text| Reference::new(text).ok());
+        fields.settle(|| Some(Self { sync_token: sync_token?, receipt: receipt? }))
+    }
+}
+
+/// The query that names a store.
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct ByToken {
+    #[serde(rename = "syncToken")]
+    sync_token: Option<String>,
+}
+
+impl ByToken {
+    /// The token.
+    ///
+    /// # Errors
+    /// [`No::Invalid`].
+    pub(super) fn read(&self) -> Result<SyncToken, No> {
+        let token = self.sync_token.as_deref().and_then(SyncToken::parse);
+        token.ok_or_else(|| No::Invalid(vec![Issue { field: "syncToken", message: TOKEN_FORM.to_owned() }]))
+    }
+}
+
+const TOKEN_FORM: &str = "must be a UUID";
+
+/// The fields of a body, and what is wrong with them.
+struct Fields<'v> {
+    members: &'v Map<String, Value>,
+    issues: Vec<Issue>,
+}
+
+impl<'v> Fields<'v> {
+    fn of(body: &'v Value) -> Result<Self, No> {
+        let members = body.as_object().ok_or_else(|| {
+            No::Invalid(vec![Issue { field: "", message: "Body must be a JSON object".to_owned() }])
+        })?;
+        Ok(Self { members, issues: Vec::new() })
+    }
+
+    fn wrong<T>(&mut self, field: &'static str, message: impl Into<String>) -> Option<T> {
+        self.issues.push(Issue { field, message: message.into() });
+        None
+    }
+
+    fn string(&mut self, field: &'static str) -> Option<&'v str> {
+        match self.members.get(field) {
+            None | Some(Value::Null) => self.wrong(field, "is required"),
+            Some(Value::String(text)) => Some(text),
+            Some(_) => self.wrong(field, "must be a string"),
+        }
+    }
+
+    fn text(&mut self, field: &'static str, bytes_max: usize) -> Option<String> {
+        let text = self.string(field)?;
+        if (1..=bytes_max).contains(&text.len()) {
+            return Some(text.to_owned());
+        }
+        self.wrong(field, format!("must be 1 to {bytes_max} bytes"))
+    }
+
+    fn read<T>(&mut self, field: &'static str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = self.string(field)?;
+        match parse(text) {
+            Some(read) => Some(read),
+            None => self.wrong(field, form),
+        }
+    }
+
+    fn settle<T>(self, made: impl FnOnce() -> Option<T>) -> Result<T, No> {
+        match made() {
+            Some(made) if self.issues.is_empty() => Ok(made),
+            _ => Err(No::Invalid(self.issues)),
+        }
+    }
+}
+
+/// A store that is registered.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "storeId": "0f5c9ec5-4bb2-8c3c-9c3f-f93fbd6f5a11", "syncToken": "6f1c0d6e-58c9-8a51-9f65-3a4a8ad39b52"
+})))]
+pub(super) struct Registered {
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub(super) store_id: String,
+    /// What later calls name it by: the same each time.
+    #[schema(format = "uuid")]
+    pub(super) sync_token: String,
+}
+
+/// What became of a receipt.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum ImportReply {
+    /// It is an order.
+    Success(ImportSuccess),
+    /// It is none, or not yet.
+    Failure(ImportFailure),
+}
+
+/// A receipt that is an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "success": true, "orderId": "order-123", "amount": 99.99, "currency": "USD", "importedAt": "2024-01-01T12:00:00.000Z"
+})))]
+pub(super) struct ImportSuccess {
+    /// Always true.
+    pub(super) success: bool,
+    /// The marketplace's id of the order.
+    pub(super) order_id: String,
+    /// Its sum, with the digits that the marketplace wrote.
+    #[schema(value_type = f64, format = "decimal")]
+    pub(super) amount: Number,
+    /// Its currency.
+    pub(super) currency: String,
+    /// When it was imported.
+    #[schema(format = DateTime)]
+    pub(super) imported_at: String,
+}
+
+/// A receipt that is no order, or not yet.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"success": false, "error": "invalid_receipt"})))]
+pub(super) struct ImportFailure {
+    /// Always false.
+    pub(super) success: bool,
+    /// `invalid_receipt`, `rate_limited`, `marketplace_unavailable`, or what the marketplace says.
+    pub(super) error: String,
+}
+
+/// How a store is doing.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "lastSyncAt": "2024-01-01T12:00:00.000Z", "importedOrders": 10, "syncStatus": "success", "rateLimitedCount": 2
+})))]
+pub(super) struct SyncState {
+    /// When something was imported or synced last; null before.
+    #[schema(format = DateTime, required)]
+    pub(super) last_sync_at: Option<String>,
+    /// Receipts that are orders.
+    pub(super) imported_orders: u64,
+    /// How what was done last went.
+    #[schema(pattern = "^(pending|success|partial|failed)$")]
+    pub(super) sync_status: &'static str,
+    /// Receipts that wait because too many calls were made.
+    pub(super) rate_limited_count: u64,
+}
+
+/// A refusal of fields.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "error": "Validation error", "details": [{"field": "currency", "message": "must be 3 letters"}]
+})))]
+pub(super) struct Invalid {
+    /// Always `Validation error`.
+    pub(super) error: &'static str,
+    /// Each field that is wrong.
+    pub(super) details: Vec<Issue>,
+}
+
+/// A field that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Issue {
+    /// Its name; empty for the body as a whole.
+    pub(super) field: &'static str,
+    /// What is wrong.
+    pub(super) message: String,
 }
 
 /// A refusal.

@@ -1,6 +1,7 @@
 //! Both contracts over one storage, and what a client sees of them.
 
 use crate::catalog::ScriptedCatalog;
+use crate::marketplace_stores::ScriptedMarketplace;
 use axum::Router;
 use axum::body::Body;
 use contracts::marketplace::{self, Login, Mock};
@@ -15,8 +16,10 @@ use order_core::command::ChangeKind;
 use order_core::intake::Accepted;
 use order_core::lane::LanePolicy;
 use order_core::lease::{Backoff, LeasePolicy};
+use order_core::marketplace::{Market, MarketPolicy};
 use order_core::order::Content;
 use order_core::process::{Worker, WorkerPolicy};
+use order_core::sealing::Keyring;
 use order_core::{App, OrderId, Reference, SourceId, TenantId};
 use serde_json::Value;
 use std::fmt;
@@ -44,6 +47,9 @@ pub(crate) struct Fixture {
     pub(crate) parspec: Client,
     pub(crate) sales: Client,
     pub(crate) catalog: Arc<ScriptedCatalog>,
+    /// What stores are at.
+    pub(crate) market: Arc<ScriptedMarketplace>,
+    pub(crate) stores: Arc<Market>,
     /// With its mock marketplace.
     pub(crate) marketplace: Client,
     /// Does not wait for acknowledgements.
@@ -61,6 +67,9 @@ impl Fixture {
         let app = App::start(storage.port(), clock.clone(), SeededIds::new(1), LanePolicy::default());
         let guard = Arc::new(Guard::new(Limits::default(), true, clock.clone(), SeededIds::new(2)));
         let gate: Arc<dyn Gate> = Arc::new(edge::Open::new(TenantId::default_tenant()));
+        app.hold_keys(Arc::new(Keyring::parse(&Keyring::fresh_key(&*SeededIds::new(3))).unwrap()));
+        let market = ScriptedMarketplace::new(clock.clone());
+        let stores = Market::new(app.clone(), market.everywhere(), MarketPolicy::default());
         let catalog = ScriptedCatalog::new();
         let means = means(&catalog, sales::BrokerStates::default());
         let processor = ScriptedProcessor::new();
@@ -74,8 +83,9 @@ impl Fixture {
             parspec: Client::new(parspec::router(app.clone(), guard.clone(), gate.clone())),
             sales: Client::new(sales::router(app.clone(), guard.clone(), gate.clone(), means)),
             catalog,
+            market,
             marketplace: Client::new(marketplace::router(
-                app.clone(),
+                stores.clone(),
                 guard.clone(),
                 gate.clone(),
                 Some(mock()),
@@ -83,6 +93,7 @@ impl Fixture {
             orderstream: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), no_wait)),
             patient: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), wait)),
             grpc: orderstream::grpc::router(app.clone(), guard.clone(), gate, wait),
+            stores,
             app,
             guard,
             storage,

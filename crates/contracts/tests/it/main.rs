@@ -20,6 +20,7 @@ mod bad_input;
 mod catalog;
 mod harness;
 mod marketplace;
+mod marketplace_stores;
 mod mounting;
 mod openapi;
 mod orderstream;

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod market;
 mod orders;
 
 use std::{path::PathBuf, time::Duration};
@@ -7,6 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use clap_complete::Shell;
 
+pub(crate) use self::market::{FlowArgs, ImportsCommand, RegisterArgs, StoresCommand, SyncArgs};
 pub(crate) use self::orders::{
     CreateArgs, DeliverArgs, EraseArgs, ExportArgs, GetArgs, ImportArgs, Line, ListArgs, OrdersCommand,
     ParkedArgs, Processing, RedriveArgs, ShipArgs, Until, WatchArgs, WithdrawArgs,
@@ -119,6 +121,8 @@ pub(crate) enum SimulateCommand {
     Delivery(DeliveryArgs),
     /// A receiver of webhooks: shows what comes, and fails where it is told to
     WebhookReceiver(ReceiverArgs),
+    /// A client of the contract marketplace: registers a store, imports receipts, asks to be told of syncs
+    MarketplaceFlow(FlowArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -205,6 +209,27 @@ pub(crate) enum ClientCommand {
         #[command(subcommand)]
         command: SecretsCommand,
     },
+    /// Stores at marketplaces
+    Stores {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: StoresCommand,
+    },
+    /// Orders imported from stores, and those that are to be
+    Imports {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: ImportsCommand,
+    },
+    /// Sync the stores that are due: what failed is tried again, what is new is imported
+    Sync {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        args: SyncArgs,
+    },
     /// Copy the whole database while it is in use
     Backup(BackupArgs),
 }
@@ -218,6 +243,9 @@ impl ClientCommand {
             | Self::Keys { server, .. }
             | Self::Followers { server, .. }
             | Self::Secrets { server, .. }
+            | Self::Stores { server, .. }
+            | Self::Imports { server, .. }
+            | Self::Sync { server, .. }
             | Self::Backup(BackupArgs { server, .. }) => server,
         }
     }

@@ -11,6 +11,24 @@ pub(crate) struct Marketplace {
     pub(crate) etsy: MockLogin,
     pub(crate) shopify: MockLogin,
     pub(crate) amazon: MockLogin,
+    /// Where the mock marketplaces are; `None`: here, where they are served.
+    pub(crate) mock_url: Option<String>,
+    /// Who is asked about stores at Shopify.
+    pub(crate) shopify_kind: ShopifyKind,
+    /// What stands in for `https://SHOP.myshopify.com`.
+    pub(crate) shopify_url: Option<String>,
+    /// The version of its API.
+    pub(crate) shopify_version: String,
+}
+
+/// Who is asked about stores at Shopify.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ShopifyKind {
+    /// The mock marketplace.
+    #[default]
+    Mock,
+    /// Shopify's GraphQL Admin API.
+    Admin,
 }
 
 /// Who may ask one mock marketplace; nobody where a part is empty.

@@ -1,10 +1,14 @@
 //! Settings of marketplaces.
 
 use super::{
+    marketplace::ShopifyKind,
     settings::Settings,
-    shape::Shape::{Secret, Switch, Text},
+    shape::Shape::{MaybeUrl, Secret, Switch, Text, Word},
     sources::{Inputs, Mode},
-    table::{Default::Follows, Setting},
+    table::{
+        Default::{Follows, Is},
+        Setting,
+    },
 };
 
 /// What stands by default where nobody but this machine can call.
@@ -18,6 +22,12 @@ fn mock_default(_: &Settings, inputs: &Inputs) -> String {
 
 fn known(inputs: &Inputs, text: &str) -> String {
     if here_alone(inputs) { text } else { "" }.to_owned()
+}
+
+const SHOPIFY: [ShopifyKind; 2] = [ShopifyKind::Mock, ShopifyKind::Admin];
+
+fn shopify_default(_: &Settings, inputs: &Inputs) -> String {
+    if here_alone(inputs) { "mock" } else { "admin" }.to_owned()
 }
 
 const USER: &str = "name that a client of this mock marketplace logs in with";
@@ -75,4 +85,28 @@ pub(super) const MARKETPLACE: &[Setting] = &[
     )
     .or(&["MOCK_AMAZON_PASS"])
     .secret(),
+    Setting::new(
+        "marketplace.mock_url",
+        Is(""),
+        MaybeUrl { set: |s, v| s.marketplace.mock_url = v },
+        "where the mock marketplaces are that stores are asked at; empty is this process",
+    ),
+    Setting::new(
+        "marketplace.shopify",
+        Follows(shopify_default),
+        Word { words: &["mock", "admin"], set: |s, place| s.marketplace.shopify_kind = SHOPIFY[place] },
+        "who is asked about stores at Shopify: the mock marketplace, or its GraphQL Admin API",
+    ),
+    Setting::new(
+        "marketplace.shopify_url",
+        Is(""),
+        MaybeUrl { set: |s, v| s.marketplace.shopify_url = v },
+        "what stands in for https://SHOP.myshopify.com; empty is that",
+    ),
+    Setting::new(
+        "marketplace.shopify_version",
+        Is("2026-10"),
+        Text { set: |s, v| v.clone_into(&mut s.marketplace.shopify_version) },
+        "version of its Admin API",
+    ),
 ];

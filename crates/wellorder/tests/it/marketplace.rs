@@ -49,3 +49,34 @@ async fn a_server_for_others_has_the_mock_where_it_is_named_with_a_login() {
     assert_eq!(validate(&server, path, ETSY, r#"{"receipt": "1"}"#).await.status, 401);
     assert_eq!(validate(&server, path, "Basic YTpi", r#"{"receipt": "1"}"#).await.status, 200);
 }
+
+/// The seed's endpoint flow, with its variables.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoint_flow_runs_with_its_variables() {
+    let home = Home::new();
+    let server = home.server().args(&["--as", "marketplace"]).api_alone().start().await;
+    let base = format!("http://{}", server.address);
+    let variables = [
+        ("BASE_URL", base.as_str()),
+        ("ORG_ID", "org-1"),
+        ("MARKETPLACE", "etsy"),
+        ("EXTERNAL_STORE_ID", "ext-100"),
+        ("STORE_NAME", "My Etsy Store"),
+        ("ACCESS_TOKEN", "token-v2"),
+        ("CURRENCY", "USD"),
+        ("RECEIPTS", "order-101,order-102,order-115"),
+    ];
+    let ran = home.run_bare(&variables, &["simulate", "marketplace-flow", "--json"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let told = ran.json();
+    let steps = told["steps"].as_array().unwrap();
+    let answers: Vec<_> = steps[1..4].iter().map(|step| step["answer"]["success"].clone()).collect();
+    assert_eq!(answers, [true, false, false], "{told}");
+    let status = &steps[4]["answer"];
+    let seen = json!([status["importedOrders"], status["syncStatus"], status["rateLimitedCount"]]);
+    assert_eq!(seen, json!([1, "partial", 1]));
+    assert_eq!(server.json("/v1/orders?q=order-101").await["orders"][0]["currency"], "USD");
+    let again = home.run_bare(&variables, &["simulate", "marketplace-flow", "--json"]).json();
+    assert_eq!(again["syncToken"], told["syncToken"]);
+    assert_eq!(again["steps"].as_array().unwrap()[1..4], steps[1..4], "the same results, without a call");
+}

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// An order of the contract `sales`.
 pub(crate) const SALE: &str = r#"{"user_id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","product_id":"16fd2706-8baf-433b-82eb-8c7fada847da","quantity":1}"#;
 
+/// A store.
+const STORE: &str = r#"{"organization": "org-1", "marketplace": "etsy", "external_id": "ext-1", "name": "s", "currency": "USD", "access_token": "t"}"#;
+
 /// What a route is asked with.
 struct Sample {
     /// The path with ids of the tenant `acme` in it.
@@ -45,6 +48,10 @@ struct Things {
     stream_id: String,
     redrive_id: String,
     key_id: String,
+    /// A store at a marketplace.
+    store_id: String,
+    /// What it is named by.
+    sync_token: String,
     /// A copy of the database.
     backup: String,
     /// Of a lease.
@@ -72,6 +79,9 @@ async fn things(server: &Server, tenant: &'static str) -> Things {
     let spare = made("/v1/orders", r#"{"reference": "A-4", "total": "1"}"#).await;
     let redrive = made("/v1/redrives", r#"{"filter": {"all": true}, "reason": "x"}"#).await;
     let key = made("/v1/keys", r#"{"name": "k", "scopes": ["keys:admin"]}"#).await;
+    let store = made("/v1/stores", STORE).await;
+    let receipt = json!({ "store_id": store["store_id"], "receipt": "order-101" });
+    made("/v1/imports", &receipt.to_string()).await;
     let work = made("/v1/work/claim", r#"{"max": 1, "lease_seconds": 900}"#).await;
     // A server makes copies with its own tools.
     let backup = match server.home().url() {
@@ -87,6 +97,8 @@ async fn things(server: &Server, tenant: &'static str) -> Things {
         stream_id: text(&stream, "order_id"),
         redrive_id: text(&redrive, "redrive_id"),
         key_id: text(&key, "key_id"),
+        store_id: text(&store, "store_id"),
+        sync_token: text(&store, "sync_token"),
         backup: text(&backup, "name"),
         work_token: text(&work["work"][0], "token"),
     }
@@ -100,6 +112,9 @@ fn path_of(mount: &str, route: &Declared, things: &Things) -> String {
         .replace("{order_id}", if ends { &things.spare_id } else { &things.order_id })
         .replace("{orderId}", "A-2")
         .replace("{marketplace}", "etsy")
+        .replace("/sync-status", &format!("/sync-status?syncToken={}", things.sync_token))
+        .replace("{store_id}", &things.store_id)
+        .replace("{receipt}", "order-101")
         .replace("{external}", &format!("e-1?user_id={USER}"))
         .replace(
             "{id}",
@@ -114,6 +129,9 @@ fn path_of(mount: &str, route: &Declared, things: &Things) -> String {
         .replace("{backup}", &things.backup)
         .replace("{name}", "ndjson");
     assert!(!path.contains('{'), "say what {path} is filled with");
+    if (route.method.as_str(), route.path) == ("GET", "/imports") {
+        return format!("{path}?receipt=order-101");
+    }
     path
 }
 
@@ -129,6 +147,22 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         }
         ("/sales", "POST", _) => (serde_json::from_str(SALE).ok(), Other::Own),
         ("/orderstream", "POST", "/orders") => (Some(stream_order("e-2")), Other::Own),
+        ("/marketplace", "POST", "/stores/register") => (
+            Some(
+                json!({ "organizationId": "org-1", "marketplace": "etsy", "externalStoreId": "ext-1", "storeName": "s",
+                "accessToken": "t", "currency": "USD" }),
+            ),
+            Other::Own,
+        ),
+        ("/marketplace", "POST", "/orders/import") => {
+            (Some(json!({ "syncToken": things.sync_token, "receipt": "order-101" })), Other::NotFound)
+        }
+        ("/v1", "POST", "/stores") => (serde_json::from_str(STORE).ok(), Other::Own),
+        ("/v1", "POST", "/imports") => {
+            (Some(json!({ "store_id": things.store_id, "receipt": "order-101" })), Other::NotFound)
+        }
+        ("/v1", "POST", "/imports/{store_id}/{receipt}/retry") => (Some(json!({})), Other::NotFound),
+        ("/v1", "POST", "/syncs") => (None, Other::Operators),
         ("/marketplace", "POST", "/mock/{marketplace}/validate") => {
             (Some(json!({ "receipt": "1" })), Other::Shared)
         }
@@ -156,10 +190,10 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         }
         ("/v1", "POST", "/followers/{name}/redrive") => (Some(json!({ "all": true })), Other::Operators),
         (_, _, path) if is_for_operators(path) => (None, Other::Operators),
-        ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions")
+        ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions" | "/stores" | "/imports")
         | ("/parspec", "GET", "/metrics")
         | ("/sales", "GET", "/api/v1/orders") => (None, Other::Own),
-        (_, "GET", path) if path.contains('{') => (None, Other::NotFound),
+        (_, "GET", path) if path.contains('{') || path.ends_with("/sync-status") => (None, Other::NotFound),
         ("/v1", "POST", "/keys/{key_id}/rotate") | ("/v1", "DELETE", "/keys/{key_id}") => {
             (None, Other::NotFound)
         }
@@ -380,6 +414,10 @@ fn never_was(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
         "A-2" => "A-999".to_owned(),
         external if external.starts_with("e-1?") => external.replacen("e-1", "e-999", 1),
+        status if status.starts_with("sync-status?") => {
+            "sync-status?syncToken=6f1c0d6e-58c9-8a51-9f65-3a4a8ad39b52".to_owned()
+        }
+        "order-101" => "order-999".to_owned(),
         id if id.len() == 36 => "00000000-0000-7000-8000-000000000000".to_owned(),
         id if id.len() == 16 => "0000000000000000".to_owned(),
         number if number.parse::<i64>().is_ok() => "999999".to_owned(),

@@ -173,6 +173,11 @@ async fn settled(server: &Server) {
 
 /// Runs the commands of a document beside a server started with the settings that it would have by itself.
 async fn runs_as_printed(document: &str, least: usize) {
+    runs_as_printed_beside(document, least, &[]).await;
+}
+
+/// The same, beside a server started with these arguments.
+async fn runs_as_printed_beside(document: &str, least: usize, args: &[&str]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(document);
     let markdown = std::fs::read_to_string(path).unwrap();
     let steps = steps(&markdown);
@@ -180,7 +185,7 @@ async fn runs_as_printed(document: &str, least: usize) {
     let home: Arc<Home> = Home::new();
     let folder = home.path().join("here");
     std::fs::create_dir(&folder).unwrap();
-    let server = home.server().inside("here").without_data().start().await;
+    let server = home.server().inside("here").without_data().args(args).start().await;
     let mut shell = Shell::start(&folder, &format!("http://{}", server.address));
     let mut wrong = Vec::new();
     for step in &steps {
@@ -204,6 +209,13 @@ async fn the_tour_of_the_readme_runs_as_printed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_integration_guide_runs_as_printed() {
     runs_as_printed("docs/guides/integrate.md", 12).await;
+}
+
+/// The role `sync` would do by itself what the guide does by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_of_marketplaces_runs_as_printed() {
+    let by_hand = ["--as", "marketplace", "--role", "api", "--role", "worker", "--role", "relay"];
+    runs_as_printed_beside("docs/guides/marketplaces.md", 9, &by_hand).await;
 }
 
 #[test]
