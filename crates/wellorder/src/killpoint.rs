@@ -15,7 +15,7 @@ struct Point {
 static POINT: OnceLock<Point> = OnceLock::new();
 
 /// Every point that is passed somewhere.
-const POINTS: [&str; 27] = [
+const POINTS: [&str; 28] = [
     "api.after_commit",
     "api.before_commit",
     "api.mid_reply",
@@ -41,6 +41,7 @@ const POINTS: [&str; 27] = [
     "restore.mid_swap",
     "sync.after_429",
     "sync.after_upsert",
+    "webhook.after_2xx",
     "worker.after_effect",
     "worker.mid_effect",
 ];

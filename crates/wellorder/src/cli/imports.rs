@@ -156,6 +156,9 @@ mod tests {
         let fake = Fake::new([reply(200, &found), reply(200, &page(&[]))]);
         let find = || ImportsCommand::Find { receipt: "RL/15".to_owned() };
         insta::assert_snapshot!(run_one(&fake, find()).await.out, @r"
+        RECEIPT  STORE  STATE         ATTEMPTS  DUE                          ORDER  ERROR
+        RL15     s-1    rate_limited  1         2026-11-20T10:05:00.000000Z         rate_limited
+        RL15     s-2    failed        1         2026-11-20T10:05:00.000000Z         rate_limited
         ");
         let nowhere = run_one(&fake, find()).await;
         assert_eq!(nowhere.err, "no store has the receipt RL/15\n");

@@ -193,6 +193,8 @@ mod tests {
         };
         let shown = run_one(&fake, list(Some("a b"), None)).await;
         insta::assert_snapshot!(shown.out, @r"
+        STORE                                 ORGANIZATION  MARKETPLACE  NAME           STATUS   ORDERS  LAST SYNC
+        0f5c9ec5-4bb2-8c3c-9c3f-f93fbd6f5a11  org-1         etsy         My Etsy Store  partial  2       2026-11-20T10:00:00.000000Z
         ");
         assert_eq!(shown.err, "more: --cursor c-1\n");
         assert_eq!(run_one(&fake, list(None, Some("c-1"))).await.err, "no stores\n");
@@ -220,6 +222,20 @@ mod tests {
         )
         .await;
         insta::assert_snapshot!(shown.out, @r"
+        store         0f5c9ec5-4bb2-8c3c-9c3f-f93fbd6f5a11
+        organization  org-1
+        marketplace   etsy
+        external id   ext-100
+        name          My Etsy Store
+        currency      USD
+        status        partial
+        orders        2
+        pending       0
+        failed        0
+        rate limited  1
+        invalid       0
+        last sync     2026-11-20T10:00:00.000000Z
+        sync token    6f1c0d6e-58c9-8a51-9f65-3a4a8ad39b52
         ");
         let body = r#"{"organization":"org-1","marketplace":"etsy","external_id":"ext-100","name":"My Etsy Store","currency":"USD","access_token":"tok"}"#;
         assert_eq!(fake.asked(), [format!("POST /v1/stores {body}")]);
@@ -237,6 +253,8 @@ mod tests {
         ]);
         let runs = || StoresCommand::Runs { store: "s-1".to_owned(), limit: 50, cursor: None };
         insta::assert_snapshot!(run_one(&fake, runs()).await.out, @r"
+        RUN  STARTED                      ENDED                        PROCESSED  SUCCESS  FAILED  RATE LIMITED  END   DETAIL
+        3    2026-11-20T10:00:00.000000Z  2026-11-20T10:00:01.000000Z  3          1        1       1             done
         ");
         assert_eq!(run_one(&fake, runs()).await.err, "this store was never synced\n");
     }

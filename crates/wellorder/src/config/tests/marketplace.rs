@@ -17,6 +17,10 @@ fn the_mock_marketplace_is_there_for_this_machine_and_for_others_when_it_is_name
     marketplace.mock_shopify_password = (hidden)
     marketplace.mock_amazon_user = amazon_user
     marketplace.mock_amazon_password = (hidden)
+    marketplace.mock_url = 
+    marketplace.shopify = mock
+    marketplace.shopify_url = 
+    marketplace.shopify_version = 2026-10
     ");
     let serve = |inputs: Inputs| Inputs { mode: Mode::Serve, ..inputs };
     assert!(load_ok(&serve(Inputs::default())).settings.marketplace.mock().is_none());
