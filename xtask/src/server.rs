@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -143,6 +144,10 @@ impl Drop for Wellorder {
     }
 }
 
+/// Whether this process has built the tests of everything, and the program with them: it is not built anew for another set of
+/// features.
+pub(crate) static BUILT_BY_TESTS: AtomicBool = AtomicBool::new(false);
+
 /// Which program a check is of.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Binary {
@@ -152,10 +157,12 @@ pub(crate) struct Binary {
 }
 
 impl Binary {
-    /// Where it is; builds a development build with kill points if none is named.
+    /// Where it is; builds a development build with kill points if none is named, unless the tests were built with one just now.
     pub(crate) fn or_built(&self) -> Result<PathBuf> {
         let Some(named) = &self.binary else {
-            sh(cargo().args(["build", "--quiet", "--package", "wellorder", "--features", "killpoints"]))?;
+            if !BUILT_BY_TESTS.load(Ordering::Relaxed) {
+                sh(cargo().args(["build", "--quiet", "--package", "wellorder", "--features", "killpoints"]))?;
+            }
             return Ok(workspace::target_dir().join("debug/wellorder"));
         };
         if !named.is_file() {

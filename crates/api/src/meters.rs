@@ -143,6 +143,17 @@ fn consumers(app: &App, page: &mut Page<'_>) {
     for (queue, is) in &all {
         page.sample("wellorder_consumer_lag_messages", &[("queue", queue)], is.lag);
     }
+    let help = "Messages that were set aside: put off (retry), or parked at the broker for good (parked)";
+    page.family("wellorder_consumer_set_aside_messages", "gauge", help);
+    for (queue, is) in &all {
+        for (state, count) in [("retry", is.put_off), ("parked", is.parked)] {
+            page.sample(
+                "wellorder_consumer_set_aside_messages",
+                &[("queue", queue), ("state", state)],
+                count,
+            );
+        }
+    }
     let help = "For how long the oldest message that is in hand has been there";
     page.family("wellorder_consumer_age_seconds", "gauge", help);
     for (queue, is) in &all {

@@ -16,6 +16,8 @@ pub struct ConsumerStats {
     reconnects: AtomicU64,
     connected: AtomicBool,
     waiting: AtomicU64,
+    put_off: AtomicU64,
+    parked: AtomicU64,
     in_hand: Mutex<Vec<Arc<Instant>>>,
     fault: Mutex<Option<String>>,
 }
@@ -37,6 +39,10 @@ pub struct ConsumerFigures {
     pub connected: bool,
     /// Messages in the queue when it was looked at last, and those in hand.
     pub lag: u64,
+    /// Messages that lie where those are that were put off, when that was looked at last.
+    pub put_off: u64,
+    /// Messages that lie parked at the broker, when that was looked at last, whoever parked them.
+    pub parked: u64,
     /// For how many seconds the oldest message in hand has been there; 0 with none.
     pub age_seconds: f64,
     /// Why it is not connected.
@@ -57,6 +63,8 @@ impl ConsumerStats {
             reconnects: of(&self.reconnects),
             connected: self.connected.load(Ordering::Relaxed),
             lag: of(&self.waiting) + in_hand.len() as u64,
+            put_off: of(&self.put_off),
+            parked: of(&self.parked),
             age_seconds: oldest.unwrap_or_default().as_secs_f64(),
             fault: locked(&self.fault).clone(),
         }
@@ -85,6 +93,16 @@ impl ConsumerStats {
     /// So many messages were in the queue.
     pub fn set_waiting(&self, messages: u64) {
         self.waiting.store(messages, Ordering::Relaxed);
+    }
+
+    /// So many messages lay where those are that were put off.
+    pub fn set_put_off(&self, messages: u64) {
+        self.put_off.store(messages, Ordering::Relaxed);
+    }
+
+    /// So many messages lay parked at the broker.
+    pub fn set_parked(&self, messages: u64) {
+        self.parked.store(messages, Ordering::Relaxed);
     }
 
     /// There is a connection.

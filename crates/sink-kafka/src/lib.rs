@@ -9,6 +9,7 @@
 mod client;
 mod cloud_events;
 mod consumer;
+mod depth;
 mod options;
 mod probe;
 mod producer;
@@ -19,6 +20,7 @@ mod topic;
 pub use client::Ails;
 pub use cloud_events::{CloudEvents, TRACEPARENT};
 pub use consumer::{Consumer, ConsumerState, Handler, Incoming, Received, Subscription};
+pub use depth::Depth;
 pub use options::{Identity, NewTopics, Options, OptionsError, Sasl, SaslMechanism, Security};
 pub use probe::probe;
 pub use publisher::{NotWritten, Publisher, Refused};

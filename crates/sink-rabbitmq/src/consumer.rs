@@ -75,6 +75,14 @@ impl ConsumerOptions {
     }
 }
 
+/// How many messages are ready in a queue.
+async fn messages(channel: &Channel, queue: &str) -> Result<u64, Trouble> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let declared = channel.queue_declare(name(queue)?, passive, FieldTable::default()).await;
+    let declared = declared.map_err(|error| Trouble::declaring("queue", queue, &error))?;
+    Ok(declared.message_count().into())
+}
+
 /// Takes the messages of one queue. Several may take from one queue.
 pub struct Consumer {
     server: Options,
@@ -174,6 +182,7 @@ impl Consumer {
                 },
                 _ = look.tick() => {
                     link::in_time(&self.server, self.look(&over.channel)).await?;
+                    link::in_time(&self.server, self.look_aside(connection)).await?;
                     news.tell_when_settled();
                 }
             }
@@ -198,10 +207,26 @@ impl Consumer {
 
     /// How much waits.
     async fn look(&self, channel: &Channel) -> Result<(), Trouble> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare(name(self.queue())?, passive, FieldTable::default()).await;
-        let queue = queue.map_err(|error| Trouble::declaring("queue", self.queue(), &error))?;
-        self.stats.set_waiting(queue.message_count().into());
+        self.stats.set_waiting(messages(channel, self.queue()).await?);
+        Ok(())
+    }
+
+    /// How much was set aside. Over a channel of its own: one that asks for a queue that somebody deleted is closed, and what is
+    /// consumed goes on.
+    async fn look_aside(&self, connection: &Connection) -> Result<(), Trouble> {
+        let channel = connection.create_channel().await.map_err(broken("cannot open a channel"))?;
+        let looked = async {
+            let mut put_off = 0;
+            for room in self.retries.waiting_rooms() {
+                put_off += messages(&channel, &room).await?;
+            }
+            self.stats.set_put_off(put_off);
+            self.stats.set_parked(messages(&channel, &self.retries.dead_letters()).await?);
+            Ok::<(), Trouble>(())
+        };
+        if looked.await.is_ok() {
+            drop(channel.close(200, "bye".into()).await);
+        }
         Ok(())
     }
 

@@ -42,12 +42,16 @@ impl Retries {
         Self { queue: queue.to_owned(), waits: waits.to_vec(), moving: Mutex::new(()) }
     }
 
-    fn dead_letters(&self) -> String {
+    pub(crate) fn dead_letters(&self) -> String {
         format!("{}.dlq", self.queue)
     }
 
     fn waiting_room(&self, wait: Duration) -> String {
         format!("{}.retry.{}", self.queue, wait.as_millis())
+    }
+
+    pub(crate) fn waiting_rooms(&self) -> impl Iterator<Item = String> {
+        self.waits.iter().map(|wait| self.waiting_room(*wait))
     }
 
     pub(crate) async fn declare(&self, channel: &Channel) -> Result<(), Trouble> {

@@ -8,6 +8,7 @@ use order_core::inbox::Outcome;
 use sink_rabbitmq::{ATTEMPT_HEADER, Incoming, REASON_HEADER};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn bare() -> BasicProperties {
     BasicProperties::default()
@@ -108,6 +109,32 @@ async fn a_message_that_is_held_at_the_end_goes_back() {
     running.stop().await;
     assert_eq!(text(&other.take(&queue, 1).await[0]), "x");
     other.delete(&family(&queue)).await;
+}
+
+/// Whoever put it there, and whoever is asked.
+#[tokio::test]
+async fn what_is_set_aside_is_counted() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let (other, queue) = (Other::new().await, unique("shipped"));
+    let start = || Running::with_retries(options(), &queue, &[HOUR], by_body);
+    let mut running = start();
+    other.declare(&queue).await;
+    for body in ["later", "never", "never"] {
+        other.send(&queue, body, bare()).await;
+        assert_eq!(running.next().await, (body.to_owned(), 0));
+    }
+    assert_eq!(running.stop().await, []);
+    let running = start();
+    let stats = running.stats.clone();
+    let counted = async {
+        while (stats.figures().put_off, stats.figures().parked) != (1, 2) {
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::rig::soon("both are counted", counted).await;
+    running.stop().await;
+    let family = ["", ".retry.3600000", ".dlq"].map(|end| format!("{queue}{end}"));
+    other.delete(&family).await;
 }
 
 #[tokio::test]

@@ -249,8 +249,17 @@ impl Running {
         queue: &str,
         rule: impl Fn(&str, Incoming<'_>) -> Outcome + Send + Sync + 'static,
     ) -> Self {
+        Self::with_retries(server, queue, &[20, 30, 40].map(Duration::from_millis), rule)
+    }
+
+    pub(crate) fn with_retries(
+        server: Options,
+        queue: &str,
+        retries: &[Duration],
+        rule: impl Fn(&str, Incoming<'_>) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
         let mut options = ConsumerOptions::new(queue);
-        options.retries = [20, 30, 40].map(Duration::from_millis).to_vec();
+        options.retries = retries.to_vec();
         options.hold = Duration::from_millis(5);
         let (tell, tries) = mpsc::unbounded_channel();
         let told = Told { tries: tell, rule: Box::new(rule) };

@@ -187,6 +187,9 @@ async fn prove(
     Ok(Exit::Ok)
 }
 
+/// The tables that hold secrets.
+const SEALED: [&str; 3] = ["named_secrets", "stores", "endpoints"];
+
 fn show(carried: &CarriedIn, origin: &Origin, shards: u16, out: &mut Output<'_>) -> io::Result<()> {
     let CarriedIn { place, epoch, counts } = carried;
     let before = &origin.install;
@@ -212,6 +215,9 @@ fn show(carried: &CarriedIn, origin: &Origin, shards: u16, out: &mut Output<'_>)
         ("messages", "inbox"),
         ("redrives", "redrives"),
         ("API keys", "api_keys"),
+        ("stores", "stores"),
+        ("imports", "imports"),
+        ("webhook endpoints", "endpoints"),
         ("actions", "actions"),
     ];
     let said: Vec<String> = said.iter().map(|(what, table)| format!("{what} {}", count(table))).collect();
@@ -222,6 +228,11 @@ fn show(carried: &CarriedIn, origin: &Origin, shards: u16, out: &mut Output<'_>)
         let shards = format!("shards {} -> {shards}", before.shards);
         out.line(&format!("epoch {} -> {epoch}, {shards}: cursors from before get 410", before.epoch))?;
         out.note("followers go on where they were; readers of the feed and of lists begin anew");
+    }
+    if SEALED.iter().any(|table| count(table) > 0) {
+        out.note(
+            "secrets are there as they were sealed: give what serves them the same key (secrets.key_file)",
+        );
     }
     out.note("the folder is served no more: set `database` (WELLORDER_DATABASE) to serve what is there now");
     Ok(())

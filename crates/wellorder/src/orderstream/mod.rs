@@ -31,7 +31,9 @@ mod wired {
     use contracts::orderstream::telling::{AcksTold, EventsTold};
     use order_core::consumers::ConsumerStats;
     use order_core::{App, TenantId};
-    use sink_kafka::{Consumer, ConsumerState, Handler, Options, Publisher, Subscription, TellingSink};
+    use sink_kafka::{
+        Consumer, ConsumerState, Depth, Handler, Options, Publisher, Subscription, TellingSink,
+    };
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::sync::watch;
@@ -42,6 +44,8 @@ mod wired {
 
     /// Between two looks at how a consumer is doing.
     const LOOK_EVERY: Duration = Duration::from_secs(1);
+    /// Between two looks at how much is parked: each asks the brokers.
+    const COUNT_EVERY: Duration = Duration::from_secs(15);
 
     /// The followers that tell of this contract's orders.
     ///
@@ -119,9 +123,28 @@ mod wired {
         let consumer = Consumer::new(options.clone(), Subscription::new(group, &[topic])).context("kafka")?;
         let consumer = consumer.counting(Arc::clone(&stats));
         app.consumers.add(topic, Arc::clone(&stats));
-        let (state, stopping, looking) = (consumer.state(), stop.clone(), stop.clone());
+        let parked = Depth::new(options.clone(), &Parked::topic(topic)).context("kafka")?;
+        let (state, stopping) = (consumer.state(), stop.clone());
         let running: Running = Box::pin(async move { consumer.run(&handler, stopping).await });
-        Ok(vec![running, Box::pin(look(state, stats, looking))])
+        let counting = Box::pin(count(parked, Arc::clone(&stats), stop.clone()));
+        Ok(vec![running, counting, Box::pin(look(state, stats, stop.clone()))])
+    }
+
+    /// Carries over to the metrics how much is parked. Where that cannot be told, what was told last stands: the consumer says
+    /// what ails.
+    async fn count(parked: Depth, stats: Arc<ConsumerStats>, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                looked = parked.look() => if let Ok(records) = looked {
+                    stats.set_parked(records);
+                },
+            }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(COUNT_EVERY) => {}
+            }
+        }
     }
 
     /// Carries over to the metrics how a consumer is doing.

@@ -78,20 +78,37 @@ async fn worked_on(home: &Arc<Home>) {
     let job = format!("/v1/redrives/{}", redrive["redrive_id"].as_str().unwrap());
     server.until(&job, |redrive| redrive["state"] == "finished").await;
     server.until_order(&redriven, "parked").await;
+    sold_on(&server).await;
     server.carried().await;
     assert_eq!(server.terminate().await.code(), 0);
     let erased = home.run(&["orders", "erase", done[4]["order_id"].as_str().unwrap(), "--yes"]);
     assert_eq!(erased.code(), 0, "{erased:?}");
 }
 
-/// What brokers bring about, without one: a message that was consumed, an order that a sink refused.
+/// A store that was imported from and synced.
+async fn sold_on(server: &Server) {
+    let store = json!({
+        "organizationId": "org-1", "marketplace": "etsy", "externalStoreId": "ext-1", "storeName": "Tea",
+        "accessToken": "an access token", "currency": "EUR",
+    });
+    let store = posted(server, "/marketplace/stores/register", &store).await;
+    assert_eq!(posted(server, "/v1/syncs", &json!({})).await["synced"], 1);
+    for (receipt, success) in [("receipt-101", true), ("receipt-115", false)] {
+        let import = json!({ "syncToken": store["syncToken"], "receipt": receipt });
+        let answer = posted(server, "/marketplace/orders/import", &import).await;
+        assert_eq!(answer["success"], success, "{answer}");
+    }
+}
+
+/// What servers of others bring about, without one: a message that was consumed, an order that a sink refused, a marketplace's limit.
 fn of_brokers(home: &Home) {
     let conn = rusqlite::Connection::open(home.database()).unwrap();
     conn.execute_batch(
         "INSERT INTO inbox SELECT tenant, 'orders.shipped', 'm-1', order_id, updated_at FROM orders LIMIT 1;
          INSERT INTO parked_streams SELECT 'ndjson', shard, order_id, tenant, 1, 1, 'too-large', 'of a size',
              updated_at, 0 FROM orders WHERE reference = 'done';
-         UPDATE followers SET parked = 1 WHERE name = 'ndjson';",
+         UPDATE followers SET parked = 1 WHERE name = 'ndjson';
+         INSERT INTO budgets VALUES ('shopify:app:*:orders', '{}');",
     )
     .unwrap();
 }
@@ -173,6 +190,15 @@ fn elsewhere(database: &Arc<Database>) -> Arc<Home> {
     Home::on(Some(Arc::clone(database)))
 }
 
+/// The same, with the key of what was sealed in another.
+fn with_key_of(before: &Home, database: &Arc<Database>) -> Arc<Home> {
+    const KEY: &str = "wellorder.secrets-key";
+    let home = elsewhere(database);
+    std::fs::create_dir_all(home.data()).unwrap();
+    std::fs::copy(before.data().join(KEY), home.data().join(KEY)).unwrap();
+    home
+}
+
 fn moved(home: &Home, to: &str, more: &[&str]) -> crate::harness::Ended {
     home.run(&[&["move", "--to", to, "--json"], more].concat())
 }
@@ -188,7 +214,7 @@ async fn a_folder_goes_on_in_a_database_as_if_nothing_had_been() {
     for (table, rows) in told["rows"].as_object().unwrap() {
         assert!(rows.as_u64() > Some(0), "nothing of {table} is tried here: {told}");
     }
-    let home = elsewhere(&database);
+    let home = with_key_of(&filled.home, &database);
     home.audited();
     assert_eq!(home.run(&["audit", "--actions"]).code(), 0);
 
@@ -358,7 +384,7 @@ async fn events_are_dealt_out_to_more_shards_under_another_epoch() {
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert_eq!((&ended.json()["shards"], &ended.json()["from_epoch"]), (&json!(16), &json!(1)));
     assert!(ended.json()["epoch"].as_u64() > Some(1));
-    let home = elsewhere(&database);
+    let home = with_key_of(&filled.home, &database);
     home.audited();
     let server = home.server().start().await;
     assert_eq!(server.get(&format!("/v1/events?after={}", filled.cursor)).await.status, 410);

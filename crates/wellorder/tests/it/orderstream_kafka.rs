@@ -327,6 +327,13 @@ async fn what_is_no_event_is_parked_and_keeps_nobody_waiting() {
     let metrics = server.get("/metrics").await;
     let dead = format!(r#"wellorder_consumer_messages_total{{queue="{}",outcome="dead"}} 5"#, topics.events);
     assert!(metrics.text().contains(&dead), "{}", metrics.text());
+    server.terminate().await;
+
+    // What lies there is counted by whoever comes next.
+    let server = topics.start(Server::builder()).await;
+    let lies =
+        format!(r#"wellorder_consumer_set_aside_messages{{queue="{}",state="parked"}} 5"#, topics.events);
+    server.until_metric(&lies).await;
 }
 
 /// With its headers it would be larger than the topic beside takes, which has its limit from the brokers: 1 MiB.

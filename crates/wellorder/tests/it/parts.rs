@@ -27,6 +27,15 @@ fn first_part(home: &Home) -> [usize; 2] {
     [listed, count(url, "SELECT count(*) FROM pg_class WHERE relname = $1", "journal_0_0")]
 }
 
+/// Starts it, and waits until it is killed: that may be before it says that it has started.
+async fn killed(server: Builder) {
+    let ended = match server.try_start().await {
+        Ok(server) => server.ended().await,
+        Err(ended) => ended,
+    };
+    assert!(ended.was_killed(), "{ended:?}");
+}
+
 #[tokio::test]
 async fn a_kill_in_the_middle_of_making_or_dropping_parts_leaves_nothing_wrong() {
     let home = Home::on(Some(Arc::new(Database::new())));
@@ -51,8 +60,7 @@ async fn a_kill_in_the_middle_of_making_or_dropping_parts_leaves_nothing_wrong()
 
     let long_ago = "UPDATE spans SET latest = latest - interval '9 days'";
     run(home.url().unwrap(), long_ago);
-    let server = forgetful(&home, "parts.after_floor").start().await;
-    assert!(server.ended().await.was_killed());
+    killed(forgetful(&home, "parts.after_floor")).await;
     assert_eq!(
         count(home.url().unwrap(), "SELECT count(*) FROM journal_heads WHERE floor::text = $1", "999"),
         1
@@ -60,8 +68,7 @@ async fn a_kill_in_the_middle_of_making_or_dropping_parts_leaves_nothing_wrong()
     assert_eq!(first_part(&home), [1, 1], "the floor comes first");
     home.audited();
 
-    let server = forgetful(&home, "parts.mid_drop").start().await;
-    assert!(server.ended().await.was_killed());
+    killed(forgetful(&home, "parts.mid_drop")).await;
     assert_eq!(first_part(&home), [1, 1], "what was half dropped is undone");
     home.audited();
 

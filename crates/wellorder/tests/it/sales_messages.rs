@@ -50,7 +50,7 @@ impl Names {
             .await;
         // A message for a queue that is not there yet would be lost.
         for queue in [&self.shipped, &self.delivered] {
-            until_metric(&server, &format!(r#"wellorder_consumer_connected{{queue="{queue}"}} 1"#)).await;
+            server.until_metric(&format!(r#"wellorder_consumer_connected{{queue="{queue}"}} 1"#)).await;
         }
         server
     }
@@ -88,12 +88,7 @@ pub(crate) async fn until(
 /// Waits until a consumer has counted so many.
 pub(crate) async fn until_counted(server: &Server, queue: &str, outcome: &str, count: u64) {
     let of = format!(r#"queue="{queue}",outcome="{outcome}""#);
-    until_metric(server, &format!("wellorder_consumer_messages_total{{{of}}} {count}")).await;
-}
-
-async fn until_metric(server: &Server, line: &str) {
-    let seen = async || server.get("/metrics").await.text().lines().any(|one| one == line).then_some(());
-    eventually(line, seen).await;
+    server.until_metric(&format!("wellorder_consumer_messages_total{{{of}}} {count}")).await;
 }
 
 async fn taken(queue: &str) -> String {

@@ -321,6 +321,12 @@ impl Server {
         .await
     }
 
+    /// Waits for this line of the metrics.
+    pub(crate) async fn until_metric(&self, line: &str) {
+        let seen = async || self.get("/metrics").await.text().lines().any(|one| one == line).then_some(());
+        eventually(line, seen).await;
+    }
+
     /// Waits until the order of `/v1` is in this state of processing; returns it.
     pub(crate) async fn until_order(&self, order: &Value, processing: &str) -> Value {
         let path = format!("/v1/orders/{}", order["order_id"].as_str().unwrap());
