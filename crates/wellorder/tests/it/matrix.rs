@@ -1,16 +1,27 @@
 //! Who may do what, for every route there is: generated from what the routes declare, so that a new one cannot be
 //! forgotten.
 
-use crate::harness::{Home, Server};
+use crate::harness::{Builder, Home, Server};
 use crate::login::{SECRETS_KEY, Token, ask, serving, without};
 use edge::{Declared, Need, Scope};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// An order of the contract `sales`.
 pub(crate) const SALE: &str = r#"{"user_id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","product_id":"16fd2706-8baf-433b-82eb-8c7fada847da","quantity":1}"#;
 
 /// A store.
 const STORE: &str = r#"{"organization": "org-1", "marketplace": "etsy", "external_id": "ext-1", "name": "s", "currency": "USD", "access_token": "t"}"#;
+
+/// A server for others that has all that the samples need: a marketplace to ask, a key for what is entrusted to it.
+fn serving_all(home: &Arc<Home>) -> Builder {
+    serving(home)
+        .env("WELLORDER_CONTRACTS_ORDERSTREAM_ACK_WAIT", "0")
+        .env("WELLORDER_MARKETPLACE_MOCK", "true")
+        .env("MOCK_ETSY_USER", "etsy_user")
+        .env("MOCK_ETSY_PASS", "etsy_pass")
+        .env("WELLORDER_SECRETS_KEY", SECRETS_KEY)
+}
 
 /// What a route is asked with.
 struct Sample {
@@ -230,15 +241,10 @@ fn routes() -> Vec<(&'static str, Declared)> {
 #[tokio::test]
 async fn every_route_admits_exactly_who_may() {
     // Far more bad credentials than any address may show.
-    let server = serving(&Home::new())
+    let server = serving_all(&Home::new())
         .env("WELLORDER_RATE_FAILED_LOGINS_PER_MINUTE", "0")
         .env("WELLORDER_RATE_ADDRESS_PER_SECOND", "0")
-        .env("WELLORDER_CONTRACTS_ORDERSTREAM_ACK_WAIT", "0")
-        .env("WELLORDER_MARKETPLACE_MOCK", "true")
-        .env("MOCK_ETSY_USER", "etsy_user")
-        .env("MOCK_ETSY_PASS", "etsy_pass")
         .env("WELLORDER_AUTH_OPERATOR_TENANT", "acme")
-        .env("WELLORDER_SECRETS_KEY", SECRETS_KEY)
         .start()
         .await;
     server_is_ready(&server).await;
@@ -338,7 +344,7 @@ async fn other_tenant(server: &Server, route: &Declared, sample: &Sample, scope:
 /// tenant may, and gains nothing by keys, which are operators' keys there.
 #[tokio::test]
 async fn whoever_is_no_operator_gets_no_rights_of_operators() {
-    let server = serving(&Home::new()).env("WELLORDER_CONTRACTS_ORDERSTREAM_ACK_WAIT", "0").start().await;
+    let server = serving_all(&Home::new()).start().await;
     let things = things(&server, "default").await;
     let nameless = |scopes| Token { tenant: None, ..Token::of("default", scopes) }.bearer();
     let everything = nameless(edge::Scopes::all());
@@ -444,7 +450,7 @@ async fn server_is_ready(server: &Server) {
 /// What one tenant put in is in no list, feed or count of another.
 #[tokio::test]
 async fn nothing_of_one_tenant_is_seen_by_another() {
-    let server = serving(&Home::new()).env("WELLORDER_AUTH_OPERATOR_TENANT", "acme").start().await;
+    let server = serving_all(&Home::new()).env("WELLORDER_AUTH_OPERATOR_TENANT", "acme").start().await;
     let things = things(&server, "acme").await;
     let other = Token::all("other").bearer();
     for (path, list) in
