@@ -49,7 +49,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ImportId {
         ("state" = Option<String>, Query, description = "In this state alone; with `store_id`",
             pattern = "^(pending|success|failed|rate_limited|invalid)$", example = "failed"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 unless said", minimum = 1, maximum = 200),
-        ("after" = Option<String>, Query, description = "`next` of the page before; with `store_id`"),
+        ("after" = Option<String>, Query, description = "`next` of the page before; with `store_id`", min_length = 1,
+            pattern = "^[A-Za-z0-9_-]+$"),
     ),
     responses((status = 200, description = "Imports, the newest first", body = crate::schema::stores::ImportList))
 )]

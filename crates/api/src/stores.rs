@@ -114,7 +114,8 @@ pub(crate) async fn get(
     params(
         ("store_id" = String, Path, description = "The store's id", format = "uuid"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 unless said", minimum = 1, maximum = 200),
-        ("after" = Option<String>, Query, description = "`next` of the page before"),
+        ("after" = Option<String>, Query, description = "`next` of the page before", min_length = 1,
+            pattern = "^[A-Za-z0-9_-]+$"),
     ),
     responses((status = 200, description = "Runs, the newest first", body = crate::schema::stores::SyncRunList))
 )]

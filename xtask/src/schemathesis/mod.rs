@@ -82,6 +82,10 @@ const SETTINGS: &[(&str, &str)] = &[
     ("WELLORDER_MARKETPLACE_MOCK", "true"),
     ("MOCK_ETSY_USER", "etsy_user"),
     ("MOCK_ETSY_PASS", "etsy_pass"),
+    ("MOCK_SHOPIFY_USER", "shopify_user"),
+    ("MOCK_SHOPIFY_PASS", "shopify_pass"),
+    ("MOCK_AMAZON_USER", "amazon_user"),
+    ("MOCK_AMAZON_PASS", "amazon_pass"),
     // A client as busy as this one would be slowed down.
     ("WELLORDER_RATE_KEY_PER_SECOND", "0"),
     ("WELLORDER_RATE_TENANT_PER_SECOND", "0"),

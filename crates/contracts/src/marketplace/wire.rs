@@ -363,15 +363,16 @@ pub(super) struct SyncState {
     pub(super) rate_limited_count: u64,
 }
 
-/// A refusal of fields.
+/// A refusal of fields, or of a body that is no JSON.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "error": "Validation error", "details": [{"field": "currency", "message": "must be 3 letters"}]
 })))]
 pub(super) struct Invalid {
-    /// Always `Validation error`.
+    /// `Validation error`; of a body that is no JSON, where it is not.
     pub(super) error: &'static str,
-    /// Each field that is wrong.
+    /// Each field that is wrong; absent where the body is no JSON.
+    #[schema(required = false)]
     pub(super) details: Vec<Issue>,
 }
 
