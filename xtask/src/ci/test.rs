@@ -54,6 +54,9 @@ const NEEDED: &[(&[&str], &str)] = &[
 /// What the tests are built with, besides what everybody gets.
 pub(super) const FEATURES: &str = "wellorder/killpoints,wellorder/kafka-tls";
 
+/// At least so many tests at once: most of them wait for a server, or for its time, longer than they compute.
+const THREADS_MIN: usize = 4;
+
 /// Runs all tests.
 pub(crate) fn run(args: &Args) -> Result<Ran> {
     let mut missing: Vec<_> = NEEDED
@@ -104,6 +107,10 @@ fn cargo_test(rest: &[String], servers: &services::Up) -> Result<Ran> {
     let mut command = cargo();
     command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--features", FEATURES]);
     command.envs(servers.variables());
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        command.env("RUST_TEST_THREADS", cores.max(THREADS_MIN).to_string());
+    }
     command.args(rest).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().context("cannot start cargo")?;
     drop(command); // it holds the writing ends: without this the reader would never see an end
