@@ -47,6 +47,10 @@ pub(crate) enum Purpose {
     Imports,
     /// A page of what syncs did.
     SyncRuns,
+    /// A page of endpoints.
+    Endpoints,
+    /// A page of deliveries.
+    Deliveries,
 }
 
 impl Purpose {
@@ -63,6 +67,8 @@ impl Purpose {
             Self::Actions => "actions",
             Self::Imports => "imports",
             Self::SyncRuns => "sync-runs",
+            Self::Endpoints => "endpoints",
+            Self::Deliveries => "deliveries",
         }
     }
 }
@@ -148,6 +154,19 @@ impl<'a> Signer<'a> {
             Some([place]) => Ok(*place),
             _ => Err(Rejection::CursorInvalid),
         }
+    }
+
+    /// A place in a list that is in the order of other keys than numbers.
+    pub(crate) fn key(&self, purpose: Purpose, key: &[u8]) -> String {
+        let mut payload = self.begin(key.len());
+        payload.extend_from_slice(key);
+        self.sign(purpose, &payload)
+    }
+
+    /// Reads what [`Signer::key`] made.
+    pub(crate) fn read_key(&self, purpose: Purpose, text: &str) -> Result<Vec<u8>, Rejection> {
+        let payload = self.verify(purpose, text)?;
+        Ok(self.of_this_history(&payload)?.to_vec())
     }
 
     /// A place in a search.

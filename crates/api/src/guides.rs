@@ -25,7 +25,7 @@ macro_rules! guides {
 }
 
 /// In the order in which they are read.
-const GUIDES: [Guide; 15] = guides! {
+const GUIDES: [Guide; 16] = guides! {
     "integrate" "guides/integrate.md",
     "bulk" "guides/bulk.md",
     "wait" "guides/wait.md",
@@ -38,6 +38,7 @@ const GUIDES: [Guide; 15] = guides! {
     "postgresql" "guides/postgresql.md",
     "rabbitmq" "guides/rabbitmq.md",
     "marketplaces" "guides/marketplaces.md",
+    "webhooks" "guides/webhooks.md",
     "states" "states.md",
     "cli" "cli.md",
     "operations" "operations.md",

@@ -16,7 +16,9 @@ mod carry_out;
 mod changing;
 mod create;
 mod cursor;
+mod deliveries;
 pub mod described;
+mod endpoints;
 mod erase;
 mod events;
 mod exposition;
@@ -284,6 +286,7 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::GET, "/backups/{backup}", BACKUPS, backups::get)
         .route(Method::GET, "/secrets", SECRETS, secrets::status)
         .route(Method::POST, "/secrets/rotate", SECRETS, secrets::rotate);
+    let routes = webhook_routes(routes);
     // What an order's `actions` name.
     let routes = actions::route(routes, ChangeName::Revise, revise::revise);
     let routes = actions::route(routes, ChangeName::Withdraw, facts::withdraw);
@@ -291,6 +294,28 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
     let routes = actions::route(routes, ChangeName::Deliver, facts::deliver);
     let routes = actions::route(routes, ChangeName::Redrive, redrives::start);
     actions::route(routes, ChangeName::Erase, erase::erase)
+}
+
+/// Endpoints of webhooks and what they are sent.
+fn webhook_routes(routes: Routes<Arc<Api>>) -> Routes<Arc<Api>> {
+    const READ: Need = Need::Scope(Scope::WebhooksRead);
+    const WRITE: Need = Need::Scope(Scope::WebhooksWrite);
+    routes
+        .route(Method::POST, "/endpoints", WRITE, endpoints::create)
+        .route(Method::GET, "/endpoints", READ, endpoints::list)
+        .route(Method::GET, "/endpoints/{endpoint_id}", READ, endpoints::get)
+        .route(Method::PATCH, "/endpoints/{endpoint_id}", WRITE, endpoints::change)
+        .route(Method::DELETE, "/endpoints/{endpoint_id}", WRITE, endpoints::delete)
+        .route(Method::POST, "/endpoints/{endpoint_id}/pause", WRITE, endpoints::pause)
+        .route(Method::POST, "/endpoints/{endpoint_id}/enable", WRITE, endpoints::enable)
+        .route(Method::POST, "/endpoints/{endpoint_id}/disable", WRITE, endpoints::disable)
+        .route(Method::POST, "/endpoints/{endpoint_id}/rotate", WRITE, endpoints::rotate)
+        .route(Method::POST, "/endpoints/{endpoint_id}/test", WRITE, endpoints::test)
+        .route(Method::GET, "/deliveries", READ, deliveries::list)
+        .route(Method::POST, "/deliveries/recover", WRITE, deliveries::recover)
+        .route(Method::POST, "/deliveries/replay", WRITE, deliveries::replay)
+        .route(Method::GET, "/deliveries/{delivery_id}", READ, deliveries::get)
+        .route(Method::POST, "/deliveries/{delivery_id}/resend", WRITE, deliveries::resend)
 }
 
 fn ops_routes(serves_metrics: bool) -> Router<Arc<Api>> {

@@ -12,6 +12,7 @@ use order_core::follow::lag;
 use order_core::marketplace::{ImportState, SyncEnd};
 use order_core::query::{Backlog, FollowerRow};
 use order_core::shed::Shed;
+use order_core::webhook::endpoint::EndpointState;
 use order_core::{App, Fault, SourceId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,6 +80,7 @@ fn process(app: &App, page: &mut Page<'_>) {
         page.sample("wellorder_worker_attempts_total", &[("outcome", outcome)], count);
     }
     market(app, page);
+    courier(app, page);
     let help = "Spans that wait for the collector";
     page.one("wellorder_spans_waiting", "gauge", help, app.tracer.waiting());
     let help = "Spans that were dropped because too many waited for the collector";
@@ -120,6 +122,48 @@ fn market(app: &App, page: &mut Page<'_>) {
     for (end, count) in SyncEnd::ALL.iter().zip(&stats.syncs) {
         page.sample("wellorder_market_syncs_total", &[("end", end.word())], count.load(Ordering::Relaxed));
     }
+}
+
+/// What the courier of this process did.
+fn courier(app: &App, page: &mut Page<'_>) {
+    let stats = &app.courier_stats;
+    let help = "Tries to deliver webhooks that ended, by what became of them";
+    page.family("wellorder_webhook_attempts_total", "counter", help);
+    for (outcome, count) in
+        [("delivered", &stats.delivered), ("retry", &stats.retried), ("failed", &stats.failed)]
+    {
+        let count = count.load(Ordering::Relaxed);
+        page.sample("wellorder_webhook_attempts_total", &[("outcome", outcome)], count);
+    }
+    let help = "How long a try to deliver a webhook took";
+    page.histogram("wellorder_webhook_attempt_seconds", help, &stats.took.read());
+    let in_flight = stats.in_flight.load(Ordering::Relaxed);
+    page.one("wellorder_webhook_in_flight", "gauge", "Webhooks on their way from this process", in_flight);
+    let help = "Leases of deliveries that were lost while the try ran";
+    let lost = stats.lease_lost.load(Ordering::Relaxed);
+    page.one("wellorder_webhook_leases_lost_total", "counter", help, lost);
+    let help =
+        "Endpoints of webhooks that were disabled because they took nothing for too long, or were gone";
+    let disabled = stats.disabled.load(Ordering::Relaxed);
+    page.one("wellorder_webhook_endpoints_disabled_total", "counter", help, disabled);
+}
+
+/// What waits for receivers of webhooks.
+async fn webhooks(app: &App, now: Timestamp, page: &mut Page<'_>) -> Result<(), Fault> {
+    let backlog = app.storage.webhook_backlog(now).await?;
+    let help = "Orders and stores with a delivery that is due to an active endpoint, counted up to 10000";
+    page.one("wellorder_webhook_due", "gauge", help, backlog.due);
+    let age = backlog.due_since.map_or(0.0, |since| now.since(since).as_secs_f64());
+    let help = "How long the oldest due delivery of a webhook has been due";
+    page.one("wellorder_webhook_due_age_seconds", "gauge", help, age);
+    page.one("wellorder_webhook_leased", "gauge", "Deliveries under a live lease", backlog.leased);
+    page.family("wellorder_webhook_endpoints", "gauge", "Endpoints of webhooks by state");
+    for (state, count) in EndpointState::ALL.iter().zip(backlog.endpoints) {
+        page.sample("wellorder_webhook_endpoints", &[("state", state.word())], count);
+    }
+    let help = "Active endpoints of webhooks that have failed since their last success";
+    page.one("wellorder_webhook_endpoints_failing", "gauge", help, backlog.failing);
+    Ok(())
 }
 
 /// What takes messages from queues for this process.
@@ -207,6 +251,7 @@ async fn storage(app: &App, page: &mut Page<'_>) -> Result<(), Fault> {
     }
     relays(app, &followers, now, page);
     work(&backlog, now, page);
+    webhooks(app, now, page).await?;
     orders(app, page).await?;
     if let Some(space) = storage.space().await {
         page.one("wellorder_storage_free_bytes", "gauge", "Free bytes where the data lies", space.free);

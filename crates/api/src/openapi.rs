@@ -6,8 +6,9 @@ mod refusals;
 
 use crate::schema::Problem;
 use crate::{
-    action_log, api_keys, backups, bulk, create, erase, events, facts, followers, health, imports, list,
-    meters, order, problem, redrives, revise, secrets, stores, streams, timeline, work,
+    action_log, api_keys, backups, bulk, create, deliveries, endpoints, erase, events, facts, followers,
+    health, imports, list, meters, order, problem, redrives, revise, secrets, stores, streams, timeline,
+    work,
 };
 use edge::{Declared, Need, Scope};
 use http::Method;
@@ -34,6 +35,9 @@ use utoipa::openapi::{RefOr, Required};
         api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
         stores::list, stores::register, stores::get, stores::runs, stores::sync,
         imports::list, imports::create, imports::get, imports::retry,
+        endpoints::create, endpoints::list, endpoints::get, endpoints::change, endpoints::delete, endpoints::pause,
+        endpoints::enable, endpoints::disable, endpoints::rotate, endpoints::test,
+        deliveries::list, deliveries::get, deliveries::resend, deliveries::recover, deliveries::replay,
         action_log::list, backups::start, backups::get,
         secrets::status, secrets::rotate,
         health::live, health::ready, meters::metrics,
@@ -44,6 +48,7 @@ use utoipa::openapi::{RefOr, Required};
         (name = "events", description = "The journal: everything that happened, in order"),
         (name = "keys", description = "API keys: who may call, and do what"),
         (name = "stores", description = "Stores at marketplaces, and the orders imported from them"),
+        (name = "webhooks", description = "Endpoints that are told of events, and what became of each delivery"),
         (name = "work", description = "Work for workers outside, under leases"),
         (name = "operations", description = "Followers, parked orders, copies, what people did, health"),
     )
@@ -81,15 +86,16 @@ const KEY_HOLDERS: &str = "Keys of the operators' tenant are operators' keys: a 
 
 /// What clients send, and may not add to.
 #[rustfmt::skip]
-const STRICT: [&str; 20] = [
+const STRICT: [&str; 25] = [
     "NewOrder", "NewLine", "OrderPatch", "NewWithdrawal", "NewShipment", "NewDelivery", "NewRedrive", "RedriveFilter",
     "Replay", "Claim", "Heartbeat", "WorkResult", "WorkResults", "NewKey", "Rotation",
-    "FollowerRedrive", "SecretsRotation", "NewStore", "NewImport", "ImportRetry",
+    "FollowerRedrive", "SecretsRotation", "NewStore", "NewImport", "ImportRetry", "NewEndpoint", "EndpointPatch",
+    "EndpointRotation", "Recovery", "MissedDeliveries",
 ];
 
 /// Operations whose body may be left out.
-const BODY_OPTIONAL: [&str; 5] =
-    ["claim_work", "ship_order", "deliver_order", "rotate_key", "rotate_secrets"];
+const BODY_OPTIONAL: [&str; 6] =
+    ["claim_work", "ship_order", "deliver_order", "rotate_key", "rotate_endpoint", "rotate_secrets"];
 
 /// The name of the way to log in.
 const BEARER: &str = "bearer";

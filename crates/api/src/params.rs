@@ -130,6 +130,11 @@ impl Reader {
         self.after(|text| signer.read_place(purpose, text))
     }
 
+    /// Where the page before ended, in a list that is in the order of other keys than numbers.
+    pub(crate) fn key(&self, signer: &Signer<'_>, purpose: Purpose) -> Result<Option<Vec<u8>>, Failure> {
+        self.after(|text| signer.read_key(purpose, text))
+    }
+
     /// The parameter `after`, if it is given, as `read` reads it.
     pub(crate) fn after<T>(
         &self,

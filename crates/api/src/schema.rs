@@ -10,6 +10,7 @@ pub mod keys;
 pub mod operate;
 pub mod stores;
 mod timeline;
+pub mod webhooks;
 pub mod work;
 
 pub use changes::{Action, ActionName, Erasure, NewDelivery, NewShipment, NewWithdrawal, OrderPatch};

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// What an endpoint is made of.
+const ENDPOINT: &str = r#"{"url": "https://hooks.example/", "events": ["*"]}"#;
+
 fn rig() -> Rig {
     let handle = PrometheusBuilder::new().build_recorder().handle();
     let rig = Rig::with(
@@ -50,7 +53,7 @@ async fn every_operation_that_is_described_exists() {
         (&json!("wellorder"), &json!("Apache-2.0"))
     );
     let operations = operations(&document);
-    assert_eq!(operations.len(), 48);
+    assert_eq!(operations.len(), 63);
     let mut ids = BTreeSet::new();
     for (method, path) in operations {
         let operation = &document["paths"][&path][&method];
@@ -64,7 +67,9 @@ async fn every_operation_that_is_described_exists() {
             .replace("{redrive_id}", "x")
             .replace("{name}", "x")
             .replace("{backup}", "x")
-            .replace("{key_id}", "x");
+            .replace("{key_id}", "x")
+            .replace("{endpoint_id}", "x")
+            .replace("{delivery_id}", "x");
         let said = rig.ask(&method.to_uppercase(), &asked, &[], "").await;
         assert_ne!(said.status, 405, "{method} {path}");
         assert!(said.status != 404 || said.problem() != "route-unknown", "{method} {path}");
@@ -146,6 +151,32 @@ async fn replies_have_the_members_that_are_described() {
     }
 }
 
+#[tokio::test]
+async fn replies_about_webhooks_have_the_members_that_are_described() {
+    let rig = rig();
+    let document = document(&rig).await;
+    let order = rig.order(r#"{"total": 1}"#).await;
+    let id = order["order_id"].as_str().unwrap();
+    let endpoint = rig.post("/v1/endpoints", ENDPOINT).await.json();
+    let endpoint_id = endpoint["endpoint_id"].as_str().unwrap().to_owned();
+    let delivery = format!("/v1/deliveries/{endpoint_id}.{id}.1");
+    let since = json!({ "endpoint_id": endpoint_id, "since": "2026-01-01T00:00:00Z" }).to_string();
+    let missed = json!({ "endpoint_id": endpoint_id, "from": "beginning", "dry_run": true }).to_string();
+    for (schema, reply) in [
+        ("Endpoint", endpoint),
+        ("Endpoint", rig.post(&format!("/v1/endpoints/{endpoint_id}/rotate"), "").await.json()),
+        ("EndpointList", rig.get("/v1/endpoints").await.json()),
+        ("EndpointTest", rig.post(&format!("/v1/endpoints/{endpoint_id}/test"), "").await.json()),
+        ("Resent", rig.post(&format!("{delivery}/resend"), "").await.json()),
+        ("Delivery", rig.get(&delivery).await.json()),
+        ("DeliveryList", rig.get("/v1/deliveries?state=waiting").await.json()),
+        ("Recovered", rig.post("/v1/deliveries/recover", &since).await.json()),
+        ("Missed", rig.post("/v1/deliveries/replay", &missed).await.json()),
+    ] {
+        fits(&document, &json!({ "$ref": format!("#/components/schemas/{schema}") }), &reply, schema);
+    }
+}
+
 /// Every body that may be left out may be left out by clients that name its type all the same, and that is none at all too.
 #[tokio::test]
 async fn where_a_body_may_be_left_out_no_byte_is_none() {
@@ -161,8 +192,13 @@ async fn where_a_body_may_be_left_out_no_byte_is_none() {
         optional += usize::from(body.is_object());
         let order = rig.order(r#"{"total": 1}"#).await;
         let key = rig.post("/v1/keys", r#"{"name": "x", "scopes": ["events:read"]}"#).await.json();
+        let endpoint =
+            rig.post("/v1/endpoints", ENDPOINT).await.json()["endpoint_id"].as_str().unwrap().to_owned();
+        let order_id = order["order_id"].as_str().unwrap();
         let asked = path
-            .replace("{order_id}", order["order_id"].as_str().unwrap())
+            .replace("{delivery_id}", &format!("{endpoint}.{order_id}.1"))
+            .replace("{endpoint_id}", &endpoint)
+            .replace("{order_id}", order_id)
             .replace("{key_id}", key["key_id"].as_str().unwrap())
             .replace("{name}", "ndjson");
         let blank = if optional % 2 == 0 { "" } else { " \n" };
@@ -170,7 +206,7 @@ async fn where_a_body_may_be_left_out_no_byte_is_none() {
             rig.ask(&method.to_uppercase(), &asked, &[("content-type", "application/json")], blank).await;
         assert!((200..300).contains(&said.status), "{path}: {} {}", said.status, said.text);
     }
-    assert_eq!(optional, 5, "claim, shipments, deliveries, rotations of keys and secrets");
+    assert_eq!(optional, 6, "claim, shipments, deliveries, rotations of keys, secrets and endpoints");
 }
 
 /// No number goes below what is described, so each says what that is.

@@ -58,9 +58,9 @@ scopes! {
     OrdersCancel = "orders:cancel",
     /// Read the feed.
     EventsRead = "events:read",
-    /// Read webhook endpoints and deliveries; nothing yet.
+    /// Read webhook endpoints and deliveries.
     WebhooksRead = "webhooks:read",
-    /// Change webhook endpoints, send again; nothing yet.
+    /// Make and change webhook endpoints, deliver again.
     WebhooksWrite = "webhooks:write",
     /// Read stores and imports.
     StoresRead = "stores:read",

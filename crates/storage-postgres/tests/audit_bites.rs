@@ -219,11 +219,33 @@ async fn stores_and_imports_that_say_what_cannot_be_are_found() {
     ] {
         let sound = sound().await;
         testkit::marketplaces::trade(&sound.app).await;
-        assert_eq!(sound.audit().await.findings, []);
-        assert!(client(&sound.url).await.execute(sql, &[]).await.unwrap() > 0, "{sql}");
-        let report = sound.audit().await;
-        let checks: Vec<&str> = report.findings.iter().map(|finding| finding.check).collect();
-        assert!(checks.contains(&check), "{sql}: {:#?}", report.findings);
-        fixture::server::delete(&sound.url);
+        found(&sound, check, sql).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_and_streams_that_say_what_cannot_be_are_found() {
+    for (check, sql) in [
+        ("webhook_streams", "UPDATE webhook_streams SET upto = 9"),
+        ("webhook_streams", "UPDATE webhook_streams SET again = '9'"),
+        ("webhook_streams", "UPDATE webhook_streams SET next = upto + 1"),
+        ("webhook_streams", "UPDATE webhook_streams SET subject = gen_random_uuid()"),
+        ("webhook_streams", "UPDATE webhook_streams SET tenant = 'other'"),
+        ("webhook_streams", "DELETE FROM endpoints"),
+        ("unreadable", "UPDATE endpoints SET listens = 'odd'"),
+    ] {
+        let sound = sound().await;
+        testkit::receivers::owed(&sound.app).await;
+        found(&sound, check, sql).await;
+    }
+}
+
+/// Does `sql` to a sound database, of which the audit must find this.
+async fn found(sound: &Sound, check: &str, sql: &str) {
+    assert_eq!(sound.audit().await.findings, []);
+    assert!(client(&sound.url).await.execute(sql, &[]).await.unwrap() > 0, "{sql}");
+    let report = sound.audit().await;
+    let checks: Vec<&str> = report.findings.iter().map(|finding| finding.check).collect();
+    assert!(checks.contains(&check), "{sql}: {:#?}", report.findings);
+    fixture::server::delete(&sound.url);
 }

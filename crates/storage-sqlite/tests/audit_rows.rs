@@ -244,6 +244,32 @@ async fn stores_and_imports_that_say_what_cannot_be_are_found() {
 }
 
 #[tokio::test]
+async fn endpoints_and_streams_that_say_what_cannot_be_are_found() {
+    let database = AtRest::new();
+    let (rig, storage) = database.open();
+    testkit::receivers::owed(&rig.app).await;
+    drop(rig);
+    released(storage).await;
+    assert_eq!(database.audit().await.findings, []);
+    for (check, subject, sql) in [
+        ("webhook_streams", "endpoint 1", "UPDATE webhook_streams SET upto = 9"),
+        ("webhook_streams", "endpoint 1", "UPDATE webhook_streams SET again = '9'"),
+        ("webhook_streams", "endpoint 1", "UPDATE webhook_streams SET next = 0"),
+        ("webhook_streams", "endpoint 1", "UPDATE webhook_streams SET next = upto + 1"),
+        ("webhook_streams", "endpoint 1", "UPDATE webhook_streams SET subject = zeroblob(16)"),
+        ("webhook_streams", "endpoint 1", "UPDATE webhook_streams SET tenant = 'other'"),
+        ("webhook_streams", "endpoint 7", "UPDATE webhook_streams SET endpoint = 7"),
+        ("webhook_streams", "endpoint 1", "DELETE FROM endpoints"),
+        ("unreadable", "webhook_stream endpoint 1", "UPDATE webhook_streams SET token = x'00'"),
+        ("unreadable", "webhook_stream endpoint 1", "UPDATE webhook_streams SET again = 'x'"),
+        ("unreadable", "endpoint number 1", "UPDATE endpoints SET listens = 'odd'"),
+        ("unreadable", "endpoint number 1", "UPDATE endpoints SET start_positions = 'x'"),
+    ] {
+        database.bites(check, subject, sql).await;
+    }
+}
+
+#[tokio::test]
 async fn an_end_of_the_action_log_that_cannot_be_is_found() {
     let (database, _) = sound().await;
     let bytes = |number: u64, hash: &str| {

@@ -1,8 +1,15 @@
 //! A receiver of webhooks that answers as it is told, and remembers what it got.
 
+use crate::build::intake;
 use async_trait::async_trait;
+use order_core::follow::{Follower, FollowerPolicy, Progress};
 use order_core::ports::Deliverer;
+use order_core::webhook::endpoint::Dialect;
+use order_core::webhook::fan_out::FanOut;
+use order_core::webhook::manage::{AskedEndpoint, AskedSecret};
 use order_core::webhook::sending::{Answered, Sending, UrlRefused};
+use order_core::webhook::{FOLLOWER, Listens};
+use order_core::{App, TenantId};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,4 +88,21 @@ impl Deliverer for ScriptedReceiver {
 /// The header of a delivery.
 pub fn header<'s>(sending: &'s Sending, name: &str) -> Option<&'s str> {
     sending.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+}
+
+/// Makes an endpoint, takes an order in (`owed`), and fans out: one stream is due, and nothing is sent.
+pub async fn owed(app: &Arc<App>) {
+    let asked = AskedEndpoint {
+        url: "https://hooks.example/".to_owned(),
+        listens: Listens::parse(["*"]).expect("a type of event"),
+        dialect: Dialect::Marketplace,
+        organization: None,
+        rate: None,
+        secret: AskedSecret::None,
+    };
+    app.create_endpoint(&TenantId::default_tenant(), asked).await.expect("an endpoint is made");
+    app.accept(intake("owed").build()).await.expect("it is taken in");
+    let sink = Arc::new(FanOut::new(Arc::clone(app)));
+    let follower = Follower::new(Arc::clone(app), FOLLOWER, sink, FollowerPolicy::default());
+    while follower.step().await.expect("fan-out works") != Progress::UpToDate {}
 }

@@ -11,8 +11,10 @@ pub(crate) mod audit;
 pub(crate) mod backup;
 mod connect;
 mod create;
+mod deliveries;
 pub(crate) mod doctor;
 pub(crate) mod documents;
+mod endpoints;
 mod events;
 mod export;
 pub(crate) mod failure;
@@ -101,6 +103,8 @@ where
         ClientCommand::Stores { command, .. } => stores::run(api, command, out).await,
         ClientCommand::Imports { command, .. } => imports::run(api, command, out).await,
         ClientCommand::Sync { args, .. } => sync::run(api, args, sync::EVERY, out).await,
+        ClientCommand::Endpoints { command, .. } => endpoints::run(api, command, out).await,
+        ClientCommand::Deliveries { command, .. } => deliveries::run(api, command, out).await,
         ClientCommand::Followers { command, .. } => {
             followers::run(api, command.as_ref().unwrap_or(&FollowersCommand::List), out).await
         }

@@ -31,6 +31,7 @@ mod table;
 mod table_contracts;
 mod table_kafka;
 mod table_marketplace;
+mod table_outbound;
 mod table_rabbitmq;
 mod table_redis;
 mod table_sales;

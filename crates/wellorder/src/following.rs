@@ -77,7 +77,8 @@ fn ndjson(settings: &Settings) -> Option<Plan> {
     Some(Plan::new(settings, NDJSON, sink))
 }
 
-fn policy(settings: &Settings) -> FollowerPolicy {
+/// How followers read, as the settings say.
+pub(crate) fn policy(settings: &Settings) -> FollowerPolicy {
     FollowerPolicy {
         batch_size: settings.follower.batch_size,
         retry_min: settings.follower.poll,

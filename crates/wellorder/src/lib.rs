@@ -53,6 +53,7 @@ mod system;
 mod telemetry;
 mod transport;
 mod trust;
+mod webhooks;
 mod wire_up;
 
 #[cfg(feature = "fuzzing")]

@@ -3,12 +3,12 @@
 use crate::cli::audit::AuditArgs;
 use crate::cli::doctor::Seen;
 use crate::cli::failure::{Exit, Failure};
-use crate::config::{Config, Settings};
+use crate::config::{Config, Mode, Settings};
 use crate::folder::DATABASE_FILE;
 use crate::output::Output;
 use crate::storage::{self, Database as _, Usable, sqlite};
 use crate::system::SystemClock;
-use crate::{cli, markets, secrets, serve, wire_up};
+use crate::{cli, markets, secrets, serve, webhooks, wire_up};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -64,6 +64,9 @@ pub(crate) async fn offline(
         });
         unwritable.clone().or(short)
     });
+    // What may be called is what the server may call whose folder this is; that looks again at each delivery.
+    let mode = if secrets::is_of_dev(settings) { Mode::Dev } else { Mode::Client };
+    app.deliver_with(webhooks::deliverer(mode, settings, Vec::new())?);
     let market = markets::market(settings, &app, None)?;
     let router = serve::offline_router(settings, &app, tenant, market);
     let storage = Arc::clone(&app.storage);

@@ -70,6 +70,11 @@ pub(crate) fn keys(mode: Mode, settings: &Settings) -> Result<Option<Keys>, Fail
     }
 }
 
+/// Whether a data folder is `dev`'s: then its key lies in it.
+pub(crate) fn is_of_dev(settings: &Settings) -> bool {
+    settings.database.text().is_none() && settings.data.join(FILE).exists()
+}
+
 fn read(from: &str, text: &str) -> Result<Keys, Failure> {
     match Keyring::parse(text) {
         Ok(keyring) => Ok(Keys { keyring: Arc::new(keyring), from: from.to_owned(), made: None }),

@@ -15,7 +15,7 @@ use crate::shutdown::{Signals, Stop};
 use crate::storage::{Database, Done, Opened};
 use crate::{
     banner, boot, catalog, failed_logins, further, kafka, lookout, markets, orderstream, rabbitmq, redis,
-    secrets, serve, telemetry, transport, wire_up,
+    secrets, serve, telemetry, transport, webhooks, wire_up,
 };
 use anyhow::Context;
 use axum::Router;
@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Idempotency keys, and messages that were consumed, that one sweep deletes.
+/// Idempotency keys, messages that were consumed, and tries of webhooks, that one sweep deletes of each.
 const SWEEP: u32 = 1_000;
 /// Between two looks for keys that were kept long enough.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -148,6 +148,8 @@ async fn begin(
     secrets::hold(&app, keys).await?;
     let Opened { done, beside, .. } = opened;
     beside.start(&app, stop.subscribe(), tasks);
+    let own = webhooks::own(settings, &listener, ops.as_ref());
+    webhooks::start(mode, settings, own, &app, stop, tasks)?;
     let access = Access::new(mode, settings, &app)?;
     let followers = background(settings, &app, metrics, stop, tasks)?;
     let failed = access.failed_logins();
@@ -358,7 +360,7 @@ async fn cut_off(task: impl Future<Output = ()>, mut stop: watch::Receiver<bool>
     }
 }
 
-/// Deletes idempotency keys, and messages that were consumed, that were kept long enough, in small batches.
+/// Deletes idempotency keys, messages that were consumed and tries of webhooks that were kept long enough, in small batches.
 async fn sweep(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -366,12 +368,12 @@ async fn sweep(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         while !*stop.borrow() {
-            // Both, so that neither waits for the other's end.
-            match tokio::try_join!(app.sweep(SWEEP), app.sweep_inbox(SWEEP)) {
-                Ok((keys, messages)) if keys.max(messages) == SWEEP => {}
+            // All, so that none waits for the others' end.
+            match tokio::try_join!(app.sweep(SWEEP), app.sweep_inbox(SWEEP), app.sweep_webhooks(SWEEP)) {
+                Ok((keys, messages, tries)) if keys.max(messages).max(tries) == SWEEP => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::debug!(%error, "cannot delete old idempotency keys, or what was consumed long ago");
+                    tracing::debug!(%error, "cannot delete old idempotency keys, what was consumed or tried long ago");
                     break;
                 }
             }

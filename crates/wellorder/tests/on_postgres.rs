@@ -10,6 +10,8 @@
     reason = "what is not as expected here is a failed test; the harness has more than these tests use"
 )]
 
+#[path = "it/bad_receivers.rs"]
+mod bad_receivers;
 #[path = "it/bulk.rs"]
 mod bulk;
 #[path = "it/changes.rs"]
@@ -87,6 +89,8 @@ mod v1;
 mod values;
 #[path = "it/waits.rs"]
 mod waits;
+#[path = "it/webhooks.rs"]
+mod webhooks;
 #[path = "it/who.rs"]
 mod who;
 

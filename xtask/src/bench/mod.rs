@@ -14,6 +14,7 @@ mod overload;
 mod pg;
 mod reads;
 mod start;
+mod webhooks;
 mod wrk;
 
 use std::fs;
@@ -37,15 +38,15 @@ const FOREIGN_CORES_MAX: f64 = 0.4;
 static REPEATS_MAX: OnceLock<usize> = OnceLock::new();
 
 /// On SQLite.
-const ON_SQLITE: &[&str] = &["P2", "latency", "P5", "P9", "P10", "P12"];
-/// On a PostgreSQL of the bench's own; those behind `P6` only when they are asked for, for they take long.
-const ON_POSTGRES: &[&str] = &["P1", "P1b", "P3", "P4", "P5-pg", "P6", "P12-pg", "P8", "P9-pg"];
+const ON_SQLITE: &[&str] = &["P2", "latency", "P5", "P7", "P9", "P10", "P12"];
+/// On a PostgreSQL of the bench's own; those behind `P7-pg` only when they are asked for, for they take long.
+const ON_POSTGRES: &[&str] = &["P1", "P1b", "P3", "P4", "P5-pg", "P6", "P7-pg", "P12-pg", "P8", "P9-pg"];
 const ONLY_WHEN_ASKED_FOR: &[&str] = &["P12-pg", "P8", "P9-pg"];
 
 /// What to measure.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only these parts. On SQLite: P2, latency, P5, P9, P10, P12. On PostgreSQL: P1, P1b, P3, P4, P5-pg, P6, and only when
+    /// Only these parts. On SQLite: P2, latency, P5, P7, P9, P10, P12. On PostgreSQL: P1, P1b, P3, P4, P5-pg, P6, P7-pg, and only when
     /// they are asked for P12-pg, P8, P9-pg
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     only: Vec<String>,
@@ -97,6 +98,7 @@ impl Bench {
     fn part(&self, part: &'static str) -> &'static str {
         match (&self.postgres, part) {
             (Some(_), "P5") => "P5-pg",
+            (Some(_), "P7") => "P7-pg",
             (Some(_), "P9") => "P9-pg",
             (Some(_), "P12") => "P12-pg",
             _ => part,
@@ -232,6 +234,9 @@ fn on_sqlite(bench: &Bench, wanted: &Wanted<'_>, report: &mut Report) -> Result<
     if wanted.has("P5") {
         idle::measure(bench, report)?;
     }
+    if wanted.has("P7") {
+        webhooks::measure(bench, report)?;
+    }
     if wanted.has("P10") {
         start::measure(bench, report)?;
     }
@@ -269,6 +274,9 @@ fn on_postgres(bench: &Bench, wanted: &Wanted<'_>, report: &mut Report) -> Resul
     }
     if wanted.has("P6") {
         pg::kafka::measure(bench, report)?;
+    }
+    if wanted.has("P7-pg") {
+        webhooks::measure(bench, report)?;
     }
     if wanted.has("P12-pg") {
         overload::measure(bench, peak.as_ref().map(|peak| peak.per_second), report)?;

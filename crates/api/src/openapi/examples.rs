@@ -24,11 +24,17 @@ const TEXTS: [(&str, &str, &str); 3] = [
 ];
 
 /// What stands in paths: its name, what it is, an example.
-const NAMES: [(&str, &str, &str); 7] = [
+const NAMES: [(&str, &str, &str); 9] = [
     ("order_id", "The `order_id` of an order, a UUID", "230e0945-205f-8eaa-8fef-55ebf134b616"),
     ("redrive_id", "The `redrive_id` of the job, a UUID", "0193473d-5c1e-7d51-b0a6-6f2a1c5f2f11"),
     ("name", "The follower's `name`, 1 to 255 bytes", "ndjson"),
     ("backup", "The `name` of the copy, as the start of it answered", "wellorder-20260101020000-0193ab.db"),
+    ("endpoint_id", "The `endpoint_id` of the endpoint, a UUID", "0193473d-5c1e-7d51-b0a6-6f2a1c5f2f13"),
+    (
+        "delivery_id",
+        "The `delivery_id` of the delivery",
+        "0193473d-5c1e-7d51-b0a6-6f2a1c5f2f13.230e0945-205f-8eaa-8fef-55ebf134b616.1",
+    ),
     ("key_id", "The `key_id` of the key, 16 hexadecimal digits", "3a91670eb5cb686d"),
     ("store_id", "The `store_id` of a store, a UUID", "0f5c9ec5-4bb2-8c3c-9c3f-f93fbd6f5a11"),
     ("receipt", "The receipt, percent-encoded", "order-101"),

@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
 
 /// What an order, or whatever a path names, may be missing.
-const UNKNOWN: [(&str, Kind); 7] = [
+const UNKNOWN: [(&str, Kind); 9] = [
     ("order_id", kinds::ORDER_UNKNOWN),
     ("redrive_id", kinds::REDRIVE_UNKNOWN),
     ("name", kinds::FOLLOWER_UNKNOWN),
@@ -19,10 +19,12 @@ const UNKNOWN: [(&str, Kind); 7] = [
     ("key_id", kinds::API_KEY_UNKNOWN),
     ("store_id", kinds::STORE_UNKNOWN),
     ("receipt", kinds::IMPORT_UNKNOWN),
+    ("endpoint_id", kinds::ENDPOINT_UNKNOWN),
+    ("delivery_id", kinds::DELIVERY_UNKNOWN),
 ];
 
 /// What single operations refuse besides.
-const BESIDES: [(&str, &[Kind]); 15] = [
+const BESIDES: [(&str, &[Kind]); 21] = [
     ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
     ("create_orders", &[kinds::INVALID_KEY]),
     ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),
@@ -33,6 +35,12 @@ const BESIDES: [(&str, &[Kind]); 15] = [
     ("extend_work", &[kinds::LEASE_LOST]),
     ("finish_work", &[kinds::LEASE_LOST]),
     ("start_backup", &[kinds::BACKUP_ELSEWHERE]),
+    ("create_endpoint", &[kinds::ENDPOINTS_TOO_MANY, kinds::SECRETS_KEY_MISSING]),
+    ("rotate_endpoint", &[kinds::ENDPOINT_CHANGED, kinds::SECRETS_KEY_MISSING]),
+    ("test_endpoint", &[kinds::SECRETS_KEY_MISSING]),
+    ("list_deliveries", &[kinds::ENDPOINT_UNKNOWN]),
+    ("recover_deliveries", &[kinds::ENDPOINT_UNKNOWN]),
+    ("replay_deliveries", &[kinds::ENDPOINT_UNKNOWN]),
     ("create_key", &[kinds::API_KEYS_TOO_MANY]),
     ("rotate_secrets", &[kinds::SECRETS_KEY_MISSING, kinds::CURSOR_INVALID]),
     ("register_store", &[kinds::MARKETPLACE_UNKNOWN, kinds::SECRETS_KEY_MISSING]),
@@ -89,7 +97,7 @@ fn of(operation: &Operation, method: &Method, need: Need) -> Vec<Kind> {
     if method != Method::GET {
         found.push(kinds::OUTCOME_UNKNOWN);
     }
-    if takes("after") || id == "replay_follower" {
+    if takes("after") || ["replay_follower", "replay_deliveries"].contains(&id) {
         found.extend([kinds::CURSOR_INVALID, kinds::CURSOR_EXPIRED, kinds::EPOCH_CHANGED]);
     }
     if takes("If-Match") {

@@ -22,7 +22,7 @@ use order_core::{App, OrderId, TenantId};
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
 use testkit::processors::Act;
-use testkit::{ManualClock, MemoryStorage, ScriptedProcessor, SeededIds};
+use testkit::{ManualClock, MemoryStorage, ScriptedProcessor, ScriptedReceiver, SeededIds};
 use tower::ServiceExt;
 
 pub(crate) struct Rig {
@@ -136,6 +136,7 @@ impl Rig {
         let clock = ManualClock::new();
         let ids = SeededIds::new(1);
         let app = App::start(port, clock.clone(), ids.clone(), LanePolicy::default());
+        app.deliver_with(ScriptedReceiver::new());
         let gate = Arc::new(edge::Open::new(tenant));
         let mut options = Options {
             gate,

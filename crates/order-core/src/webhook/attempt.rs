@@ -89,8 +89,7 @@ impl fmt::Display for DeliveryId {
     }
 }
 
-/// Which tries are asked for: those of a tenant, the newest first. Of an endpoint, or of a subject, or both: one of them is
-/// needed.
+/// Which tries are asked for: those of a tenant, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptQuery {
     /// Whose.

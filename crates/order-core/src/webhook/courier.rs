@@ -156,9 +156,11 @@ impl Courier {
         let mut look_at = Instant::now();
         while !*stop.borrow() {
             let full = self.room(&load) == 0;
+            // What it gives holds a lock, which may not be held while others are awaited.
+            let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped => break,
                 Some(ended) = load.tries.join_next(), if !load.tries.is_empty() => {
                     self.took(&mut load, ended);
                     // What was sent together ends together, nearly.

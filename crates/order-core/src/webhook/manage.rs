@@ -1,7 +1,7 @@
 //! What people and keys do with endpoints.
 
 use super::body::Told;
-use super::command::{WebhookCommand, WebhookReply};
+use super::command::{SweepWebhooks, WebhookCommand, WebhookReply};
 use super::endpoint::{
     self, Dialect, Endpoint, EndpointAction, EndpointCommand, EndpointId, NewEndpoint, PreviousSecret,
 };
@@ -10,6 +10,7 @@ use super::sending::Answered;
 use super::{FOLLOWER, parcel, signing};
 use crate::action_log::ActionKind;
 use crate::app::{self, App};
+use crate::clock::Timestamp;
 use crate::command::{Command, Reply};
 use crate::error::{Error, Rejection};
 use crate::ids::{EventId, TenantId};
@@ -22,6 +23,10 @@ use std::time::Duration;
 
 /// How long the secret before a rotation counts, unless said; and longest.
 pub const GRACE: Duration = Duration::from_secs(24 * 3_600);
+/// How long tries that ended are kept at least.
+pub const TRIES_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Longest that a test may take: whoever asked for it waits for the answer, and not for ever.
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a rotation is tried while others change the same endpoint.
 const ROTATIONS_MAX: u32 = 3;
 
@@ -175,6 +180,20 @@ impl App {
         Ok(self.keyring()?.seal(&place, secret.bytes(), self.ids.as_ref())?)
     }
 
+    /// Takes away up to `limit` rows: what belongs to deleted endpoints, and tries that were kept for [`TRIES_KEPT`]. Returns how
+    /// many.
+    ///
+    /// # Errors
+    /// Faults of storage.
+    pub async fn sweep_webhooks(&self, limit: u32) -> Result<u32, Error> {
+        let kept = i64::try_from(TRIES_KEPT.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_micros(self.clock.now().micros().saturating_sub(kept));
+        match self.webhook(WebhookCommand::Sweep(SweepWebhooks { before, limit })).await? {
+            WebhookReply::Swept(count) => Ok(count),
+            other => Err(unexpected("a sweep of webhooks", other)),
+        }
+    }
+
     /// Sends an endpoint an event that tells of nothing, at once and once, whatever its state; nothing of it is kept.
     ///
     /// # Errors
@@ -189,7 +208,8 @@ impl App {
         self.record(ActionKind::EndpointTested, &endpoint_id.to_string(), &json!({})).await?;
         let at = self.clock.now();
         let event_id = EventId(self.ids.uuid_v7(at));
-        let sending = parcel::sending(self, &found, &Told::Test { event_id, at }, at)?;
+        let mut sending = parcel::sending(self, &found, &Told::Test { event_id, at }, at)?;
+        sending.timeout = sending.timeout.min(TEST_TIMEOUT);
         Ok((event_id, deliverer.deliver(sending).await))
     }
 }

@@ -1,13 +1,16 @@
 //! What can be said on the command line.
 
+mod keys;
 mod market;
 mod orders;
+mod webhooks;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use clap_complete::Shell;
 
+pub(crate) use self::keys::{KeysCommand, SecretsCommand};
 pub(crate) use self::market::{FlowArgs, ImportsCommand, RegisterArgs, StoresCommand, SyncArgs};
 pub(crate) use self::orders::{
     CreateArgs, DeliverArgs, EraseArgs, ExportArgs, GetArgs, ImportArgs, Line, ListArgs, OrdersCommand,
@@ -15,6 +18,7 @@ pub(crate) use self::orders::{
 };
 #[cfg(test)]
 pub(crate) use self::orders::{Fulfilment, ParkedFilter};
+pub(crate) use self::webhooks::{DeliveriesCommand, DeliveriesList, EndpointsCommand};
 use super::{audit::AuditArgs, backup::BackupArgs};
 use crate::{
     config::{Flag, Mode},
@@ -195,6 +199,20 @@ pub(crate) enum ClientCommand {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Receivers of webhooks: who is told of events
+    Endpoints {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: EndpointsCommand,
+    },
+    /// Deliveries of webhooks: what became of each, and sending again
+    Deliveries {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: DeliveriesCommand,
+    },
     /// See and steer who follows the events
     Followers {
         #[command(flatten)]
@@ -241,6 +259,8 @@ impl ClientCommand {
             | Self::Parked { server, .. }
             | Self::Events { server, .. }
             | Self::Keys { server, .. }
+            | Self::Endpoints { server, .. }
+            | Self::Deliveries { server, .. }
             | Self::Followers { server, .. }
             | Self::Secrets { server, .. }
             | Self::Stores { server, .. }
@@ -350,55 +370,6 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum Server {
     Dev,
     Serve,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Make a key; it is shown this once
-    Create {
-        /// What people call it
-        #[arg(long)]
-        name: String,
-        /// What it may do, such as orders:read; may be repeated
-        #[arg(long, required = true)]
-        scope: Vec<String>,
-        /// When it ends, such as 90d from now [default: never]
-        #[arg(long, value_name = "SPAN", value_parser = super::keys::span)]
-        expires_in: Option<Duration>,
-    },
-    /// List keys, the newest first, ended ones too
-    List {
-        /// Keys on a page, 1 to 200
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: u32,
-        /// Where the page before ended
-        #[arg(long)]
-        cursor: Option<String>,
-    },
-    /// Give a key another secret; it is shown this once
-    Rotate {
-        /// The key's id
-        id: String,
-        /// How long the present secret keeps working [default: 1d]
-        #[arg(long, value_name = "SPAN", value_parser = super::keys::span)]
-        grace: Option<Duration>,
-        /// End the secret before the present one, if that still works; else this is refused
-        #[arg(long)]
-        end_grace: bool,
-    },
-    /// End a key for ever
-    Revoke {
-        /// The key's id
-        id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SecretsCommand {
-    /// How many lie under which key; exit code 6 when some do not open
-    Status,
-    /// Bring all under the first key, while everything goes on
-    Rotate,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! The settings as types. Every field is filled from the table; nothing here has a default of its own.
 
-use super::{marketplace::Marketplace, processors::ProcessorKind, table_secrets::SecretKeys};
+use super::{
+    marketplace::Marketplace, processors::ProcessorKind, table_outbound::Outbound, table_secrets::SecretKeys,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -40,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) orderstream: Orderstream,
     /// Marketplaces.
     pub(crate) marketplace: Marketplace,
+    /// Calls whose addresses others set.
+    pub(crate) outbound: Outbound,
     /// Certificates of authorities that are believed besides the public ones, by everything that calls out.
     pub(crate) ca_file: Option<PathBuf>,
     /// What client commands log in with.
@@ -165,6 +169,7 @@ impl Settings {
             sales: Sales::default(),
             orderstream: Orderstream::default(),
             marketplace: Marketplace::default(),
+            outbound: Outbound::default(),
             ca_file: None,
             client_key: Hidden::default(),
             secrets: SecretKeys::default(),

@@ -40,6 +40,8 @@ pub(super) enum Shape {
     Secret { set: fn(&mut Settings, Hidden) },
     /// `true` or `false`.
     Switch { set: fn(&mut Settings, bool) },
+    /// Ports apart by commas (in TOML: a string, or an array of strings), at least one.
+    Ports { set: fn(&mut Settings, Vec<u16>) },
     /// Addresses and networks apart by commas (in TOML: an array), or empty for none.
     Networks { set: fn(&mut Settings, Vec<edge::Network>) },
     /// A `postgres` URL, or the form `host=… dbname=…`, or empty for none; never shown whole.
@@ -63,13 +65,13 @@ pub(super) struct Bad {
     pub(super) fix: String,
 }
 
-/// Networks of proxies; `None` when one is no network.
+/// Networks; `None` when one is no network.
 fn networks(text: &str) -> Option<Result<Vec<edge::Network>, Bad>> {
     let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
     let networks = texts.map(str::parse).collect::<Result<Vec<edge::Network>, _>>().ok()?;
-    // Whoever is in one of them is believed: with everybody in it, nobody is told from anybody.
+    // Whoever is in one of them is let do more: with everybody in it, nobody is told from anybody.
     if networks.iter().any(edge::Network::holds_strangers) {
-        let fix = "name the proxies themselves, or their network: /8 or longer, /16 or longer in IPv6";
+        let fix = "name who is meant, or a network: /8 or longer, /16 or longer in IPv6";
         return Some(Err(Bad { what: "holds addresses of strangers", fix: fix.to_owned() }));
     }
     Some(Ok(networks))
@@ -127,6 +129,10 @@ impl Shape {
                 "false" => set(settings, false),
                 _ => return Err(bad("is neither true nor false")),
             },
+            Self::Ports { set } => {
+                let ports: Option<Vec<u16>> = text.split(',').map(|one| port(one.trim())).collect();
+                set(settings, ports.ok_or_else(|| bad("names no ports"))?);
+            }
             Self::Networks { set } => {
                 set(settings, networks(text).unwrap_or_else(|| Err(bad("names no network")))?);
             }
@@ -163,6 +169,7 @@ impl Shape {
             Self::Text { .. } => "any text".to_owned(),
             Self::Secret { .. } => "a text, or nothing".to_owned(),
             Self::Switch { .. } => "true or false".to_owned(),
+            Self::Ports { .. } => "ports such as 443,8443, from 1 to 65535".to_owned(),
             Self::Networks { .. } => "addresses or networks such as 10.0.0.0/8, apart by commas".to_owned(),
             Self::Database { .. } => "postgres://USER:PASSWORD@HOST:PORT/NAME, or nothing".to_owned(),
             Self::MaybeUrl { .. } => "an http:// or https:// URL".to_owned(),
@@ -175,7 +182,9 @@ impl Shape {
             Self::Count { .. } | Self::Millis { .. } | Self::Seconds { .. } => "a number without quotes",
             Self::Part { .. } => "a number without quotes",
             Self::Switch { .. } => "true or false without quotes",
-            Self::Words { .. } | Self::Networks { .. } => "a string, or an array of strings",
+            Self::Words { .. } | Self::Ports { .. } | Self::Networks { .. } => {
+                "a string, or an array of strings"
+            }
             _ => "a string in quotes",
         }
     }
@@ -225,6 +234,10 @@ fn number(text: &str, min: u64, max: u64) -> Result<u64, &'static str> {
     }
     // Negative, and more than 64 bits, are numbers too, but none that is allowed.
     text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or("is out of range")
+}
+
+fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port > 0)
 }
 
 /// Digits, and a unit or none.
@@ -298,6 +311,15 @@ mod tests {
         }
         for text in ["", "ten", "1.5", "1e3", "0x10", "1 0", "-"] {
             assert_eq!(read(&shape, text), Err("is no whole number"), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports() {
+        let shape = Shape::Ports { set: |_, _| () };
+        assert_eq!((read(&shape, "443"), read(&shape, "443, 9443")), (Ok(()), Ok(())));
+        for text in ["", "0", "443,", "65536", "https", "-1"] {
+            assert_eq!(read(&shape, text), Err("names no ports"), "{text}");
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     table_contracts::CONTRACTS as CONTRACT_SETTINGS,
     table_kafka::KAFKA,
     table_marketplace::MARKETPLACE,
+    table_outbound::OUTBOUND,
     table_rabbitmq::RABBITMQ,
     table_redis::REDIS,
     table_sales::SALES,
@@ -152,7 +153,7 @@ fn ops_default(_: &Settings, inputs: &Inputs) -> String {
 /// Every setting there is, in the order in which they are shown.
 pub(super) fn every_setting() -> impl Iterator<Item = &'static Setting> {
     let servers = KAFKA.iter().chain(RABBITMQ).chain(REDIS);
-    let contracts = CONTRACT_SETTINGS.iter().chain(SALES).chain(MARKETPLACE);
+    let contracts = CONTRACT_SETTINGS.iter().chain(SALES).chain(MARKETPLACE).chain(OUTBOUND);
     SETTINGS.iter().chain(SHARE).chain(contracts).chain(servers).chain(SERVE).chain(SECRETS).chain(STORAGE)
 }
 

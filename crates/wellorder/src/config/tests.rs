@@ -8,6 +8,7 @@ mod issuer;
 mod kafka;
 mod marketplace;
 mod orderstream;
+mod outbound;
 mod processors;
 mod rabbitmq;
 mod redis;
@@ -159,7 +160,7 @@ fn every_setting_fills_its_field() {
             // Each needs the other; `certificate_and_key_go_together` has them.
             "tls.cert" | "tls.key" => continue,
             "tls.ca_file" | "secrets.key_file" => "some.pem",
-            "serve.trusted_proxies" => "10.0.0.0/8",
+            "serve.trusted_proxies" | "outbound.open_networks" => "10.0.0.0/8",
             "serve.proxy_header" => "forwarded",
             "serve.plaintext" => "true",
             "processor" => continue, // needs the URL; `settings_must_fit_one_another` has it

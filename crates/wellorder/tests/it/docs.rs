@@ -94,7 +94,7 @@ async fn guides_are_linked(server: &Server, folder: &str, json_path: &str) {
             }
         }
     }
-    assert_eq!(seen.len(), 16, "{seen:?}");
+    assert_eq!(seen.len(), 17, "{seen:?}");
     let markdown = server.get(&format!("{folder}/integrate.md")).await;
     assert_eq!(markdown.header("content-type"), Some("text/markdown; charset=utf-8"));
     assert_eq!(markdown.text(), include_str!("../../../../docs/guides/integrate.md"));

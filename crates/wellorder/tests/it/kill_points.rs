@@ -3,6 +3,7 @@
 use crate::KEPT;
 use crate::harness::database::count;
 use crate::harness::{Answer, Builder, Call, Home, Kept, Receiver, Server, post_in_peril};
+use crate::webhooks;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -295,5 +296,56 @@ fn a_point_or_a_planted_bug_that_there_is_not_is_refused_with_the_list() {
         let refused = home.run_with(&[(variable, value)], &["orders", "list"]);
         assert_eq!(refused.code(), 2, "{value}: {refused:?}");
         assert!(refused.stderr.contains(value) && refused.stderr.contains(listed), "{value}: {refused:?}");
+    }
+}
+
+/// The receiver has it, and nobody knows here: it comes again, the same under the same id, and nothing of its order before it.
+#[tokio::test]
+async fn after_a_receiver_took_a_delivery_it_comes_again_and_its_order_stays_in_order() {
+    for passage in [1, 9] {
+        let home = Home::new();
+        let receiver = Receiver::start(|_| Answer::Says(200, "")).await;
+        let doomed = doomed(server(&home), "webhook.after_2xx", passage).start().await;
+        let made = webhooks::endpoint(&doomed, &receiver.url(), &["order.accepted", "order.processed"]).await;
+        let mut connection = doomed.connect().await;
+        for number in 0..10 {
+            let body = json!({ "reference": format!("r-{number}"), "total": 1 }).to_string();
+            if post_in_peril(&mut connection, "/v1/orders", &[], &body).await.is_none() {
+                break;
+            }
+        }
+        assert!(doomed.ended().await.was_killed());
+        home.audited();
+        let before = receiver.calls();
+        let server = server(&home).start().await;
+        let orders = orders(&server).await;
+        for order in &orders {
+            server.until_order(order, "done").await;
+        }
+        let path = format!("/v1/deliveries?limit=200&endpoint_id={}", made["endpoint_id"].as_str().unwrap());
+        let all = orders.len() * 2;
+        server.until(&path, |page| page["deliveries"].as_array().unwrap().len() >= all).await;
+        let calls = receiver.calls();
+        let mut of_order = BTreeMap::<&str, Vec<&Call>>::new();
+        for call in &calls {
+            assert!(webhooks::is_signed(call, &made["secret"]));
+            of_order.entry(call.order["order_id"].as_str().unwrap()).or_default().push(call);
+        }
+        assert_eq!(of_order.len(), orders.len());
+        for calls in of_order.values() {
+            let versions: Vec<_> = calls.iter().map(|call| call.order["version"].as_u64().unwrap()).collect();
+            assert!(versions.is_sorted() && versions[0] == 1 && versions.contains(&2), "{versions:?}");
+            for pair in calls.windows(2).filter(|pair| pair[0].order["version"] == pair[1].order["version"]) {
+                assert_eq!(pair[0].body, pair[1].body);
+                assert_eq!(pair[0].header("webhook-id"), pair[1].header("webhook-id"));
+                assert!(
+                    before.iter().any(|call| call.body == pair[0].body),
+                    "only what was on its way comes again"
+                );
+            }
+        }
+        let twice = calls.len() - all;
+        assert!((1..=16).contains(&twice), "what was taken and not noted comes again: {twice}");
+        home.audited();
     }
 }

@@ -12,6 +12,7 @@ mod audit;
 mod authorities;
 mod backups;
 mod bad_input;
+mod bad_receivers;
 mod bad_requests;
 mod boot;
 mod bulk;
@@ -73,6 +74,7 @@ mod v1;
 mod values;
 mod waits;
 mod webhook_receiver;
+mod webhooks;
 mod who;
 
 use harness::Kept;

@@ -67,7 +67,15 @@ struct Things {
     backup: String,
     /// Of a lease.
     work_token: String,
+    endpoint_id: String,
+    /// Another endpoint, to be disabled.
+    spare_endpoint_id: String,
+    /// Of the order to the endpoint.
+    delivery_id: String,
 }
+
+/// An endpoint of webhooks that nobody is at.
+const ENDPOINT: &str = r#"{"url": "https://hooks.invalid/a", "events": ["order.shipped"]}"#;
 
 const USER: &str = "4b1f8b7e-3f0c-4f0e-9a53-0d9a4b6f3c11";
 
@@ -94,6 +102,11 @@ async fn things(server: &Server, tenant: &'static str) -> Things {
     let receipt = json!({ "store_id": store["store_id"], "receipt": "order-101" });
     made("/v1/imports", &receipt.to_string()).await;
     let work = made("/v1/work/claim", r#"{"max": 1, "lease_seconds": 900}"#).await;
+    let endpoint = made("/v1/endpoints", ENDPOINT).await;
+    let spare_endpoint = made("/v1/endpoints", ENDPOINT).await;
+    let endpoint_id = endpoint["endpoint_id"].as_str().unwrap();
+    let delivery_id = format!("{endpoint_id}.{}.1", order["order_id"].as_str().unwrap());
+    made(&format!("/v1/deliveries/{delivery_id}/resend"), "").await;
     // A server makes copies with its own tools.
     let backup = match server.home().url() {
         None => made("/v1/backups", "").await,
@@ -112,6 +125,9 @@ async fn things(server: &Server, tenant: &'static str) -> Things {
         sync_token: text(&store, "sync_token"),
         backup: text(&backup, "name"),
         work_token: text(&work["work"][0], "token"),
+        endpoint_id: endpoint_id.to_owned(),
+        spare_endpoint_id: text(&spare_endpoint, "endpoint_id"),
+        delivery_id,
     }
 }
 
@@ -138,6 +154,11 @@ fn path_of(mount: &str, route: &Declared, things: &Things) -> String {
         .replace("{redrive_id}", &things.redrive_id)
         .replace("{key_id}", &things.key_id)
         .replace("{backup}", &things.backup)
+        .replace(
+            "{endpoint_id}",
+            if route.path.ends_with("/disable") { &things.spare_endpoint_id } else { &things.endpoint_id },
+        )
+        .replace("{delivery_id}", &things.delivery_id)
         .replace("{name}", "ndjson");
     assert!(!path.contains('{'), "say what {path} is filled with");
     if (route.method.as_str(), route.path) == ("GET", "/imports") {
@@ -146,10 +167,37 @@ fn path_of(mount: &str, route: &Declared, things: &Things) -> String {
     path
 }
 
+/// A request about webhooks: its body, and what another tenant gets.
+fn of_webhooks(mount: &str, route: &Declared, things: &Things) -> Option<(Option<Value>, Other)> {
+    Some(match (mount, route.method.as_str(), route.path) {
+        ("/v1", "POST", "/endpoints") => (serde_json::from_str(ENDPOINT).ok(), Other::Own),
+        ("/v1", "PATCH", "/endpoints/{endpoint_id}") => (Some(json!({ "rate": 5 })), Other::NotFound),
+        ("/v1", "POST", "/deliveries/recover") => {
+            let since = "2026-01-01T00:00:00Z";
+            (Some(json!({ "endpoint_id": things.endpoint_id, "since": since })), Other::NotFound)
+        }
+        ("/v1", "POST", "/deliveries/replay") => {
+            (Some(json!({ "endpoint_id": things.endpoint_id, "from": "beginning" })), Other::NotFound)
+        }
+        ("/v1", "POST" | "DELETE", path)
+            if path.starts_with("/endpoints/{") || path.starts_with("/deliveries/{") =>
+        {
+            (None, Other::NotFound)
+        }
+        ("/v1", "GET", "/endpoints" | "/deliveries") => (None, Other::Own),
+        _ => return None,
+    })
+}
+
 /// A request that succeeds for who may make it. A route without one here is a hole in the matrix.
 fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
     let path = path_of(mount, route, things);
-    let (body, other) = match (mount, route.method.as_str(), route.path) {
+    let (body, other) = of_webhooks(mount, route, things).unwrap_or_else(|| asked(mount, route, things));
+    Sample { path: format!("{mount}{path}"), body: body.map(|body| body.to_string()), other }
+}
+
+fn asked(mount: &str, route: &Declared, things: &Things) -> (Option<Value>, Other) {
+    match (mount, route.method.as_str(), route.path) {
         ("/oscarps", "POST", "/orders") => {
             (Some(json!({ "orderId": "A-1", "customer": "c", "total": 1 })), Other::Own)
         }
@@ -214,8 +262,7 @@ fn sample(mount: &str, route: &Declared, things: &Things) -> Sample {
         (mount, method, path) => {
             panic!("say how {method} {mount}{path} is asked, and what another tenant gets")
         }
-    };
-    Sample { path: format!("{mount}{path}"), body: body.map(|body| body.to_string()), other }
+    }
 }
 
 /// Whether it is about the whole installation.
@@ -425,6 +472,7 @@ fn never_was(path: &str) -> String {
         }
         "order-101" => "order-999".to_owned(),
         id if id.len() == 36 => "00000000-0000-7000-8000-000000000000".to_owned(),
+        delivery if delivery.len() == 75 => format!("{0}.{0}.1", "00000000-0000-7000-8000-000000000000"),
         id if id.len() == 16 => "0000000000000000".to_owned(),
         number if number.parse::<i64>().is_ok() => "999999".to_owned(),
         part => part.to_owned(),

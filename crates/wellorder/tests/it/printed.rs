@@ -6,7 +6,7 @@
 //! * In an output, `…` stands for anything on that line; ids, times, cursors and keys may be others.
 //! * Only what lies between `<!-- run:begin -->` and `<!-- run:end -->` is run.
 
-use crate::harness::{Home, PROGRAM, Server, eventually};
+use crate::harness::{Answer, Home, PROGRAM, Receiver, Server, eventually};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -87,7 +87,7 @@ fn kind(word: &str) -> &str {
     let hex = |length: usize| word.len() == length && word.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     match word {
         _ if shape.starts_with("0000-00-00T00:00:00") && word.ends_with('Z') => "TIME",
-        _ if word.starts_with("wo_") => "KEY",
+        _ if word.starts_with("wo_") || word.starts_with("whsec_") => "KEY",
         _ if hex(36) || hex(32) => "ID",
         _ if word.len() >= 20 && word.starts_with("AQ") => "CURSOR",
         other => other,
@@ -123,14 +123,16 @@ struct Shell {
 }
 
 impl Shell {
-    /// In `folder`, with the built program in its path and the server's address in `URL`.
-    fn start(folder: &Path, url: &str) -> Self {
+    /// In `folder`, with the built program in its path, the server's address in `URL`, and that of a receiver of webhooks in
+    /// `RECEIVER`.
+    fn start(folder: &Path, url: &str, receiver: &str) -> Self {
         let programs = Path::new(PROGRAM).parent().unwrap().display().to_string();
         let mut child = Command::new("bash")
             .args(["--noprofile", "--norc"])
             .env_clear()
             .env("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin"))
             .env("URL", url)
+            .env("RECEIVER", receiver)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -165,8 +167,10 @@ async fn settled(server: &Server) {
             let page = server.json(&format!("/v1/orders?processing={state}&limit=1")).await;
             page["orders"] == json!([])
         };
-        let carried = server.json("/v1/followers/ndjson").await["lag"] == 0;
-        (idle("queued").await && idle("running").await && carried).then_some(())
+        let followers = server.json("/v1/followers").await;
+        let carried = followers["followers"].as_array().unwrap().iter().all(|follower| follower["lag"] == 0);
+        let told = server.json("/v1/deliveries?state=waiting&limit=1").await["deliveries"] == json!([]);
+        (idle("queued").await && idle("running").await && carried && told).then_some(())
     })
     .await;
 }
@@ -186,7 +190,10 @@ async fn runs_as_printed_beside(document: &str, least: usize, args: &[&str]) {
     let folder = home.path().join("here");
     std::fs::create_dir(&folder).unwrap();
     let server = home.server().inside("here").without_data().args(args).start().await;
-    let mut shell = Shell::start(&folder, &format!("http://{}", server.address));
+    let receiver = Receiver::start(|_| Answer::Says(200, "")).await;
+    let [server_at, receiver_at] =
+        [server.address, receiver.address].map(|address| format!("http://{address}"));
+    let mut shell = Shell::start(&folder, &server_at, &receiver_at);
     let mut wrong = Vec::new();
     for step in &steps {
         settled(&server).await;
@@ -216,6 +223,11 @@ async fn every_command_of_the_integration_guide_runs_as_printed() {
 async fn every_command_of_the_guide_of_marketplaces_runs_as_printed() {
     let by_hand = ["--as", "marketplace", "--role", "api", "--role", "worker", "--role", "relay"];
     runs_as_printed_beside("docs/guides/marketplaces.md", 9, &by_hand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_of_webhooks_runs_as_printed() {
+    runs_as_printed("docs/guides/webhooks.md", 4).await;
 }
 
 #[test]

@@ -6,11 +6,14 @@
    truncate, open (for writing; with ENOSPC, to make a file) or room (write and open); NAME is the end of the file's path, or
    any part of it when a star follows. Each failure adds a byte to the file that SHIM_HITS names.
 
-   SHIM_CLOCK names a file. While it is there, the machine's clock is so many seconds ahead as it says. */
+   SHIM_CLOCK names a file. While it is there, the machine's clock is so many seconds ahead as it says.
+
+   SHIM_NAMES names a file. While it is there, the name in its one line stands for the address behind it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,10 +31,12 @@ static int (*real_ftruncate)(int, off_t);
 static int (*real_ftruncate64)(int, off64_t);
 static int (*real_open)(const char *, int, ...);
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
+static int (*real_getaddrinfo)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
 __attribute__((constructor)) static void find_real(void) {
     *(void **)&real_open = dlsym(RTLD_NEXT, "open64");
     *(void **)&real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
+    *(void **)&real_getaddrinfo = dlsym(RTLD_NEXT, "getaddrinfo");
     *(void **)&real_write = dlsym(RTLD_NEXT, "write");
     *(void **)&real_pwrite = dlsym(RTLD_NEXT, "pwrite");
     *(void **)&real_pwrite64 = dlsym(RTLD_NEXT, "pwrite64");
@@ -198,4 +203,14 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     if (!failed && clock == CLOCK_REALTIME && getenv("SHIM_CLOCK") && told("SHIM_CLOCK", ahead, sizeof ahead) > 0)
         time->tv_sec += atol(ahead);
     return failed;
+}
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    char line[256], name[128], address[64];
+    if (!real_getaddrinfo)
+        find_real();
+    if (node && getenv("SHIM_NAMES") && told("SHIM_NAMES", line, sizeof line) > 0 &&
+        sscanf(line, "%127s %63s", name, address) == 2 && strcmp(node, name) == 0)
+        node = address;
+    return real_getaddrinfo(node, service, hints, found);
 }

@@ -13,6 +13,7 @@ const ELSEWHERE: &[&str] = &[
     "kafka.",
     "limits.",
     "marketplace.",
+    "outbound.",
     "postgres.",
     "rabbitmq.",
     "rate.",

@@ -1,4 +1,4 @@
-//! A disk that fails on demand: the shim in C (`shim.c`), built here.
+//! A disk that fails on demand, a clock and a name that a test sets: the shim in C (`shim.c`), built here.
 
 use super::{Builder, Ended, Home, eventually};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ pub(crate) struct Disk {
     trigger: PathBuf,
     hits: PathBuf,
     clock: PathBuf,
+    names: PathBuf,
 }
 
 impl Disk {
@@ -21,7 +22,9 @@ impl Disk {
             cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&shim).arg(source).arg("-ldl");
         let built = built.output().expect("a C compiler (cc) is needed: apt-get install gcc libc6-dev");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        Self { shim, trigger: folder.join("trigger"), hits: folder.join("hits"), clock: folder.join("clock") }
+        let [trigger, hits, clock, names] =
+            ["trigger", "hits", "clock", "names"].map(|name| folder.join(name));
+        Self { shim, trigger, hits, clock, names }
     }
 
     pub(crate) fn under(&self, builder: Builder) -> Builder {
@@ -33,7 +36,7 @@ impl Disk {
         home.run_with(&self.variables(), args)
     }
 
-    fn variables(&self) -> [(&'static str, &str); 4] {
+    fn variables(&self) -> [(&'static str, &str); 5] {
         fn text(path: &Path) -> &str {
             path.to_str().unwrap()
         }
@@ -42,22 +45,24 @@ impl Disk {
             ("SHIM_TRIGGER", text(&self.trigger)),
             ("SHIM_HITS", text(&self.hits)),
             ("SHIM_CLOCK", text(&self.clock)),
+            ("SHIM_NAMES", text(&self.names)),
         ]
     }
 
     /// Sets the machine's clock so many seconds ahead of what it is.
     pub(crate) fn set_clock(&self, seconds: u32) {
-        let draft = self.clock.with_extension("draft");
-        std::fs::write(&draft, seconds.to_string()).unwrap();
-        std::fs::rename(&draft, &self.clock).unwrap();
+        put(&self.clock, &seconds.to_string());
     }
 
-    /// From now on the disk fails like this. Put in place whole, for it is read at any moment.
+    /// From now on a name stands for this address: `NAME ADDRESS`.
+    pub(crate) fn name(&self, line: &str) {
+        put(&self.names, line);
+    }
+
+    /// From now on the disk fails like this.
     pub(crate) fn fail(&self, how: &str) {
-        let draft = self.trigger.with_extension("draft");
-        std::fs::write(&draft, how).unwrap();
         drop(std::fs::remove_file(&self.hits));
-        std::fs::rename(&draft, &self.trigger).unwrap();
+        put(&self.trigger, how);
     }
 
     /// From now on it is well.
@@ -77,4 +82,11 @@ impl Disk {
         })
         .await;
     }
+}
+
+/// Puts a file in place whole, for it is read at any moment.
+fn put(file: &Path, text: &str) {
+    let draft = file.with_extension("draft");
+    std::fs::write(&draft, text).unwrap();
+    std::fs::rename(&draft, file).unwrap();
 }

@@ -17,6 +17,8 @@ pub(crate) struct Call {
     headers: Vec<(String, String)>,
     /// The order, as `/v1` shows it.
     pub(crate) order: Value,
+    /// The very bytes.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Call {
@@ -128,8 +130,8 @@ struct Served {
 impl Served {
     async fn serve(mut self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
-        while let Some((headers, order)) = read(&mut stream).await {
-            let call = self.record(headers, order);
+        while let Some((headers, body)) = read(&mut stream).await {
+            let call = self.record(headers, body);
             let reply = match (self.script)(&call) {
                 Answer::Says(status, head) => {
                     format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n{head}\r\n")
@@ -151,17 +153,19 @@ impl Served {
         }
     }
 
-    fn record(&self, headers: Vec<(String, String)>, order: Value) -> Call {
+    fn record(&self, headers: Vec<(String, String)>, body: Vec<u8>) -> Call {
+        // Whoever only asks sends nothing.
+        let order: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
         let mut calls = self.calls.lock().unwrap();
         let before = calls.iter().filter(|call| call.order["order_id"] == order["order_id"]).count();
-        let call = Call { before, headers, order };
+        let call = Call { before, headers, order, body };
         calls.push(call.clone());
         call
     }
 }
 
 /// One request; `None` at the end of the connection.
-async fn read(stream: &mut BufReader<TcpStream>) -> Option<(Vec<(String, String)>, Value)> {
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<(Vec<(String, String)>, Vec<u8>)> {
     let mut headers = Vec::new();
     let mut line = String::new();
     let mut length = 0;
@@ -184,7 +188,5 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<(Vec<(String, String)
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    // Whoever only asks sends nothing.
-    let order = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-    Some((headers, order))
+    Some((headers, body))
 }

@@ -1,0 +1,110 @@
+//! Carrying webhooks: fan-out, and the courier that delivers. Both begin with the first endpoint there is: an installation
+//! without any pays nothing for them.
+
+use crate::config::{Mode, Role, Settings};
+use crate::seldom::Seldom;
+use crate::shutdown::Stop;
+use crate::{following, trust};
+use order_core::App;
+use order_core::follow::{Follower, FollowerPolicy};
+use order_core::ports::Deliverer;
+use order_core::webhook::FOLLOWER;
+use order_core::webhook::courier::{Courier, CourierPolicy};
+use order_core::webhook::fan_out::FanOut;
+use outbound::{Opened, Rules, SystemResolver, WebhookClient};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Between two looks for the first endpoint.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two lines of the log about looks that fail.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// Where this process listens: nobody makes it call itself.
+pub(crate) fn own(settings: &Settings, listener: &TcpListener, ops: Option<&TcpListener>) -> Vec<SocketAddr> {
+    let listening = std::iter::once(listener).chain(ops).filter_map(|listener| listener.local_addr().ok());
+    listening.chain(settings.further_addresses().map(|(_, address)| address)).collect()
+}
+
+/// What carries deliveries, called by nobody yet. A server for others calls `https` on public addresses and what
+/// `outbound.open_networks` names, a developer's own also `http` and loopback; neither calls `own`.
+///
+/// # Errors
+/// When `tls.ca_file` cannot be used.
+pub(crate) fn deliverer(
+    mode: Mode,
+    settings: &Settings,
+    own: Vec<SocketAddr>,
+) -> anyhow::Result<Arc<dyn Deliverer>> {
+    let open = &settings.outbound.open_networks;
+    let opened = (!open.is_empty()).then(|| {
+        let open = open.clone();
+        Arc::new(move |ip: IpAddr| open.iter().any(|network| network.holds(ip))) as Opened
+    });
+    let rules = match mode {
+        Mode::Dev => Rules::of_dev(opened, own),
+        Mode::Serve | Mode::Client => Rules::strict(settings.outbound.ports.clone(), opened, own),
+    };
+    Ok(Arc::new(WebhookClient::new(rules, Arc::new(SystemResolver), &trust::of(settings)?)?))
+}
+
+/// Gives the process its way to receivers, and where it has the role, starts to carry.
+///
+/// # Errors
+/// As [`deliverer`].
+pub(crate) fn start(
+    mode: Mode,
+    settings: &Settings,
+    own: Vec<SocketAddr>,
+    app: &Arc<App>,
+    stop: &Stop,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let open = &settings.outbound.open_networks;
+    if mode == Mode::Serve && !open.is_empty() {
+        tracing::warn!(networks = ?open, "receivers of webhooks are called in networks that are not public");
+    }
+    let deliverer = deliverer(mode, settings, own)?;
+    app.deliver_with(Arc::clone(&deliverer));
+    if settings.has_role(Role::Relay) {
+        let (app, policy, drain) = (Arc::clone(app), following::policy(settings), settings.shutdown_drain);
+        tasks.spawn(carry(app, deliverer, policy, drain, stop.subscribe()));
+    }
+    Ok(())
+}
+
+/// Carries webhooks until `stop`; what is on its way then is waited for, for at most `drain`.
+async fn carry(
+    app: Arc<App>,
+    deliverer: Arc<dyn Deliverer>,
+    policy: FollowerPolicy,
+    drain: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut said = Seldom::every(SAY_EVERY);
+    loop {
+        match app.storage.follower(FOLLOWER).await {
+            Ok(Some(_)) => break,
+            Ok(None) => {}
+            Err(error) if said.due(Instant::now()) => {
+                tracing::warn!(%error, "cannot look for endpoints of webhooks yet");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = app.wakes.deliveries.notified() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+    let sink = Arc::new(FanOut::new(Arc::clone(&app)));
+    let follower = Follower::new(Arc::clone(&app), FOLLOWER, sink, policy);
+    let courier = Courier::new(app, deliverer, CourierPolicy::default());
+    tokio::join!(follower.run(stop.clone()), courier.run(stop, drain));
+}

@@ -1,0 +1,214 @@
+//! Receivers that fail, hang, send elsewhere or change their address: a real process, whose clock and names the test sets.
+
+use crate::harness::{Answer, Builder, Call, Disk, Home, Receiver, Server, eventually};
+use crate::webhooks::{by_order, endpoint, is_signed, taking};
+use order_core::Timestamp;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const DAY: u32 = 24 * 3_600;
+
+/// A server that takes orders and tells of them, under the shim.
+fn staged(home: &Arc<Home>, disk: &Disk) -> Builder {
+    disk.under(home.server().args(&["--role", "api", "--role", "relay"]))
+}
+
+/// A receiver that answers its calls in turn, the last answer for ever.
+async fn in_turn(answers: Vec<Answer>) -> Receiver {
+    let turn = AtomicUsize::new(0);
+    Receiver::start(move |_| {
+        let turn = turn.fetch_add(1, Ordering::Relaxed);
+        answers[turn.min(answers.len() - 1)].clone()
+    })
+    .await
+}
+
+async fn order(server: &Server, reference: &str) -> Value {
+    server.accept(&json!({ "reference": reference, "total": "1" })).await
+}
+
+/// The delivery of the first event of an order, once it had so many tries; these, the oldest first.
+async fn tries(server: &Server, endpoint: &Value, order: &Value, count: usize) -> Vec<Value> {
+    let [endpoint, order] = [&endpoint["endpoint_id"], &order["order_id"]].map(|id| id.as_str().unwrap());
+    let path = format!("/v1/deliveries/{endpoint}.{order}.1");
+    let has = |delivery: &Value| delivery["attempts"].as_array().unwrap().len() >= count;
+    let mut tries = server.until(&path, has).await["attempts"].as_array().unwrap().clone();
+    tries.reverse();
+    tries
+}
+
+/// How long after a try the next one is due.
+fn wait(tried: &Value) -> Duration {
+    let [at, next] = ["at", "retry_at"].map(|name| Timestamp::parse(tried[name].as_str().unwrap()).unwrap());
+    next.since(at)
+}
+
+fn text<'v>(values: &'v [Value], name: &str) -> Vec<&'v str> {
+    values.iter().map(|value| value[name].as_str().unwrap_or("-")).collect()
+}
+
+#[tokio::test]
+async fn what_is_not_taken_comes_again_by_the_schedule_and_nothing_of_its_order_before_it() {
+    let home = Home::new();
+    let disk = Disk::new(home.path());
+    let fails = Answer::Tells(500, "no room");
+    let receiver = in_turn(vec![fails.clone(), fails.clone(), fails, Answer::Says(204, "")]).await;
+    let server = staged(&home, &disk).start().await;
+    let made = endpoint(&server, &receiver.url(), &["order.accepted", "order.withdrawn"]).await;
+    let order = order(&server, "again").await;
+    let withdrawn = format!("/v1/orders/{}/withdrawals", order["order_id"].as_str().unwrap());
+    assert_eq!(server.post(&withdrawn, r#"{"reason": "x"}"#).await.status, 200);
+    let (mut ahead, mut waited) = (0, Vec::new());
+    for (count, seconds) in [(1, 5), (2, 300), (3, 1_800)] {
+        let tried = tries(&server, &made, &order, count).await;
+        let wait = wait(&tried[count - 1]).as_secs();
+        assert!(wait >= seconds * 9 / 10, "{wait} s after {count} tries");
+        waited.push(wait);
+        assert_eq!(receiver.calls().len(), count, "nothing comes before its time");
+        ahead += u32::try_from(wait).unwrap() + 1;
+        disk.set_clock(ahead);
+        receiver.until_calls(count + 1).await;
+    }
+    assert!(waited[1] < 600 && waited[2] < 3_600, "{waited:?}");
+    let calls = receiver.until_calls(5).await;
+    let moment = |call: &Call| call.header("webhook-timestamp").parse::<u64>().unwrap();
+    for pair in calls[..4].windows(2) {
+        assert_eq!(pair[0].header("webhook-id"), pair[1].header("webhook-id"));
+        assert_eq!(pair[0].body, pair[1].body);
+        assert!(moment(&pair[0]) < moment(&pair[1]), "each try is signed at its own time");
+    }
+    assert!(calls.iter().all(|call| is_signed(call, &made["secret"])));
+    assert_eq!(calls[4].order["type"], "order.withdrawn");
+    let tried = tries(&server, &made, &order, 4).await;
+    assert_eq!(text(&tried, "outcome"), ["retry", "retry", "retry", "delivered"]);
+    assert_eq!(text(&tried, "answer"), ["no room", "no room", "no room", ""]);
+    assert_eq!(text(&tried, "error")[2..], ["the receiver answered 500", "-"]);
+}
+
+#[tokio::test]
+async fn a_receiver_says_when_to_come_again_and_that_it_is_gone() {
+    let home = Home::new();
+    let disk = Disk::new(home.path());
+    let later = Answer::Says(503, "retry-after: 7200\r\n");
+    let receiver = in_turn(vec![later, Answer::Says(410, "")]).await;
+    let server = staged(&home, &disk).start().await;
+    let made = endpoint(&server, &receiver.url(), &["*"]).await;
+    let order = order(&server, "gone").await;
+    let tried = tries(&server, &made, &order, 1).await;
+    assert!(wait(&tried[0]) >= Duration::from_secs(7_200), "{tried:?}");
+    disk.set_clock(u32::try_from(wait(&tried[0]).as_secs()).unwrap() + 1);
+    let path = format!("/v1/endpoints/{}", made["endpoint_id"].as_str().unwrap());
+    let gone = server.until(&path, |endpoint| endpoint["state"] == "disabled").await;
+    assert_eq!(gone["disabled_for"], "gone");
+    told_of(&server, &made).await;
+    let after = crate::bad_receivers::order(&server, "after").await;
+    let of_it = format!("/v1/deliveries?state=waiting&order_id={}", after["order_id"].as_str().unwrap());
+    server.until("/v1/followers/webhooks", |follower| follower["lag"] == 0).await;
+    assert_eq!(server.json(&of_it).await["deliveries"], json!([]), "nothing new is kept for it");
+    assert_eq!(receiver.calls().len(), 2);
+}
+
+/// That an operator hears of an endpoint that was disabled: from the log, the metrics and the log of actions.
+async fn told_of(server: &Server, endpoint: &Value) {
+    let id = endpoint["endpoint_id"].as_str().unwrap();
+    assert!(server.stderr().until("an endpoint is disabled").await.contains(id));
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.text().contains("wellorder_webhook_endpoints_disabled_total 1\n"), "{}", metrics.text());
+    let actions = server.json("/v1/actions").await;
+    let is_it = |action: &&Value| action["action"] == "endpoint.disabled" && action["subject"] == id;
+    let action = actions["actions"].as_array().unwrap().iter().find(is_it);
+    assert_eq!(action.map(|action| &action["by"]), Some(&json!("courier")), "{actions}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_takes_nothing_for_five_days_is_left_alone_until_somebody_enables_it() {
+    let home = Home::new();
+    let disk = Disk::new(home.path());
+    let fails = Answer::Says(500, "");
+    let receiver = in_turn(vec![fails.clone(), fails, Answer::Says(200, "")]).await;
+    let server = staged(&home, &disk).start().await;
+    let made = endpoint(&server, &receiver.url(), &["order.accepted"]).await;
+    let path = format!("/v1/endpoints/{}", made["endpoint_id"].as_str().unwrap());
+    let order = order(&server, "late").await;
+    tries(&server, &made, &order, 1).await;
+    assert!(server.json(&path).await["failing_since"].is_string());
+    disk.set_clock(5 * DAY + 60);
+    let left = server.until(&path, |endpoint| endpoint["state"] == "disabled").await;
+    assert_eq!(left["disabled_for"], "failing");
+    told_of(&server, &made).await;
+    assert_eq!(server.post(&format!("{path}/enable"), "").await.json()["failing_since"], Value::Null);
+    disk.set_clock(6 * DAY);
+    let tried = tries(&server, &made, &order, 3).await;
+    assert_eq!(text(&tried, "outcome"), ["retry", "retry", "delivered"]);
+}
+
+/// Orders that are told of while one receiver answers nobody.
+const MANY: usize = 300;
+
+#[tokio::test]
+async fn a_receiver_that_hangs_has_sixteen_places_and_nobody_waits_for_it() {
+    let (hangs, takes) = (Receiver::start(|_| Answer::Nothing).await, taking().await);
+    let server = Server::builder().args(&["--role", "api", "--role", "relay"]).start().await;
+    endpoint(&server, &hangs.url(), &["order.accepted"]).await;
+    endpoint(&server, &takes.url(), &["order.accepted"]).await;
+    let line = |n: usize| json!({ "reference": format!("h-{n}"), "total": "1" }).to_string() + "\n";
+    let lines: String = (0..MANY).map(line).collect();
+    let ndjson = [("content-type", "application/x-ndjson")];
+    assert_eq!(server.send("POST", "/v1/orders/bulk", &ndjson, lines.as_bytes()).await.status, 200);
+    let calls = takes.until_calls(MANY).await;
+    assert_eq!((by_order(&calls).len(), calls.len()), (MANY, MANY));
+    // A try takes fifteen seconds at most, and nothing is made up for: sixteen were begun, or twice as many by now.
+    let begun = hangs.calls().len();
+    assert!(begun >= 16 && begun.is_multiple_of(16), "{begun}");
+    let metrics = server.get("/metrics").await;
+    let figure = |name: &str| {
+        let line = metrics.text().lines().find(|line| line.starts_with(name)).map(str::to_owned);
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap()
+    };
+    assert!(figure("wellorder_webhook_in_flight") <= 16.0);
+    // What the other took may not be noted yet.
+    assert!(figure("wellorder_webhook_leased") <= 32.0);
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_by_nobody() {
+    let elsewhere = taking().await;
+    let head: &'static str = format!("location: {}\r\n", elsewhere.url()).leak();
+    let receiver = in_turn(vec![Answer::Says(302, head), Answer::Says(308, head)]).await;
+    let server = Server::builder().args(&["--role", "api", "--role", "relay"]).start().await;
+    let made = endpoint(&server, &receiver.url(), &["order.accepted"]).await;
+    let order = order(&server, "sent on").await;
+    let tried = tries(&server, &made, &order, 2).await;
+    assert_eq!(text(&tried, "error"), ["the receiver answered 302", "the receiver answered 308"]);
+    assert!(elsewhere.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_comes_to_stand_for_an_inner_address_is_not_called() {
+    let home = Home::new();
+    let disk = Disk::new(home.path());
+    let receiver = Receiver::start(|_| Answer::Says(200, "connection: close\r\n")).await;
+    let server = staged(&home, &disk).start().await;
+    let url = format!("http://hooks.example:{}/", receiver.address.port());
+    disk.name("hooks.example 127.0.0.1");
+    let made = endpoint(&server, &url, &["order.accepted"]).await;
+    order(&server, "one").await;
+    assert_eq!(receiver.until_calls(1).await[0].header("host"), &url["http://".len()..url.len() - 1]);
+    let mut ahead = 0;
+    for inner in ["169.254.169.254", "10.0.0.1", "::ffff:192.168.0.1"] {
+        disk.name(&format!("hooks.example {inner}"));
+        let order = order(&server, inner).await;
+        let tried = tries(&server, &made, &order, 1).await;
+        assert_eq!((&tried[0]["status"], &tried[0]["answer"]), (&Value::Null, &json!("")), "{tried:?}");
+        assert!(tried[0]["error"].as_str().unwrap().ends_with("leads to an address that is not public"));
+        disk.name("hooks.example 127.0.0.1");
+        ahead += 6;
+        disk.set_clock(ahead);
+        assert_eq!(text(&tries(&server, &made, &order, 2).await, "outcome"), ["retry", "delivered"]);
+    }
+    assert_eq!(receiver.calls().len(), 4);
+    let said = eventually("what the log says of it", async || Some(server.stderr().text())).await;
+    assert!(!said.contains("panicked"), "{said}");
+}
