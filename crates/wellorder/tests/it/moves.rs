@@ -58,6 +58,8 @@ async fn worked_on(home: &Arc<Home>) {
     for reference in ["done", "shipped", "delivered", "withdrawn", "erased", "amended"] {
         done.push(accepted(&server, reference, json!({})).await);
     }
+    let nobody_there = json!({ "url": "http://127.0.0.1:1/hook", "events": ["order.shipped"] });
+    posted(&server, "/v1/endpoints", &nobody_there).await;
     let parked = accepted(&server, "parked", json!({ "simulate": "park" })).await;
     let redriven = accepted(&server, "redriven", json!({ "simulate": "park" })).await;
     let waiting = accepted(&server, "waiting", json!({ "simulate": { "fail": 1 } })).await;
@@ -79,6 +81,8 @@ async fn worked_on(home: &Arc<Home>) {
     server.until(&job, |redrive| redrive["state"] == "finished").await;
     server.until_order(&redriven, "parked").await;
     sold_on(&server).await;
+    let failed = |page: &Value| page["deliveries"].as_array().unwrap().iter().any(|one| one["attempt"] == 1);
+    server.until("/v1/deliveries?state=waiting", failed).await;
     server.carried().await;
     assert_eq!(server.terminate().await.code(), 0);
     let erased = home.run(&["orders", "erase", done[4]["order_id"].as_str().unwrap(), "--yes"]);
@@ -107,10 +111,15 @@ fn of_brokers(home: &Home) {
         "INSERT INTO inbox SELECT tenant, 'orders.shipped', 'm-1', order_id, updated_at FROM orders LIMIT 1;
          INSERT INTO parked_streams SELECT 'ndjson', shard, order_id, tenant, 1, 1, 'too-large', 'of a size',
              updated_at, 0 FROM orders WHERE reference = 'done';
-         UPDATE followers SET parked = 1 WHERE name = 'ndjson';
-         INSERT INTO budgets VALUES ('shopify:app:*:orders', '{}');",
+         UPDATE followers SET parked = 1 WHERE name = 'ndjson';",
     )
     .unwrap();
+    let (key, limit) = ("shopify:app:*:orders", json!({ "capacity": 40, "micro_per_second": 2_000_000 }));
+    let budget = json!({
+        "key": key, "said": limit, "limit": limit, "level": 1, "as_of": 1, "not_before": 1, "served": [1, 0, 0],
+        "turn_of": 0, "next_turn": 1, "waiting": [],
+    });
+    conn.execute("INSERT INTO budgets VALUES (?1, ?2)", [key, &budget.to_string()]).unwrap();
 }
 
 /// Everything that a reader of `default` can ask for.
@@ -125,6 +134,9 @@ async fn reads(server: &Server) -> Vec<(String, String)> {
         "/v1/orders?fulfilment=shipped",
         "/v1/orders?withdrawn=true",
         "/v1/parked",
+        "/v1/endpoints",
+        "/v1/deliveries?state=waiting",
+        "/v1/stores",
         "/v1/events?limit=200",
     ]
     .map(str::to_owned)
@@ -190,9 +202,11 @@ fn elsewhere(database: &Arc<Database>) -> Arc<Home> {
     Home::on(Some(Arc::clone(database)))
 }
 
+/// The file of the key that `dev` makes.
+const KEY: &str = "wellorder.secrets-key";
+
 /// The same, with the key of what was sealed in another.
 fn with_key_of(before: &Home, database: &Arc<Database>) -> Arc<Home> {
-    const KEY: &str = "wellorder.secrets-key";
     let home = elsewhere(database);
     std::fs::create_dir_all(home.data()).unwrap();
     std::fs::copy(before.data().join(KEY), home.data().join(KEY)).unwrap();
@@ -257,7 +271,8 @@ async fn a_folder_goes_on_in_a_database_as_if_nothing_had_been() {
     assert_eq!(server.terminate().await.code(), 0);
     home.audited();
 
-    let server = serving(&home).start().await;
+    let key = std::fs::read_to_string(filled.home.data().join(KEY)).unwrap();
+    let server = serving(&home).env("WELLORDER_SECRETS_KEY", key.trim()).start().await;
     assert_eq!(ask(&server, "GET", "/v1/orders", Some(&filled.bearer), None).await.status, 200);
     assert_eq!(server.terminate().await.code(), 0);
 }
