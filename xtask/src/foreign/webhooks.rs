@@ -1,4 +1,5 @@
-//! Webhooks: what the reference library of Standard Webhooks signs, our receiver takes, and what it would refuse, ours refuses.
+//! Webhooks: what the reference library of Standard Webhooks signs, our receiver takes, and what it would refuse, ours refuses; what
+//! our server delivers, the library takes.
 
 use super::{PATIENCE, STEP, Scene};
 use crate::http::server::free_address;
@@ -37,7 +38,11 @@ pub(super) fn check(python: &Path, scene: &Scene) -> Result<String> {
     receiver.wait().context("waiting for the receiver")?;
     let (code, said) = said?;
     ensure!(code == Some(0), "{said}(exit code {code:?}); the receiver:\n{}", log_tail(&log, 20));
-    Ok(said.trim().to_owned())
+    let mut program = Command::new(python);
+    program.arg(workspace::root().join("xtask/foreign/deliveries.py"));
+    let (code, got) = capture(program.arg(format!("http://{}", scene.server.address)))?;
+    ensure!(code == Some(0), "{got}(exit code {code:?})");
+    Ok(format!("{}; {}", said.trim(), got.trim()))
 }
 
 fn sent(python: &Path, url: &str) -> Result<(Option<i32>, String)> {
