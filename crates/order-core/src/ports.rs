@@ -155,6 +155,22 @@ pub trait Storage: WebhookReads + Send + Sync {
         Ok(read)
     }
 
+    /// The events at these places, in that order; `None` where there is none, or none any more. Those behind what makes a page full
+    /// ([`PageWeight`]) are left out: then there are fewer answers than places.
+    async fn events_at(&self, places: &[(Shard, u64)]) -> Result<Vec<Option<Event>>, Fault> {
+        let (mut read, mut weight) = (Vec::with_capacity(places.len()), PageWeight::default());
+        for (shard, position) in places {
+            if weight.is_full() {
+                break;
+            }
+            let events = self.journal(*shard, position.saturating_sub(1), 1).await?;
+            let event = events.into_iter().find(|event| event.position == *position);
+            event.iter().for_each(|event| weight.add_event(event));
+            read.push(event);
+        }
+        Ok(read)
+    }
+
     /// The same as [`Storage::slices`] for who wants events of `sources` alone: a slice without any may be told of without them,
     /// and is then passed over at little cost. Slices that are left out have no answer.
     async fn passages(&self, slices: &[Slice], _sources: &[SourceId]) -> Result<Vec<Passage>, Fault> {

@@ -33,8 +33,9 @@ const READ_BYTES: usize = 16 * 1024;
 const TRIED_MAX: usize = 8;
 /// Names that are looked up at once: each takes a thread, and a slow server of names must not take them all.
 const LOOKUPS_MAX: usize = 32;
-/// Connections to one host that are kept for the next call, and for how long.
-const IDLE_PER_HOST: usize = 4;
+/// Connections to one host that are kept for the next call, and for how long: as many as several endpoints have in use there, for
+/// what is not kept is made anew for every call.
+const IDLE_PER_HOST: usize = 128;
 const IDLE: Duration = Duration::from_secs(15);
 
 /// Looks names up.

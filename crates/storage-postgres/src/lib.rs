@@ -228,6 +228,10 @@ impl Storage for PostgresStorage {
         Ok(read::slices(&self.readers, slices, &self.event_sizes).await?)
     }
 
+    async fn events_at(&self, places: &[(Shard, u64)]) -> Result<Vec<Option<Event>>, Fault> {
+        Ok(read::events_at(&self.readers, places, &self.event_sizes).await?)
+    }
+
     async fn passages(&self, slices: &[Slice], sources: &[SourceId]) -> Result<Vec<Passage>, Fault> {
         Ok(read::passages(&self.readers, slices, sources, &self.event_sizes).await?)
     }

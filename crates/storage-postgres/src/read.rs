@@ -284,6 +284,51 @@ pub(crate) async fn slices(
     Ok(page.map(|(events, _)| events).collect())
 }
 
+/// The events at `places`, in that order, until a page is full.
+pub(crate) async fn events_at(
+    readers: &Readers,
+    places: &[(Shard, u64)],
+    sizes: &EventSizes,
+) -> Tried<Vec<Option<Event>>> {
+    let places = &places[..places.len().min(sizes.count(query::PAGE_BYTES_MAX).max(1))];
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let conn = readers.get().await?;
+    let shards: Vec<i16> = places.iter().map(|(shard, _)| small(*shard)).collect();
+    let ends: Vec<i64> = places.iter().map(|(_, position)| big(*position)).collect();
+    let after: Vec<i64> = ends.iter().map(|position| position - 1).collect();
+    let statement = conn.prepared(SLICES).await?;
+    let values: [&(dyn ToSql + Sync); 3] = [&shards, &after, &ends];
+    let (mut read, mut bytes) = (Vec::with_capacity(places.len()), 0);
+    let all = conn
+        .answered::<bool, Trouble>(async {
+            let mut rows = std::pin::pin!(conn.client().query_raw(&statement, values).await?);
+            while let Some(row) = rows.try_next().await? {
+                if bytes >= query::PAGE_BYTES_MAX {
+                    return Ok(false);
+                }
+                let event = rows::event(&row)?;
+                let place = (event.shard, event.position);
+                while places.get(read.len()).is_some_and(|asked| *asked != place) {
+                    read.push(None);
+                }
+                if read.len() == places.len() {
+                    return Err(unreadable("journal", "events come in another order than was asked"));
+                }
+                bytes += event.data.len();
+                read.push(Some(event));
+            }
+            Ok(true)
+        })
+        .await?;
+    sizes.note(read.iter().flatten().count(), bytes);
+    if all {
+        read.resize(places.len(), None);
+    }
+    Ok(read)
+}
+
 /// What lies in `slices`: those with events of `sources` are read, of the others it is counted what they have.
 pub(crate) async fn passages(
     readers: &Readers,

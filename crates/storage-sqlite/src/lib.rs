@@ -326,6 +326,11 @@ impl Storage for SqliteStorage {
         self.readers.with(move |conn| read::journal(conn, shard, after, limit)).await
     }
 
+    async fn events_at(&self, places: &[(Shard, u64)]) -> Result<Vec<Option<Event>>, Fault> {
+        let places = places.to_vec();
+        self.readers.with(move |conn| read::events_at(conn, &places)).await
+    }
+
     async fn marks(&self, shard: Shard, after: u64, limit: u32) -> Result<Vec<Mark>, Fault> {
         self.readers.with(move |conn| read::marks(conn, shard, after, limit)).await
     }

@@ -159,7 +159,22 @@ pub(crate) fn journal(
     Ok(events)
 }
 
-/// The same, without what the events hold.
+/// The events at `places`, in that order, until a page is full.
+pub(crate) fn events_at(conn: &Connection, places: &[(Shard, u64)]) -> rusqlite::Result<Vec<Option<Event>>> {
+    let mut statement = conn.prepare_cached(&EVENT_AT)?;
+    let (mut events, mut weight) = (Vec::with_capacity(places.len()), PageWeight::default());
+    for (shard, position) in places {
+        if weight.is_full() {
+            break;
+        }
+        let found = statement.query_row([place(*shard, *position)], event).optional()?;
+        found.iter().for_each(|event| weight.add_event(event));
+        events.push(found);
+    }
+    Ok(events)
+}
+
+/// The same as [`journal`], without what the events hold.
 pub(crate) fn marks(conn: &Connection, shard: Shard, after: u64, limit: u32) -> rusqlite::Result<Vec<Mark>> {
     let mut statement = conn.prepare_cached(
         "SELECT place, order_id, type FROM journal WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3",

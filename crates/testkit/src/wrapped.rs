@@ -252,6 +252,10 @@ impl Storage for Wrapped {
         self.inner.slices(slices).await
     }
 
+    async fn events_at(&self, places: &[(Shard, u64)]) -> Result<Vec<Option<Event>>, Fault> {
+        self.inner.events_at(places).await
+    }
+
     async fn passages(&self, slices: &[Slice], sources: &[SourceId]) -> Result<Vec<Passage>, Fault> {
         self.inner.passages(slices, sources).await
     }

@@ -8,12 +8,13 @@ use crate::journal::Event;
 use crate::marketplace::StoreEvent;
 use crate::sealing::Secret;
 use serde_json::json;
+use std::sync::Arc;
 
 /// What is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// An event of an order.
-    Order(Box<Event>),
+    Order(Arc<Event>),
     /// An event of a store.
     Store(Box<StoreEvent>),
     /// That somebody tries the endpoint out.

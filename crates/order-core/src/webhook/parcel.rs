@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fault};
 use crate::ids::{LeaseToken, OrderId, StoreId};
-use crate::journal::{Event, Slice};
+use crate::journal::Event;
 use crate::sealing::Secret;
 use crate::trace::TraceContext;
 use std::collections::BTreeMap;
@@ -119,34 +119,42 @@ enum Read {
 
 /// The event whose place a stream knows.
 enum Placed {
-    Is(Box<Event>),
+    Is(Arc<Event>),
     Later,
 }
 
-/// The events of those streams that know the places of theirs, in one go: most streams hold one event.
+/// The events of those streams that know the places of theirs, in one go, each place once: most streams hold one event, and
+/// several endpoints hear of the same.
 async fn at_their_places(app: &App, streams: &[Stream]) -> Result<BTreeMap<usize, Placed>, Fault> {
     let shards = app.storage.install().shards;
-    let (mut wanted, mut slices) = (Vec::new(), Vec::new());
+    let (mut wanted, mut places, mut known) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (index, stream) in streams.iter().enumerate() {
         let (Some(place), Some(order_id)) = (stream.place, stream.subject.order_id()) else { continue };
         if let Some(Head::Next(version)) = stream.head() {
-            wanted.push((index, order_id, version));
-            slices.push(Slice { shard: order_id.shard(shards), after: place.saturating_sub(1), limit: 1 });
+            let place = (order_id.shard(shards), place);
+            let at = *known.entry(place).or_insert_with(|| {
+                places.push(place);
+                places.len() - 1
+            });
+            wanted.push((index, at, order_id, version));
         }
     }
-    if slices.is_empty() {
+    if places.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut read = app.storage.slices(&slices).await?.into_iter();
+    let read: Vec<_> =
+        app.storage.events_at(&places).await?.into_iter().map(|event| event.map(Arc::new)).collect();
     let mut placed = BTreeMap::new();
-    for (index, order_id, version) in wanted {
-        let Some(events) = read.next() else {
-            placed.insert(index, Placed::Later);
-            continue;
-        };
-        let is_it = |event: &Event| event.order_id == order_id && event.version == version;
-        if let Some(event) = events.into_iter().find(is_it) {
-            placed.insert(index, Placed::Is(Box::new(event)));
+    for (index, at, order_id, version) in wanted {
+        match read.get(at) {
+            Some(Some(event)) if event.order_id == order_id && event.version == version => {
+                placed.insert(index, Placed::Is(Arc::clone(event)));
+            }
+            // It is looked for where the order's events are.
+            Some(_) => {}
+            None => {
+                placed.insert(index, Placed::Later);
+            }
         }
     }
     Ok(placed)
@@ -183,7 +191,7 @@ async fn order_event(
         let events = page.into_iter().flat_map(|page| page.events);
         let mut events = events.filter(|event| event.version <= last);
         if let Some(event) = events.find(|event| wanted(event.kind.as_str())) {
-            return Ok(Some(Told::Order(Box::new(event))));
+            return Ok(Some(Told::Order(Arc::new(event))));
         }
         if end >= last || end <= after {
             return Ok(None);

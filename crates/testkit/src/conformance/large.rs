@@ -126,6 +126,47 @@ pub async fn slices_come_in_a_page_that_ends_when_it_is_full(rig: Rig) {
     assert!(pages > 1, "not all at once");
 }
 
+/// Events are found at their places, in whichever order they are asked for; what makes the page full ends it.
+pub async fn events_are_found_at_their_places_until_a_page_is_full(rig: Rig) {
+    assert_eq!(rig.storage().events_at(&[]).await.expect("a read"), []);
+    for index in 0..40 {
+        rig.new_order(intake(&format!("small-{index}"))).await;
+    }
+    let mut all = Vec::new();
+    for head in rig.storage().heads().await.expect("heads") {
+        all.extend(rig.storage().journal(head.shard, 0, 100).await.expect("a read"));
+    }
+    all.sort_by_key(|event| event.event_id);
+    let mut places: Vec<_> = all.iter().map(|event| (event.shard, event.position)).collect();
+    let mut expected: Vec<_> = all.iter().cloned().map(Some).collect();
+    for (at, place) in [(0, (all[0].shard, 999)), (7, (all[9].shard, 0)), (40, (all[3].shard, 999))] {
+        places.insert(at, place);
+        expected.insert(at, None);
+    }
+    assert_eq!(rig.storage().events_at(&places).await.expect("a read"), expected);
+    assert_eq!(rig.storage().events_at(&places[..1]).await.expect("a read"), [None]);
+    large_orders(&rig).await;
+    let mut places = Vec::new();
+    for head in rig.storage().heads().await.expect("heads") {
+        places.extend((1..=head.position).rev().map(|position| (head.shard, position)));
+    }
+    let (mut seen, mut pages) = (0, 0);
+    while !places.is_empty() {
+        let read = rig.storage().events_at(&places).await.expect("a read");
+        let bytes: usize = read.iter().flatten().map(|event| event.data.len()).sum();
+        assert!(bytes <= 2 * PAGE_BYTES_MAX, "{bytes} bytes in a page");
+        assert!(!read.is_empty(), "a page has an event at least");
+        for (place, event) in places.drain(..read.len()).zip(read) {
+            let event = event.expect("an event");
+            assert_eq!((event.shard, event.position), place);
+            seen += 1;
+        }
+        pages += 1;
+    }
+    assert_eq!(seen, 40 + ORDERS);
+    assert!(pages > 1, "not all at once");
+}
+
 /// A claim of large orders leases fewer than it may; the others stay due.
 pub async fn a_claim_of_large_orders_leases_fewer_and_the_rest_stays_due(rig: Rig) {
     let expected = large_orders(&rig).await;

@@ -158,6 +158,7 @@ macro_rules! conformance {
             large {
                 pages_of_large_orders_end_when_they_are_full,
                 slices_come_in_a_page_that_ends_when_it_is_full,
+                events_are_found_at_their_places_until_a_page_is_full,
                 a_claim_of_large_orders_leases_fewer_and_the_rest_stays_due,
                 the_events_of_an_order_come_in_pages,
                 an_erasure_names_what_it_blanked_and_is_told_once,
