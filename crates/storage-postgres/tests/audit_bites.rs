@@ -232,7 +232,7 @@ async fn endpoints_and_streams_that_say_what_cannot_be_are_found() {
         ("webhook_streams", "UPDATE webhook_streams SET subject = gen_random_uuid()"),
         ("webhook_streams", "UPDATE webhook_streams SET tenant = 'other'"),
         ("webhook_streams", "DELETE FROM endpoints"),
-        ("unreadable", "UPDATE endpoints SET listens = 'odd'"),
+        ("unreadable", "UPDATE endpoints SET rate = -1"),
     ] {
         let sound = sound().await;
         testkit::receivers::owed(&sound.app).await;

@@ -262,7 +262,7 @@ async fn endpoints_and_streams_that_say_what_cannot_be_are_found() {
         ("webhook_streams", "endpoint 1", "DELETE FROM endpoints"),
         ("unreadable", "webhook_stream endpoint 1", "UPDATE webhook_streams SET token = x'00'"),
         ("unreadable", "webhook_stream endpoint 1", "UPDATE webhook_streams SET again = 'x'"),
-        ("unreadable", "endpoint number 1", "UPDATE endpoints SET listens = 'odd'"),
+        ("unreadable", "endpoint number 1", "UPDATE endpoints SET rate = -1"),
         ("unreadable", "endpoint number 1", "UPDATE endpoints SET start_positions = 'x'"),
     ] {
         database.bites(check, subject, sql).await;

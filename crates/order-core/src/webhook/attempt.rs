@@ -175,7 +175,6 @@ pub struct WebhookBacklog {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
