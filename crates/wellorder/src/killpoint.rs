@@ -47,8 +47,15 @@ const POINTS: [&str; 28] = [
 ];
 
 /// Every bug that is planted somewhere.
-const PLANTS: [&str; 5] =
-    ["ack-before-commit", "cursor-past-gap", "finish-without-token", "lost-ack", "lost-journal-row"];
+const PLANTS: [&str; 7] = [
+    "ack-before-commit",
+    "cursor-past-gap",
+    "double-import",
+    "finish-without-token",
+    "lost-ack",
+    "lost-journal-row",
+    "webhook-skip",
+];
 
 /// Arms what the environment names.
 ///

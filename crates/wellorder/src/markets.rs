@@ -5,7 +5,7 @@ use crate::trust;
 use anyhow::Context;
 use order_core::App;
 use order_core::clock::Clock;
-use order_core::marketplace::{Connectors, Market, MarketPolicy, MarketplaceName};
+use order_core::marketplace::{Connectors, Market, MarketplaceName};
 use order_core::ports::Marketplace;
 use outbound::{MockMarketplace, ShopifyClient, ShopifyOptions, Timeouts, Trust};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -41,7 +41,7 @@ pub(crate) fn market(
             connectors.insert(name, connector);
         }
     }
-    Ok(Market::new(Arc::clone(app), connectors, MarketPolicy::default()))
+    Ok(Market::new(Arc::clone(app), connectors, ours.policy()))
 }
 
 fn mocked(

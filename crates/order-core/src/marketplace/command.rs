@@ -22,6 +22,8 @@ pub struct StoreCommand {
     pub store_id: StoreId,
     /// When.
     pub now: Timestamp,
+    /// How long after a sync the store is synced again, if there is something to do.
+    pub again: Duration,
     /// What.
     pub action: StoreAction,
 }

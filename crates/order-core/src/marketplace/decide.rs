@@ -9,9 +9,11 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::error::Rejection;
-use crate::ids::{EventId, LeaseToken, Reference, StoreId};
+use crate::fault_point;
+use crate::ids::{EventId, LeaseToken, Reference};
 use crate::process::ERROR_BYTES_MAX;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What is said of an import that the marketplace does not know.
 pub const INVALID_RECEIPT: &str = "invalid_receipt";
@@ -90,7 +92,7 @@ pub struct Decided {
 pub fn decide(found: Found, command: &StoreCommand) -> Result<Decided, Rejection> {
     let Found { store, run, imports } = found;
     if let StoreAction::Register(registration) = &command.action {
-        return Ok(register(store, command.store_id, registration, command.now));
+        return Ok(register(store, command, registration));
     }
     let store = store.ok_or(Rejection::StoreUnknown)?;
     let imports = imports.into_iter().map(|import| (import.receipt.as_str().to_owned(), import)).collect();
@@ -106,8 +108,8 @@ pub fn decide(found: Found, command: &StoreCommand) -> Result<Decided, Rejection
     desk.carry_out(command)
 }
 
-fn register(found: Option<Store>, store_id: StoreId, registration: &Registration, now: Timestamp) -> Decided {
-    let said = registration;
+fn register(found: Option<Store>, command: &StoreCommand, said: &Registration) -> Decided {
+    let StoreCommand { store_id, now, again, .. } = *command;
     let made = || Store {
         store_id,
         tenant: said.tenant.clone(),
@@ -137,7 +139,7 @@ fn register(found: Option<Store>, store_id: StoreId, registration: &Registration
     store.token_hash = said.token_hash;
     store.updated_at = now;
     store.listing = said.lists.then(|| store.listing.take().unwrap_or_default());
-    store.next_sync_at = next_sync_at(&store);
+    store.next_sync_at = next_sync_at(&store, again);
     let reply = MarketReply::Store(Box::new(store.clone()));
     Decided { store: Some(store), imports: Vec::new(), run: None, events: Vec::new(), reply }
 }
@@ -190,9 +192,10 @@ impl Bench {
         };
         self.store.next_sync_at = match &command.action {
             StoreAction::EndSync { not_before, .. } => {
-                next_sync_at(&self.store).map(|next| not_before.map_or(next, |told| next.max(told)))
+                let next = next_sync_at(&self.store, command.again);
+                next.map(|next| not_before.map_or(next, |told| next.max(told)))
             }
-            _ => self.sooner(now),
+            _ => self.sooner(now, command.again),
         };
         let store = (self.store != self.before).then_some(self.store);
         let run = self.run.filter(|_| self.run_moved);
@@ -200,8 +203,8 @@ impl Bench {
     }
 
     /// When the store is synced next, if what happened does not want it sooner: what a sync was told to wait for, it waits for.
-    fn sooner(&self, now: Timestamp) -> Option<Timestamp> {
-        let next = next_sync_at(&self.store)?;
+    fn sooner(&self, now: Timestamp, again: Duration) -> Option<Timestamp> {
+        let next = next_sync_at(&self.store, again)?;
         match self.before.next_sync_at {
             Some(told) if told > now => Some(next.max(told)),
             _ => Some(next),
@@ -259,7 +262,8 @@ impl Bench {
         if import.state != ImportState::Pending {
             return Begun::Stored(Box::new(import));
         }
-        if let Some(until) = import.due_at.filter(|_| import.is_in_flight(now) && !ours) {
+        let in_flight = import.is_in_flight(now) && !ours && !fault_point::planted("double-import");
+        if let Some(until) = import.due_at.filter(|_| in_flight) {
             return Begun::InFlight { until };
         }
         (import.token, import.due_at) = (Some(token), Some(until));

@@ -5,6 +5,7 @@ use super::command::{
     Begun, ImportOutcome, MarketCommand, MarketReply, SettleImport, StoreAction, StoreCommand,
 };
 use super::decide::UNAVAILABLE;
+use super::rules::SYNC_AGAIN;
 use super::token::KEY_NAME;
 use super::{Import, ImportState, MarketplaceName, Registration, Store, SyncToken, TokenKey};
 use crate::app::{App, unexpected};
@@ -47,6 +48,8 @@ pub struct MarketPolicy {
     pub stores_at_once: usize,
     /// How often it is looked which stores are to be synced.
     pub every: Duration,
+    /// How long after a sync a store is synced again, if there is something to do.
+    pub again: Duration,
     /// How far back the first listing of a store goes before its registration.
     pub first_listing: Duration,
     /// By how much a listing begins before the one before it began: clocks differ, and changes may be seen late.
@@ -65,6 +68,7 @@ impl Default for MarketPolicy {
             pages_max: 10,
             stores_at_once: 10,
             every: Duration::from_secs(30),
+            again: SYNC_AGAIN,
             first_listing: Duration::from_secs(30 * 24 * 3600),
             overlap: Duration::from_secs(10 * 60),
         }
@@ -219,7 +223,13 @@ impl Market {
                 other => return Err(odd("an import", other)),
             };
             match begun {
-                Begun::Yours(import) => return self.try_import(store, *import, token).await,
+                Begun::Yours(import) => {
+                    let import = self.try_import(store, *import, token).await?;
+                    // Where the lease was lost, somebody else is at it now: what comes of that counts.
+                    if import.state != ImportState::Pending {
+                        return Ok(import);
+                    }
+                }
                 Begun::Stored(import) => return Ok(*import),
                 Begun::InFlight { until } => {
                     if let Some(import) = self.wait(store.store_id, receipt, until, &mut settled).await? {
@@ -334,7 +344,7 @@ impl Market {
 
     /// Has storage carry out something about a store.
     pub(crate) async fn give(&self, store_id: StoreId, action: StoreAction) -> Result<MarketReply, Error> {
-        let command = StoreCommand { store_id, now: self.app.clock.now(), action };
+        let command = StoreCommand { store_id, now: self.app.clock.now(), again: self.policy.again, action };
         let command = Command::Market(Box::new(MarketCommand::Store(command)));
         match self.app.lanes.submit(self.app.recorded(command)).await? {
             Reply::Market(reply) => Ok(*reply),

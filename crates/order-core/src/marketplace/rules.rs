@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// How many of the imports that were worked on last say how a store is doing.
 pub const NEWEST: usize = 20;
-/// A store is synced again so long after, if there is something to do.
-pub const SYNC_EVERY: Duration = Duration::from_secs(60);
+/// A store is synced again so long after, if there is something to do, unless somebody says otherwise.
+pub const SYNC_AGAIN: Duration = Duration::from_secs(60);
 
 /// First wait of an import that failed, and the longest.
 const BACKOFF_BASE: Duration = Duration::from_secs(5 * 60);
@@ -107,13 +107,13 @@ pub fn status(store: &Store) -> SyncStatus {
     }
 }
 
-/// When a store is to be synced next: a minute after it was last, if its status asks for it, if some import is still to be done,
+/// When a store is to be synced next: `again` after it was last, if its status asks for it, if some import is still to be done,
 /// or if its marketplace tells what changed; never otherwise.
-pub fn next_sync_at(store: &Store) -> Option<Timestamp> {
+pub fn next_sync_at(store: &Store, again: Duration) -> Option<Timestamp> {
     let counts = &store.counts;
     let waits = counts.pending + counts.failed + counts.rate_limited > 0;
     let wants = waits || store.listing.is_some() || store.status() != SyncStatus::Success;
-    wants.then(|| store.synced_at.map_or(store.created_at, |at| at.plus(SYNC_EVERY)))
+    wants.then(|| store.synced_at.map_or(store.created_at, |at| at.plus(again)))
 }
 
 #[cfg(test)]
@@ -188,17 +188,21 @@ mod tests {
     #[test]
     fn a_store_is_synced_again_while_there_is_something_to_do() {
         let mut store = crate::marketplace::decide::tests::store();
-        assert_eq!(next_sync_at(&store), Some(store.created_at));
+        assert_eq!(next_sync_at(&store, SYNC_AGAIN), Some(store.created_at));
         store.synced_at = Some(store.created_at);
-        let soon = store.created_at.plus(SYNC_EVERY);
-        assert_eq!(next_sync_at(&store), Some(soon), "nothing was imported yet");
+        let soon = store.created_at.plus(SYNC_AGAIN);
+        assert_eq!(next_sync_at(&store, SYNC_AGAIN), Some(soon), "nothing was imported yet");
         store.newest.note("r", Success);
         store.counts.success = 1;
-        assert_eq!(next_sync_at(&store), None);
+        assert_eq!(next_sync_at(&store, SYNC_AGAIN), None);
         store.counts.failed = 1;
-        assert_eq!(next_sync_at(&store), Some(soon), "one that failed long ago is still to be done");
+        assert_eq!(
+            next_sync_at(&store, SYNC_AGAIN),
+            Some(soon),
+            "one that failed long ago is still to be done"
+        );
         store.counts.failed = 0;
         store.listing = Some(crate::marketplace::ListPlace::default());
-        assert_eq!(next_sync_at(&store), Some(soon), "the marketplace may tell of more");
+        assert_eq!(next_sync_at(&store, SYNC_AGAIN), Some(soon), "the marketplace may tell of more");
     }
 }

@@ -13,6 +13,7 @@ use order_core::ids::{EventId, Ids, LeaseToken, OrderId, Reference, StoreId, Ten
 use order_core::marketplace::calls::BudgetHint;
 use order_core::marketplace::command::{Begun, ImportOutcome, Seen, SettleImport};
 use order_core::marketplace::reads::{ImportQuery, StoreQuery};
+use order_core::marketplace::rules::SYNC_AGAIN;
 use order_core::marketplace::{
     Import, ImportCounts, ImportResult, ImportState, ListPlace, MarketCommand, MarketReply, MarketplaceName,
     Registration, Store, StoreAction, StoreCommand, StoreEventType, SyncEnd, SyncRun, SyncStatus, TokenHash,
@@ -52,7 +53,7 @@ fn registration(owner: &str, organization: &str, external_id: &str, lists: bool)
 }
 
 async fn give(rig: &Rig, store_id: StoreId, action: StoreAction) -> Result<MarketReply, Rejection> {
-    let command = StoreCommand { store_id, now: rig.now(), action };
+    let command = StoreCommand { store_id, now: rig.now(), again: SYNC_AGAIN, action };
     match rig.submit(Command::Market(Box::new(MarketCommand::Store(command)))).await? {
         Reply::Market(reply) => Ok(*reply),
         other => panic!("something about a store was answered {other:?}"),

@@ -1,6 +1,8 @@
 //! Marketplaces, as settings say.
 
 use super::settings::Hidden;
+use order_core::marketplace::MarketPolicy;
+use std::time::Duration;
 
 /// Marketplaces.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,11 @@ pub(crate) struct Marketplace {
     pub(crate) shopify_url: Option<String>,
     /// The version of its API.
     pub(crate) shopify_version: String,
+    /// How long a lease of an import or a sync lasts.
+    pub(crate) lease: Duration,
+    /// How often it is looked which stores are to be synced, and how long after a sync one is.
+    pub(crate) sync_every: Duration,
+    pub(crate) sync_again: Duration,
 }
 
 /// Who is asked about stores at Shopify.
@@ -39,6 +46,12 @@ pub(crate) struct MockLogin {
 }
 
 impl Marketplace {
+    /// How stores are synced, and receipts imported.
+    pub(crate) fn policy(&self) -> MarketPolicy {
+        let (lease, every, again) = (self.lease, self.sync_every, self.sync_again);
+        MarketPolicy { lease, heartbeat: lease / 3, every, again, ..MarketPolicy::default() }
+    }
+
     /// Each login, with where it is set.
     pub(crate) fn logins(&self) -> [(&'static str, &MockLogin); 3] {
         [("etsy", &self.etsy), ("shopify", &self.shopify), ("amazon", &self.amazon)]

@@ -92,7 +92,7 @@ const LEVEL_VALUES: [LogLevel; 5] =
     [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
 
 pub(super) const HOUR_MS: u64 = 60 * 60 * 1000;
-const DAY_MS: u64 = 24 * HOUR_MS;
+pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
 const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * 1024;
 /// A tebibyte, in MiB.

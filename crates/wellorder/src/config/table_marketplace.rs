@@ -3,11 +3,12 @@
 use super::{
     marketplace::ShopifyKind,
     settings::Settings,
-    shape::Shape::{MaybeUrl, Secret, Switch, Text, Word},
+    shape::Shape::{MaybeUrl, Millis, Secret, Switch, Text, Word},
     sources::{Inputs, Mode},
     table::{
+        DAY_MS,
         Default::{Follows, Is},
-        Setting,
+        HOUR_MS, Setting,
     },
 };
 
@@ -108,5 +109,23 @@ pub(super) const MARKETPLACE: &[Setting] = &[
         Is("2026-10"),
         Text { set: |s, v| v.clone_into(&mut s.marketplace.shopify_version) },
         "version of its Admin API",
+    ),
+    Setting::new(
+        "marketplace.lease_ms",
+        Is("30000"),
+        Millis { min: 1_000, max: HOUR_MS, set: |s, v| s.marketplace.lease = v },
+        "how long a receipt or a store stays with a process that shows no life",
+    ),
+    Setting::new(
+        "marketplace.sync_every_ms",
+        Is("30000"),
+        Millis { min: 10, max: HOUR_MS, set: |s, v| s.marketplace.sync_every = v },
+        "how often the role sync looks for stores that are due",
+    ),
+    Setting::new(
+        "marketplace.sync_again_ms",
+        Is("60000"),
+        Millis { min: 10, max: DAY_MS, set: |s, v| s.marketplace.sync_again = v },
+        "how long after a sync a store is due again, if there is something to do",
     ),
 ];

@@ -171,7 +171,7 @@ fn every_setting_fills_its_field() {
             "simulate.fail_rate" | "telemetry.sample_ratio" => "0.5",
             "worker.backoff_cap_ms" => "1000",
             "lane.queue_max" => "512",
-            "worker.lease_ms" => "10001",
+            "worker.lease_ms" | "marketplace.lease_ms" => "10001",
             "limits.uri_kib" => "33",
             "kafka.brokers" => "localhost:9092",
             "kafka.security" => "tls",

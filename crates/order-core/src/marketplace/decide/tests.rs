@@ -1,7 +1,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::ids::{OrderId, TenantId};
+use crate::ids::{OrderId, StoreId, TenantId};
+use crate::marketplace::rules::SYNC_AGAIN;
 use crate::marketplace::{ImportCounts, ImportResult, MarketplaceName, SyncStatus, TokenHash};
 use crate::order::money::Money;
 use crate::sealing::Sealed;
@@ -67,7 +68,8 @@ impl World {
     }
 
     fn give(&mut self, action: StoreAction) -> Result<MarketReply, Rejection> {
-        let command = StoreCommand { store_id: StoreId(Uuid::from_u128(1)), now: self.now, action };
+        let command =
+            StoreCommand { store_id: StoreId(Uuid::from_u128(1)), now: self.now, again: SYNC_AGAIN, action };
         let imports = match wants(&command) {
             Wants::Nothing => Vec::new(),
             Wants::Receipts(of) => of.into_iter().filter_map(|of| self.imports.get(of).cloned()).collect(),
@@ -381,7 +383,11 @@ fn a_registration_again_changes_what_is_said_and_nothing_else() {
 #[test]
 fn a_store_that_is_not_there_is_unknown() {
     let action = StoreAction::Retry { receipt: receipt("r") };
-    let command =
-        StoreCommand { store_id: StoreId(Uuid::from_u128(1)), now: Timestamp::from_micros(1), action };
+    let command = StoreCommand {
+        store_id: StoreId(Uuid::from_u128(1)),
+        now: Timestamp::from_micros(1),
+        again: SYNC_AGAIN,
+        action,
+    };
     assert_eq!(decide(Found::default(), &command).unwrap_err(), Rejection::StoreUnknown);
 }

@@ -21,6 +21,9 @@ fn the_mock_marketplace_is_there_for_this_machine_and_for_others_when_it_is_name
     marketplace.shopify = mock
     marketplace.shopify_url = 
     marketplace.shopify_version = 2026-10
+    marketplace.lease_ms = 30000
+    marketplace.sync_every_ms = 30000
+    marketplace.sync_again_ms = 60000
     ");
     let serve = |inputs: Inputs| Inputs { mode: Mode::Serve, ..inputs };
     assert!(load_ok(&serve(Inputs::default())).settings.marketplace.mock().is_none());
