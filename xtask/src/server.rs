@@ -124,7 +124,17 @@ impl Wellorder {
 
     /// SIGTERM, and its exit code; an error when it does not end within `limit` (it is killed then).
     pub(crate) fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
-        signal(self.pid(), "TERM")?;
+        self.ask_to_end()?;
+        self.ends(limit)
+    }
+
+    /// SIGTERM; [`Self::ends`] waits for what comes of it.
+    pub(crate) fn ask_to_end(&self) -> Result<()> {
+        signal(self.pid(), "TERM")
+    }
+
+    /// The exit code of a process that was asked to end; an error when it does not within `limit` (it is killed then).
+    pub(crate) fn ends(&mut self, limit: Duration) -> Result<Option<i32>> {
         match self.ended_within(limit) {
             Some(status) => Ok(status.code()),
             None => {

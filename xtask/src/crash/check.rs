@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::effects::Effect;
 use super::gather::{Event, Follower, Shown, SinkLine};
 use super::history::Known;
+use super::hooked::{self, Hooked};
+use super::imported::{self, Imported};
 use super::order::{Door, shard_of};
 use super::report::{Kind, Violations};
 use super::streamed::{self, Streamed};
@@ -31,6 +33,10 @@ pub(crate) struct Facts {
     pub(crate) parked: Vec<String>,
     /// What programs that speak `orderstream` said, where there are any.
     pub(crate) streamed: Option<Streamed>,
+    /// What programs imported, where there are any.
+    pub(crate) imported: Option<Imported>,
+    /// What receivers of webhooks were sent, where there are any.
+    pub(crate) hooked: Option<Hooked>,
     /// By idempotency key.
     pub(crate) effects: HashMap<String, Effect>,
 }
@@ -67,6 +73,12 @@ pub(crate) fn check(facts: &Facts, found: &Violations) {
     messages(facts, &by_order, found);
     if let Some(said) = &facts.streamed {
         streamed::check(said, &facts.feed, facts.kills, found);
+    }
+    if let Some(hooked) = &facts.hooked {
+        hooked::check(hooked, found);
+    }
+    if let Some(imported) = &facts.imported {
+        imported::check(imported, facts.kills, found);
     }
 }
 
@@ -140,7 +152,8 @@ fn references(facts: &Facts, found: &Violations) {
         }
         let sent = facts.history.get(reference).is_some_and(|known| known.order.door.source() == source);
         let said = facts.streamed.as_ref().is_some_and(|streamed| streamed.knows(source, reference));
-        if !sent && !said {
+        let asked = facts.imported.as_ref().is_some_and(|imported| imported.knows(source, reference));
+        if !sent && !said && !asked {
             found.add(Kind::Stranger, reference, format!("source {source}: nobody sent this"));
         }
     }

@@ -57,6 +57,9 @@ pub(crate) struct Stage {
     pub(crate) effects: Effects,
     pub(crate) violations: Violations,
     pub(crate) stop: AtomicBool,
+    /// Whether it is told how far the run is.
+    pub(crate) told: bool,
+    began: Instant,
     /// What is away, when nothing is that intake needs: every order must be taken in at once.
     calm: Mutex<Option<Calm>>,
     pub(crate) acknowledged: AtomicUsize,
@@ -81,10 +84,19 @@ impl Stage {
             effects,
             violations: Violations::default(),
             stop: AtomicBool::new(false),
+            told: false,
+            began: Instant::now(),
             calm: Mutex::new(None),
             acknowledged: AtomicUsize::new(0),
             repeated: AtomicUsize::new(0),
             recent: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// Tells how far the run is.
+    pub(crate) fn tell(&self, what: &str) {
+        if self.told {
+            println!("  {:4.0} s  {what}", self.began.elapsed().as_secs_f64());
         }
     }
 
@@ -161,7 +173,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    fn new(addresses: &[SocketAddr], first: usize) -> Self {
+    pub(super) fn new(addresses: &[SocketAddr], first: usize) -> Self {
         let client = |address: &SocketAddr| Client::new(*address, Duration::from_secs(10));
         let clients = addresses.iter().map(|address| (client(address), Instant::now()));
         Self { clients: clients.collect(), at: first }

@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,8 @@ struct Append {
 pub(crate) struct History {
     path: PathBuf,
     lines: Sender<Append>,
+    /// When something was killed, and how.
+    kills: Mutex<Vec<(Instant, String)>>,
 }
 
 /// An order of the history with the ids under which it was acknowledged.
@@ -53,7 +57,7 @@ impl History {
                 eprintln!("the history cannot be written: {fault}");
             }
         });
-        Ok(Self { path: path.to_path_buf(), lines })
+        Ok(Self { path: path.to_path_buf(), lines, kills: Mutex::default() })
     }
 
     /// Before the first request of an order. It reaches the disk no later than the acknowledgement.
@@ -70,7 +74,13 @@ impl History {
     }
 
     pub(crate) fn kill(&self, how: &str) -> Result<()> {
+        self.kills.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), how.to_owned()));
         self.append(&Entry::Kill { how: how.to_owned() }, None)
+    }
+
+    /// All of them so far.
+    pub(crate) fn kills(&self) -> Vec<(Instant, String)> {
+        self.kills.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn append(&self, entry: &Entry, synced: Option<Sender<()>>) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Kills the server: at moments that nobody chose, and at named places of its code.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -21,6 +22,13 @@ const POINTS: &[(&str, u64)] = &[
     ("worker.after_effect", 40),
     ("follower.after_cursor", 8),
     ("api.mid_reply", 40),
+    ("webhook.after_2xx", 20),
+    ("import.after_begin", 6),
+    ("sync.after_upsert", 4),
+    ("import.after_fetch", 6),
+    ("import.after_accept", 6),
+    ("sync.after_429", 2),
+    ("import.after_settle", 6),
 ];
 /// Passed once in the life of a data folder, so only the very first start can die there.
 const FIRST_START_POINT: &str = "boot.mid_migration";
@@ -85,30 +93,37 @@ impl Killed {
 }
 
 /// Lives through the whole plan; nothing runs afterwards. False when the server no longer starts.
-pub(crate) fn kill_all(
-    launch: &Launch,
-    stage: &Stage,
-    plan: &[Death],
-    quiet: bool,
-    killed: &mut Killed,
-) -> Result<bool> {
-    let began = Instant::now();
+pub(crate) fn kill_all(launch: &Launch, stage: &Stage, plan: &[Death], killed: &mut Killed) -> Result<bool> {
     for (index, death) in plan.iter().enumerate() {
         if !live_and_die(launch, stage, death, killed)? {
             return Ok(false);
         }
-        if !quiet && ((index + 1) % 10 == 0 || index + 1 == plan.len()) {
-            println!(
-                "  {:4.0} s  kill {}/{}, acknowledged {}, effects {}",
-                began.elapsed().as_secs_f64(),
+        if (index + 1) % 10 == 0 || index + 1 == plan.len() {
+            stage.tell(&format!(
+                "kill {}/{}, acknowledged {}, effects {}",
                 index + 1,
                 plan.len(),
                 stage.acknowledged.load(std::sync::atomic::Ordering::Relaxed),
                 stage.effects.taken()
-            );
+            ));
         }
     }
     Ok(true)
+}
+
+/// One life without load, for something that must be done before any of it.
+pub(crate) fn once(
+    launch: &Launch,
+    stage: &Stage,
+    killed: &mut Killed,
+    act: impl FnOnce(SocketAddr) -> Result<()>,
+) -> Result<bool> {
+    let mut server = launch.start(&[])?;
+    if !ready(launch, stage, &mut server) {
+        return Ok(false);
+    }
+    act(launch.address)?;
+    kill(stage, &mut server, killed)
 }
 
 fn live_and_die(launch: &Launch, stage: &Stage, death: &Death, killed: &mut Killed) -> Result<bool> {

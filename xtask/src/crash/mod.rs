@@ -10,12 +10,17 @@ mod clients;
 mod effects;
 mod gather;
 mod history;
+mod hooked;
+mod imported;
+mod imports;
 mod killer;
 mod order;
 mod plants;
+mod receiver;
 mod report;
 mod scene;
 mod servers;
+mod shops;
 mod streamed;
 
 use std::path::PathBuf;
@@ -65,7 +70,7 @@ pub(crate) struct Args {
     /// Clients that place orders at once
     #[arg(long, value_name = "C", default_value_t = 16)]
     connections: usize,
-    /// Orders a second that all clients place together [default: 300; on PostgreSQL 100]
+    /// Orders a second that all clients place together [default: 300; on PostgreSQL 60]
     #[arg(long, value_name = "N")]
     rate: Option<usize>,
     /// Print nothing but the summary, as JSON
@@ -123,8 +128,7 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let binary = args.binary.or_built()?;
     let plants: Vec<&'static Plant> = match &args.plant {
-        // Those of programs that speak over Kafka need it.
-        _ if args.plants => PLANTS.iter().filter(|plant| args.on == On::Postgres || !plant.streams).collect(),
+        _ if args.plants => PLANTS.iter().filter(|plant| plant.is_of(args.on)).collect(),
         None => Vec::new(),
         Some(name) => {
             let plant = PLANTS.iter().find(|plant| plant.name == name);
@@ -205,7 +209,7 @@ fn setup(args: &Args, binary: PathBuf) -> Setup {
         kills: args.kills,
         points: !args.no_points,
         connections: args.connections.max(1),
-        rate: args.rate.unwrap_or(if args.on == On::Postgres { 100 } else { 300 }).max(1),
+        rate: args.rate.unwrap_or(if args.on == On::Postgres { 60 } else { 300 }).max(1),
         plant: None,
         quiet: args.json,
         keep: args.keep,

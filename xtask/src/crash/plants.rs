@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::On;
 use super::effects::Manner;
 use super::report::Kind;
 use super::servers::Role;
@@ -22,6 +23,21 @@ pub(crate) struct Plant {
     pub(crate) manner: Manner,
     /// Whether other programs speak `orderstream` meanwhile.
     pub(crate) streams: bool,
+    /// Whether programs import receipts meanwhile.
+    pub(crate) imports: bool,
+    /// Whether there are receivers of webhooks.
+    pub(crate) hooks: bool,
+}
+
+impl Plant {
+    /// Whether it is one of those that are shown to be caught there. Those of programs that speak over Kafka need it; those of imports and
+    /// webhooks lie in what all storages share.
+    pub(crate) fn is_of(&self, on: On) -> bool {
+        match on {
+            On::Sqlite => !self.streams,
+            On::Postgres => !self.imports && !self.hooks,
+        }
+    }
 }
 
 pub(crate) const PLANTS: &[Plant] = &[
@@ -35,6 +51,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         env: &[],
         manner: Manner::Mixed,
         streams: false,
+        imports: false,
+        hooks: false,
     },
     // The process is stopped for longer than its leases while effects are under way. When it goes on, it claims the
     // work that is due by then anew, and the first attempts, answered meanwhile, want to finish it too.
@@ -47,6 +65,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         env: &[("WELLORDER_WORKER_LEASE_MS", "1000"), ("WELLORDER_WORKER_HEARTBEAT_MS", "300")],
         manner: Manner::Hold(Duration::from_millis(700)),
         streams: false,
+        imports: false,
+        hooks: false,
     },
     // A reader either steps over the gap, and the driver sees it, or stops there for ever.
     Plant {
@@ -58,6 +78,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         env: &[],
         manner: Manner::Mixed,
         streams: false,
+        imports: false,
+        hooks: false,
     },
     Plant {
         name: "cursor-past-gap",
@@ -68,6 +90,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         env: &[],
         manner: Manner::Mixed,
         streams: false,
+        imports: false,
+        hooks: false,
     },
     // The end of the work of one order of others in ten is told to nobody.
     Plant {
@@ -79,5 +103,33 @@ pub(crate) const PLANTS: &[Plant] = &[
         env: &[],
         manner: Manner::Mixed,
         streams: true,
+        imports: false,
+        hooks: false,
+    },
+    // Whoever comes while a receipt is being imported imports it too.
+    Plant {
+        name: "double-import",
+        caught_as: &[Kind::Calls],
+        kills: 0,
+        victim: None,
+        pauses: 0,
+        env: &[],
+        manner: Manner::Mixed,
+        streams: false,
+        imports: true,
+        hooks: false,
+    },
+    // A delivery that was not taken is given up at once, and the next of its order is sent.
+    Plant {
+        name: "webhook-skip",
+        caught_as: &[Kind::SinkGap],
+        kills: 0,
+        victim: None,
+        pauses: 0,
+        env: &[],
+        manner: Manner::Mixed,
+        streams: false,
+        imports: false,
+        hooks: true,
     },
 ];

@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-/// How many violations are told in full.
-const TOLD_MAX: usize = 20;
+/// How many violations are told in full, and how many of a kind.
+const TOLD_MAX: usize = 40;
+const TOLD_OF_A_KIND: usize = 6;
 
 /// The kinds of what must not be; the names are part of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -48,6 +49,10 @@ pub(crate) enum Kind {
     Recovery,
     /// A message of another program was lost, counted twice, or is parked without a reason.
     Message,
+    /// A receipt was left between its beginning and its end, or failed without a reason.
+    Import,
+    /// A marketplace was asked more often than it had to be, or before it wanted to be.
+    Calls,
     /// An answer that no client may get.
     Refused,
     /// `wellorder audit` found something or did not run.
@@ -147,6 +152,10 @@ pub(crate) struct Summary {
     pub(crate) parked: usize,
     /// Of `orderstream`, told by other programs over Kafka: orders, their events, their acknowledgements, and what was parked.
     pub(crate) streamed: Option<[usize; 4]>,
+    /// Receipts that programs imported, orders that they became, calls of marketplaces, and times that a shop wanted to be left alone.
+    pub(crate) imported: Option<[usize; 4]>,
+    /// Events of stores that a receiver of webhooks took, and orders of which those were told that take nothing.
+    pub(crate) hooked: Option<[usize; 2]>,
     pub(crate) seconds: f64,
     pub(crate) violations: BTreeMap<Kind, usize>,
     /// The first ones, in full.
@@ -158,7 +167,13 @@ impl Summary {
         for violation in violations {
             *self.violations.entry(violation.kind).or_default() += 1;
         }
-        self.told = violations.iter().take(TOLD_MAX).cloned().collect();
+        let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
+        let few = |violation: &&Violation| {
+            let times = told.entry(violation.kind).or_default();
+            *times += 1;
+            *times <= TOLD_OF_A_KIND
+        };
+        self.told = violations.iter().filter(few).take(TOLD_MAX).cloned().collect();
     }
 
     fn count(&self, kinds: &[Kind]) -> usize {
@@ -209,6 +224,16 @@ impl Summary {
             let points: Vec<_> =
                 self.kills_at_points.iter().map(|(point, n)| format!("{point} {n}")).collect();
             println!("points: {}", points.join(", "));
+        }
+        if let Some([receipts, orders, calls, refusals]) = self.imported {
+            println!(
+                "imports: {receipts} receipts became {orders} orders by {calls} calls; shops wanted to be left alone {refusals} times"
+            );
+        }
+        if let Some([stores, refused]) = self.hooked {
+            println!(
+                "webhooks besides: {stores} events of stores; {refused} orders were told to who takes nothing"
+            );
         }
         self.print_servers();
         for (kind, n) in &self.violations {

@@ -16,10 +16,15 @@ use super::clients::{self, Stage};
 use super::effects::{Effects, Manner};
 use super::gather::{self, Feed, SinkLine};
 use super::history::{History, Known};
+use super::hooked::Hooked;
+use super::imported::Imported;
+use super::imports::{self, Imports};
 use super::killer::{self, Killed};
 use super::order::Door;
 use super::plants::Plant;
+use super::receiver::Receiver;
 use super::report::{Carried, Kind, Summary, Violations};
+use super::shops::Shops;
 use crate::http::server::free_address;
 use crate::rng::Rng;
 use crate::server::{Launch, Wellorder};
@@ -93,6 +98,31 @@ impl Setup {
         History::create(&folder.join(format!("history-{}.ndjson", self.seed)))
     }
 
+    /// How long nothing may move before what is still open counts as never to come: forever, but that with a planted bug it may.
+    pub(super) fn stall(&self) -> Duration {
+        if self.plant.is_some() { STALL_LIMIT } else { Duration::MAX }
+    }
+
+    /// Whether it is told how far it is.
+    pub(super) fn is_told(&self) -> bool {
+        !self.quiet && self.plant.is_none()
+    }
+
+    /// Whether programs import receipts.
+    pub(super) fn imports(&self) -> bool {
+        self.plant.is_none_or(|plant| plant.imports)
+    }
+
+    /// The marketplaces, where anybody imports.
+    pub(super) fn shops(&self) -> Result<Option<Arc<Shops>>> {
+        self.imports().then(|| Shops::start().map(Arc::new)).transpose()
+    }
+
+    /// The receivers of webhooks, where there are any.
+    pub(super) fn receiver(&self) -> Result<Option<Receiver>> {
+        self.plant.is_none_or(|plant| plant.hooks).then(Receiver::start).transpose()
+    }
+
     pub(super) fn effects(&self) -> Result<Effects> {
         Effects::start(self.plant.map_or(Manner::Mixed, |plant| plant.manner))
     }
@@ -100,7 +130,7 @@ impl Setup {
     /// The settings of every run, then those of the planted bug.
     pub(super) fn env(&self) -> Vec<(String, String)> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut env: Vec<(String, String)> = SETTINGS.iter().map(owned).collect();
+        let mut env: Vec<(String, String)> = SETTINGS.iter().chain(&imports::SETTINGS).map(owned).collect();
         if let Some(plant) = self.plant {
             env.push(("WELLORDER_PLANT".to_owned(), plant.name.to_owned()));
             env.extend(plant.env.iter().map(owned));
@@ -114,18 +144,28 @@ pub(crate) fn play(setup: &Setup) -> Result<Summary> {
     let began = Instant::now();
     let folder = setup.folder()?;
     let effects = setup.effects()?;
-    let launch = launch(setup, &folder, &effects)?;
+    let shops = setup.shops()?;
+    let launch = launch(setup, &folder, (&effects, shops.as_deref()))?;
     let history = setup.history(&folder)?;
     let run = format!("crash-{}", setup.seed);
-    let stage = Arc::new(Stage::new(vec![launch.address], run, setup.rate, history, effects));
+    let mut stage = Stage::new(vec![launch.address], run, setup.rate, history, effects);
+    stage.told = setup.is_told();
+    let stage = Arc::new(stage);
     let mut rng = Rng::new(setup.seed);
     let plan = killer::plan(setup.kills, setup.points, &mut rng);
-    let clients = clients::start(&stage, setup.connections, &rng);
-
+    let receiver = setup.receiver()?;
+    let (first, plan) = plan.split_at(plan.len().min(1));
     let mut killed = Killed::default();
     let mut facts = Facts::default();
-    if killer::kill_all(&launch, &stage, &plan, setup.quiet, &mut killed)? {
-        last_act(setup, &launch, &stage, clients, &mut facts)?;
+    // Who listens from before the first order on hears of everything.
+    let mut lives = killer::kill_all(&launch, &stage, first, &mut killed)?;
+    if let Some(receiver) = receiver.as_ref().filter(|_| lives) {
+        lives = killer::once(&launch, &stage, &mut killed, |address| receiver.listen(address))?;
+    }
+    let clients = clients::start(&stage, setup.connections, &rng);
+    let imports = shops.map(|shops| Imports::start(&stage, &shops, &rng));
+    if lives && killer::kill_all(&launch, &stage, plan, &mut killed)? {
+        last_act(setup, &launch, &stage, (clients, imports, receiver), &mut facts)?;
     }
     facts.kills = killed.total();
     facts.history = stage.history.read()?;
@@ -142,9 +182,10 @@ pub(crate) fn play(setup: &Setup) -> Result<Summary> {
     Ok(summary)
 }
 
-fn launch(setup: &Setup, folder: &Path, effects: &Effects) -> Result<Launch> {
+fn launch(setup: &Setup, folder: &Path, (effects, shops): (&Effects, Option<&Shops>)) -> Result<Launch> {
     let mut env: Vec<(String, String)> = vec![("WELLORDER_HTTP_PROCESSOR_URL".to_owned(), effects.url())];
     env.extend(setup.env());
+    env.extend(shops.map(Shops::env).unwrap_or_default());
     Ok(Launch {
         binary: setup.binary.clone(),
         data: folder.join("data"),
@@ -160,23 +201,36 @@ fn last_act(
     setup: &Setup,
     launch: &Launch,
     stage: &Arc<Stage>,
-    clients: Vec<JoinHandle<Result<()>>>,
+    (clients, imports, receiver): (Vec<JoinHandle<Result<()>>>, Option<Imports>, Option<Receiver>),
     facts: &mut Facts,
 ) -> Result<()> {
     let mut server = launch.start(&[])?;
     if !killer::ready(launch, stage, &mut server) {
         return Ok(());
     }
+    stage.tell("the last act");
     for _ in 0..setup.pauses() {
         pause(&server, PAUSE)?;
     }
     thread::sleep(LAST_LOAD);
-    audit(launch, &stage.violations, "under load");
+    if setup.plant.is_none() {
+        audit(launch, &stage.violations, "under load");
+    }
     end(stage, clients)?;
+    stage.tell("the clients ended");
+    facts.imported = imports.map(|imports| imports.end(stage, setup.stall())).transpose()?;
+    stage.tell("every receipt is at its end");
     drain(setup, stage);
+    stage.tell("everything is processed");
     read_all(stage, facts)?;
+    if let Some(receiver) = receiver {
+        hear(setup, stage, &receiver, facts)?;
+    }
+    if setup.plant.is_some() {
+        return Ok(()); // what gives a planted bug away is known by now
+    }
     audit(launch, &stage.violations, "idle");
-    stop(&mut server, &stage.violations);
+    stop([&mut server], &stage.violations);
     audit(launch, &stage.violations, "stopped");
     Ok(())
 }
@@ -254,7 +308,7 @@ pub(super) fn drain(setup: &Setup, stage: &Stage) {
     wait_until(DRAIN_LIMIT, Duration::from_millis(200), || {
         // A feed that breaks off is read again: it may recover within the limit, else the checks will say so.
         let done = drain.look(stage).unwrap_or(false);
-        let stalled = setup.plant.is_some() && drain.moved.elapsed() > STALL_LIMIT;
+        let stalled = drain.moved.elapsed() > setup.stall();
         stalled || (done && drain.moved.elapsed() > settled(setup))
     });
 }
@@ -288,6 +342,24 @@ pub(super) fn read_all(stage: &Stage, facts: &mut Facts) -> Result<()> {
         Ok(orders) => facts.orders = orders,
         Err(fault) => found.add(Kind::Refused, "/v1/orders", format!("{fault:#}")),
     }
+    if let Some(imported) = &mut facts.imported
+        && let Err(fault) = imports::look(stage, imported)
+    {
+        found.add(Kind::Import, "/v1/imports", format!("{fault:#}"));
+    }
+    Ok(())
+}
+
+/// Waits for every event to arrive at who takes them, and notes what came.
+pub(super) fn hear(setup: &Setup, stage: &Stage, receiver: &Receiver, facts: &mut Facts) -> Result<()> {
+    let stores = facts.imported.as_ref().map(Imported::stores).unwrap_or_default();
+    let due = imports::told(stage, stores)?;
+    let all = facts.feed.len() + due.values().sum::<u64>() as usize;
+    receiver.wait(all, setup.stall());
+    stage.tell("every webhook arrived");
+    let (lines, hooked) = receiver.all();
+    facts.sinks.insert("the webhook".to_owned(), lines);
+    facts.hooked = Some(Hooked { due, ..hooked });
     Ok(())
 }
 
@@ -312,12 +384,15 @@ pub(super) fn audit(launch: &Launch, found: &Violations, when: &str) {
     }
 }
 
-/// SIGTERM drains and exits 0.
-pub(super) fn stop(server: &mut Wellorder, found: &Violations) {
-    match server.terminate(STOP_LIMIT) {
-        Ok(Some(0)) => {}
-        Ok(code) => found.add(Kind::Stop, "SIGTERM", format!("exit code {code:?}")),
-        Err(fault) => found.add(Kind::Stop, "SIGTERM", format!("{fault:#}")),
+/// SIGTERM drains and exits 0: all at once.
+pub(super) fn stop<'s>(servers: impl IntoIterator<Item = &'s mut Wellorder>, found: &Violations) {
+    let servers: Vec<_> = servers.into_iter().map(|server| (server.ask_to_end(), server)).collect();
+    for (asked, server) in servers {
+        match asked.and_then(|()| server.ends(STOP_LIMIT)) {
+            Ok(Some(0)) => {}
+            Ok(code) => found.add(Kind::Stop, "SIGTERM", format!("exit code {code:?}")),
+            Err(fault) => found.add(Kind::Stop, "SIGTERM", format!("{fault:#}")),
+        }
     }
 }
 
@@ -340,6 +415,8 @@ pub(super) fn sum_up(setup: &Setup, facts: &Facts, stage: &Stage, killed: Killed
         effects_repeated: facts.effects.values().map(|effect| effect.taken.saturating_sub(1)).sum(),
         events: facts.feed.len(),
         sinks: facts.sinks.iter().map(|(name, lines)| (name.clone(), carried(lines))).collect(),
+        imported: facts.imported.as_ref().map(Imported::counts),
+        hooked: facts.hooked.as_ref().map(Hooked::counts),
         kills_by_role: killed.by_role,
         crashes: killed.crashes,
         kills_at_points: killed.at_points,

@@ -14,6 +14,12 @@ const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub(crate) struct Headers(Vec<(String, String)>);
 
 impl Headers {
+    /// These, with names in lower case.
+    #[cfg(test)]
+    pub(crate) fn of(headers: &[(&str, &str)]) -> Self {
+        Self(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
     /// The first value of `name` (given in lower case).
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())

@@ -20,17 +20,30 @@ pub(crate) struct Request {
 pub(crate) struct Answer {
     status: u16,
     body: Vec<u8>,
+    /// One more field of the head.
+    header: Option<(&'static str, String)>,
 }
 
 impl Answer {
     pub(crate) fn new(status: u16, body: Vec<u8>) -> Self {
-        Self { status, body }
+        Self { status, body, header: None }
+    }
+
+    /// The same with this field in its head.
+    pub(crate) fn with(self, name: &'static str, value: &str) -> Self {
+        Self { header: Some((name, value.to_owned())), ..self }
+    }
+
+    /// Status and JSON.
+    #[cfg(test)]
+    pub(crate) fn read(&self) -> (u16, serde_json::Value) {
+        (self.status, serde_json::from_slice(&self.body).unwrap_or_default())
     }
 
     /// Closes the connection without a word.
     #[cfg(test)]
     pub(crate) fn hang_up() -> Self {
-        Self { status: 0, body: Vec::new() }
+        Self { status: 0, body: Vec::new(), header: None }
     }
 }
 
@@ -73,9 +86,9 @@ fn serve(stream: TcpStream, handler: &dyn Fn(&Request) -> Answer) -> io::Result<
         if answer.status == 0 {
             return Ok(());
         }
-        let mut out =
-            format!("HTTP/1.1 {} -\r\ncontent-length: {}\r\n\r\n", answer.status, answer.body.len())
-                .into_bytes();
+        let field = answer.header.map(|(name, value)| format!("{name}: {value}\r\n")).unwrap_or_default();
+        let (status, len) = (answer.status, answer.body.len());
+        let mut out = format!("HTTP/1.1 {status} -\r\ncontent-length: {len}\r\n{field}\r\n").into_bytes();
         out.extend(answer.body);
         stream.get_mut().write_all(&out)?;
     }

@@ -13,15 +13,21 @@ const POINTS: &[(&str, Role, u64)] = &[
     ("api.before_commit", Role::Api, 20),
     ("worker.mid_effect", Role::Worker, 20),
     ("follower.after_send", Role::Relay, 6),
-    ("inbox.after_dedup", Role::Worker, 6),
+    ("inbox.after_dedup", Role::Worker, 3),
     ("api.after_commit", Role::Api, 20),
     ("worker.after_effect", Role::Worker, 20),
     ("follower.after_cursor", Role::Relay, 6),
-    ("inbox.after_commit", Role::Worker, 6),
+    ("inbox.after_commit", Role::Worker, 3),
     ("api.mid_reply", Role::Api, 20),
     ("inbox.before_dlq", Role::Worker, 2),
     ("inbox.after_dlq", Role::Worker, 2),
     ("inbox.before_ack", Role::Worker, 2),
+    ("import.after_begin", Role::Api, 2),
+    ("sync.after_upsert", Role::Sync, 2),
+    ("import.after_fetch", Role::Api, 2),
+    ("import.after_accept", Role::Api, 2),
+    ("sync.after_429", Role::Sync, 1),
+    ("import.after_settle", Role::Api, 2),
 ];
 
 /// Each kill point comes once for so many kills.
@@ -122,7 +128,8 @@ fn round(number: usize, rng: &mut Rng) -> Vec<Act> {
 pub(super) fn plan_for(plant: &Plant, rng: &mut Rng) -> Vec<Act> {
     let role = |number: usize| match plant.victim {
         Some(role) => role,
-        None => ROLES[number % ROLES.len()],
+        // Plants that need syncs name them.
+        None => ROLES[number % (ROLES.len() - 1)],
     };
     (0..plant.kills).map(|number| Act::Kill { which: (role(number), number), after: moment(rng) }).collect()
 }

@@ -18,7 +18,9 @@ use anyhow::{Result, anyhow};
 
 use super::check::{Facts, check};
 use super::clients::{self, Stage};
+use super::imports::Imports;
 use super::killer::Killed;
+use super::receiver::Receiver;
 use super::report::{Kind, Summary};
 use super::scene::{self, Crashes, Setup};
 use super::streamed::Streamed;
@@ -27,7 +29,7 @@ use crate::services::{Instance, Service};
 use crate::shell::wait_until;
 use delivery::Delivery;
 pub(crate) use nodes::Role;
-use nodes::{EACH, Nodes};
+use nodes::{EACH, Node, Nodes};
 pub(crate) use own::Own;
 use play::Play;
 use stream::Stream;
@@ -104,11 +106,13 @@ pub(super) fn play(setup: &Setup, crashes: Crashes, own: &mut Own) -> Result<Sum
     let broker = own.of(Service::Rabbitmq)?.address();
     sinks::bind(broker, &names)?;
     let effects = setup.effects()?;
-    let nodes = Nodes::new(setup, &folder, (&*own, &names), &effects)?;
+    let shops = setup.shops()?;
+    let nodes = Nodes::new(setup, &folder, (&*own, &names), (&effects, shops.as_deref()))?;
     let addresses = nodes.0.iter().filter(|node| node.role == Role::Api).map(|node| node.launch.address);
     let run = format!("crash-{}", setup.seed);
     let history = setup.history(&folder)?;
     let mut stage = Stage::new(addresses.collect(), run.clone(), setup.rate, history, effects);
+    stage.told = setup.is_told();
     stage.bearer = names.sells.then(|| nodes.bearer()).transpose()?;
     let stage = Arc::new(stage);
     let mut rng = Rng::new(setup.seed);
@@ -117,20 +121,25 @@ pub(super) fn play(setup: &Setup, crashes: Crashes, own: &mut Own) -> Result<Sum
         None => acts::plan(setup.kills, setup.points, crashes, &mut rng),
     };
     let killed = Killed::default();
-    let (outages, taken_over, quiet) =
-        (Vec::new(), (0, Duration::ZERO), setup.quiet || setup.plant.is_some());
-    let mut play = Play { stage: &stage, own, nodes, killed, outages, taken_over, quiet };
+    let (outages, taken_over) = (Vec::new(), (0, Duration::ZERO));
+    let mut play = Play { stage: &stage, own, nodes, killed, outages, taken_over };
 
     let mut facts = Facts::default();
     let points = setup.points && setup.plant.is_none();
     if (!points || play.first_start()?) && play.start_all()? {
+        // On a machine of two cores webhooks do not keep up with the orders of a whole run: one process has them.
+        let receiver = if setup.plant.is_some() { setup.receiver()? } else { None };
+        if let Some(receiver) = &receiver {
+            receiver.listen(stage.address())?;
+        }
         let delivery = names.sells.then(|| Delivery::start(broker, &run, rng.fork(1))).transpose()?;
         let kafka = play.own.of(Service::Kafka)?.url();
         let stream =
             names.streams.then(|| Stream::start(kafka.clone(), &names, stage.addresses.clone(), &rng));
+        let imports = shops.map(|shops| Imports::start(&stage, &shops, &rng));
         let clients = clients::start(&stage, setup.connections, &rng);
         if play.all(&acts)? {
-            let others = Others { delivery, stream, kafka: &kafka, names: &names };
+            let others = Others { delivery, stream, imports, receiver, kafka: &kafka, names: &names };
             last_act(setup, &mut play, clients, others, &mut facts)?;
             sunk(&play, &names, &mut facts);
         }
@@ -157,11 +166,13 @@ pub(super) fn play(setup: &Setup, crashes: Crashes, own: &mut Own) -> Result<Sum
 struct Others<'n> {
     delivery: Option<Delivery>,
     stream: Option<Stream>,
+    imports: Option<Imports>,
+    receiver: Option<Receiver>,
     kafka: &'n str,
     names: &'n Names,
 }
 
-/// After the last kill: zombies, audit under load, drain, read everything, audit idle, stop, audit what is left.
+/// After the last kill: zombies, audit under load, drain, read everything, stop, audit what is left.
 fn last_act(
     setup: &Setup,
     play: &mut Play<'_>,
@@ -170,6 +181,7 @@ fn last_act(
     facts: &mut Facts,
 ) -> Result<()> {
     let stage = play.stage;
+    stage.tell("the last act");
     for number in 0..setup.pauses() {
         // Others take over what it had; then it goes on, and must not finish anything. So must a relay not move anything.
         let role = if setup.plant.is_none() && number % 2 == 1 { Role::Relay } else { Role::Worker };
@@ -180,10 +192,18 @@ fn last_act(
     // A bug that a shard shows once in 50 events needs some events in each.
     let enough = || stage.acknowledged.load(Ordering::Relaxed) >= ORDERS_MIN;
     wait_until(ORDERS_LIMIT, Duration::from_millis(50), enough);
-    scene::audit(&play.nodes.any()?.launch, &stage.violations, "under load");
+    if setup.plant.is_none() {
+        scene::audit(&play.nodes.any()?.launch, &stage.violations, "under load");
+    }
     scene::end(stage, clients)?;
-    let streamed = others.stream.map(|stream| stream.end(others.kafka, others.names)).transpose()?;
+    stage.tell("the clients ended");
+    let streamed =
+        others.stream.map(|stream| stream.end(others.kafka, others.names, setup.stall())).transpose()?;
+    stage.tell("what others told over Kafka is acknowledged");
+    facts.imported = others.imports.map(|imports| imports.end(stage, setup.stall())).transpose()?;
+    stage.tell("every receipt is at its end");
     scene::drain(setup, stage);
+    stage.tell("everything is processed");
     if let Some(delivery) = others.delivery {
         facts.poison = delivery.end()?;
     }
@@ -192,10 +212,16 @@ fn last_act(
         stream::look(stage, others.kafka, others.names, &mut streamed)?;
         facts.streamed = Some(streamed);
     }
-    scene::audit(&play.nodes.any()?.launch, &stage.violations, "idle");
-    for node in &mut play.nodes.0 {
-        scene::stop(node.process()?, &stage.violations);
+    stage.tell("everything is read");
+    if let Some(receiver) = others.receiver {
+        scene::hear(setup, stage, &receiver, facts)?;
     }
+    if setup.plant.is_some() {
+        return Ok(()); // what gives a planted bug away is known by now
+    }
+    let processes = play.nodes.0.iter_mut().map(Node::process).collect::<Result<Vec<_>>>()?;
+    scene::stop(processes, &stage.violations);
+    stage.tell("all nodes stopped");
     scene::audit(&play.nodes.any()?.launch, &stage.violations, "stopped");
     Ok(())
 }

@@ -10,17 +10,21 @@ use crate::crash::clients::Stage;
 use crate::crash::effects::Effects;
 use crate::crash::killer;
 use crate::crash::scene::Setup;
+use crate::crash::shops::Shops;
 use crate::http::server::free_addresses;
 use crate::server::{Launch, Wellorder};
 use crate::services::Service;
 use crate::shell::capture;
 
+/// What seals the secrets that all nodes share.
+const SEALING_KEY: &str = "tk6Rut5jFn7485x3gVa8IGE+9gBLff6u1avibb8SQzc=";
 /// Signs the tokens of the orders that are sold.
 const SECRET: &str = "kq7Vx2Zr9LmT4wBn8cYh3PdGf6JsA5uE1oQiXtKv";
 
 /// On top of the settings of every run: short leases of followers, rates that are shared and never reached.
 const SETTINGS: &[(&str, &str)] = &[
     ("JWT_SECRET", SECRET),
+    ("WELLORDER_SECRETS_KEY", SEALING_KEY),
     // Each relay would have a file of its own, in no order between them.
     ("WELLORDER_NDJSON_PATH", ""),
     // Longer than a delivery takes on a machine that has much else to do.
@@ -36,10 +40,11 @@ pub(crate) enum Role {
     Api,
     Worker,
     Relay,
+    Sync,
 }
 
 /// In the order in which they are started.
-pub(super) const ROLES: [Role; 3] = [Role::Api, Role::Worker, Role::Relay];
+pub(super) const ROLES: [Role; 4] = [Role::Api, Role::Worker, Role::Relay, Role::Sync];
 /// Nodes with the same role.
 pub(super) const EACH: usize = 2;
 
@@ -49,6 +54,7 @@ impl Role {
             Self::Api => "api",
             Self::Worker => "worker",
             Self::Relay => "relay",
+            Self::Sync => "sync",
         }
     }
 }
@@ -103,11 +109,12 @@ impl Nodes {
         setup: &Setup,
         folder: &Path,
         (own, names): (&Own, &Names),
-        effects: &Effects,
+        (effects, shops): (&Effects, Option<&Shops>),
     ) -> Result<Self> {
         let mut addresses = free_addresses(ROLES.len() * EACH)?.into_iter();
         let mut nodes = Vec::new();
-        for role in ROLES {
+        // Without marketplaces there is nothing to sync.
+        for role in ROLES.into_iter().filter(|role| *role != Role::Sync || shops.is_some()) {
             for number in 1..=EACH {
                 let name = format!("{}-{number}", role.name());
                 let mut env = names.env();
@@ -121,6 +128,7 @@ impl Nodes {
                 env.extend(SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
                 env.push(("WELLORDER_HTTP_PROCESSOR_URL".to_owned(), effects.url_of(&name)));
                 env.extend(setup.env());
+                env.extend(shops.map(Shops::env).unwrap_or_default());
                 let launch = Launch {
                     binary: setup.binary.clone(),
                     data: folder.join(&name),

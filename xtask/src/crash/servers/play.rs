@@ -39,30 +39,25 @@ pub(super) struct Play<'a> {
     pub(super) outages: Vec<Outage>,
     /// Effects of dead workers, and the longest wait for another worker.
     pub(super) taken_over: (usize, Duration),
-    pub(super) quiet: bool,
 }
 
 impl Play<'_> {
     /// Whether it can go on: no when a node ended by itself or does not start.
     pub(super) fn all(&mut self, acts: &[Act]) -> Result<bool> {
-        let began = Instant::now();
         for (index, act) in acts.iter().enumerate() {
             let act_began = Instant::now();
             if !self.one(act)? {
                 return Ok(false);
             }
-            if !self.quiet {
-                println!(
-                    "  {:4.0} s  {}/{}, acknowledged {}, effects {}: {} took {:.1} s",
-                    began.elapsed().as_secs_f64(),
-                    index + 1,
-                    acts.len(),
-                    self.stage.acknowledged.load(Ordering::Relaxed),
-                    self.stage.effects.taken(),
-                    told(act),
-                    act_began.elapsed().as_secs_f64(),
-                );
-            }
+            self.stage.tell(&format!(
+                "{}/{}, acknowledged {}, effects {}: {} took {:.1} s",
+                index + 1,
+                acts.len(),
+                self.stage.acknowledged.load(Ordering::Relaxed),
+                self.stage.effects.taken(),
+                told(act),
+                act_began.elapsed().as_secs_f64(),
+            ));
         }
         Ok(true)
     }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
@@ -83,19 +83,25 @@ impl Stream {
         Self { stop, writer, caller }
     }
 
-    /// Ends them, and waits until what they said is acknowledged, or time is up: then the checks say so.
-    pub(super) fn end(self, kafka: &str, names: &Names) -> Result<Streamed> {
+    /// Ends them, and waits until what they said is acknowledged, or time is up: then the checks say so. So it is when nothing came for
+    /// `stall`.
+    pub(super) fn end(self, kafka: &str, names: &Names, stall: Duration) -> Result<Streamed> {
         self.stop.store(true, Ordering::Relaxed);
         self.writer.join().map_err(|_| anyhow!("the writer of events panicked"))?;
         let placed = self.caller.join().map_err(|_| anyhow!("who places orders panicked"))?;
         let mut streamed = read(kafka, names)?;
         (streamed.placed, streamed.asked) = (placed.placed, placed.asked);
-        wait_until(ACKNOWLEDGED_LIMIT, Duration::from_secs(1), || {
+        let mut came = (usize::MAX, Instant::now());
+        wait_until(ACKNOWLEDGED_LIMIT, Duration::from_millis(500), || {
             match acknowledgements(kafka, names) {
                 Ok(acks) => streamed.acks = acks,
                 Err(_) => return false, // it is asked again
             }
-            streamed.unacknowledged().is_empty()
+            let open = streamed.unacknowledged().len();
+            if open < came.0 {
+                came = (open, Instant::now());
+            }
+            open == 0 || came.1.elapsed() > stall
         });
         Ok(streamed)
     }
