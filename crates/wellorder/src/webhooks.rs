@@ -23,13 +23,49 @@ use tokio::time::Instant;
 /// Between two looks for the first endpoint.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Longest wait for the addresses of a server's name.
+const LOOK_UP_MAX: Duration = Duration::from_secs(2);
+
 /// Between two lines of the log about looks that fail.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// Where this process listens: nobody makes it call itself.
-pub(crate) fn own(settings: &Settings, listener: &TcpListener, ops: Option<&TcpListener>) -> Vec<SocketAddr> {
+/// Where this process listens, and where the servers are that it uses: nobody makes it call those. Their names are looked up
+/// once.
+pub(crate) async fn own(
+    settings: &Settings,
+    listener: &TcpListener,
+    ops: Option<&TcpListener>,
+) -> Vec<SocketAddr> {
     let listening = std::iter::once(listener).chain(ops).filter_map(|listener| listener.local_addr().ok());
-    listening.chain(settings.further_addresses().map(|(_, address)| address)).collect()
+    let mut own: Vec<_> = listening.chain(settings.further_addresses().map(|(_, address)| address)).collect();
+    for (host, port) in servers(settings) {
+        match tokio::time::timeout(LOOK_UP_MAX, tokio::net::lookup_host((host.as_str(), port))).await {
+            Ok(Ok(addresses)) => own.extend(addresses),
+            Ok(Err(error)) => {
+                tracing::warn!(host, %error, "webhooks cannot be kept from a server without an address")
+            }
+            Err(_) => tracing::warn!(
+                host,
+                "webhooks cannot be kept from a server: its name is not looked up in time"
+            ),
+        }
+    }
+    own
+}
+
+/// The database and the brokers, by name or address, with their ports.
+fn servers(settings: &Settings) -> Vec<(String, u16)> {
+    let bare = |host: &str| host.trim_matches(['[', ']']).to_owned();
+    let urls = [(&settings.database, 5432), (&settings.rabbitmq.url, 5672), (&settings.redis.url, 6379)];
+    let of_urls = urls.into_iter().filter_map(|(url, port)| {
+        let uri: http::Uri = url.text()?.parse().ok()?;
+        Some((bare(uri.host()?), uri.port_u16().unwrap_or(port)))
+    });
+    let brokers = settings.kafka.brokers.split(',').filter_map(|broker| {
+        let (host, port) = broker.trim().rsplit_once(':')?;
+        Some((bare(host), port.parse().ok()?))
+    });
+    of_urls.chain(brokers).collect()
 }
 
 /// What carries deliveries, called by nobody yet. A server for others calls `https` on public addresses and what

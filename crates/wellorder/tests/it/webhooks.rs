@@ -118,8 +118,10 @@ fn rule(reply: &testkit::http::Reply) -> (u16, String, String) {
 
 #[tokio::test]
 async fn an_address_that_may_not_be_called_is_refused_with_the_rule_it_breaks() {
-    let server = Server::builder().start().await;
+    let broker = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = Server::builder().env("KAFKA_BROKERS", &broker).start().await;
     let made = endpoint(&server, "https://hooks.example/a", &["*"]).await;
+    let brokers = format!("http://{broker}/a");
     let change = format!("/v1/endpoints/{}", made["endpoint_id"].as_str().unwrap());
     let own = format!("http://{}/v1/orders", server.address);
     for (url, broken) in [
@@ -130,6 +132,7 @@ async fn an_address_that_may_not_be_called_is_refused_with_the_rule_it_breaks() 
         ("http://intranet.local/a", ""),
         ("no address", "url"),
         (own.as_str(), "own-address"),
+        (brokers.as_str(), "own-address"),
     ] {
         let body = json!({ "url": url, "events": ["*"] }).to_string();
         let (refused, changed) = (server.post("/v1/endpoints", &body).await, json!({ "url": url }));
