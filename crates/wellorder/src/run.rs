@@ -13,6 +13,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use order_core::{Clock, TenantId};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Runs the program with the process's arguments and environment. Exit codes: 0 ok, 1 fault, 2 usage or settings,
 /// 3 not found, 4 refused, 5 unreachable, 6 findings.
@@ -82,12 +83,16 @@ fn harden() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
+/// Longest wait for blocking calls at the end: longer than Kafka's clients wait for brokers.
+const BLOCKING_MAX: Duration = Duration::from_secs(4);
+
 fn in_runtime(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime").map_err(Failure::from)?;
     let exit = runtime.block_on(dispatch(cli, config, out));
-    // Whatever still waits on a blocking call has nothing to say any more.
-    runtime.shutdown_background();
+    // What still waits on a blocking call has nothing to say any more. But librdkafka, in the middle of one, does not survive
+    // that OpenSSL is taken down around it at the end of the process: then the exit code would be that of an abort.
+    runtime.shutdown_timeout(BLOCKING_MAX);
     exit
 }
 
