@@ -65,7 +65,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 
 /// What a token needs to open every route.
 const SCOPES: &str = "orders:read,orders:write,orders:cancel,events:read,work:claim,work:redrive,followers:write,\
-    keys:admin,audit:read,backups:write,stores:read,stores:write";
+    keys:admin,audit:read,backups:write,stores:read,stores:write,webhooks:read,webhooks:write";
 
 /// Half of all orders fail at once and are parked, so that every answer has something to show.
 const SETTINGS: &[(&str, &str)] = &[
