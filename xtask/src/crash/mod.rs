@@ -70,7 +70,7 @@ pub(crate) struct Args {
     /// Clients that place orders at once
     #[arg(long, value_name = "C", default_value_t = 16)]
     connections: usize,
-    /// Orders a second that all clients place together [default: 300; on PostgreSQL 60]
+    /// Orders a second that all clients place together [default: 300; on PostgreSQL 30, where all of it runs in development builds]
     #[arg(long, value_name = "N")]
     rate: Option<usize>,
     /// Print nothing but the summary, as JSON
@@ -209,7 +209,7 @@ fn setup(args: &Args, binary: PathBuf) -> Setup {
         kills: args.kills,
         points: !args.no_points,
         connections: args.connections.max(1),
-        rate: args.rate.unwrap_or(if args.on == On::Postgres { 60 } else { 300 }).max(1),
+        rate: args.rate.unwrap_or(if args.on == On::Postgres { 30 } else { 300 }).max(1),
         plant: None,
         quiet: args.json,
         keep: args.keep,
