@@ -108,7 +108,7 @@ pub(crate) async fn list(
     path = "/v1/endpoints/{endpoint_id}",
     tag = "webhooks",
     operation_id = "get_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     responses((status = 200, description = "The endpoint, without its secret", body = crate::schema::webhooks::Endpoint))
 )]
 pub(crate) async fn get(
@@ -129,7 +129,7 @@ pub(crate) async fn get(
     path = "/v1/endpoints/{endpoint_id}",
     tag = "webhooks",
     operation_id = "change_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     request_body = crate::schema::webhooks::EndpointPatch,
     responses((status = 200, description = "The endpoint as it is now", body = crate::schema::webhooks::Endpoint))
 )]
@@ -159,7 +159,7 @@ pub(crate) async fn change(
     path = "/v1/endpoints/{endpoint_id}",
     tag = "webhooks",
     operation_id = "delete_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     responses((status = 200, description = "The endpoint as it was last, disabled", body = crate::schema::webhooks::Endpoint))
 )]
 pub(crate) async fn delete(
@@ -177,7 +177,7 @@ pub(crate) async fn delete(
     path = "/v1/endpoints/{endpoint_id}/pause",
     tag = "webhooks",
     operation_id = "pause_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     responses((status = 200, description = "The endpoint, paused", body = crate::schema::webhooks::Endpoint))
 )]
 pub(crate) async fn pause(
@@ -195,7 +195,7 @@ pub(crate) async fn pause(
     path = "/v1/endpoints/{endpoint_id}/enable",
     tag = "webhooks",
     operation_id = "enable_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     responses((status = 200, description = "The endpoint, active", body = crate::schema::webhooks::Endpoint))
 )]
 pub(crate) async fn enable(
@@ -213,7 +213,7 @@ pub(crate) async fn enable(
     path = "/v1/endpoints/{endpoint_id}/disable",
     tag = "webhooks",
     operation_id = "disable_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     responses((status = 200, description = "The endpoint, disabled", body = crate::schema::webhooks::Endpoint))
 )]
 pub(crate) async fn disable(
@@ -233,7 +233,7 @@ pub(crate) async fn disable(
     path = "/v1/endpoints/{endpoint_id}/rotate",
     tag = "webhooks",
     operation_id = "rotate_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     request_body(content = crate::schema::webhooks::EndpointRotation, description = "May be left out"),
     responses((status = 200, description = "The endpoint; `secret` is shown this once",
         body = crate::schema::webhooks::Endpoint))
@@ -260,7 +260,7 @@ pub(crate) async fn rotate(
     path = "/v1/endpoints/{endpoint_id}/test",
     tag = "webhooks",
     operation_id = "test_endpoint",
-    params(("endpoint_id" = String, Path, description = "The endpoint's id")),
+    params(("endpoint_id" = String, Path, description = "The endpoint's id", format = "uuid")),
     responses((status = 200, description = "What came back", body = crate::schema::webhooks::EndpointTest))
 )]
 pub(crate) async fn test(
