@@ -52,9 +52,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Delivery {
     tag = "webhooks",
     operation_id = "list_deliveries",
     params(
-        ("endpoint_id" = Option<String>, Query, description = "To this endpoint alone"),
-        ("order_id" = Option<String>, Query, description = "About this order alone"),
-        ("store_id" = Option<String>, Query, description = "About this store alone"),
+        ("endpoint_id" = Option<String>, Query, description = "To this endpoint alone", format = "uuid"),
+        ("order_id" = Option<String>, Query, description = "About this order alone", format = "uuid"),
+        ("store_id" = Option<String>, Query, description = "About this store alone", format = "uuid"),
         ("state" = Option<crate::schema::webhooks::DeliveryState>, Query,
             description = "Only those that wait, were made, or were given up; unless said, those that ended"),
         ("limit" = Option<u32>, Query, description = "1 to 200; 50 unless said", minimum = 1, maximum = 200),

@@ -4,14 +4,13 @@ use crate::client::Ails;
 use crate::producer::Producer;
 use crate::publisher::broken_off;
 use crate::{Options, OptionsError, topic};
-use std::sync::Arc;
-use tokio::sync::Mutex;
 
 /// Counts the records of a topic, whoever reads it.
 pub struct Depth {
     options: Options,
     topic: String,
-    client: Mutex<Option<Arc<Producer>>>,
+    /// Kept from one look to the next, unless that one failed.
+    client: Option<Producer>,
 }
 
 impl Depth {
@@ -23,7 +22,7 @@ impl Depth {
         options.check()?;
         // A look changes nothing.
         options.new_topics = None;
-        Ok(Self { options, topic: topic.to_owned(), client: Mutex::default() })
+        Ok(Self { options, topic: topic.to_owned(), client: None })
     }
 
     /// The records between the beginnings and the ends of its partitions; 0 where there is no such topic. In one that is
@@ -31,19 +30,18 @@ impl Depth {
     ///
     /// # Errors
     /// Why it cannot be told.
-    pub async fn look(&self) -> Result<u64, Ails> {
-        let mut kept = self.client.lock().await;
-        let (client, options, topic) = (kept.take(), self.options.clone(), self.topic.clone());
+    pub async fn look(&mut self) -> Result<u64, Ails> {
+        let (client, options, topic) = (self.client.take(), self.options.clone(), self.topic.clone());
         // librdkafka blocks while it asks.
         let looked = tokio::task::spawn_blocking(move || {
             let client = match client {
                 Some(client) => client,
-                None => Arc::new(Producer::open(&options, &[])?.0),
+                None => Producer::open(&options, &[])?.0,
             };
             count(&client, &topic).map(|records| (client, records))
         });
         let (client, records) = looked.await.unwrap_or_else(|_| Err(broken_off()))?;
-        *kept = Some(client);
+        self.client = Some(client);
         Ok(records)
     }
 }

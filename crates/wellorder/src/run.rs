@@ -90,9 +90,13 @@ fn in_runtime(cli: &Cli, config: Config, out: &mut Output<'_>) -> Result<Exit, F
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime").map_err(Failure::from)?;
     let exit = runtime.block_on(dispatch(cli, config, out));
-    // What still waits on a blocking call has nothing to say any more. But librdkafka, in the middle of one, does not survive
-    // that OpenSSL is taken down around it at the end of the process: then the exit code would be that of an abort.
-    runtime.shutdown_timeout(BLOCKING_MAX);
+    match &cli.command {
+        // A client of Kafka in the middle of a call does not survive that OpenSSL is taken down around it at the end of the
+        // process: then the exit code would be that of an abort.
+        Command::Dev(_) | Command::Serve(_) => runtime.shutdown_timeout(BLOCKING_MAX),
+        // Whatever still waits on a blocking call, a terminal for example, has nothing to say any more.
+        _ => runtime.shutdown_background(),
+    }
     exit
 }
 

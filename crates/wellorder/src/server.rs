@@ -148,7 +148,7 @@ async fn begin(
     secrets::hold(&app, keys).await?;
     let Opened { done, beside, .. } = opened;
     beside.start(&app, stop.subscribe(), tasks);
-    let own = webhooks::own(settings, &listener, ops.as_ref()).await;
+    let own = webhooks::own(settings, &done.place, &listener, ops.as_ref()).await;
     webhooks::start(mode, settings, own, &app, stop, tasks)?;
     let access = Access::new(mode, settings, &app)?;
     let followers = background(settings, &app, metrics, stop, tasks)?;

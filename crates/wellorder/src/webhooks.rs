@@ -5,6 +5,7 @@ use crate::config::{Mode, Role, Settings};
 use crate::seldom::Seldom;
 use crate::shutdown::Stop;
 use crate::{following, trust};
+use futures_util::future::join_all;
 use order_core::App;
 use order_core::follow::{Follower, FollowerPolicy};
 use order_core::ports::Deliverer;
@@ -15,10 +16,10 @@ use outbound::{Opened, Rules, SystemResolver, WebhookClient};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Between two looks for the first endpoint.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -29,43 +30,46 @@ const LOOK_UP_MAX: Duration = Duration::from_secs(2);
 /// Between two lines of the log about looks that fail.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// Where this process listens, and where the servers are that it uses: nobody makes it call those. Their names are looked up
-/// once.
+/// Where this process listens, and where the servers are that it uses, `database` among them (`HOST:PORT/NAME`): nobody makes it
+/// call those. Their names are looked up once, all together.
 pub(crate) async fn own(
     settings: &Settings,
+    database: &str,
     listener: &TcpListener,
     ops: Option<&TcpListener>,
 ) -> Vec<SocketAddr> {
     let listening = std::iter::once(listener).chain(ops).filter_map(|listener| listener.local_addr().ok());
-    let mut own: Vec<_> = listening.chain(settings.further_addresses().map(|(_, address)| address)).collect();
-    for (host, port) in servers(settings) {
-        match tokio::time::timeout(LOOK_UP_MAX, tokio::net::lookup_host((host.as_str(), port))).await {
-            Ok(Ok(addresses)) => own.extend(addresses),
-            Ok(Err(error)) => {
-                tracing::warn!(host, %error, "webhooks cannot be kept from a server without an address")
-            }
-            Err(_) => tracing::warn!(
-                host,
-                "webhooks cannot be kept from a server: its name is not looked up in time"
-            ),
-        }
-    }
-    own
+    let listening = listening.chain(settings.further_addresses().map(|(_, address)| address));
+    let found = join_all(servers(settings, database).iter().map(|server| look_up(server))).await;
+    listening.chain(found.into_iter().flatten()).collect()
 }
 
-/// The database and the brokers, by name or address, with their ports.
-fn servers(settings: &Settings) -> Vec<(String, u16)> {
-    let bare = |host: &str| host.trim_matches(['[', ']']).to_owned();
-    let urls = [(&settings.database, 5432), (&settings.rabbitmq.url, 5672), (&settings.redis.url, 6379)];
-    let of_urls = urls.into_iter().filter_map(|(url, port)| {
+async fn look_up(server: &str) -> Vec<SocketAddr> {
+    match timeout(LOOK_UP_MAX, lookup_host(server)).await {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(server, %error, "has no address: webhooks are not kept from it");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!(server, "is not looked up in time: webhooks are not kept from it");
+            Vec::new()
+        }
+    }
+}
+
+/// The database, the brokers and Redis, each as `HOST:PORT`.
+fn servers(settings: &Settings, database: &str) -> Vec<String> {
+    // One that is reached through a socket of this machine has a path for its host.
+    let database = database.split('/').next().filter(|_| settings.database.text().is_some());
+    let lists = [database.unwrap_or_default(), &settings.kafka.brokers];
+    let lists = lists.into_iter().flat_map(|list| list.split(',')).map(str::trim);
+    let urls = [(&settings.rabbitmq.url, 5672), (&settings.redis.url, 6379)];
+    let urls = urls.into_iter().filter_map(|(url, port)| {
         let uri: http::Uri = url.text()?.parse().ok()?;
-        Some((bare(uri.host()?), uri.port_u16().unwrap_or(port)))
+        Some(format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(port)))
     });
-    let brokers = settings.kafka.brokers.split(',').filter_map(|broker| {
-        let (host, port) = broker.trim().rsplit_once(':')?;
-        Some((bare(host), port.parse().ok()?))
-    });
-    of_urls.chain(brokers).collect()
+    lists.filter(|server| !server.is_empty()).map(str::to_owned).chain(urls).collect()
 }
 
 /// What carries deliveries, called by nobody yet. A server for others calls `https` on public addresses and what

@@ -11,6 +11,7 @@ use crate::storage::{Away, Database};
 use crate::system::SystemClock;
 use anyhow::Context;
 use order_core::carry::{CarryProgress, Origin, Piece};
+use order_core::sealing::SealedColumn;
 use order_core::{Clock, Fault};
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -187,9 +188,6 @@ async fn prove(
     Ok(Exit::Ok)
 }
 
-/// The tables that hold secrets.
-const SEALED: [&str; 3] = ["named_secrets", "stores", "endpoints"];
-
 fn show(carried: &CarriedIn, origin: &Origin, shards: u16, out: &mut Output<'_>) -> io::Result<()> {
     let CarriedIn { place, epoch, counts } = carried;
     let before = &origin.install;
@@ -229,7 +227,7 @@ fn show(carried: &CarriedIn, origin: &Origin, shards: u16, out: &mut Output<'_>)
         out.line(&format!("epoch {} -> {epoch}, {shards}: cursors from before get 410", before.epoch))?;
         out.note("followers go on where they were; readers of the feed and of lists begin anew");
     }
-    if SEALED.iter().any(|table| count(table) > 0) {
+    if SealedColumn::ALL.iter().any(|column| count(column.table()) > 0) {
         out.note(
             "secrets are there as they were sealed: give what serves them the same key (secrets.key_file)",
         );

@@ -132,7 +132,7 @@ mod wired {
 
     /// Carries over to the metrics how much is parked. Where that cannot be told, what was told last stands: the consumer says
     /// what ails.
-    async fn count(parked: Depth, stats: Arc<ConsumerStats>, mut stop: watch::Receiver<bool>) {
+    async fn count(mut parked: Depth, stats: Arc<ConsumerStats>, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,

@@ -172,7 +172,7 @@ struct Others<'n> {
     names: &'n Names,
 }
 
-/// After the last kill: zombies, audit under load, drain, read everything, stop, audit what is left.
+/// After the last kill: zombies, audit under load, drain, read everything, audit idle, stop, audit what is left.
 fn last_act(
     setup: &Setup,
     play: &mut Play<'_>,
@@ -213,6 +213,9 @@ fn last_act(
         facts.streamed = Some(streamed);
     }
     stage.tell("everything is read");
+    if setup.plant.is_none() {
+        scene::audit(&play.nodes.any()?.launch, &stage.violations, "idle");
+    }
     if let Some(receiver) = others.receiver {
         scene::hear(setup, stage, &receiver, facts)?;
     }
