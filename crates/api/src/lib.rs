@@ -277,6 +277,8 @@ fn v1_routes(gate: Arc<dyn Gate>) -> Routes<Arc<Api>> {
         .route(Method::POST, "/stores", STORES, stores::register)
         .route(Method::GET, "/stores/{store_id}", SEES_STORES, stores::get)
         .route(Method::GET, "/stores/{store_id}/runs", SEES_STORES, stores::runs)
+        // Who tells it signs it.
+        .route(Method::POST, "/stores/{store_id}/notifications", Need::Nothing, stores::hear)
         .route(Method::POST, "/syncs", Need::Operator(Scope::StoresWrite), stores::sync)
         .route(Method::GET, "/imports", SEES_STORES, imports::list)
         .route(Method::POST, "/imports", STORES, imports::create)

@@ -33,7 +33,7 @@ use utoipa::openapi::{RefOr, Required};
         followers::list, followers::get, followers::pause, followers::resume, followers::replay,
         streams::list, streams::redrive,
         api_keys::create, api_keys::list, api_keys::get, api_keys::rotate, api_keys::revoke,
-        stores::list, stores::register, stores::get, stores::runs, stores::sync,
+        stores::list, stores::register, stores::get, stores::runs, stores::hear, stores::sync,
         imports::list, imports::create, imports::get, imports::retry,
         endpoints::create, endpoints::list, endpoints::get, endpoints::change, endpoints::delete, endpoints::pause,
         endpoints::enable, endpoints::disable, endpoints::rotate, endpoints::test,

@@ -6,9 +6,10 @@ use crate::object::{Object, Offences};
 use crate::params::{NoParams, Params, PathId, uuid};
 use crate::problem::Failure;
 use axum::extract::State;
-use axum::response::Response;
-use edge::{Caller, Json};
-use http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use edge::{Caller, Json, RawBody, Refusal};
+use http::{HeaderMap, StatusCode};
+use order_core::marketplace::calls::Notification;
 use order_core::marketplace::reads::StoreQuery;
 use order_core::marketplace::{MarketplaceName, NewStore, Round, Store, SyncRun};
 use order_core::{Fault, StoreId, TenantId, Timestamp};
@@ -216,6 +217,46 @@ fn marketplace(word: &str) -> Option<MarketplaceName> {
 fn currency(text: &str) -> Option<String> {
     let is_currency = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
     is_currency.then(|| text.to_owned())
+}
+
+/// Hear what a marketplace tells of a store.
+///
+/// For Shopify's webhooks about orders: they are signed with the app's secret (`marketplace.shopify_secret`), and need no other
+/// credential. Nothing of the body is believed but which order it is about: that is asked for by the store's next sync, which is due
+/// at once.
+#[utoipa::path(
+    post,
+    path = "/v1/stores/{store_id}/notifications",
+    tag = "stores",
+    operation_id = "hear_of_store",
+    params(
+        ("store_id" = String, Path, description = "The store's id", format = "uuid"),
+        ("X-Shopify-Hmac-Sha256" = Option<String>, Header, description = "The signature of the body, in base64"),
+        ("X-Shopify-Shop-Domain" = Option<String>, Header, description = "The store's"),
+        ("X-Shopify-Topic" = Option<String>, Header, description = "`orders/create`, `orders/updated`, …"),
+    ),
+    request_body(
+        content = Object,
+        description = "What Shopify sends",
+        content_type = "application/json",
+        example = json!({"id": 820_982_911_946_154_508_u64}),
+    ),
+    responses((status = 204, description = "It was heard"))
+)]
+pub(crate) async fn hear(
+    State(api): State<Arc<Api>>,
+    PathId(store_id): PathId,
+    _: NoParams,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<Response, Failure> {
+    let headers: Vec<(&str, &str)> =
+        headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
+    let told = Notification { headers: &headers, body: &body };
+    if api.market.hear(StoreId(store_id), &told).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Err(Refusal::Unauthenticated.into())
 }
 
 /// Sync the stores that are due.

@@ -55,6 +55,8 @@ pub struct App {
     pub courier_stats: Arc<CourierStats>,
     /// What carries deliveries to receivers, once it is given.
     pub(crate) deliverer: OnceLock<Arc<dyn Deliverer>>,
+    /// One after the other, so that what is registered twice is there once.
+    pub(crate) registering_endpoints: tokio::sync::Mutex<()>,
     node: OnceLock<LeaseToken>,
 }
 
@@ -98,6 +100,7 @@ impl App {
             keyring: OnceLock::new(),
             courier_stats: Arc::default(),
             deliverer: OnceLock::new(),
+            registering_endpoints: tokio::sync::Mutex::default(),
             node: OnceLock::new(),
             worker_stats: Arc::default(),
             market_stats: Arc::default(),

@@ -121,6 +121,7 @@ fn market(command: &MarketCommand) -> usize {
             let allowance = |allowance: &Allowance| size_of::<Allowance>() + allowance.key.len();
             return command.allowances.iter().map(allowance).sum();
         }
+        MarketCommand::Sweep(_) => return 0,
         MarketCommand::Store(command) => command,
     };
     match &command.action {
@@ -131,6 +132,7 @@ fn market(command: &MarketCommand) -> usize {
             size_of_val(&**said) + texts + said.access_token.as_bytes().len()
         }
         StoreAction::Begin { receipt, .. } | StoreAction::Retry { receipt } => receipt.as_str().len(),
+        StoreAction::Hear { receipt } => receipt.as_ref().map_or(0, |receipt| receipt.as_str().len()),
         StoreAction::Settle(settle) => {
             size_of_val(&**settle) + settle.receipt.as_str().len() + imported(&settle.outcome)
         }

@@ -14,7 +14,9 @@ use crate::ids::{OrderId, RedriveId, Shard, SourceId, TenantId};
 use crate::journal::{Cursor, Event, Head, Mark, Passage, Slice};
 use crate::lease::Leased;
 use crate::listing::{ChangesPage, Search, SearchPage};
-use crate::marketplace::calls::{Allowances, Answer, ChangesAsked, Fetched, Listed, Operation, StoreAccess};
+use crate::marketplace::calls::{
+    Allowances, Answer, ChangesAsked, Fetched, Heard, Listed, Notification, Operation, StoreAccess,
+};
 pub use crate::marketplace::reads::MarketStorage;
 use crate::order::Order;
 use crate::parking::{ParkedStream, RefusedFor, WhichStreams};
@@ -421,6 +423,12 @@ pub trait Marketplace: Send + Sync {
 
     /// One order of a store. Ends by itself, in 15 s or so.
     async fn fetch(&self, access: &StoreAccess, receipt: &crate::Reference) -> Answer<Fetched>;
+
+    /// What a notification about the store of this name there is worth; only what comes from the marketplace is anything.
+    fn hear(&self, external_id: &str, told: &Notification<'_>) -> Heard {
+        let _ = (external_id, told);
+        Heard::Stranger
+    }
 
     /// A page of what changed in a store, oldest change first; asked only where [`Marketplace::lists`].
     async fn changed_since(&self, access: &StoreAccess, asked: &ChangesAsked) -> Answer<Listed>;

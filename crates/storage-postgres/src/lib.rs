@@ -56,6 +56,7 @@ pub use wake::SharedWakes;
 /// Statements whose plans tests look at.
 #[doc(hidden)]
 pub mod plans {
+    pub use crate::apply::market::{SWEEP_EVENTS, SWEEP_RUNS};
     pub use crate::apply::webhooks::{CANDIDATES, CLAIM};
 }
 

@@ -204,7 +204,7 @@ async fn what_is_parked_or_carried_and_cannot_be_is_found() {
 async fn stores_and_imports_that_say_what_cannot_be_are_found() {
     for (check, sql) in [
         ("stores", "UPDATE stores SET success = 5"),
-        ("stores", "DELETE FROM store_events WHERE version = 1"),
+        ("stores", "DELETE FROM store_events WHERE version = 2"),
         ("stores", "DELETE FROM sync_runs"),
         ("stores", "DELETE FROM imports WHERE receipt = 'bad'"),
         ("imports", "UPDATE imports SET order_id = gen_random_uuid() WHERE receipt = 'good'"),

@@ -220,7 +220,7 @@ async fn stores_and_imports_that_say_what_cannot_be_are_found() {
         ("stores", &*store, "UPDATE stores SET success = 5"),
         ("stores", &store, "UPDATE stores SET run = 7"),
         ("stores", &store, "UPDATE stores SET version = 1"),
-        ("stores", &store, "DELETE FROM store_events WHERE version = 1"),
+        ("stores", &store, "DELETE FROM store_events WHERE version = 2"),
         ("stores", &store, "DELETE FROM imports WHERE receipt = 'bad'"),
         ("stores", &store, "UPDATE imports SET number = 9 WHERE receipt = 'bad'"),
         ("imports", " good", "UPDATE imports SET order_id = zeroblob(16) WHERE receipt = 'good'"),

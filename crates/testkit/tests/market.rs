@@ -3,20 +3,26 @@
 
 use order_core::app::App;
 use order_core::budget::{Allowance, Limit};
+use order_core::change::Target;
+use order_core::command::ChangeKind;
 use order_core::error::{Error, Rejection};
 use order_core::ids::{Reference, TenantId};
 use order_core::lane::LanePolicy;
-use order_core::marketplace::calls::{Answer, BudgetHint, Fetched, Listed, ListedContent, ListedOrder};
+use order_core::marketplace::calls::{
+    Answer, BudgetHint, ChangesAsked, Fetched, Listed, ListedContent, ListedOrder,
+};
 use order_core::marketplace::{
     Connectors, Import, ImportState, Market, MarketPolicy, MarketplaceName, NewStore, Store, StoreEventType,
     SyncEnd, SyncStatus, Synced,
 };
+use order_core::order::Content;
 use order_core::ports::{MarketStorage, Storage};
 use order_core::query::OrderQuery;
 use order_core::sealing::Keyring;
 use order_core::{Clock, Order, Timestamp};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use testkit::build::money;
 use testkit::marketplaces::{FakeMarketplace, imported};
 use testkit::{ManualClock, MemoryStorage, SeededIds};
 use tokio::sync::Semaphore;
@@ -361,7 +367,7 @@ async fn a_sync_stays_within_its_budget_and_goes_on_when_there_is_more() {
 }
 
 /// A marketplace with two pages of changes, and a place that says which.
-fn two_pages(asked: &order_core::marketplace::calls::ChangesAsked) -> Answer<Listed> {
+fn two_pages(asked: &ChangesAsked) -> Answer<Listed> {
     let listed = |of: &str, content| ListedOrder { receipt: receipt(of), content };
     let whole = |of: &str| listed(of, ListedContent::Whole(Box::new(imported(of))));
     let (orders, next) = match asked.page.as_deref() {
@@ -477,4 +483,54 @@ async fn without_the_key_for_secrets_nothing_is_fetched_and_it_is_said_why() {
     assert_eq!(world.connector.asked(), Vec::<String>::new());
     let import = market.import(&store, receipt("r")).await.expect("it was given back");
     assert_eq!((import.state, import.attempt), (ImportState::Success, 1));
+}
+
+/// What changed at the marketplace is a new version here; what was changed here stays until it changes there again.
+#[tokio::test]
+async fn an_order_that_changes_at_its_marketplace_is_revised() {
+    let amount = Arc::new(Mutex::new("12.50"));
+    let said = Arc::clone(&amount);
+    let list = move |_: &ChangesAsked| {
+        let mut order = imported("a");
+        order.amount = money(*said.lock().expect("no panic in there"));
+        let content = ListedContent::Whole(Box::new(order));
+        Answer::bare(Listed::Page {
+            orders: vec![ListedOrder { receipt: receipt("a"), content }],
+            next: None,
+        })
+    };
+    let mut world = World::new(FakeMarketplace::well().listing(Box::new(list)));
+    let market = world.node();
+    let store = registered(&market).await;
+    let next = async |expected| {
+        world.clock.advance(Duration::from_secs(61));
+        assert_eq!(sync(&market, &store).await, (SyncEnd::Done, expected));
+        let order = world.orders(&store).await.pop().expect("an order");
+        let result = world.import_of(&store, "a").await.result.expect("it succeeded");
+        (order.version, order.content.total, order.content.customer.clone(), result.amount)
+    };
+    let customer = |name: &str| Some(name.to_owned());
+    let (first, second, third) = (money("12.50"), money("15"), money("20"));
+    assert_eq!(next(Some((1, 1, 0, 0))).await, (1, first, customer("c-42"), first));
+    assert_eq!(next(None).await, (1, first, customer("c-42"), first), "the same is no news");
+    *amount.lock().expect("no panic in there") = "15.00";
+    assert_eq!(next(Some((1, 1, 0, 0))).await, (2, second, customer("c-42"), second), "told of as a sync");
+    assert_eq!(next(None).await, (2, second, customer("c-42"), second));
+    let order = world.orders(&store).await.pop().expect("an order");
+    let target =
+        || Target { tenant: store.tenant.clone(), source: None, order_id: order.id, expected_version: None };
+    let content = Content { customer: customer("c-7"), ..order.content.clone() };
+    let revise = ChangeKind::Revise { content: Box::new(content), requeue: false };
+    market.app.change(target(), revise).await.expect("it is revised");
+    assert_eq!(next(None).await, (3, second, customer("c-7"), second), "what was changed here stays");
+    *amount.lock().expect("no panic in there") = "20";
+    assert_eq!(
+        next(Some((1, 1, 0, 0))).await,
+        (4, third, customer("c-42"), third),
+        "what changed there last counts"
+    );
+    let ship = ChangeKind::Ship { shipped_at: None, tracking_number: None };
+    market.app.change(target(), ship).await.expect("it is shipped");
+    *amount.lock().expect("no panic in there") = "25";
+    assert_eq!(next(None).await, (5, third, customer("c-42"), third), "what went out is what it was");
 }

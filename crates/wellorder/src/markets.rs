@@ -7,6 +7,7 @@ use order_core::App;
 use order_core::clock::Clock;
 use order_core::marketplace::{Connectors, Market, MarketplaceName};
 use order_core::ports::Marketplace;
+use order_core::sealing::Secret;
 use outbound::{MockMarketplace, ShopifyClient, ShopifyOptions, Timeouts, Trust};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,8 +32,9 @@ pub(crate) fn market(
         (MarketplaceName::Amazon, &ours.amazon),
     ] {
         if name == MarketplaceName::Shopify && ours.shopify_kind == ShopifyKind::Admin {
-            let options =
-                ShopifyOptions { base: ours.shopify_url.clone(), version: ours.shopify_version.clone() };
+            let secret = ours.shopify_secret.text().map(|text| Secret::new(text.as_bytes().to_vec()));
+            let (base, version) = (ours.shopify_url.clone(), ours.shopify_version.clone());
+            let options = ShopifyOptions { base, version, secret };
             let client = ShopifyClient::new(options, Arc::clone(clock), &trust, Timeouts::default());
             connectors.insert(name, Arc::new(client.context("marketplace.shopify_url")?));
         } else if let Some(base) = &mock

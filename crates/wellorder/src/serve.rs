@@ -122,7 +122,8 @@ pub(crate) fn contract(
         contracts::parspec::NAME => Some(contracts::parspec::router(app, guard, gate)),
         contracts::sales::NAME => Some(contracts::sales::router(app, guard, gate, means.clone())),
         contracts::marketplace::NAME => {
-            Some(contracts::marketplace::router(Arc::clone(market), guard, gate, settings.marketplace.mock()))
+            let means = settings.marketplace.means();
+            Some(contracts::marketplace::router(Arc::clone(market), guard, gate, means))
         }
         contracts::orderstream::NAME => {
             Some(contracts::orderstream::router(app, guard, gate, ack_wait(settings)))

@@ -63,19 +63,14 @@ pub(crate) async fn run(args: &FlowArgs, settings: &Settings, out: &mut Output<'
 }
 
 impl Flow<'_, '_> {
-    /// Asks to be told of syncs, where that can be asked.
+    /// Asks to be told of syncs.
     async fn webhooks(&mut self, args: &FlowArgs) -> Result<(), Failure> {
-        let query = format!("/webhooks?organizationId={}", encoded(&args.org_id));
-        let looked = self.client.call(Method::GET, &query, None, &[]).await;
-        if looked.is_ok_and(|answer| answer.status == 404) {
-            self.out.note("webhooks are not served there: left out");
-            return Ok(());
-        }
         for event in EVENTS {
             let webhook =
                 json!({ "organizationId": args.org_id, "event": event, "targetUrl": args.webhook_url });
             self.call(Method::POST, "/webhooks/register", Some(webhook)).await?;
         }
+        let query = format!("/webhooks?organizationId={}", encoded(&args.org_id));
         self.call(Method::GET, &query, None).await?;
         Ok(())
     }

@@ -33,10 +33,15 @@ mod inbox;
 #[path = "it/kafka.rs"]
 mod kafka;
 #[cfg(feature = "killpoints")]
+#[path = "it/kill_market.rs"]
+mod kill_market;
+#[cfg(feature = "killpoints")]
 #[path = "it/kill_points.rs"]
 mod kill_points;
 #[path = "it/login.rs"]
 mod login;
+#[path = "it/market_nodes.rs"]
+mod market_nodes;
 #[path = "it/matrix.rs"]
 mod matrix;
 #[path = "it/moves.rs"]

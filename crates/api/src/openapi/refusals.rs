@@ -63,12 +63,24 @@ pub(super) fn add(operation: &mut Operation, method: &Method, need: Need) {
     operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
 }
 
+/// What a request may be answered that is signed instead of bearing a credential.
+const SIGNED: [Kind; 8] = [
+    kinds::INVALID_PARAMETER,
+    kinds::UNAUTHENTICATED,
+    kinds::BODY_TOO_LARGE,
+    kinds::RATE_LIMITED,
+    kinds::INTERNAL,
+    kinds::UNAVAILABLE,
+    kinds::REQUEST_TIMEOUT,
+    kinds::OUTCOME_UNKNOWN,
+];
+
 fn of(operation: &Operation, method: &Method, need: Need) -> Vec<Kind> {
-    if need == Need::Nothing {
-        // Health and metrics ask for nothing that could be refused.
-        return Vec::new();
-    }
     let id = operation.operation_id.as_deref().unwrap_or_default();
+    if need == Need::Nothing {
+        // Health and metrics ask for nothing that could be refused; whoever tells of a store signs it.
+        return if id == "hear_of_store" { SIGNED.to_vec() } else { Vec::new() };
+    }
     let parameters: Vec<_> = operation
         .parameters
         .iter()

@@ -3,12 +3,16 @@
 use super::mock::{self, Verdict};
 use super::refuse::No;
 use super::wire::{
-    Found, ImportFailure, ImportReply, ImportSuccess, NotFound, RegisterStore, SyncState, Validate, Validated,
+    Found, ImportFailure, ImportReply, ImportSuccess, NotFound, RegisterStore, RegisterWebhook, SyncState,
+    Validate, Validated, Webhook,
 };
 use crate::{exact, reply};
 use axum::response::Response;
 use http::StatusCode;
 use order_core::marketplace::{Import, NewStore, Store};
+use order_core::webhook::Endpoint;
+use order_core::webhook::endpoint::{Dialect, EndpointState};
+use order_core::webhook::registering::RegisteredEndpoint;
 use order_core::{TenantId, Timestamp};
 
 /// What the mock marketplace answers; `now` is when it is asked.
@@ -61,5 +65,27 @@ pub(super) fn sync_state(store: &Store) -> SyncState {
         imported_orders: store.counts.success,
         sync_status: store.status().word(),
         rate_limited_count: store.counts.rate_limited,
+    }
+}
+
+/// Wire → core.
+pub(super) fn new_webhook(asked: RegisterWebhook) -> RegisteredEndpoint {
+    RegisteredEndpoint {
+        dialect: Dialect::Marketplace,
+        organization: asked.organization_id,
+        listens: asked.event,
+        url: asked.target_url,
+        secret: asked.secret,
+    }
+}
+
+/// A webhook, as this contract tells of it.
+pub(super) fn webhook(endpoint: &Endpoint) -> Webhook {
+    Webhook {
+        id: endpoint.endpoint_id.to_string(),
+        organization_id: endpoint.organization.clone().unwrap_or_default(),
+        event: endpoint.listens.text(),
+        target_url: endpoint.url.clone(),
+        is_active: endpoint.state == EndpointState::Active,
     }
 }

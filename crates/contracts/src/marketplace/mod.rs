@@ -5,12 +5,16 @@
 //! | `POST /stores/register` | 200 the store and its sync token |
 //! | `POST /orders/import` | 200 the order of a receipt, or why there is none; 404 no such store |
 //! | `GET /stores/sync-status?syncToken=` | 200 how the store is doing; 404 |
+//! | `POST /webhooks/register` | 200 a webhook: a URL that is told of syncs |
+//! | `GET /webhooks?organizationId=` | 200 the webhooks of an organization |
 //! | `POST /mock/{marketplace}/validate` | 200 the order of a receipt, or that there is none; 401 no login; 429 later |
 //! | `GET /docs`, `/docs/json` | Swagger UI; the OpenAPI document |
 
+mod fields;
 mod map;
 mod mock;
 mod refuse;
+mod webhooks;
 mod wire;
 
 use crate::contract::{Contract, Mounted};
@@ -24,9 +28,11 @@ use http::{HeaderMap, Method, StatusCode};
 pub use mock::{Login, Mock};
 use order_core::TenantId;
 use order_core::marketplace::{Market, Store, SyncToken};
+use order_core::sealing::Secret;
 use refuse::No;
 use std::sync::Arc;
 use utoipa::OpenApi;
+use webhooks::{list_webhooks, register_webhook};
 use wire::Marketplace;
 
 /// The contract's name: its prefix, its source, its label in metrics.
@@ -34,12 +40,26 @@ pub const NAME: &str = "marketplace";
 /// How it is mounted.
 pub const MOUNT: Mount = Mount { name: NAME, style: refuse::style };
 
-/// The contract under its documented paths; `gate` says who calls, and so whose stores are seen. Without a `mock` there is no
-/// mock marketplace.
-pub fn router(market: Arc<Market>, guard: Arc<Guard>, gate: Arc<dyn Gate>, mock: Option<Mock>) -> Router {
+/// What the contract needs besides the core.
+#[derive(Debug, Default)]
+pub struct Means {
+    /// The mock marketplace; there is none without.
+    pub mock: Option<Mock>,
+    /// What webhooks are signed with that are registered without a secret of their own.
+    pub webhook_secret: Option<Secret>,
+}
+
+/// What webhooks are signed with that have no secret of their own.
+#[derive(Clone)]
+struct SharedSecret(Option<Secret>);
+
+/// The contract under its documented paths; `gate` says who calls, and so whose stores are seen.
+pub fn router(market: Arc<Market>, guard: Arc<Guard>, gate: Arc<dyn Gate>, means: Means) -> Router {
+    let Means { mock, webhook_secret } = means;
     let document = if mock.is_some() { MockDocs::openapi } else { Docs::openapi };
     let mounted = Mounted::new(Arc::clone(&market.app), NAME);
-    mounted.mounted(routes(gate, mock), (document, "Refused"), MOUNT, guard).layer(Extension(market))
+    let mounted = mounted.mounted(routes(gate, mock), (document, "Refused"), MOUNT, guard);
+    mounted.layer(Extension(market)).layer(Extension(SharedSecret(webhook_secret)))
 }
 
 /// What each route needs, those of the mock marketplace among them.
@@ -52,7 +72,9 @@ fn routes(gate: Arc<dyn Gate>, mock: Option<Mock>) -> Routes<Mounted> {
     let routes = Routes::new(gate)
         .route(Method::POST, "/stores/register", Need::Scope(Scope::StoresWrite), register_store)
         .route(Method::POST, "/orders/import", Need::Scope(Scope::StoresWrite), import_order)
-        .route(Method::GET, "/stores/sync-status", Need::Scope(Scope::StoresRead), get_sync_status);
+        .route(Method::GET, "/stores/sync-status", Need::Scope(Scope::StoresRead), get_sync_status)
+        .route(Method::POST, "/webhooks/register", Need::Scope(Scope::WebhooksWrite), register_webhook)
+        .route(Method::GET, "/webhooks", Need::Scope(Scope::WebhooksRead), list_webhooks);
     let Some(mock) = mock.map(Arc::new) else { return routes };
     let validate = move |mounted, marketplace, headers, body| {
         validate_receipt(Arc::clone(&mock), mounted, marketplace, headers, body)
@@ -187,11 +209,17 @@ async fn validate_receipt(
 #[openapi(
     info(
         title = "marketplace",
-        description = "Stores at marketplaces, and their orders.",
+        description = "Stores at marketplaces, their orders, and who is told of syncs.",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(register_store, import_order, get_sync_status)
+    paths(
+        register_store,
+        import_order,
+        get_sync_status,
+        webhooks::register_webhook,
+        webhooks::list_webhooks
+    )
 )]
 struct Docs;
 
@@ -200,11 +228,18 @@ struct Docs;
 #[openapi(
     info(
         title = "marketplace",
-        description = "Stores at marketplaces, and their orders; and a mock marketplace.",
+        description = "Stores at marketplaces, their orders, and who is told of syncs; and a mock marketplace.",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(register_store, import_order, get_sync_status, validate_receipt),
+    paths(
+        register_store,
+        import_order,
+        get_sync_status,
+        webhooks::register_webhook,
+        webhooks::list_webhooks,
+        validate_receipt
+    ),
     modifiers(&BasicLogin)
 )]
 struct MockDocs;

@@ -8,9 +8,13 @@ use edge::{Refusal, Refused, RequestId};
 use http::{HeaderValue, StatusCode, header};
 use order_core::json::InvalidJson;
 use order_core::{Error, Fault, Rejection};
+use std::time::Duration;
 
 /// How a client of the mock marketplace logs in (RFC 7617).
 const BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="mock marketplace", charset="UTF-8""#);
+
+/// When to try again what others were in the way of.
+const AGAIN_IN: Duration = Duration::from_secs(1);
 
 /// A refusal of a handler.
 #[derive(Debug)]
@@ -33,6 +37,10 @@ pub(super) enum No {
     StoreUnknown,
     /// This process has no way to that marketplace.
     MarketplaceAway,
+    /// This server has no key for secrets at rest, and what is sent holds one.
+    KeyMissing,
+    /// The tenant has as many webhooks as it may have.
+    WebhooksTooMany,
     /// The mock marketplace is to be asked later.
     MarketplaceBusy,
     /// What every mounted API may have to say; [`style`] words it.
@@ -45,11 +53,23 @@ impl From<Refused> for No {
     }
 }
 
+impl From<Fault> for No {
+    fn from(fault: Fault) -> Self {
+        Error::from(fault).into()
+    }
+}
+
 impl From<Error> for No {
     fn from(error: Error) -> Self {
         match error {
             Error::Rejection(Rejection::StoreUnknown) => Self::StoreUnknown,
             Error::Rejection(Rejection::MarketplaceUnknown) => Self::MarketplaceAway,
+            Error::Rejection(Rejection::SecretsKeyMissing) => Self::KeyMissing,
+            Error::Rejection(Rejection::EndpointsTooMany) => Self::WebhooksTooMany,
+            // Others change or delete the very webhook at this moment.
+            Error::Rejection(Rejection::EndpointChanged | Rejection::EndpointUnknown) => {
+                Self::Shared(Refusal::Fault(Fault::Overloaded { retry_after: AGAIN_IN }))
+            }
             other => match Denied::from(other) {
                 Denied::Shared(refusal) => Self::Shared(refusal),
                 Denied::OrderUnknown | Denied::KeyReused(_) => Self::Shared(Refusal::Fault(Fault::internal(
@@ -80,6 +100,13 @@ impl IntoResponse for No {
             }
             Self::StoreUnknown => error(StatusCode::NOT_FOUND, "Store not found"),
             Self::MarketplaceAway => bad("This marketplace is not served here"),
+            Self::KeyMissing => error(
+                StatusCode::CONFLICT,
+                "This server has no key for secrets at rest: set secrets.key_file",
+            ),
+            Self::WebhooksTooMany => {
+                error(StatusCode::CONFLICT, "Too many webhooks: delete some that nobody needs")
+            }
             Self::MarketplaceBusy => error(StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::Shared(refusal) => Refused(refusal).into_response(),
         }

@@ -1,9 +1,14 @@
 //! What goes over the wire of `marketplace`, and how a request is read.
 
+use super::fields::Fields;
 use super::refuse::No;
 use order_core::Reference;
 use order_core::ids::TEXT_BYTES_MAX;
 use order_core::marketplace::{MarketplaceName, SyncToken};
+use order_core::sealing::Secret;
+use order_core::webhook::endpoint::URL_BYTES_MAX;
+use order_core::webhook::listens::STORE_EVENTS;
+use order_core::webhook::{Listens, signing};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
@@ -237,57 +242,6 @@ impl ByToken {
 
 const TOKEN_FORM: &str = "must be a UUID";
 
-/// The fields of a body, and what is wrong with them.
-struct Fields<'v> {
-    members: &'v Map<String, Value>,
-    issues: Vec<Issue>,
-}
-
-impl<'v> Fields<'v> {
-    fn of(body: &'v Value) -> Result<Self, No> {
-        let members = body.as_object().ok_or_else(|| {
-            No::Invalid(vec![Issue { field: "", message: "Body must be a JSON object".to_owned() }])
-        })?;
-        Ok(Self { members, issues: Vec::new() })
-    }
-
-    fn wrong<T>(&mut self, field: &'static str, message: impl Into<String>) -> Option<T> {
-        self.issues.push(Issue { field, message: message.into() });
-        None
-    }
-
-    fn string(&mut self, field: &'static str) -> Option<&'v str> {
-        match self.members.get(field) {
-            None | Some(Value::Null) => self.wrong(field, "is required"),
-            Some(Value::String(text)) => Some(text),
-            Some(_) => self.wrong(field, "must be a string"),
-        }
-    }
-
-    fn text(&mut self, field: &'static str, bytes_max: usize) -> Option<String> {
-        let text = self.string(field)?;
-        if (1..=bytes_max).contains(&text.len()) {
-            return Some(text.to_owned());
-        }
-        self.wrong(field, format!("must be 1 to {bytes_max} bytes"))
-    }
-
-    fn read<T>(&mut self, field: &'static str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let text = self.string(field)?;
-        match parse(text) {
-            Some(read) => Some(read),
-            None => self.wrong(field, form),
-        }
-    }
-
-    fn settle<T>(self, made: impl FnOnce() -> Option<T>) -> Result<T, No> {
-        match made() {
-            Some(made) if self.issues.is_empty() => Ok(made),
-            _ => Err(No::Invalid(self.issues)),
-        }
-    }
-}
-
 /// A store that is registered.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -361,6 +315,111 @@ pub(super) struct SyncState {
     pub(super) sync_status: &'static str,
     /// Receipts that wait because too many calls were made.
     pub(super) rate_limited_count: u64,
+}
+
+/// A webhook as a client registers it. Other fields are ignored.
+#[derive(Debug, ToSchema)]
+#[schema(
+    rename_all = "camelCase",
+    examples(json!({
+        "organizationId": "org-123", "event": "sync.completed", "targetUrl": "https://hooks.example.com/sync"
+    }))
+)]
+pub(super) struct RegisterWebhook {
+    /// Whose stores it is told of.
+    #[schema(min_length = 1, max_length = 255)]
+    pub(super) organization_id: String,
+    /// What it is told of.
+    #[schema(value_type = String, pattern = r"^sync\.(started|completed|failed)$")]
+    pub(super) event: Listens,
+    /// Where it is: http or https; https alone at a server for others.
+    #[schema(format = "uri", min_length = 1, max_length = 2048)]
+    pub(super) target_url: String,
+    /// What deliveries are signed with; they are not signed without one. 24 to 64 bytes: as they are, or in base64 behind `whsec_`.
+    #[schema(value_type = Option<String>, pattern = "^[!-~]{24,64}$", write_only)]
+    pub(super) secret: Option<Secret>,
+}
+
+impl RegisterWebhook {
+    /// Reads a body; names every field that is wrong. `check` says what is wrong with a URL.
+    ///
+    /// # Errors
+    /// [`No::Invalid`].
+    pub(super) fn read(body: &Value, check: impl Fn(&str) -> Result<(), String>) -> Result<Self, No> {
+        let mut fields = Fields::of(body)?;
+        let organization_id = fields.text("organizationId", TEXT_BYTES_MAX);
+        let event = fields.read("event", EVENT_FORM, event);
+        let target_url = fields.text("targetUrl", URL_BYTES_MAX).and_then(|url| match check(&url) {
+            Ok(()) => Some(url),
+            Err(why) => fields.wrong("targetUrl", why),
+        });
+        let secret = fields.optional("secret", SECRET_FORM, secret);
+        fields.settle(|| {
+            Some(Self {
+                organization_id: organization_id?,
+                event: event?,
+                target_url: target_url?,
+                secret: secret?,
+            })
+        })
+    }
+}
+
+const EVENT_FORM: &str = "must be sync.started, sync.completed or sync.failed";
+const SECRET_FORM: &str = "must be 24 to 64 bytes, as they are or in base64 behind whsec_";
+
+fn event(text: &str) -> Option<Listens> {
+    let known = STORE_EVENTS.contains(&text);
+    known.then(|| Listens::parse([text]).ok())?
+}
+
+fn secret(text: &str) -> Option<Secret> {
+    let secret = Secret::new(text.as_bytes().to_vec());
+    signing::is_long_enough(&secret).then_some(secret)
+}
+
+/// The query that names an organization.
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct ByOrganization {
+    #[serde(rename = "organizationId")]
+    organization_id: Option<String>,
+}
+
+impl ByOrganization {
+    /// The organization.
+    ///
+    /// # Errors
+    /// [`No::Invalid`].
+    pub(super) fn read(self) -> Result<String, No> {
+        let is_text = |text: &String| {
+            (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.contains(['\0', char::REPLACEMENT_CHARACTER])
+        };
+        self.organization_id.filter(is_text).ok_or_else(|| {
+            let message = format!("must be 1 to {TEXT_BYTES_MAX} bytes");
+            No::Invalid(vec![Issue { field: "organizationId", message }])
+        })
+    }
+}
+
+/// A URL that is told of syncs.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "01936b7e-8f3a-7c41-9d2e-5a1b3c4d5e6f", "organizationId": "org-123", "event": "sync.completed",
+    "targetUrl": "https://hooks.example.com/sync", "isActive": true
+})))]
+pub(super) struct Webhook {
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub(super) id: String,
+    /// Whose stores it is told of.
+    pub(super) organization_id: String,
+    /// What it is told of.
+    pub(super) event: String,
+    /// Where it is.
+    pub(super) target_url: String,
+    /// Whether it is told at all: not after it answered 410, or took nothing for five days. To register it again makes it so.
+    pub(super) is_active: bool,
 }
 
 /// A refusal of fields, or of a body that is no JSON.

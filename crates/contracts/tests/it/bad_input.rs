@@ -217,3 +217,34 @@ async fn the_mock_marketplace_refuses_it_and_names_the_field() {
     own.push(("receipt twice".to_owned(), br#"{"receipt":"1","receipt":"1"}"#.to_vec()));
     assert_text!(refused(&f, &f.marketplace, "/mock/etsy/validate", with_all(own)).await);
 }
+
+#[tokio::test]
+async fn stores_imports_and_webhooks_refuse_it_and_name_the_field() {
+    let f = Fixture::new();
+    let store = [
+        ("organizationId", "\"org-1\""),
+        ("marketplace", "\"etsy\""),
+        ("externalStoreId", "\"ext-1\""),
+        ("storeName", "\"My store\""),
+        ("accessToken", "\"token\""),
+        ("currency", "\"USD\""),
+    ];
+    let import = [("syncToken", "\"6f1c0d6e-58c9-8a51-9f65-3a4a8ad39b52\""), ("receipt", "\"r-1\"")];
+    let url = "\"https://hooks.example.com/\"";
+    let webhook = [("organizationId", "\"org-1\""), ("event", "\"sync.failed\""), ("targetUrl", url)];
+    let mut lines = String::new();
+    for (path, fields) in
+        [("/stores/register", &store[..]), ("/orders/import", &import), ("/webhooks/register", &webhook)]
+    {
+        let mut own = Vec::new();
+        for (field, _) in fields {
+            // Longer ones, which may be URLs and access tokens, have tests of their own.
+            let texts = texts_refused().into_iter().filter(|text| text.len() < 100 || text.len() > 5_000);
+            own.extend(texts.map(|json| (format!("{field}: {}", shown(&json)), with(fields, field, &json))));
+        }
+        own.push(("nothing in it".to_owned(), b"{}".to_vec()));
+        writeln!(lines, "{path}").unwrap();
+        lines.push_str(&refused(&f, &f.marketplace, path, with_all(own)).await);
+    }
+    assert_text!(lines);
+}

@@ -26,6 +26,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::build::IntakeBuilder;
+use testkit::receivers::ScriptedReceiver;
 use testkit::{ManualClock, MemoryStorage, ScriptedProcessor, SeededIds};
 use tower::ServiceExt;
 
@@ -50,6 +51,8 @@ pub(crate) struct Fixture {
     /// What stores are at.
     pub(crate) market: Arc<ScriptedMarketplace>,
     pub(crate) stores: Arc<Market>,
+    /// What webhooks are delivered to.
+    pub(crate) receiver: Arc<ScriptedReceiver>,
     /// With its mock marketplace.
     pub(crate) marketplace: Client,
     /// Does not wait for acknowledgements.
@@ -68,6 +71,8 @@ impl Fixture {
         let guard = Arc::new(Guard::new(Limits::default(), true, clock.clone(), SeededIds::new(2)));
         let gate: Arc<dyn Gate> = Arc::new(edge::Open::new(TenantId::default_tenant()));
         app.hold_keys(Arc::new(Keyring::parse(&Keyring::fresh_key(&*SeededIds::new(3))).unwrap()));
+        let receiver = ScriptedReceiver::new();
+        app.deliver_with(receiver.clone());
         let market = ScriptedMarketplace::new(clock.clone());
         let stores = Market::new(app.clone(), market.everywhere(), MarketPolicy::default());
         let catalog = ScriptedCatalog::new();
@@ -84,11 +89,12 @@ impl Fixture {
             sales: Client::new(sales::router(app.clone(), guard.clone(), gate.clone(), means)),
             catalog,
             market,
+            receiver,
             marketplace: Client::new(marketplace::router(
                 stores.clone(),
                 guard.clone(),
                 gate.clone(),
-                Some(mock()),
+                marketplace::Means { mock: Some(mock()), webhook_secret: None },
             )),
             orderstream: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), no_wait)),
             patient: Client::new(orderstream::router(app.clone(), guard.clone(), gate.clone(), wait)),

@@ -21,6 +21,7 @@ mod catalog;
 mod harness;
 mod marketplace;
 mod marketplace_stores;
+mod marketplace_webhooks;
 mod mounting;
 mod openapi;
 mod orderstream;

@@ -1,6 +1,7 @@
 //! `marketplace`: its mock marketplace.
 
 use crate::harness::{Client, Exchange, Fixture, transcript};
+use contracts::marketplace::{self, Means};
 use http::Request;
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ async fn the_scheme_of_a_login_is_of_any_case() {
 async fn without_the_mock_there_is_no_such_route_and_nothing_tells_of_it() {
     let f = Fixture::new();
     let gate: Arc<dyn edge::Gate> = Arc::new(edge::Open::new(order_core::TenantId::default_tenant()));
-    let client = Client::new(contracts::marketplace::router(f.stores.clone(), f.guard.clone(), gate, None));
+    let client = Client::new(marketplace::router(f.stores.clone(), f.guard.clone(), gate, Means::default()));
     let refused = ask(&client, PATH, Some(ETSY), r#"{"receipt": "1"}"#).await.expect(404);
     assert_eq!(refused.text(), r#"{"error":"No such route"}"#);
     assert!(!client.get("/docs/json").await.expect(200).text().contains("mock"));

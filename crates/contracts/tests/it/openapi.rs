@@ -99,6 +99,30 @@ async fn the_examples_are_true() {
     let lacking = f.marketplace.post_to("/mock/etsy/validate", "{}").await.json();
     assert_eq!(&lacking, example(&market, "Refused"));
 
+    let store = example(&market, "RegisterStore").to_string();
+    let registered = f.marketplace.post_to("/stores/register", store).await.expect(200).json();
+    assert_eq!(keys(&registered), keys(example(&market, "Registered")));
+    let token = registered["syncToken"].as_str().unwrap();
+    let import = |receipt: &str| {
+        let mut import = example(&market, "ImportOrder").clone();
+        (import["syncToken"], import["receipt"]) = (token.into(), receipt.into());
+        import.to_string()
+    };
+    let imported = f.marketplace.post_to("/orders/import", import("good-1")).await.expect(200).json();
+    assert_eq!(keys(&imported), keys(example(&market, "ImportSuccess")));
+    let none = f.marketplace.post_to("/orders/import", import("none-1")).await.expect(200).json();
+    assert_eq!(&none, example(&market, "ImportFailure"));
+    let state = f.marketplace.get(&format!("/stores/sync-status?syncToken={token}")).await.expect(200).json();
+    assert_eq!(keys(&state), keys(example(&market, "SyncState")));
+    let asked = example(&market, "RegisterWebhook").to_string();
+    let webhook = f.marketplace.post_to("/webhooks/register", asked).await.expect(200).json();
+    let mut shown = example(&market, "Webhook").clone();
+    shown["id"] = webhook["id"].clone();
+    assert_eq!(webhook, shown);
+    let wrong = example(&market, "RegisterStore").to_string().replace("USD", "EURO");
+    let refused = f.marketplace.post_to("/stores/register", wrong).await.expect(400).json();
+    assert_eq!(&refused, example(&market, "Invalid"));
+
     let stream = document(&f.orderstream).await;
     let done = f.orderstream.post(example(&stream, "PutOrder").to_string()).await.expect(202).json();
     assert_eq!(keys(&done), keys(example(&stream, "Done")));

@@ -122,7 +122,7 @@ async fn marketplace_says_them_as_an_error() {
     let f = Fixture::new();
     let (body, json) = (r#"{"receipt":"test1"}"#, Some("application/json"));
     let path = "/mock/etsy/validate";
-    let seen = vec![
+    let mut seen = vec![
         send(&f.marketplace, "GET", "/nothing/here", None, "").await,
         send(&f.marketplace, "GET", "/", None, "").await,
         send(&f.marketplace, "POST", "/mock/etsy", json, body).await,
@@ -134,6 +134,38 @@ async fn marketplace_says_them_as_an_error() {
         send(&f.marketplace, "POST", path, Some("application/json; charset=latin1"), body).await,
         send(&f.marketplace, "POST", path, json, &format!("{body}{}", " ".repeat(256 * 1024))).await,
     ];
+    let store = r#"{"organizationId":"o","marketplace":"etsy","externalStoreId":"e","storeName":"s","accessToken":"t","currency":"USD"}"#;
+    let token = "6f1c0d6e-58c9-8a51-9f65-3a4a8ad39b52";
+    let import = format!(r#"{{"syncToken":"{token}","receipt":"r"}}"#);
+    let webhook = r#"{"organizationId":"o","event":"sync.failed","targetUrl":"https://hooks.example.com/"}"#;
+    let (status, list) = (format!("/stores/sync-status?syncToken={token}"), "/webhooks?organizationId=o");
+    let posts = [("/stores/register", store), ("/orders/import", &*import), ("/webhooks/register", webhook)];
+    for (path, body) in posts {
+        seen.push(send(&f.marketplace, "GET", path, None, "").await);
+        seen.push(send(&f.marketplace, "POST", path, None, body).await);
+        seen.push(send(&f.marketplace, "POST", path, Some("text/plain"), body).await);
+        seen.push(
+            send(&f.marketplace, "POST", path, json, &format!("{body}{}", " ".repeat(256 * 1024))).await,
+        );
+    }
+    for path in [&*status, list] {
+        seen.push(send(&f.marketplace, "POST", path, json, "{}").await);
+    }
+    let unavailable = Fault::Unavailable {
+        why: "disk full at /secret/path".to_owned(),
+        retry_after: Duration::from_secs(2),
+    };
+    for fault in [unavailable, OVERLOADED, Fault::internal("SQLITE_CORRUPT at src/x.rs")] {
+        f.storage.down(Some(fault));
+        for (path, body) in posts {
+            seen.push(send(&f.marketplace, "POST", path, json, body).await);
+        }
+        for path in [&*status, list] {
+            seen.push(send(&f.marketplace, "GET", path, None, "").await);
+        }
+    }
+    f.storage.down(None);
+    check_none_leaks(&seen);
     assert!(seen.iter().all(|exchange| exchange.json()["error"].is_string()));
     assert_text!(transcript(&seen));
 }

@@ -413,6 +413,7 @@ fn market_deed(command: &MarketCommand) -> Option<(ActionKind, String, Value)> {
         }
         StoreAction::Retry { receipt } => (ActionKind::ImportRetried, json!({ "receipt": receipt.as_str() })),
         StoreAction::Begin { .. }
+        | StoreAction::Hear { .. }
         | StoreAction::Settle(_)
         | StoreAction::ClaimSync { .. }
         | StoreAction::ExtendSync { .. }

@@ -147,10 +147,29 @@ pub struct OfStore {
     pub imports: ImportCounts,
     /// The highest number of them; 0 when there is none.
     pub last_number: u64,
-    /// How many runs it has, and the highest of their numbers.
-    pub runs: (u64, u64),
-    /// How many events it has, and the highest of their versions.
-    pub events: (u64, u64),
+    /// Its runs, by their numbers.
+    pub runs: Numbered,
+    /// Its events, by their versions.
+    pub events: Numbered,
+}
+
+/// Rows that are numbered without gaps, of which the first may be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbered {
+    /// How many there are.
+    pub count: u64,
+    /// The lowest number; 0 when there is none.
+    pub first: u64,
+    /// The highest; 0 when there is none.
+    pub last: u64,
+}
+
+impl Numbered {
+    /// Whether they are all there is up to `last`, from the first that is there on.
+    fn ends_at(self, last: u64) -> bool {
+        let whole = self.last.checked_sub(self.first).map(|between| between + u64::from(self.last > 0));
+        self.last == last && whole == Some(self.count)
+    }
 }
 
 /// What is wrong with a store.
@@ -166,12 +185,12 @@ pub fn store(store: &Store, of: &OfStore) -> Vec<String> {
             of.last_number
         ));
     }
-    if of.runs != (store.run, store.run) {
-        wrong.push(format!("names run {}, and has {} up to {}", store.run, of.runs.0, of.runs.1));
+    let said = |of: Numbered| format!("{} from {} to {}", of.count, of.first, of.last);
+    if !of.runs.ends_at(store.run) {
+        wrong.push(format!("names run {}, and has {}", store.run, said(of.runs)));
     }
-    if of.events != (store.version, store.version) {
-        wrong
-            .push(format!("has version {}, and {} events up to {}", store.version, of.events.0, of.events.1));
+    if !of.events.ends_at(store.version) {
+        wrong.push(format!("has version {}, and of its events {}", store.version, said(of.events)));
     }
     wrong
 }

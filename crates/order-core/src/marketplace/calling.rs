@@ -8,12 +8,13 @@ use super::command::{ImportOutcome, MarketCommand, MarketReply};
 use super::{ImportResult, Market, Store, source_of};
 use crate::app::unexpected;
 use crate::budget::{ALLOWANCES_MAX, Allowance, BudgetAction, BudgetCommand, Class, Verdict};
+use crate::change::Target;
 use crate::clock::Timestamp;
-use crate::command::{Command, Reply};
+use crate::command::{ChangeKind, Command, Reply};
 use crate::error::{Error, Fault, Rejection};
 use crate::fault_point;
 use crate::ids::{Reference, StoreId, check_text};
-use crate::intake::Intake;
+use crate::intake::{Accepted, Intake};
 use crate::order::Content;
 use crate::order::money::Money;
 use crate::ports::Marketplace;
@@ -195,7 +196,8 @@ impl Market {
         }))
     }
 
-    /// Makes an order of what a marketplace gave; it is one order however often that is done.
+    /// Makes an order of what a marketplace gave; it is one order however often that is done. One that is here already, and of which the
+    /// marketplace says otherwise than before, is revised.
     pub(crate) async fn taken_in(
         &self,
         store: &Store,
@@ -215,12 +217,12 @@ impl Market {
             Content { customer, currency: Some(currency.clone()), lines, total: amount, attributes };
         let source = source_of(store.store_id).map_err(Fault::internal)?;
         let (tenant, reference) = (store.tenant.clone(), Some(receipt.clone()));
+        let said = content.clone();
         let intake = Intake { tenant, source, reference, content, key: None };
         let by = crate::action_log::current_name().unwrap_or_else(|| "sync".into());
-        let order = match self.app.accept_by(intake, by).await {
-            Ok(crate::intake::Accepted::New(order) | crate::intake::Accepted::Duplicate { order, .. }) => {
-                order
-            }
+        let (order, differs) = match self.app.accept_by(intake, Arc::clone(&by)).await {
+            Ok(Accepted::New(order)) => (order, false),
+            Ok(Accepted::Duplicate { order, differs }) => (order, !differs.is_empty()),
             // The receipt is to blame, and nobody else.
             Err(Error::Fault(Fault::Data { why })) => {
                 tracing::warn!(store_id = %store.store_id, why, "the database refuses what a marketplace gave");
@@ -230,13 +232,40 @@ impl Market {
         };
         fault_point::pass("import.after_accept");
         let order_id = order.id;
-        Ok(ImportOutcome::Imported(ImportResult {
-            external_order_id,
-            amount,
-            currency,
-            imported_at,
-            order_id,
-        }))
+        let result = ImportResult { external_order_id, amount, currency, imported_at, order_id };
+        let result = if differs { self.revised(store, receipt, said, result, by).await? } else { result };
+        Ok(ImportOutcome::Imported(result))
+    }
+
+    /// Gives an order the content that its marketplace says now, if that is other than what it said before: what differs else was changed
+    /// here, and stays. What is done already is not done again. Returns what the order is now, as its marketplace said it.
+    async fn revised(
+        &self,
+        store: &Store,
+        receipt: &Reference,
+        content: Content,
+        said: ImportResult,
+        by: Arc<str>,
+    ) -> Result<ImportResult, Error> {
+        let import = self.app.storage.markets().import(store.store_id, receipt.as_str()).await?;
+        let before = import.and_then(|import| import.result);
+        if let Some(before) = before.as_ref().filter(|before| before.says_as(&said)) {
+            return Ok(before.clone());
+        }
+        let source = Some(source_of(store.store_id).map_err(Fault::internal)?);
+        let (tenant, order_id) = (store.tenant.clone(), said.order_id);
+        let target = Target { tenant, source, order_id, expected_version: None };
+        let revise = ChangeKind::Revise { content: Box::new(content), requeue: false };
+        match self.app.change_by(target, revise, by).await {
+            Ok(_) => Ok(said),
+            // It was shipped, or withdrawn: what went out cannot be another any more.
+            Err(Error::Rejection(Rejection::IllegalChange { .. })) => {
+                let store_id = store.store_id;
+                tracing::warn!(%store_id, %order_id, "an order changed at its marketplace too late to be revised");
+                Ok(before.unwrap_or(said))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

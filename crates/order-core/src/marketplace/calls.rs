@@ -157,6 +157,34 @@ pub enum Listed {
     },
 }
 
+/// What somebody tells us of a store who says that they are its marketplace, unasked.
+#[derive(Debug, Clone, Copy)]
+pub struct Notification<'n> {
+    /// The headers, by their names in lower case.
+    pub headers: &'n [(&'n str, &'n str)],
+    /// The very bytes that are signed.
+    pub body: &'n [u8],
+}
+
+impl<'n> Notification<'n> {
+    /// The value of a header; `None` where there is none, or more than one.
+    pub fn header(&self, name: &str) -> Option<&'n str> {
+        let mut values = self.headers.iter().filter(|(known, _)| *known == name).map(|(_, value)| *value);
+        values.next().filter(|_| values.next().is_none())
+    }
+}
+
+/// What is heard in a notification. Nothing of it is believed but that there is something to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It does not come from the marketplace, or is not about this store.
+    Stranger,
+    /// Something happened to an order.
+    Order(Reference),
+    /// Something else happened.
+    Other,
+}
+
 /// What a marketplace's answer tells of its limits, for the operation that was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BudgetHint {

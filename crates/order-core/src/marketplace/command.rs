@@ -13,6 +13,30 @@ pub enum MarketCommand {
     Store(StoreCommand),
     /// Use some of budgets, or learn of them.
     Budget(BudgetCommand),
+    /// Forget what is old of the history of some stores.
+    Sweep(SweepStores),
+}
+
+/// See [`MarketCommand::Sweep`]. The newest run and the newest event of a store stay, however old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweepStores {
+    /// Behind this store, by id; from the first when `None`.
+    pub after: Option<StoreId>,
+    /// Of at most so many stores.
+    pub stores: u32,
+    /// Runs that began, and events that happened, before this moment go, with all of their store before them.
+    pub before: Timestamp,
+    /// At most so many runs of each store, and as many events.
+    pub limit: u32,
+}
+
+/// What went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweptStores {
+    /// Runs and events.
+    pub rows: u64,
+    /// The last store that was looked at, if there may be more behind it.
+    pub next: Option<StoreId>,
 }
 
 /// Something about one store.
@@ -48,6 +72,11 @@ pub enum StoreAction {
     Retry {
         /// Which.
         receipt: Reference,
+    },
+    /// Sync it soon, for its marketplace says that something happened; and import this receipt, unless it was.
+    Hear {
+        /// Which, if an order is what it is about.
+        receipt: Option<Reference>,
     },
     /// Begin to sync it, unless somebody does.
     ClaimSync {
@@ -176,6 +205,8 @@ pub enum MarketReply {
     Ended(Option<Box<SyncRun>>),
     /// To [`MarketCommand::Budget`].
     Budget(Verdict),
+    /// To [`MarketCommand::Sweep`].
+    Swept(SweptStores),
 }
 
 /// How the beginning of an import went.

@@ -44,6 +44,7 @@ pub fn wants(command: &StoreCommand) -> Wants<'_> {
         StoreAction::Begin { receipt, .. } | StoreAction::Retry { receipt } => {
             Wants::Receipts(vec![receipt.as_str()])
         }
+        StoreAction::Hear { receipt } => Wants::Receipts(receipt.iter().map(Reference::as_str).collect()),
         StoreAction::Settle(settle) => Wants::Receipts(vec![settle.receipt.as_str()]),
         StoreAction::ExtendSync { held, .. } => {
             Wants::Receipts(held.iter().map(|(receipt, _)| receipt.as_str()).collect())
@@ -165,6 +166,10 @@ impl Bench {
             }
             StoreAction::Settle(settle) => MarketReply::Import(Box::new(self.settle(settle, now)?)),
             StoreAction::Retry { receipt } => MarketReply::Import(Box::new(self.retry(receipt, now)?)),
+            StoreAction::Hear { receipt } => {
+                self.hear(receipt.as_ref(), now);
+                MarketReply::Store(Box::new(self.store.clone()))
+            }
             StoreAction::ClaimSync { token, until } => MarketReply::Claimed(self.claim(*token, *until, now)),
             StoreAction::ExtendSync { token, until, held } => {
                 self.check(*token)?;
@@ -195,6 +200,8 @@ impl Bench {
                 let next = next_sync_at(&self.store, command.again);
                 next.map(|next| not_before.map_or(next, |told| next.max(told)))
             }
+            // Whatever it waits for: a call that may not be made is not made by a sync either.
+            StoreAction::Hear { .. } => Some(self.store.next_sync_at.map_or(now, |next| next.min(now))),
             _ => self.sooner(now, command.again),
         };
         let store = (self.store != self.before).then_some(self.store);
@@ -333,6 +340,20 @@ impl Bench {
         Ok(self.put(import, now))
     }
 
+    /// Whatever is said of an order, it is asked for; what is an order already is looked at by the listing.
+    fn hear(&mut self, receipt: Option<&Reference>, now: Timestamp) {
+        let Some(receipt) = receipt else { return };
+        match self.imports.get(receipt.as_str()).map(|import| import.state) {
+            None => {
+                let import = self.take(receipt, now);
+                self.put(import, now);
+            }
+            // It is there after all, or reads now.
+            Some(ImportState::Invalid | ImportState::Failed) => drop(self.retry(receipt, now)),
+            Some(ImportState::Pending | ImportState::RateLimited | ImportState::Success) => {}
+        }
+    }
+
     fn claim(
         &mut self,
         token: LeaseToken,
@@ -365,12 +386,18 @@ impl Bench {
         }
     }
 
-    /// Notes an order of a page; returns whether that was news.
+    /// Notes an order of a page; returns whether that was news. One that was imported before is, if its marketplace says otherwise of it
+    /// now.
     fn note(&mut self, seen: &Seen, event_id: EventId, now: Timestamp) -> bool {
         let known = self.imports.contains_key(seen.receipt.as_str());
         let import = self.take(&seen.receipt, now);
+        let is_other = |outcome: &ImportOutcome| match (outcome, &import.result) {
+            (ImportOutcome::Imported(result), Some(before)) => !before.says_as(result),
+            _ => false,
+        };
+        let settled = import.state == ImportState::Success && !seen.outcome.as_ref().is_some_and(is_other);
         // Whoever is at it will say what comes of it.
-        if import.state == ImportState::Success || import.is_in_flight(now) {
+        if settled || import.is_in_flight(now) {
             return false;
         }
         match &seen.outcome {

@@ -1,6 +1,7 @@
 //! One receipt now: stores are registered, receipts are imported, each by one call, one row and one order, however many ask.
 
 use super::calling::Called;
+use super::calls::{Heard, Notification};
 use super::command::{
     Begun, ImportOutcome, MarketCommand, MarketReply, SettleImport, StoreAction, StoreCommand,
 };
@@ -54,6 +55,8 @@ pub struct MarketPolicy {
     pub first_listing: Duration,
     /// By how much a listing begins before the one before it began: clocks differ, and changes may be seen late.
     pub overlap: Duration,
+    /// How long runs of syncs, and events of stores, are kept at least.
+    pub history_kept: Duration,
 }
 
 impl Default for MarketPolicy {
@@ -71,6 +74,7 @@ impl Default for MarketPolicy {
             again: SYNC_AGAIN,
             first_listing: Duration::from_secs(30 * 24 * 3600),
             overlap: Duration::from_secs(10 * 60),
+            history_kept: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
@@ -340,6 +344,22 @@ impl Market {
             MarketReply::Import(import) => Ok(*import),
             other => Err(odd("an import again", other)),
         }
+    }
+
+    /// Takes notice of what somebody tells of a store, if that is its marketplace; `false` if it is not, or there is no such store. What
+    /// happened is found out by the next sync, which is due at once.
+    ///
+    /// # Errors
+    /// Faults of storage.
+    pub async fn hear(&self, store_id: StoreId, told: &Notification<'_>) -> Result<bool, Error> {
+        let Some(store) = self.app.storage.markets().store(store_id).await? else { return Ok(false) };
+        let Some(connector) = self.connectors.get(&store.marketplace) else { return Ok(false) };
+        let receipt = match connector.hear(&store.external_id, told) {
+            Heard::Stranger => return Ok(false),
+            Heard::Order(receipt) => Some(receipt),
+            Heard::Other => None,
+        };
+        self.give(store_id, StoreAction::Hear { receipt }).await.map(|_| true)
     }
 
     /// Has storage carry out something about a store.

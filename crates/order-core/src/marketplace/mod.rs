@@ -15,10 +15,11 @@ pub mod decide;
 mod importing;
 pub mod reads;
 pub mod rules;
+mod sweep;
 mod sync;
 pub mod token;
 
-pub use command::{MarketCommand, MarketReply, StoreAction, StoreCommand};
+pub use command::{MarketCommand, MarketReply, StoreAction, StoreCommand, SweepStores, SweptStores};
 pub use importing::{Connectors, Market, MarketPolicy, MarketStats, NewStore};
 pub use sync::{Round, Synced};
 pub use token::{SyncToken, TokenHash, TokenKey};
@@ -317,6 +318,14 @@ pub struct ImportResult {
     pub imported_at: Timestamp,
     /// The order that it is here.
     pub order_id: OrderId,
+}
+
+impl ImportResult {
+    /// Whether `other` says the same of the same order, whenever it was fetched.
+    pub fn says_as(&self, other: &Self) -> bool {
+        let said = |one: &Self| (one.external_order_id.clone(), one.amount, one.currency.clone());
+        said(self) == said(other)
+    }
 }
 
 /// One order that is, or is to be, fetched from a store.

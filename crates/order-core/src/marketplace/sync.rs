@@ -139,11 +139,12 @@ impl Market {
         Ok(round)
     }
 
-    /// Syncs stores until `stop` says so: a round now, and one each time that [`super::MarketPolicy::every`] has passed.
+    /// Syncs stores until `stop` says so: a round now, and one each time that [`super::MarketPolicy::every`] has passed. Each also
+    /// forgets what is old of some stores' history.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut every = tokio::time::interval(self.policy.every);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut place, mut failing) = (None, false);
+        let (mut place, mut swept, mut failing) = (None, None, false);
         loop {
             tokio::select! {
                 biased;
@@ -164,6 +165,9 @@ impl Market {
                     tracing::warn!(%error, "cannot find out which stores are to be synced; trying again");
                 }
                 Err(_) => {}
+            }
+            if let Err(error) = self.sweep(&mut swept).await {
+                tracing::debug!(%error, "cannot forget what is old of stores");
             }
         }
     }

@@ -22,6 +22,7 @@ pub mod listens;
 pub mod manage;
 mod parcel;
 pub mod reads;
+pub mod registering;
 pub mod schedule;
 pub mod sending;
 pub mod signing;

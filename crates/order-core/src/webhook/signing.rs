@@ -22,6 +22,12 @@ pub fn fresh(ids: &dyn Ids) -> Secret {
     Secret::new([PREFIX, &BASE64_STANDARD.encode(chance(ids))].concat().into_bytes())
 }
 
+/// Whether a secret that somebody brings along has as many bytes of key as [`KEY_BYTES`] says; one that begins as ours do is base64.
+pub fn is_long_enough(secret: &Secret) -> bool {
+    let coded = secret.text().and_then(|text| text.strip_prefix(PREFIX));
+    coded.is_none_or(|coded| BASE64_STANDARD.decode(coded).is_ok()) && KEY_BYTES.contains(&key(secret).len())
+}
+
 /// `v1,` and the signature in base64, over id, moment and body.
 pub fn standard(secret: &Secret, id: &str, seconds: i64, body: &[u8]) -> String {
     let mut mac = keyed(&key(secret));

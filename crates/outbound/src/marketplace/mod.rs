@@ -3,6 +3,7 @@
 mod mock;
 mod shopify;
 mod shopify_answer;
+mod shopify_notification;
 #[cfg(test)]
 mod shopify_tests;
 

@@ -12,9 +12,11 @@ use order_core::budget::{self, Allowance, Limit};
 use order_core::clock::Clock;
 use order_core::marketplace::MarketplaceName;
 use order_core::marketplace::calls::{
-    Allowances, Answer, BudgetHint, ChangesAsked, Fetched, Listed, Operation, PAGE_BYTES_MAX, StoreAccess,
+    Allowances, Answer, BudgetHint, ChangesAsked, Fetched, Heard, Listed, Notification, Operation,
+    PAGE_BYTES_MAX, StoreAccess,
 };
 use order_core::ports::Marketplace;
+use order_core::sealing::Secret;
 use order_core::{Reference, Timestamp};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
@@ -23,6 +25,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::shopify_answer::{self as answer, Trouble};
+use super::shopify_notification as notification;
 use super::wait;
 use crate::client::{self, Client, Read};
 use crate::{BuildError, NoAnswer, Reach, Timeouts, Trust};
@@ -49,6 +52,8 @@ pub struct ShopifyOptions {
     pub base: Option<String>,
     /// The version of the API, such as `2026-10`.
     pub version: String,
+    /// The app's secret there, which notifications are signed with; none is believed without.
+    pub secret: Option<Secret>,
 }
 
 /// A client of Shopify, for all of its stores.
@@ -56,6 +61,7 @@ pub struct ShopifyClient {
     client: Client,
     base: Option<Url>,
     version: String,
+    secret: Option<Secret>,
     clock: Arc<dyn Clock>,
     /// How far Shopify's clock was behind ours when it was heard of last, in microseconds.
     lag_micros: AtomicI64,
@@ -81,7 +87,8 @@ impl ShopifyClient {
         let base = options.base.as_deref().map(client::parse_address).transpose()?;
         let reach = if base.is_some() { Reach::Anywhere } else { Reach::Public };
         let client = Client::reaching(reach, trust, timeouts)?;
-        Ok(Self { client, base, version: options.version, clock, lag_micros: AtomicI64::new(0) })
+        let ShopifyOptions { version, secret, .. } = options;
+        Ok(Self { client, base, version, secret, clock, lag_micros: AtomicI64::new(0) })
     }
 
     /// Where a store's queries go; `None` when that is no name of a store.
@@ -225,6 +232,12 @@ impl Marketplace for ShopifyClient {
         Answer { of, hints: said.hints }
     }
 
+    fn hear(&self, external_id: &str, told: &Notification<'_>) -> Heard {
+        self.secret
+            .as_ref()
+            .map_or(Heard::Stranger, |secret| notification::heard(secret, shop(external_id), told))
+    }
+
     async fn changed_since(&self, access: &StoreAccess, asked: &ChangesAsked) -> Answer<Listed> {
         if let Some(page) = &asked.page {
             let Some((since, cursor)) = read_place(page) else {
@@ -236,7 +249,9 @@ impl Marketplace for ShopifyClient {
         let first = self.page(access, self.by_their_clock(asked.since, believed), None).await;
         let seen = self.lag_micros.load(Ordering::Relaxed);
         let overlap = i64::try_from(OVERLAP.as_micros()).unwrap_or(i64::MAX);
-        if seen.saturating_sub(believed) < overlap / 2 {
+        // Who refused once is not asked again.
+        let is_page = matches!(first.of, Listed::Page { .. });
+        if !is_page || seen.saturating_sub(believed) < overlap / 2 {
             return first;
         }
         // Their clock is further behind than was believed: what changed there since is from before the moment asked for.

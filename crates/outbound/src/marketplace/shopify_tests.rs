@@ -30,7 +30,7 @@ impl Rig {
     async fn new() -> Self {
         let clock = ManualClock::new();
         let shop = ShopifyStandIn::start(clock.clone()).await;
-        let options = ShopifyOptions { base: Some(shop.url()), version: "2026-10".to_owned() };
+        let options = ShopifyOptions { base: Some(shop.url()), version: "2026-10".to_owned(), secret: None };
         let timeouts = Timeouts { total: Duration::from_secs(5), ..Timeouts::default() };
         let client = ShopifyClient::new(options, clock.clone(), &Trust::default(), timeouts).unwrap();
         Self { clock, shop, client }
@@ -197,6 +197,16 @@ async fn a_clock_that_is_behind_hides_nothing() {
     assert_eq!(numbers(&rig.listed(since).await), [1]);
     assert_eq!(rig.shop.calls().len(), 3, "it is known by now");
     // One that is ahead needs nothing: what changes there after a moment of ours is dated later still.
+}
+
+#[tokio::test]
+async fn who_says_not_to_ask_is_not_asked_again_by_the_right_clock() {
+    let rig = Rig::new().await;
+    rig.shop.lag(Duration::from_secs(3_600));
+    rig.shop.next(Mishap::Says(429, &[("Retry-After", "60")], "{}"));
+    let said = rig.list(rig.clock.now(), None).await;
+    assert_eq!(said.of, Listed::RateLimited { retry_after: Some(Duration::from_secs(60)) });
+    assert_eq!(rig.shop.calls().len(), 1);
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@ use crate::rows::{Moment, big, maybe_text};
 use order_core::Fault;
 use order_core::budget::{self, Budget, BudgetCommand};
 use order_core::command::Reply;
+use order_core::ids::StoreId;
 use order_core::marketplace::decide::{self, Decided, Found, Wants};
-use order_core::marketplace::{Import, MarketCommand, MarketReply, StoreCommand};
+use order_core::marketplace::{Import, MarketCommand, MarketReply, StoreCommand, SweepStores, SweptStores};
 use std::collections::HashMap;
+use uuid::Uuid;
 
 const NAMED: &str = select_imports!("WHERE store_id = $1 AND receipt = ANY ($2::text[])");
 
@@ -17,11 +19,50 @@ const DUE: &str = select_imports!("WHERE store_id = $1 AND due_at <= $2 ORDER BY
 
 const PUT_BUDGET: &str = "UPDATE budgets SET state = $2 WHERE key = $1";
 
+/// Deletes by place: a join would walk the table as soon as that seems to cost less.
+macro_rules! sweep {
+    ($table:literal, $number:literal, $newest:literal, $at:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE ctid = ANY (ARRAY(SELECT h.place FROM \
+               (SELECT store_id, ",
+            $newest,
+            " AS newest FROM stores WHERE store_id > $1 ORDER BY store_id LIMIT $2) s \
+               CROSS JOIN LATERAL (SELECT max(number) FILTER (WHERE at < $4) AS upto FROM \
+                 (SELECT ",
+            $number,
+            " AS number, ",
+            $at,
+            " AS at FROM ",
+            $table,
+            " WHERE store_id = s.store_id AND ",
+            $number,
+            " < s.newest ORDER BY ",
+            $number,
+            " LIMIT $3) n) o \
+               CROSS JOIN LATERAL (SELECT ctid AS place FROM ",
+            $table,
+            " WHERE store_id = s.store_id AND ",
+            $number,
+            " <= o.upto ORDER BY ",
+            $number,
+            " LIMIT $3) h))"
+        )
+    };
+}
+
+/// Forgets old runs of a page of stores.
+pub const SWEEP_RUNS: &str = sweep!("sync_runs", "run", "run", "started_at");
+/// Forgets old events of a page of stores.
+pub const SWEEP_EVENTS: &str = sweep!("store_events", "version", "version", "occurred_at");
+
 impl Batch<'_> {
     pub(super) async fn market(&self, command: &MarketCommand) -> Applied {
         let reply = match command {
             MarketCommand::Store(command) => self.change_store(command).await?,
             MarketCommand::Budget(command) => self.use_budgets(command).await?,
+            MarketCommand::Sweep(sweep) => self.sweep_stores(*sweep).await?,
         };
         Ok(Reply::Market(Box::new(reply)))
     }
@@ -78,6 +119,20 @@ impl Batch<'_> {
             self.raise_of_store(event).await?;
         }
         Ok(())
+    }
+
+    /// By store, oldest numbers first: what happened before something old is old too, whatever the clock said.
+    async fn sweep_stores(&self, sweep: SweepStores) -> Applied<MarketReply> {
+        let after = sweep.after.map_or(Uuid::nil(), |id| id.0);
+        let (stores, limit) = (i64::from(sweep.stores), i64::from(sweep.limit));
+        let mut rows = 0;
+        for sql in [SWEEP_RUNS, SWEEP_EVENTS] {
+            rows += self.conn.execute(sql, &[&after, &stores, &limit, &Moment(sweep.before)]).await?;
+        }
+        let last = "SELECT store_id FROM stores WHERE store_id > $1 ORDER BY store_id OFFSET $2 LIMIT 1";
+        let last = self.conn.query_opt(last, &[&after, &(stores - 1).max(0)]).await?;
+        let next = last.map(|row| row.try_get(0)).transpose()?.map(StoreId);
+        Ok(MarketReply::Swept(SweptStores { rows, next }))
     }
 
     async fn use_budgets(&self, command: &BudgetCommand) -> Applied<MarketReply> {

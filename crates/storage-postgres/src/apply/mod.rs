@@ -14,7 +14,7 @@ mod follow;
 mod held;
 mod inbox;
 mod load;
-mod market;
+pub(crate) mod market;
 mod plan;
 mod redrive;
 mod secret;

@@ -109,6 +109,8 @@ impl<'b> Plan<'b> {
                     }
                 }
                 MarketCommand::Budget(command) => self.budgets.extend(command.keys()),
+                // What it takes away nobody writes.
+                MarketCommand::Sweep(_) => {}
             },
             Command::Webhook(command) => self.latches.extend(latch_of(command)),
             Command::Recorded(recorded) => {

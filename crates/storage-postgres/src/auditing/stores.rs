@@ -7,7 +7,7 @@ use crate::error::Tried;
 use crate::markets;
 use crate::rows::{maybe_text, number};
 use order_core::audit::Finding;
-use order_core::audit::kept::{self, OfStore};
+use order_core::audit::kept::{self, Numbered, OfStore};
 use order_core::budget::Budget;
 use order_core::marketplace::ImportCounts;
 use tokio_postgres::Row;
@@ -40,7 +40,10 @@ pub(super) fn store(row: &Row, _: u16) -> Tried<Seen> {
         rate_limited: count(3)?,
         invalid: count(4)?,
     };
-    let (runs, events) = ((count(6)?, count(7)?), (count(8)?, count(9)?));
+    let numbered = |at| -> Tried<Numbered> {
+        Ok(Numbered { count: count(at)?, first: count(at + 1)?, last: count(at + 2)? })
+    };
+    let (runs, events) = (numbered(6)?, numbered(9)?);
     let of = OfStore { imports, last_number: count(5)?, runs, events };
     Ok(seen(kept::store(&store, &of), "stores", &shown(row, 1)))
 }

@@ -207,9 +207,9 @@ const TABLES: &[Table] = &[
                 count(*) FILTER (WHERE state = 'success'), count(*) FILTER (WHERE state = 'failed'), \
                 count(*) FILTER (WHERE state = 'rate_limited'), count(*) FILTER (WHERE state = 'invalid'), \
                 coalesce(max(number), 0) FROM imports i WHERE i.store_id = s.store_id) n \
-              CROSS JOIN LATERAL (SELECT count(*), coalesce(max(run), 0) FROM sync_runs r \
+              CROSS JOIN LATERAL (SELECT count(*), coalesce(min(run), 0), coalesce(max(run), 0) FROM sync_runs r \
                 WHERE r.store_id = s.store_id) r \
-              CROSS JOIN LATERAL (SELECT count(*), coalesce(max(version), 0) FROM store_events e \
+              CROSS JOIN LATERAL (SELECT count(*), coalesce(min(version), 0), coalesce(max(version), 0) FROM store_events e \
                 WHERE e.store_id = s.store_id) e ORDER BY 1",
         begin: &[NIL],
         check: stores::store,

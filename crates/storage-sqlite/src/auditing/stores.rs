@@ -6,7 +6,7 @@ use super::strays::{Look, finding};
 use crate::markets;
 use crate::rows::{blob, is_of_row};
 use order_core::audit::Finding;
-use order_core::audit::kept::{self, OfStore};
+use order_core::audit::kept::{self, Numbered, OfStore};
 use order_core::ids::StoreId;
 use order_core::marketplace::{ImportCounts, ImportState};
 use rusqlite::Row;
@@ -41,10 +41,14 @@ fn nameless(table: &'static str, row: &Row<'_>) -> Vec<Finding> {
 }
 
 fn of_store(look: &Look<'_>, id: StoreId) -> rusqlite::Result<OfStore> {
-    let pair = |sql: &str| -> rusqlite::Result<(u64, u64)> {
+    // What is no number that was given counts as one that is wrong.
+    let number = |row: &Row<'_>, index| -> rusqlite::Result<u64> {
+        Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(u64::MAX))
+    };
+    let numbered = |sql: &str| -> rusqlite::Result<Numbered> {
         let mut statement = look.conn.prepare_cached(sql)?;
         statement.query_row([blob(&id.0)], |row| {
-            Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(u64::MAX)))
+            Ok(Numbered { count: row.get(0)?, first: number(row, 1)?, last: number(row, 2)? })
         })
     };
     let count = |state: ImportState| -> rusqlite::Result<u64> {
@@ -61,9 +65,16 @@ fn of_store(look: &Look<'_>, id: StoreId) -> rusqlite::Result<OfStore> {
             rate_limited: count(ImportState::RateLimited)?,
             invalid: count(ImportState::Invalid)?,
         },
-        last_number: pair("SELECT count(*), coalesce(max(number), 0) FROM imports WHERE store_id = ?1")?.1,
-        runs: pair("SELECT count(*), coalesce(max(run), 0) FROM sync_runs WHERE store_id = ?1")?,
-        events: pair("SELECT count(*), coalesce(max(version), 0) FROM store_events WHERE store_id = ?1")?,
+        last_number: look
+            .conn
+            .prepare_cached("SELECT coalesce(max(number), 0) FROM imports WHERE store_id = ?1")?
+            .query_row([blob(&id.0)], |row| number(row, 0))?,
+        runs: numbered(
+            "SELECT count(*), coalesce(min(run), 0), coalesce(max(run), 0) FROM sync_runs WHERE store_id = ?1",
+        )?,
+        events: numbered(
+            "SELECT count(*), coalesce(min(version), 0), coalesce(max(version), 0) FROM store_events WHERE store_id = ?1",
+        )?,
     })
 }
 

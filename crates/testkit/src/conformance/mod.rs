@@ -23,6 +23,7 @@ pub mod rig;
 pub mod round_trip;
 pub mod scope;
 pub mod secrets;
+pub mod store_history;
 pub mod stores;
 pub mod traces;
 pub mod webhook_endpoints;
@@ -252,6 +253,11 @@ macro_rules! conformance {
                 stores_that_are_to_be_synced_are_found,
                 imports_are_listed_and_found_by_their_receipt,
                 a_budget_gives_no_more_than_it_holds_however_many_ask_at_once,
+            }
+            store_history {
+                what_is_old_of_stores_is_forgotten_but_the_newest,
+                a_store_goes_on_behind_what_was_forgotten,
+                what_is_heard_of_a_store_is_looked_at_soon,
             }
             backlog {
                 the_backlog_tells_what_is_due_leased_and_parked,

@@ -31,11 +31,11 @@ fn tenant(name: &str) -> TenantId {
     TenantId::new(name).expect("a tenant")
 }
 
-fn receipt(text: &str) -> Reference {
+pub(super) fn receipt(text: &str) -> Reference {
     Reference::new(text).expect("a receipt")
 }
 
-fn registration(owner: &str, organization: &str, external_id: &str, lists: bool) -> Registration {
+pub(super) fn registration(owner: &str, organization: &str, external_id: &str, lists: bool) -> Registration {
     let mut hash = [0; 32];
     let id = StoreId::derived(&tenant(owner), organization, "etsy", external_id);
     hash[..16].copy_from_slice(id.0.as_bytes());
@@ -52,15 +52,15 @@ fn registration(owner: &str, organization: &str, external_id: &str, lists: bool)
     }
 }
 
-async fn give(rig: &Rig, store_id: StoreId, action: StoreAction) -> Result<MarketReply, Rejection> {
-    let command = StoreCommand { store_id, now: rig.now(), again: SYNC_AGAIN, action };
+pub(super) async fn give(rig: &Rig, id: StoreId, action: StoreAction) -> Result<MarketReply, Rejection> {
+    let command = StoreCommand { store_id: id, now: rig.now(), again: SYNC_AGAIN, action };
     match rig.submit(Command::Market(Box::new(MarketCommand::Store(command)))).await? {
         Reply::Market(reply) => Ok(*reply),
         other => panic!("something about a store was answered {other:?}"),
     }
 }
 
-async fn registered(rig: &Rig, said: Registration) -> Store {
+pub(super) async fn registered(rig: &Rig, said: Registration) -> Store {
     let (marketplace, external) = (said.marketplace.word(), said.external_id.clone());
     let store_id = StoreId::derived(&said.tenant, &said.organization, marketplace, &external);
     match give(rig, store_id, StoreAction::Register(Box::new(said))).await {
@@ -78,7 +78,7 @@ async fn kept(rig: &Rig, store_id: StoreId) -> Store {
     found.expect("the store is there")
 }
 
-async fn import(rig: &Rig, store: &Store, of: &str) -> Option<Import> {
+pub(super) async fn import(rig: &Rig, store: &Store, of: &str) -> Option<Import> {
     rig.storage().markets().import(store.store_id, of).await.expect("an import can be read")
 }
 
@@ -97,7 +97,7 @@ async fn begin(rig: &Rig, store: &Store, of: &str, token: LeaseToken) -> Begun {
     }
 }
 
-fn imported(amount: &str, at: Timestamp) -> ImportOutcome {
+pub(super) fn imported(amount: &str, at: Timestamp) -> ImportOutcome {
     ImportOutcome::Imported(ImportResult {
         external_order_id: "x-é-1".to_owned(),
         amount: Money::parse(amount).expect("an amount"),
@@ -122,13 +122,13 @@ async fn settle(
 }
 
 /// Imports `of` with that outcome.
-async fn tried(rig: &Rig, store: &Store, of: &str, outcome: ImportOutcome) -> Import {
+pub(super) async fn tried(rig: &Rig, store: &Store, of: &str, outcome: ImportOutcome) -> Import {
     let token = rig.token();
     assert!(matches!(begin(rig, store, of, token).await, Begun::Yours(_)), "{of}");
     settle(rig, store, of, token, outcome).await.expect("the lease holds")
 }
 
-async fn claim_sync(rig: &Rig, store: &Store, token: LeaseToken) -> Result<Box<Store>, Timestamp> {
+pub(super) async fn claim_sync(rig: &Rig, store: &Store, token: LeaseToken) -> Result<Box<Store>, Timestamp> {
     let until = rig.now().plus(LEASE);
     match give(rig, store.store_id, StoreAction::ClaimSync { token, until }).await {
         Ok(MarketReply::Claimed(claimed)) => claimed,
@@ -161,7 +161,7 @@ async fn end(rig: &Rig, store: &Store, token: LeaseToken) -> Result<Option<SyncR
     }
 }
 
-async fn due_stores(rig: &Rig, limit: u32) -> Vec<StoreId> {
+pub(super) async fn due_stores(rig: &Rig, limit: u32) -> Vec<StoreId> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = rig.storage().markets().due_stores(rig.now(), after, limit).await.expect("due stores");

@@ -11,7 +11,8 @@ use order_core::ids::{StoreId, TenantId};
 use order_core::marketplace::decide::{self, Found, Wants};
 use order_core::marketplace::reads::{ImportQuery, StorePlace, StoreQuery};
 use order_core::marketplace::{
-    Import, MarketCommand, MarketReply, Store, StoreCommand, StoreEvent, SyncRun, TokenHash,
+    Import, MarketCommand, MarketReply, Store, StoreCommand, StoreEvent, SweepStores, SweptStores, SyncRun,
+    TokenHash,
 };
 use order_core::ports::MarketStorage;
 use std::ops::Bound;
@@ -21,6 +22,7 @@ impl State {
         match command {
             MarketCommand::Store(command) => self.change_store(command),
             MarketCommand::Budget(command) => Ok(self.use_budgets(command)),
+            MarketCommand::Sweep(sweep) => Ok(self.sweep_stores(*sweep)),
         }
     }
 
@@ -53,6 +55,39 @@ impl State {
             assert!(before.is_none(), "an event is written once");
         }
         Ok(decided.reply)
+    }
+
+    fn sweep_stores(&mut self, sweep: SweepStores) -> MarketReply {
+        let behind = sweep.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page: Vec<Store> = self
+            .stores
+            .range((behind, Bound::Unbounded))
+            .take(rows(sweep.stores))
+            .map(|(_, one)| one.clone())
+            .collect();
+        let mut gone = 0;
+        for store in &page {
+            let id = store.store_id;
+            let upto = |old: Vec<(u64, Timestamp)>| {
+                old.iter()
+                    .take(rows(sweep.limit))
+                    .filter(|(_, at)| *at < sweep.before)
+                    .map(|(number, _)| *number)
+                    .max()
+            };
+            let runs = self.sync_runs.range((id, 0)..(id, store.run));
+            let old_run = upto(runs.map(|((_, number), run)| (*number, run.started_at)).collect());
+            let events = self.store_events.range((id, 0)..(id, store.version));
+            let old_event = upto(events.map(|((_, number), event)| (*number, event.occurred_at)).collect());
+            let before = self.sync_runs.len() + self.store_events.len();
+            let stays =
+                |of: StoreId, number: u64, old: Option<u64>| of != id || old.is_none_or(|old| number > old);
+            self.sync_runs.retain(|(of, number), _| stays(*of, *number, old_run));
+            self.store_events.retain(|(of, number), _| stays(*of, *number, old_event));
+            gone += (before - self.sync_runs.len() - self.store_events.len()) as u64;
+        }
+        let next = page.last().filter(|_| page.len() == rows(sweep.stores)).map(|store| store.store_id);
+        MarketReply::Swept(SweptStores { rows: gone, next })
     }
 
     fn use_budgets(&mut self, command: &BudgetCommand) -> MarketReply {

@@ -1,6 +1,8 @@
 //! Settings of marketplaces that must fit one another.
 
 use super::{settings::Settings, sources::Mode};
+use order_core::sealing::Secret;
+use order_core::webhook::signing;
 
 /// Adds what does not fit together.
 pub(super) fn marketplace(mode: Mode, settings: &Settings, add: &mut impl FnMut(&[&str], &str, &str)) {
@@ -17,6 +19,11 @@ pub(super) fn marketplace(mode: Mode, settings: &Settings, add: &mut impl FnMut(
         if !login.user.is_empty() && login.password.text().is_none() {
             add(&[&password, &user], "is empty, and its user is not", "set both, or none");
         }
+    }
+    let is_weak = |secret: &str| !signing::is_long_enough(&Secret::new(secret.as_bytes().to_vec()));
+    if mode == Mode::Serve && ours.webhook_secret.text().is_some_and(is_weak) {
+        let what = "is not 24 to 64 bytes, as they are or in base64 behind whsec_";
+        add(&["marketplace.webhook_secret"], what, "make one with `openssl rand -base64 32`");
     }
     let nobody = ours.logins().into_iter().all(|(_, login)| login.password.text().is_none());
     if mode == Mode::Serve && ours.mock && nobody {

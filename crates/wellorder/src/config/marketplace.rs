@@ -2,7 +2,7 @@
 
 use super::settings::Hidden;
 use order_core::marketplace::MarketPolicy;
-use std::time::Duration;
+use order_core::sealing::Secret;
 
 /// Marketplaces.
 #[derive(Clone, Debug, Default)]
@@ -21,11 +21,12 @@ pub(crate) struct Marketplace {
     pub(crate) shopify_url: Option<String>,
     /// The version of its API.
     pub(crate) shopify_version: String,
-    /// How long a lease of an import or a sync lasts.
-    pub(crate) lease: Duration,
-    /// How often it is looked which stores are to be synced, and how long after a sync one is.
-    pub(crate) sync_every: Duration,
-    pub(crate) sync_again: Duration,
+    /// What it signs notifications with.
+    pub(crate) shopify_secret: Hidden,
+    /// How stores are synced.
+    pub(crate) policy: MarketPolicy,
+    /// What webhooks of the contract are signed with that have no secret of their own.
+    pub(crate) webhook_secret: Hidden,
 }
 
 /// Who is asked about stores at Shopify.
@@ -48,13 +49,18 @@ pub(crate) struct MockLogin {
 impl Marketplace {
     /// How stores are synced, and receipts imported.
     pub(crate) fn policy(&self) -> MarketPolicy {
-        let (lease, every, again) = (self.lease, self.sync_every, self.sync_again);
-        MarketPolicy { lease, heartbeat: lease / 3, every, again, ..MarketPolicy::default() }
+        MarketPolicy { heartbeat: self.policy.lease / 3, ..self.policy }
     }
 
     /// Each login, with where it is set.
     pub(crate) fn logins(&self) -> [(&'static str, &MockLogin); 3] {
         [("etsy", &self.etsy), ("shopify", &self.shopify), ("amazon", &self.amazon)]
+    }
+
+    /// What the contract needs besides the core.
+    pub(crate) fn means(&self) -> contracts::marketplace::Means {
+        let webhook_secret = self.webhook_secret.text().map(|text| Secret::new(text.as_bytes().to_vec()));
+        contracts::marketplace::Means { mock: self.mock(), webhook_secret }
     }
 
     /// The mock marketplaces, where they are served.

@@ -38,11 +38,14 @@ mod inbox;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "killpoints")]
+mod kill_market;
+#[cfg(feature = "killpoints")]
 mod kill_points;
 mod limits;
 mod login;
 mod logs;
 mod marketplace;
+mod marketplace_told;
 mod matrix;
 #[cfg(feature = "amqp")]
 mod metrics;

@@ -13,6 +13,10 @@ pub(crate) const SALE: &str = r#"{"user_id":"7c9e6679-7425-40de-944b-e07fc1f90ae
 /// A store.
 const STORE: &str = r#"{"organization": "org-1", "marketplace": "etsy", "external_id": "ext-1", "name": "s", "currency": "USD", "access_token": "t"}"#;
 
+/// A webhook of the contract `marketplace`, which nobody is at.
+const WEBHOOK: &str =
+    r#"{"organizationId": "org-1", "event": "sync.completed", "targetUrl": "https://hooks.invalid/"}"#;
+
 /// A server for others that has all that the samples need: a marketplace to ask, a key for what is entrusted to it.
 fn serving_all(home: &Arc<Home>) -> Builder {
     serving(home)
@@ -140,6 +144,10 @@ fn path_of(mount: &str, route: &Declared, things: &Things) -> String {
         .replace("{orderId}", "A-2")
         .replace("{marketplace}", "etsy")
         .replace("/sync-status", &format!("/sync-status?syncToken={}", things.sync_token))
+        .replace(
+            "/webhooks",
+            if route.method == "GET" { "/webhooks?organizationId=org-1" } else { "/webhooks" },
+        )
         .replace("{store_id}", &things.store_id)
         .replace("{receipt}", "order-101")
         .replace("{external}", &format!("e-1?user_id={USER}"))
@@ -216,11 +224,13 @@ fn asked(mount: &str, route: &Declared, things: &Things) -> (Option<Value>, Othe
         ("/marketplace", "POST", "/orders/import") => {
             (Some(json!({ "syncToken": things.sync_token, "receipt": "order-101" })), Other::NotFound)
         }
+        ("/marketplace", "POST", "/webhooks/register") => (serde_json::from_str(WEBHOOK).ok(), Other::Own),
         ("/v1", "POST", "/stores") => (serde_json::from_str(STORE).ok(), Other::Own),
         ("/v1", "POST", "/imports") => {
             (Some(json!({ "store_id": things.store_id, "receipt": "order-101" })), Other::NotFound)
         }
         ("/v1", "POST", "/imports/{store_id}/{receipt}/retry") => (Some(json!({})), Other::NotFound),
+        ("/v1", "POST", "/stores/{store_id}/notifications") => (Some(json!({ "id": 1 })), Other::Shared),
         ("/v1", "POST", "/syncs") => (None, Other::Operators),
         ("/marketplace", "POST", "/mock/{marketplace}/validate") => {
             (Some(json!({ "receipt": "1" })), Other::Shared)
@@ -250,7 +260,7 @@ fn asked(mount: &str, route: &Declared, things: &Things) -> (Option<Value>, Othe
         ("/v1", "POST", "/followers/{name}/redrive") => (Some(json!({ "all": true })), Other::Operators),
         (_, _, path) if is_for_operators(path) => (None, Other::Operators),
         ("/v1", "GET", "/orders" | "/parked" | "/events" | "/keys" | "/actions" | "/stores" | "/imports")
-        | ("/parspec", "GET", "/metrics")
+        | ("/parspec" | "/marketplace", "GET", "/metrics" | "/webhooks")
         | ("/sales", "GET", "/api/v1/orders") => (None, Other::Own),
         (_, "GET", path) if path.contains('{') || path.ends_with("/sync-status") => (None, Other::NotFound),
         ("/v1", "POST", "/keys/{key_id}/rotate") | ("/v1", "DELETE", "/keys/{key_id}") => {
@@ -304,8 +314,9 @@ async fn every_route_admits_exactly_who_may() {
         let sample = sample(mount, &route, &things);
         let (method, path, body) = (route.method.as_str(), sample.path.as_str(), sample.body.as_deref());
         let Some(scope) = route.need.scope() else {
-            // The mock marketplace asks for a login of its own, as those do that it stands for.
-            let expected = if path.starts_with("/marketplace/mock/") { 401 } else { 200 };
+            // The mock marketplace asks for a login of its own, as those do that it stands for; what marketplaces tell is signed.
+            let is_signed = path.starts_with("/marketplace/mock/") || path.ends_with("/notifications");
+            let expected = if is_signed { 401 } else { 200 };
             assert_eq!(ask(&server, method, path, None, body).await.status, expected, "{method} {path}");
             continue;
         };

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use testkit::http::Client;
 
 /// A receiver that ends when it is dropped.
-struct Receiver {
+pub(crate) struct Receiver {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     log: std::path::PathBuf,
     _home: Arc<Home>,
 }
@@ -23,7 +23,7 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    async fn start(args: &[&str]) -> Self {
+    pub(crate) async fn start(args: &[&str]) -> Self {
         let home = Home::new();
         let log = home.path().join("receiver.log");
         let mut command =
@@ -44,7 +44,7 @@ impl Receiver {
     }
 
     /// What it says of the first `count` that came.
-    async fn said(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn said(&self, count: usize) -> Vec<Value> {
         eventually("what came", async || {
             let said = std::fs::read_to_string(&self.log).unwrap();
             let lines: Option<Vec<Value>> =
