@@ -95,7 +95,11 @@ pub(crate) fn asks_for_checks(params: Params) -> Result<bool, Failure> {
 
 /// Ready when all is well.
 pub(crate) fn respond(checks: &[Check], verbose: bool) -> Response {
-    let ready = checks.iter().all(|check| check.ok || check.aside);
+    let red = || checks.iter().filter(|check| !check.ok && !check.aside);
+    for check in red() {
+        tracing::warn!(check = check.name, detail = check.detail, "not ready");
+    }
+    let ready = red().next().is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = json!({ "status": if ready { "ready" } else { "not-ready" } });
     if verbose {
