@@ -30,7 +30,8 @@ const EVENTS_MAX: usize = 50;
 /// Make an endpoint: a URL that is told of events.
 ///
 /// It hears of what is committed after this was answered. Each delivery is the event as the feed shows it, signed as Standard
-/// Webhooks says with `secret`.
+/// Webhooks says with `secret`. On a server for others it is disabled at first, as `unproven`: bring the secret to the receiver, then
+/// enable it.
 #[utoipa::path(
     post,
     path = "/v1/endpoints",
@@ -123,7 +124,8 @@ pub(crate) async fn get(
 
 /// Change an endpoint: where it is, what it hears of, how often.
 ///
-/// What is left out stays; a `rate` of `null` is none.
+/// What is left out stays; a `rate` of `null` is none. On a server for others, a new `url` is sent a challenge, as by
+/// `enable`: without its answer nothing changes.
 #[utoipa::path(
     patch,
     path = "/v1/endpoints/{endpoint_id}",
@@ -150,7 +152,8 @@ pub(crate) async fn change(
         });
     offences.settle()?;
     let change = change.ok_or_else(|| Fault::internal("a change was neither read nor refused"))?;
-    act(&api, &caller, EndpointId(id), EndpointAction::Change(change)).await
+    let endpoint = api.app.edit_endpoint(&caller.tenant, EndpointId(id), change).await?;
+    Ok(shown(StatusCode::OK, &api, &endpoint, None))
 }
 
 /// Delete an endpoint, for ever: nothing more is sent to it.
@@ -190,6 +193,10 @@ pub(crate) async fn pause(
 }
 
 /// Send to an endpoint again that was paused or disabled: first what waited.
+///
+/// One that is `unproven` is sent an `endpoint.challenge` first, signed as all that it is sent: it must answer 2xx within ten
+/// seconds, with the `challenge` of the `data` as its body or as the member `challenge` of a JSON object. It hears of what is
+/// committed from then on.
 #[utoipa::path(
     post,
     path = "/v1/endpoints/{endpoint_id}/enable",
@@ -204,7 +211,8 @@ pub(crate) async fn enable(
     PathId(id): PathId,
     _: NoParams,
 ) -> Result<Response, Failure> {
-    act(&api, &caller, EndpointId(id), EndpointAction::Enable).await
+    let endpoint = api.app.enable_endpoint(&caller.tenant, EndpointId(id)).await?;
+    Ok(shown(StatusCode::OK, &api, &endpoint, None))
 }
 
 /// Send an endpoint nothing, and keep nothing new for it.

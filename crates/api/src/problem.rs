@@ -62,6 +62,7 @@ kinds! {
     SECRETS_KEY_MISSING = "secrets-key-missing", 409, "No key for secrets at rest is set";
     ENDPOINTS_TOO_MANY = "endpoints-too-many", 409, "The tenant has as many endpoints as it may";
     ENDPOINT_CHANGED = "endpoint-changed", 409, "The endpoint was changed meanwhile";
+    ENDPOINT_UNPROVEN = "endpoint-unproven", 409, "The endpoint has not said that it wants to be called";
     CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
     EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
     VERSION_MISMATCH = "version-mismatch", 412, "The order has another version";
@@ -380,6 +381,12 @@ impl From<Rejection> for Problem {
             Rejection::EndpointChanged => {
                 said(ENDPOINT_CHANGED, "Somebody changed the endpoint at the same time: try again")
             }
+            Rejection::EndpointUnproven(lack) => Self::new(
+                ENDPOINT_UNPROVEN,
+                format!(
+                    "The endpoint {lack}: it must answer an `endpoint.challenge` with 2xx and the `challenge` of its `data`"
+                ),
+            ),
             Rejection::DeliveryUnknown => said(DELIVERY_UNKNOWN, "There is no such delivery"),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
             Rejection::EpochChanged => said(
@@ -508,6 +515,7 @@ mod tests {
             (Rejection::EndpointUnknown, ENDPOINT_UNKNOWN),
             (Rejection::EndpointsTooMany, ENDPOINTS_TOO_MANY),
             (Rejection::EndpointChanged, ENDPOINT_CHANGED),
+            (Rejection::EndpointUnproven(String::new()), ENDPOINT_UNPROVEN),
             (Rejection::DeliveryUnknown, DELIVERY_UNKNOWN),
             (Rejection::CursorInvalid, CURSOR_INVALID),
             (Rejection::EpochChanged, EPOCH_CHANGED),

@@ -232,7 +232,7 @@ fn currency(text: &str) -> Option<String> {
     params(
         ("store_id" = String, Path, description = "The store's id", format = "uuid"),
         ("X-Shopify-Hmac-Sha256" = Option<String>, Header, description = "The signature of the body, in base64"),
-        ("X-Shopify-Shop-Domain" = Option<String>, Header, description = "The store's"),
+        ("X-Shopify-Shop-Domain" = Option<String>, Header, description = "The shop that it is about: `NAME.myshopify.com`"),
         ("X-Shopify-Topic" = Option<String>, Header, description = "`orders/create`, `orders/updated`, …"),
     ),
     request_body(

@@ -101,6 +101,10 @@ pub enum Rejection {
     /// The endpoint is not any more as it was when this was asked for.
     #[error("the endpoint was changed meanwhile")]
     EndpointChanged,
+    /// Whoever is at an endpoint has not said that they want to be called; what came instead, as the end of a sentence that
+    /// begins with the endpoint.
+    #[error("the endpoint {0}")]
+    EndpointUnproven(String),
     /// No such event for an endpoint to be sent.
     #[error("no such delivery")]
     DeliveryUnknown,

@@ -410,6 +410,12 @@ pub trait Deliverer: Send + Sync {
     /// # Errors
     /// The rule that it breaks.
     fn check(&self, url: &str) -> Result<(), UrlRefused>;
+
+    /// Whether whoever is at a URL has to say that they want to be called before they are (see
+    /// [`challenge`](crate::webhook::challenge)).
+    fn challenges(&self) -> bool {
+        false
+    }
 }
 
 /// A marketplace, or what stands in for one. Calls are made within its allowances alone, which is for the caller to see to.

@@ -180,6 +180,10 @@ impl Deliverer for WebhookClient {
         let said = |refused: Refused| UrlRefused { rule: refused.rule(), detail: refused.to_string() };
         self.vetting.rules.check(url).map(drop).map_err(said)
     }
+
+    fn challenges(&self) -> bool {
+        self.vetting.rules.challenges()
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub type Opened = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 pub struct Rules {
     /// Whether `http`, any port and addresses instead of names will do: on a developer's own machine.
     is_dev: bool,
+    challenges: bool,
     /// Ports that may be called otherwise.
     ports: Vec<u16>,
     opens_any: bool,
@@ -34,9 +35,10 @@ pub struct Rules {
 
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { is_dev, ports, own, opens_any, .. } = self;
+        let Self { is_dev, challenges, ports, own, opens_any, .. } = self;
         f.debug_struct("Rules")
             .field("is_dev", is_dev)
+            .field("challenges", challenges)
             .field("ports", ports)
             .field("opens_any", opens_any)
             .field("own", own)
@@ -98,19 +100,30 @@ impl Refused {
 }
 
 impl Rules {
+    /// The same; whoever is registered need not say that they want to be called.
+    #[must_use]
+    pub fn unchallenged(self) -> Self {
+        Self { challenges: false, ..self }
+    }
+
+    /// Whether whoever is registered has to say first that they want to be called: those of a server for others.
+    pub(crate) fn challenges(&self) -> bool {
+        self.challenges
+    }
+
     /// Those of a server for others: `https` to hosts by name, at `ports`, whose addresses are all public or `opened`. `own` are
     /// the addresses of this installation, which are never called.
     pub fn strict(ports: Vec<u16>, opened: Option<Opened>, own: Vec<SocketAddr>) -> Self {
         let ports = if ports.is_empty() { PORTS.to_vec() } else { ports };
         let (opens_any, opened) = (opened.is_some(), opened.unwrap_or_else(|| Arc::new(|_| false)));
-        Self { is_dev: false, ports, opens_any, opened, own }
+        Self { is_dev: false, challenges: true, ports, opens_any, opened, own }
     }
 
     /// Those of a developer's own machine: `http` too, at any port, and loopback besides what is public or `opened`.
     pub fn of_dev(opened: Option<Opened>, own: Vec<SocketAddr>) -> Self {
         let more = opened.unwrap_or_else(|| Arc::new(|_| false));
         let opened: Opened = Arc::new(move |address| address.to_canonical().is_loopback() || more(address));
-        Self { is_dev: true, ports: Vec::new(), opens_any: true, opened, own }
+        Self { is_dev: true, challenges: false, ports: Vec::new(), opens_any: true, opened, own }
     }
 
     /// Looks at an address as far as its text tells; names are looked at when they are resolved ([`Rules::vet`]).
@@ -204,7 +217,7 @@ impl Rules {
 impl Rules {
     /// As those of a developer's machine, but that loopback is opened no further than this.
     pub(crate) fn opening(opened: Opened) -> Self {
-        Self { is_dev: true, ports: Vec::new(), opens_any: true, opened, own: Vec::new() }
+        Self { is_dev: true, challenges: false, ports: Vec::new(), opens_any: true, opened, own: Vec::new() }
     }
 }
 

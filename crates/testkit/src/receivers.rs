@@ -24,6 +24,7 @@ struct Script {
     answers: VecDeque<Answered>,
     usual: Option<Answered>,
     failing: Vec<String>,
+    challenges: bool,
 }
 
 impl ScriptedReceiver {
@@ -53,6 +54,11 @@ impl ScriptedReceiver {
         self.script().failing.push(url.to_owned());
     }
 
+    /// From now on whoever is registered has to say first that they want to be called; unless it is to answer otherwise, it does.
+    pub fn challenge(&self) {
+        self.script().challenges = true;
+    }
+
     /// What it got since this was asked last, in order.
     pub fn got(&self) -> Vec<Sending> {
         std::mem::take(&mut self.script().got)
@@ -68,13 +74,15 @@ impl Deliverer for ScriptedReceiver {
     async fn deliver(&self, sending: Sending) -> Answered {
         let mut script = self.script();
         let failing = script.failing.contains(&sending.url);
+        let word = script.challenges.then(|| challenge_in(&sending.body)).flatten();
         script.got.push(sending);
         if failing {
             let why = Some("connection refused".to_owned());
             return Answered { why, ..Answered::default() };
         }
         let next = script.answers.pop_front().or_else(|| script.usual.clone());
-        next.unwrap_or_else(|| Self::answer(200))
+        let body = word.map(String::into_bytes);
+        next.unwrap_or_else(|| Answered { body: body.unwrap_or_default(), ..Self::answer(200) })
     }
 
     fn check(&self, url: &str) -> Result<(), UrlRefused> {
@@ -83,6 +91,16 @@ impl Deliverer for ScriptedReceiver {
         }
         Err(UrlRefused { rule: "https-only", detail: "is no https:// URL".to_owned() })
     }
+
+    fn challenges(&self) -> bool {
+        self.script().challenges
+    }
+}
+
+/// The word that is to be said back, if this asks for one.
+fn challenge_in(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    body["data"]["challenge"].as_str().map(str::to_owned)
 }
 
 /// The header of a delivery.

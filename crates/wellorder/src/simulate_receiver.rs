@@ -13,6 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use http::{HeaderMap, StatusCode};
 use order_core::sealing::Secret;
+use order_core::webhook::body::CHALLENGE;
 use order_core::{Clock, Ids};
 use ring::hmac;
 use serde_json::{Value, json};
@@ -172,7 +173,9 @@ pub(crate) async fn run(args: &ReceiverArgs, out: &mut Output<'_>) -> Result<Exi
 
 async fn take(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else { return answer(StatusCode::PAYLOAD_TOO_LARGE) };
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+        return answer(StatusCode::PAYLOAD_TOO_LARGE, None);
+    };
     let header =
         |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let id =
@@ -195,16 +198,20 @@ async fn take(State(receiver): State<Arc<Receiver>>, request: Request) -> Respon
     let path = head.uri.path().to_owned();
     let told =
         Received { status: status.map(|status| status.as_u16()), path, id, signature, again, body: payload };
+    let word = told.body["data"]["challenge"].as_str().filter(|_| told.body["type"] == CHALLENGE);
+    let says = word.map(|word| json!({ "challenge": word }).to_string());
     drop(receiver.tell.send(told).await);
     match status {
-        Some(status) => answer(status),
+        Some(status) => answer(status, says),
         // Until whoever sent it has had enough.
         None => std::future::pending().await,
     }
 }
 
-fn answer(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::from(if status.is_success() { "ok\n" } else { "failed\n" }));
+/// An answer that says this, if it takes what came.
+fn answer(status: StatusCode, says: Option<String>) -> Response {
+    let body = if status.is_success() { says.unwrap_or("ok\n".to_owned()) } else { "failed\n".to_owned() };
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response
 }

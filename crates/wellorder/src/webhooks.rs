@@ -89,7 +89,10 @@ pub(crate) fn deliverer(
     });
     let rules = match mode {
         Mode::Dev => Rules::of_dev(opened, own),
-        Mode::Serve | Mode::Client => Rules::strict(settings.outbound.ports.clone(), opened, own),
+        Mode::Serve | Mode::Client => {
+            let rules = Rules::strict(settings.outbound.ports.clone(), opened, own);
+            if settings.outbound.challenge { rules } else { rules.unchallenged() }
+        }
     };
     Ok(Arc::new(WebhookClient::new(rules, Arc::new(SystemResolver), &trust::of(settings)?)?))
 }

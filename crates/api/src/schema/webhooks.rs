@@ -109,6 +109,8 @@ pub enum DisabledFor {
     Gone,
     /// It took nothing for five days.
     Failing,
+    /// It is new, and has not answered a challenge yet: enable it.
+    Unproven,
 }
 
 /// A page of endpoints.

@@ -67,9 +67,9 @@ impl From<Error> for No {
             Error::Rejection(Rejection::SecretsKeyMissing) => Self::KeyMissing,
             Error::Rejection(Rejection::EndpointsTooMany) => Self::WebhooksTooMany,
             // Others change or delete the very webhook at this moment.
-            Error::Rejection(Rejection::EndpointChanged | Rejection::EndpointUnknown) => {
-                Self::Shared(Refusal::Fault(Fault::Overloaded { retry_after: AGAIN_IN }))
-            }
+            Error::Rejection(
+                Rejection::EndpointChanged | Rejection::EndpointUnknown | Rejection::EndpointUnproven(_),
+            ) => Self::Shared(Refusal::Fault(Fault::Overloaded { retry_after: AGAIN_IN })),
             other => match Denied::from(other) {
                 Denied::Shared(refusal) => Self::Shared(refusal),
                 Denied::OrderUnknown | Denied::KeyReused(_) => Self::Shared(Refusal::Fault(Fault::internal(

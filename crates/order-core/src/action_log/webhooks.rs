@@ -54,6 +54,7 @@ fn endpoint_deed(action: &EndpointAction) -> (ActionKind, Value) {
         }
         EndpointAction::Pause => (ActionKind::EndpointPaused, json!({})),
         EndpointAction::Enable => (ActionKind::EndpointEnabled, json!({})),
+        EndpointAction::Prove { .. } => (ActionKind::EndpointEnabled, json!({ "proven": true })),
         EndpointAction::Disable(why) => (ActionKind::EndpointDisabled, json!({ "because": why.word() })),
         EndpointAction::Rotate { previous, .. } => {
             let until = previous.as_ref().map(|previous| previous.until.to_string());

@@ -7,7 +7,7 @@ use crate::ids::EventId;
 use crate::journal::Event;
 use crate::marketplace::StoreEvent;
 use crate::sealing::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What is to be told.
@@ -24,10 +24,21 @@ pub enum Told {
         /// When.
         at: Timestamp,
     },
+    /// That whoever is there is asked whether they want to be called: see [`super::challenge`].
+    Challenge {
+        /// Its id.
+        event_id: EventId,
+        /// When.
+        at: Timestamp,
+        /// What is to be said back: letters and digits.
+        word: String,
+    },
 }
 
 /// The type of a [`Told::Test`].
 pub const TEST: &str = "endpoint.test";
+/// The type of a [`Told::Challenge`].
+pub const CHALLENGE: &str = "endpoint.challenge";
 
 impl Told {
     /// The id of the event: the `webhook-id`.
@@ -35,7 +46,7 @@ impl Told {
         match self {
             Self::Order(event) => event.event_id,
             Self::Store(event) => event.event_id,
-            Self::Test { event_id, .. } => *event_id,
+            Self::Test { event_id, .. } | Self::Challenge { event_id, .. } => *event_id,
         }
     }
 
@@ -45,15 +56,16 @@ impl Told {
             Self::Order(event) => event.kind.as_str(),
             Self::Store(event) => event.kind.word(),
             Self::Test { .. } => TEST,
+            Self::Challenge { .. } => CHALLENGE,
         }
     }
 
-    /// The version of the event in its subject; 0 for a test.
+    /// The version of the event in its subject; 0 for what has none.
     pub fn version(&self) -> u64 {
         match self {
             Self::Order(event) => event.version,
             Self::Store(event) => event.version,
-            Self::Test { .. } => 0,
+            Self::Test { .. } | Self::Challenge { .. } => 0,
         }
     }
 
@@ -77,9 +89,9 @@ impl Told {
                     r#"{{"event_id":"{event_id}","store_id":"{store_id}","version":{version},"type":"{kind}","occurred_at":"{occurred_at}","data":{data}}}"#
                 )
             }
-            Self::Test { event_id, at } => {
-                json!({ "event_id": event_id.to_string(), "type": TEST, "occurred_at": at.to_string(), "data": {} })
-                    .to_string()
+            Self::Test { event_id, at } => of_no_subject(*event_id, TEST, *at, json!({})),
+            Self::Challenge { event_id, at, word } => {
+                of_no_subject(*event_id, CHALLENGE, *at, json!({ "challenge": word }))
             }
         }
     }
@@ -95,7 +107,9 @@ impl Told {
                 Some(event.organization.as_str()),
                 event.data.as_str(),
             ),
-            Self::Test { at, .. } => (*at, None, endpoint.organization.as_deref(), "{}"),
+            Self::Test { at, .. } | Self::Challenge { at, .. } => {
+                (*at, None, endpoint.organization.as_deref(), "{}")
+            }
         };
         let (organization, store) = (json!(organization), json!(store.map(|store| store.to_string())));
         format!(
@@ -105,6 +119,11 @@ impl Told {
             at.millis_text(),
         )
     }
+}
+
+fn of_no_subject(event_id: EventId, kind: &str, at: Timestamp, data: Value) -> String {
+    json!({ "event_id": event_id.to_string(), "type": kind, "occurred_at": at.to_string(), "data": data })
+        .to_string()
 }
 
 /// The headers of a delivery that leaves at `now`, signed with each of `secrets`, the newest first.

@@ -87,6 +87,8 @@ words! {
         Gone = "gone",
         /// It took nothing for five days.
         Failing = "failing",
+        /// Whoever is there has not said yet that they want to be called: see [`super::challenge`].
+        Unproven = "unproven",
     }
 }
 
@@ -157,6 +159,11 @@ impl Endpoint {
         self.keeps() && self.tenant == *tenant && of_it && self.listens.hears(kind)
     }
 
+    /// Whether whoever is there is yet to say that they want to be called.
+    pub fn is_unproven(&self) -> bool {
+        self.disabled_for == Some(DisabledFor::Unproven)
+    }
+
     /// Whether what it listens to is kept for it.
     fn keeps(&self) -> bool {
         self.deleted_at.is_none() && self.state != EndpointState::Disabled
@@ -195,8 +202,13 @@ pub enum EndpointAction {
     Change(EndpointChange),
     /// Keep for it what it listens to, and send nothing.
     Pause,
-    /// Send again, whatever state it is in.
+    /// Send again, whatever state it is in; but not before it is proven.
     Enable,
+    /// Send: whoever is at this URL has said that they want to be called.
+    Prove {
+        /// Where they were asked.
+        url: String,
+    },
     /// Send nothing, and keep nothing new.
     Disable(DisabledFor),
     /// Give it another secret.
@@ -218,6 +230,7 @@ impl EndpointAction {
         match self {
             Self::Create(new) => size_of_val(&**new) + new.url.len() + size_of_val(&*new.start.positions),
             Self::Change(change) => change.url.as_ref().map_or(0, String::len),
+            Self::Prove { url } => url.len(),
             Self::Rotate { secret, .. } => 3 * secret.as_bytes().len(),
             Self::Pause | Self::Enable | Self::Disable(_) | Self::Delete => 0,
         }
@@ -239,6 +252,8 @@ pub struct NewEndpoint {
     pub rate: Option<u32>,
     /// See [`Endpoint::secret`].
     pub secret: Option<Sealed>,
+    /// Whether it has to be proven first.
+    pub unproven: bool,
     /// The end of the journal when it was asked for.
     pub start: Cursor,
 }
@@ -258,7 +273,8 @@ pub struct EndpointChange {
 /// how many its tenant has.
 ///
 /// # Errors
-/// [`Rejection::EndpointUnknown`] for another tenant's too, [`Rejection::EndpointsTooMany`], [`Rejection::EndpointChanged`].
+/// [`Rejection::EndpointUnknown`] for another tenant's too, [`Rejection::EndpointsTooMany`], [`Rejection::EndpointChanged`],
+/// [`Rejection::EndpointUnproven`].
 pub fn decide(
     found: Option<Endpoint>,
     command: &EndpointCommand,
@@ -283,6 +299,13 @@ pub fn decide(
             if let Some(rate) = rate {
                 (endpoint.rate, endpoint.paced_until) = (rate, None);
             }
+        }
+        EndpointAction::Prove { url } if *url != endpoint.url => return Err(Rejection::EndpointChanged),
+        EndpointAction::Prove { .. } => set_state(&mut endpoint, EndpointState::Active, None),
+        // It is disabled, and stays so.
+        EndpointAction::Disable(DisabledFor::Asked) if endpoint.is_unproven() => {}
+        EndpointAction::Pause | EndpointAction::Enable if endpoint.is_unproven() => {
+            return Err(Rejection::EndpointUnproven("was not asked yet".to_owned()));
         }
         EndpointAction::Pause => set_state(&mut endpoint, EndpointState::Paused, None),
         // It is not blamed for what was before.
@@ -314,7 +337,7 @@ fn may_be_disabled(endpoint: &Endpoint, why: DisabledFor, now: Timestamp) -> boo
     let is_active = endpoint.state == EndpointState::Active;
     match why {
         DisabledFor::Asked => true,
-        DisabledFor::Gone => is_active,
+        DisabledFor::Gone | DisabledFor::Unproven => is_active,
         DisabledFor::Failing => is_active && has_failed_too_long(endpoint.failing_since, now),
     }
 }
@@ -332,7 +355,8 @@ fn set_state(endpoint: &mut Endpoint, state: EndpointState, disabled_for: Option
 }
 
 fn created(command: &EndpointCommand, new: &NewEndpoint, number: i64) -> Endpoint {
-    let NewEndpoint { url, listens, dialect, organization, rate, secret, start } = new.clone();
+    let NewEndpoint { url, listens, dialect, organization, rate, secret, unproven, start } = new.clone();
+    let state = if unproven { EndpointState::Disabled } else { EndpointState::Active };
     Endpoint {
         number,
         endpoint_id: command.endpoint_id,
@@ -341,8 +365,8 @@ fn created(command: &EndpointCommand, new: &NewEndpoint, number: i64) -> Endpoin
         url,
         listens,
         dialect,
-        state: EndpointState::Active,
-        disabled_for: None,
+        state,
+        disabled_for: unproven.then_some(DisabledFor::Unproven),
         rate,
         secret,
         previous: None,

@@ -82,8 +82,8 @@ impl App {
         }
     }
 
-    /// Makes an endpoint, which hears of what is committed after this returns; with its secret, which nobody can show again, if
-    /// one was made.
+    /// Makes an endpoint, which hears of what is committed after this returns, or after it is proven where that is asked for; with
+    /// its secret, which nobody can show again, if one was made.
     ///
     /// # Errors
     /// [`Rejection::SecretsKeyMissing`], [`Rejection::EndpointsTooMany`]; faults of storage.
@@ -107,7 +107,8 @@ impl App {
             AskedSecret::None => (None, None),
         };
         let secret = secret.map(|secret| self.sealed(tenant, endpoint_id, &secret)).transpose()?;
-        let new = NewEndpoint { url, listens, dialect, organization, rate, secret, start };
+        let unproven = dialect == Dialect::V1 && self.challenges();
+        let new = NewEndpoint { url, listens, dialect, organization, rate, secret, unproven, start };
         let action = EndpointAction::Create(Box::new(new));
         Ok((self.change_endpoint(tenant, endpoint_id, action).await?, shown))
     }
@@ -122,7 +123,7 @@ impl App {
         endpoint_id: EndpointId,
         action: EndpointAction,
     ) -> Result<Endpoint, Error> {
-        let goes_on = matches!(action, EndpointAction::Enable);
+        let goes_on = matches!(action, EndpointAction::Enable | EndpointAction::Prove { .. });
         let command = EndpointCommand { tenant: tenant.clone(), endpoint_id, now: self.clock.now(), action };
         match self.webhook(WebhookCommand::Endpoint(command)).await? {
             WebhookReply::Endpoint(endpoint) => {

@@ -13,6 +13,7 @@
 pub mod again;
 pub mod attempt;
 pub mod body;
+pub mod challenge;
 pub mod claims;
 pub mod command;
 pub mod courier;

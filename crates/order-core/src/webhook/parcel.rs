@@ -34,7 +34,7 @@ impl Parcel {
     pub(super) fn trace(&self) -> Option<TraceContext> {
         match &self.told {
             Told::Order(event) => event.trace,
-            Told::Store(_) | Told::Test { .. } => None,
+            Told::Store(_) | Told::Test { .. } | Told::Challenge { .. } => None,
         }
     }
 

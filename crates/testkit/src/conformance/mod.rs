@@ -283,6 +283,7 @@ macro_rules! conformance {
             }
             webhook_endpoints {
                 an_endpoint_is_kept_as_it_was_made_and_changed,
+                nobody_is_called_who_did_not_say_that_they_want_to_be,
                 another_tenants_endpoint_is_unknown,
                 a_secret_is_rotated_and_both_sign_for_a_day,
                 a_receiver_that_is_gone_is_disabled_at_once_and_it_is_told,

@@ -13,7 +13,7 @@ use order_core::sealing::Secret;
 use order_core::webhook::attempt::{AttemptOutcome, AttemptQuery, DeliveryId, StreamQuery};
 use order_core::webhook::command::{SweepWebhooks, WebhookCommand, WebhookReply};
 use order_core::webhook::endpoint::{DisabledFor, EndpointAction, EndpointChange, EndpointState};
-use order_core::webhook::sending::Sending;
+use order_core::webhook::sending::{Answered, Sending};
 use order_core::webhook::signing;
 use order_core::webhook::{Endpoint, EndpointId, Listens};
 use std::time::Duration;
@@ -39,6 +39,71 @@ fn versions(got: &[Sending]) -> Vec<u64> {
 
 fn delivery(endpoint: &Endpoint, subject: Uuid, version: u64) -> DeliveryId {
     DeliveryId { endpoint_id: endpoint.endpoint_id, subject, version }
+}
+
+/// What is refused about an endpoint that is not proven, if it is.
+fn lack<T: std::fmt::Debug>(asked: Result<T, Error>) -> Option<String> {
+    match asked {
+        Err(Error::Rejection(Rejection::EndpointUnproven(lack))) => Some(lack),
+        Ok(_) => None,
+        other => panic!("neither proven nor unproven: {other:?}"),
+    }
+}
+
+/// Where that is asked for, an endpoint is sent nothing but a challenge until it has answered one, at no other address either.
+pub async fn nobody_is_called_who_did_not_say_that_they_want_to_be(rig: Rig) {
+    let hooks = Hooks::new(rig).await;
+    let app = &hooks.rig.app;
+    let receiver = std::sync::Arc::<ScriptedReceiver>::clone(&hooks.receiver);
+    app.deliver_with(receiver);
+    hooks.receiver.challenge();
+    let made = hooks.endpoint("default", "https://one.example/", &["*"]).await;
+    assert_eq!((made.state, made.disabled_for), (EndpointState::Disabled, Some(DisabledFor::Unproven)));
+    hooks.order("before", 1).await;
+    assert_eq!(hooks.deliver().await, []);
+    for action in [EndpointAction::Pause, EndpointAction::Enable] {
+        let refused = change(&hooks, &made, action).await;
+        assert!(matches!(refused, Err(Rejection::EndpointUnproven(_))), "{refused:?}");
+    }
+    let asked = change(&hooks, &made, EndpointAction::Disable(DisabledFor::Asked)).await.expect("it is");
+    assert!(asked.is_unproven(), "it is no way around it");
+    let (tenant, id) = (&made.tenant, made.endpoint_id);
+    for (answer, expected) in [
+        (ScriptedReceiver::answer(200), "answered 200 without the challenge"),
+        (ScriptedReceiver::answer(404), "answered 404"),
+        (
+            Answered { why: Some("no connection".to_owned()), ..Answered::default() },
+            "gave no answer: no connection",
+        ),
+    ] {
+        hooks.receiver.next(answer);
+        assert_eq!(lack(app.enable_endpoint(tenant, id).await).as_deref(), Some(expected));
+    }
+    assert!(read(&hooks, &made).await.is_some_and(|found| found.is_unproven()));
+    let elsewhere = EndpointAction::Prove { url: "https://two.example/".to_owned() };
+    assert_eq!(change(&hooks, &made, elsewhere).await, Err(Rejection::EndpointChanged));
+    hooks.receiver.got();
+    let enabled = app.enable_endpoint(tenant, id).await.expect("it says the word");
+    assert_eq!((enabled.state, enabled.disabled_for), (EndpointState::Active, None));
+    let challenge = hooks.receiver.got().remove(0);
+    let said = [header(&challenge, "webhook-id"), header(&challenge, "webhook-signature")];
+    assert!(said.iter().all(Option::is_some), "it is signed as all that it is sent: {challenge:?}");
+    // A proven one moves to where it is wanted alone.
+    let to = |url: &str| EndpointChange { url: Some(url.to_owned()), ..EndpointChange::default() };
+    hooks.receiver.next(ScriptedReceiver::answer(200));
+    let refused = app.edit_endpoint(tenant, id, to("https://stranger.example/")).await;
+    assert_eq!(lack(refused).as_deref(), Some("answered 200 without the challenge"));
+    assert_eq!(read(&hooks, &made).await, Some(enabled));
+    assert_eq!(hooks.receiver.got().remove(0).url, "https://stranger.example/");
+    let moved = app.edit_endpoint(tenant, id, to("https://two.example/")).await.expect("it is moved");
+    assert_eq!((moved.state, moved.url.as_str()), (EndpointState::Active, "https://two.example/"));
+    hooks.receiver.got();
+    // From then on as any other, without another challenge.
+    change(&hooks, &made, EndpointAction::Pause).await.expect("it is paused");
+    let after = hooks.order("after", 1).await;
+    app.enable_endpoint(tenant, id).await.expect("it goes on");
+    let got: Vec<_> = hooks.deliver().await.iter().map(told).collect();
+    assert_eq!(got, [(after.order_id.to_string(), 1)], "what was before it was proven is not its own");
 }
 
 /// An endpoint is kept as it was made and changed.

@@ -101,6 +101,12 @@ fn secret(endpoint: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         out.note(&format!("what is sent is signed with the secret before too, until {until}"));
     }
     out.note("keep it now: nobody can show it again");
+    if text(endpoint, "disabled_for") == "unproven" {
+        let id = text(endpoint, "endpoint_id");
+        out.note(&format!(
+            "bring it to the receiver, which must answer a challenge, then: wellorder endpoints enable {id}"
+        ));
+    }
     out.line(&text(endpoint, "secret"))?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Settings of calls whose addresses others set: receivers of webhooks.
 
 use super::{
-    shape::Shape::{Networks, Ports},
+    shape::Shape::{Networks, Ports, Switch},
     table::{Default::Is, Setting},
 };
 
@@ -12,6 +12,8 @@ pub(crate) struct Outbound {
     pub(crate) ports: Vec<u16>,
     /// What is called besides what is public.
     pub(crate) open_networks: Vec<edge::Network>,
+    /// Whether endpoints of webhooks have to say first that they want to be called.
+    pub(crate) challenge: bool,
 }
 
 pub(super) const OUTBOUND: &[Setting] = &[
@@ -26,5 +28,11 @@ pub(super) const OUTBOUND: &[Setting] = &[
         Is(""),
         Networks { set: |s, v| s.outbound.open_networks = v },
         "networks that are not public and in which receivers of webhooks are called all the same",
+    ),
+    Setting::new(
+        "outbound.challenge",
+        Is("true"),
+        Switch { set: |s, v| s.outbound.challenge = v },
+        "whether a new endpoint of webhooks must answer a challenge before it is sent anything; never in dev",
     ),
 ];

@@ -1,12 +1,17 @@
 //! Webhooks from the front door to somebody else's: endpoints are made over `/v1`, receivers get what happens.
 
-use crate::harness::{Answer, Call, Home, Receiver, Server, eventually};
+use crate::authorities;
+use crate::harness::{Answer, Authority, Call, Home, Receiver, Server, eventually};
 use crate::login::{SECRETS_KEY, Token, ask, serving};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// A receiver that takes everything.
 pub(crate) async fn taking() -> Receiver {
@@ -184,6 +189,77 @@ async fn a_server_for_others_calls_https_and_what_was_opened() {
         server.stderr().all().into_iter().find(|line| line.contains("networks that are not public"))
     });
     assert!(said.await.contains("10.1.0.0"), "whoever opens a network is told so at each start");
+}
+
+/// Somebody who keeps our calls behind TLS, as `localhost` at this port.
+async fn behind_tls(home: &Home, receiver: &Receiver) -> (u16, JoinSet<()>) {
+    let acceptor = TlsAcceptor::from(authorities::config(home.path()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, inner) = (listener.local_addr().unwrap().port(), receiver.address);
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            connections.spawn(async move {
+                let Ok(mut outer) = acceptor.accept(stream).await else { return };
+                let mut inner = TcpStream::connect(inner).await.unwrap();
+                drop(copy_bidirectional(&mut outer, &mut inner).await);
+            });
+        }
+    });
+    (port, serving)
+}
+
+#[tokio::test]
+async fn a_server_for_others_asks_whoever_is_there_before_it_sends_anything() {
+    let (home, authority, bearer) = (Home::new(), Authority::new(), Token::all("acme").bearer());
+    authority.certify(home.path());
+    std::fs::write(home.path().join("ca.pem"), authority.pem()).unwrap();
+    let receiver = Receiver::start(|call| match call.order["type"].as_str() {
+        Some("endpoint.challenge") if call.path() == "/stranger" => Answer::Says(200, ""),
+        Some("endpoint.challenge") => Answer::SaysItBack,
+        _ => Answer::Says(200, ""),
+    })
+    .await;
+    let (port, _serving) = behind_tls(&home, &receiver).await;
+    let serving = serving(&home)
+        .env("WELLORDER_SECRETS_KEY", SECRETS_KEY)
+        .env("WELLORDER_TLS_CA_FILE", &home.path().join("ca.pem").display().to_string())
+        .env("WELLORDER_OUTBOUND_PORTS", &port.to_string())
+        .env("WELLORDER_OUTBOUND_OPEN_NETWORKS", "127.0.0.0/8,::1/128");
+    let server = serving.start().await;
+    let asks = async |method: &str, path: &str, body: Option<Value>| {
+        let body = body.map(|body| body.to_string());
+        let reply = ask(&server, method, path, Some(&bearer), body.as_deref()).await;
+        (reply.status, reply.json())
+    };
+    let url = |path: &str| format!("https://localhost:{port}/{path}");
+    let made = asks("POST", "/v1/endpoints", Some(json!({ "url": url("stranger"), "events": ["*"] }))).await;
+    assert_eq!(
+        (made.0, &made.1["state"], &made.1["disabled_for"]),
+        (201, &json!("disabled"), &json!("unproven"))
+    );
+    let own = format!("/v1/endpoints/{}", made.1["endpoint_id"].as_str().unwrap());
+    let order = json!({ "reference": "before", "total": "1" });
+    assert_eq!(asks("POST", "/v1/orders", Some(order)).await.0, 201);
+    let refused = asks("POST", &format!("{own}/enable"), None).await;
+    assert_eq!((refused.0, &refused.1["type"]), (409, &json!("urn:wellorder:problem:endpoint-unproven")));
+    assert!(refused.1["detail"].as_str().unwrap().contains("200 without the challenge"), "{}", refused.1);
+    let challenge = receiver.until_calls(1).await.remove(0);
+    assert!(is_signed(&challenge, &made.1["secret"]), "else whoever is there could not know who asks");
+    assert_eq!(asks("PATCH", &own, Some(json!({ "url": url("own") }))).await.0, 200);
+    let enabled = asks("POST", &format!("{own}/enable"), None).await;
+    assert_eq!((enabled.0, &enabled.1["state"]), (200, &json!("active")));
+    assert_eq!(asks("PATCH", &own, Some(json!({ "url": url("stranger") }))).await.0, 409);
+    let order = json!({ "reference": "after", "total": "1" });
+    let order = asks("POST", "/v1/orders", Some(order)).await.1;
+    let calls = receiver.until_calls(4).await;
+    let came: Vec<_> = calls.iter().map(|call| (call.path(), call.order["type"].as_str().unwrap())).collect();
+    let challenge = "endpoint.challenge";
+    let asked = [("/stranger", challenge), ("/own", challenge), ("/stranger", challenge)];
+    assert_eq!((&came[..3], came[3]), (&asked[..], ("/own", "order.accepted")));
+    assert_eq!(calls[3].order["order_id"], order["order_id"]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ fn two_ports_and_public_networks_are_called_unless_more_is_named() {
     let serve = Inputs { mode: Mode::Serve, ..Inputs::default() };
     let rows = as_rows(&load_ok(&serve)).into_iter().filter(|[key, ..]| key.starts_with("outbound."));
     let rows: String = rows.map(|[key, value, ..]| format!("{key} = {value}\n")).collect();
-    assert_eq!(rows, "outbound.ports = 443,8443\noutbound.open_networks = \n");
+    assert_eq!(rows, "outbound.ports = 443,8443\noutbound.open_networks = \noutbound.challenge = true\n");
     assert_eq!(load_ok(&serve).settings.outbound.ports, outbound::PORTS);
     let said =
         toml("[outbound]\nports = [\"443\", \"9443\"]\nopen_networks = [\"10.1.0.0/16\", \"fd00::/16\"]");

@@ -21,7 +21,14 @@ pub(crate) struct Call {
     pub(crate) body: Vec<u8>,
 }
 
+/// What the path of a call is kept as.
+const PATH: &str = ":path";
+
 impl Call {
+    pub(crate) fn path(&self) -> &str {
+        self.header(PATH)
+    }
+
     /// The value of a header (its name in lower case).
     pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(header, _)| header == name);
@@ -50,6 +57,8 @@ pub(crate) enum Answer {
     Says(u16, &'static str),
     /// A status with this body.
     Tells(u16, &'static str),
+    /// 200, with the challenge that it was asked for.
+    SaysItBack,
     /// Nothing, for ever.
     Nothing,
     /// 200, once the gate is open.
@@ -139,6 +148,10 @@ impl Served {
                 Answer::Tells(status, body) => {
                     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
                 }
+                Answer::SaysItBack => {
+                    let body = call.order["data"]["challenge"].as_str().unwrap_or_default();
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                }
                 Answer::Nothing => std::future::pending().await,
                 Answer::AtTheGate => {
                     if self.gate.wait_for(|open| *open).await.is_err() {
@@ -184,6 +197,8 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<(Vec<(String, String)
                 length = value.parse().unwrap();
             }
             headers.push((name, value));
+        } else if let Some(path) = text.split(' ').nth(1) {
+            headers.push((PATH.to_owned(), path.to_owned()));
         }
     }
     let mut body = vec![0; length];
