@@ -53,6 +53,7 @@ impl From<Rejection> for Denied {
             | Rejection::EndpointUnknown
             | Rejection::EndpointsTooMany
             | Rejection::EndpointChanged
+            | Rejection::EndpointUnproven(_)
             | Rejection::DeliveryUnknown
             | Rejection::CursorInvalid
             | Rejection::EpochChanged

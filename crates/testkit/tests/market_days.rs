@@ -113,5 +113,5 @@ async fn in_no_day_more_is_called_than_may_be_and_no_store_starves() {
         assert!(events.iter().all(|event| event.kind != StoreEventType::Failed), "to wait is no failure");
     }
     let (least, most) = (imported.iter().min().expect("stores"), imported.iter().max().expect("stores"));
-    assert!(*least * 2 >= *most && *least > 0, "between {least} and {most} orders of a store");
+    assert!(*least * 2 >= *most && *least > 0, "between {least} and {most} orders of a store: {imported:?}");
 }

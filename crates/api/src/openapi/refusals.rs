@@ -24,7 +24,7 @@ const UNKNOWN: [(&str, Kind); 9] = [
 ];
 
 /// What single operations refuse besides.
-const BESIDES: [(&str, &[Kind]); 21] = [
+const BESIDES: [(&str, &[Kind]); 24] = [
     ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
     ("create_orders", &[kinds::INVALID_KEY]),
     ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),

@@ -1,6 +1,7 @@
 //! Several nodes on one database with stores at marketplaces: nothing is asked for twice, and no order is there twice.
 
 use crate::harness::{Answer, Builder, Home, Receiver, Server};
+use crate::login::SECRETS_KEY;
 use crate::nodes::node;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ const FOUND: &str = r#"{"status":true,"orderId":"there","amount":12.50,"currency
 
 fn at(home: &Home, marketplace: &Receiver) -> Builder {
     let url = marketplace.url().replace("/work", "");
-    node(home, "api").env("WELLORDER_MARKETPLACE_MOCK_URL", &url)
+    // What one of them seals, the other opens.
+    node(home, "api").env("WELLORDER_MARKETPLACE_MOCK_URL", &url).env("WELLORDER_SECRETS_KEY", SECRETS_KEY)
 }
 
 async fn store(server: &Server) -> String {
@@ -78,7 +80,7 @@ async fn two_nodes_that_sync_at_once_ask_for_nothing_twice() {
     for number in 0..RECEIPTS {
         let tried = import(&one, &store, &format!("r-{number}")).await;
         assert_eq!(tried["state"], "failed", "{tried}");
-        let retried = other.post(&format!("/v1/imports/{store}/r-{number}/retry"), "{}").await;
+        let retried = other.post(&format!("/v1/imports/{store}/r-{number}/retry"), r#"{"now":true}"#).await;
         assert_eq!(retried.json()["state"], "pending", "{}", retried.text());
     }
     open.store(true, Ordering::SeqCst);
