@@ -157,7 +157,7 @@ pub trait Storage: WebhookReads + Send + Sync {
         Ok(read)
     }
 
-    /// The events at these places, in that order; `None` where there is none, or none any more. Those behind what makes a page full
+    /// The events at these places, which are in order and each there once; `None` where there is none, or none any more. Those behind what makes a page full
     /// ([`PageWeight`]) are left out: then there are fewer answers than places.
     async fn events_at(&self, places: &[(Shard, u64)]) -> Result<Vec<Option<Event>>, Fault> {
         let (mut read, mut weight) = (Vec::with_capacity(places.len()), PageWeight::default());

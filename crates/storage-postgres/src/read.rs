@@ -206,6 +206,14 @@ const SLICES: &str = select_events!(
      CROSS JOIN LATERAL events(w.shard, w.after, w.up_to) j"
 );
 
+/// The event at each position of `$2` in the shard of `$1` beside it: shard by shard, in order. One look at the parts of a shard
+/// answers for all of its positions.
+const AT_EACH: &str = select_events!(
+    "FROM (SELECT w.shard, array_agg(w.position) AS positions \
+       FROM unnest($1::smallint[], $2::bigint[]) AS w (shard, position) GROUP BY w.shard) w \
+     CROSS JOIN LATERAL events_at(w.shard, w.positions) j ORDER BY j.shard, j.position"
+);
+
 /// As [`SLICES`]: the last position of each shard, how many there are, and whether some are of the sources `$4`.
 const PASSAGES: &str = "SELECT w.shard, coalesce(p.last, 0), p.count, p.wanted \
      FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (shard, after, up_to) \
@@ -284,7 +292,7 @@ pub(crate) async fn slices(
     Ok(page.map(|(events, _)| events).collect())
 }
 
-/// The events at `places`, in that order, until a page is full.
+/// The events at `places`, which are in order, until a page is full.
 pub(crate) async fn events_at(
     readers: &Readers,
     places: &[(Shard, u64)],
@@ -296,10 +304,9 @@ pub(crate) async fn events_at(
     }
     let conn = readers.get().await?;
     let shards: Vec<i16> = places.iter().map(|(shard, _)| small(*shard)).collect();
-    let ends: Vec<i64> = places.iter().map(|(_, position)| big(*position)).collect();
-    let after: Vec<i64> = ends.iter().map(|position| position - 1).collect();
-    let statement = conn.prepared(SLICES).await?;
-    let values: [&(dyn ToSql + Sync); 3] = [&shards, &after, &ends];
+    let positions: Vec<i64> = places.iter().map(|(_, position)| big(*position)).collect();
+    let statement = conn.prepared(AT_EACH).await?;
+    let values: [&(dyn ToSql + Sync); 2] = [&shards, &positions];
     let (mut read, mut bytes) = (Vec::with_capacity(places.len()), 0);
     let all = conn
         .answered::<bool, Trouble>(async {

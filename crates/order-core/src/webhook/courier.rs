@@ -115,6 +115,8 @@ struct Load {
     bytes: usize,
     /// What has ended and is not settled yet.
     ended: Vec<Ended>,
+    /// Whether that failed when it was tried last.
+    is_behind: bool,
     /// What is claimed, for whoever gives it back.
     held: BTreeMap<(i64, uuid::Uuid), Settle>,
 }
@@ -140,13 +142,15 @@ impl Courier {
     /// When the claim fails, or the settling.
     pub async fn step(&self) -> Result<(usize, Option<Timestamp>), Error> {
         let mut load = Load::default();
-        let (claimed, next_due) = self.claim_into(&mut load).await?;
+        let claimed = self.claimed(self.room(&load)).await?;
+        let (claimed, next_due) = self.take_on(&mut load, claimed).await;
         while let Some(ended) = load.tries.join_next().await {
             if let Ok(ended) = ended {
                 load.take(ended);
             }
         }
-        self.settle(&mut load).await?;
+        let settled = self.settled(&load.ended).await;
+        self.note(&mut load, settled).await?;
         Ok((claimed, next_due))
     }
 
@@ -187,17 +191,23 @@ impl Courier {
         }
     }
 
-    /// Settles what has ended, then claims; returns how long to wait before looking again.
+    /// Settles what has ended and claims what is due, in one commit most often; returns how long to wait before looking again.
     async fn turn(&self, load: &mut Load) -> Duration {
-        if let Err(error) = self.settle(load).await {
+        let claiming = async {
+            match self.room(load) {
+                0 => Ok(StreamsClaimed::default()),
+                room => self.claimed(room).await,
+            }
+        };
+        let (settled, claimed) = tokio::join!(self.settled(&load.ended), claiming);
+        if let Err(error) = self.note(load, settled).await {
             tracing::warn!(%error, waiting = load.ended.len(), "cannot settle deliveries; trying again");
+            self.take_on(load, claimed.unwrap_or_default()).await;
             return SETTLE_AGAIN;
         }
-        if self.room(load) == 0 {
-            return self.policy.poll;
-        }
-        match self.claim_into(load).await {
-            Ok((_, next_due)) => {
+        match claimed {
+            Ok(claimed) => {
+                let (_, next_due) = self.take_on(load, claimed).await;
                 let next = next_due.map(|due| due.since(self.app.clock.now()));
                 let wait = next.map_or(self.policy.poll, |wait| wait.min(self.policy.poll));
                 // What is settled already goes into the next turn at once.
@@ -210,15 +220,16 @@ impl Courier {
         }
     }
 
+    /// How many more may be claimed. What has ended is settled meanwhile; if it could not be, it takes room like the rest.
     fn room(&self, load: &Load) -> usize {
         if load.bytes >= self.policy.bytes_max {
             return 0;
         }
-        self.policy.in_flight_max.saturating_sub(load.tries.len() + load.ended.len())
+        let unsettled = if load.is_behind { load.ended.len() } else { 0 };
+        self.policy.in_flight_max.saturating_sub(load.tries.len() + unsettled)
     }
 
-    async fn claim_into(&self, load: &mut Load) -> Result<(usize, Option<Timestamp>), Error> {
-        let room = self.room(load);
+    async fn claimed(&self, room: usize) -> Result<StreamsClaimed, Error> {
         let token = LeaseToken(self.app.ids.uuid_v4());
         let claim = ClaimStreams {
             token,
@@ -228,14 +239,18 @@ impl Courier {
             now: self.app.clock.now(),
             lease: self.policy.lease,
         };
-        let claimed = match self.app.webhook(WebhookCommand::Claim(claim)).await? {
-            WebhookReply::Claimed(claimed) => claimed,
-            other => return Err(manage::unexpected("a claim of streams", other)),
-        };
+        match self.app.webhook(WebhookCommand::Claim(claim)).await? {
+            WebhookReply::Claimed(claimed) => Ok(claimed),
+            other => Err(manage::unexpected("a claim of streams", other)),
+        }
+    }
+
+    /// Begins with what was claimed; tells how many streams that were, and when the next is due.
+    async fn take_on(&self, load: &mut Load, claimed: StreamsClaimed) -> (usize, Option<Timestamp>) {
         let StreamsClaimed { streams, endpoints, next_due } = claimed;
         let count = streams.len();
         if count == 0 {
-            return Ok((0, next_due));
+            return (0, next_due);
         }
         // A fault here is not the receivers': nothing is used up.
         match parcel::prepare(&self.app, streams.clone(), endpoints).await {
@@ -250,7 +265,7 @@ impl Courier {
                 }
             }
         }
-        Ok((count, next_due))
+        (count, next_due)
     }
 
     fn begin(&self, load: &mut Load, prepared: Prepared) {
@@ -292,17 +307,23 @@ impl Courier {
         });
     }
 
-    /// Settles what has ended; what was not settled is kept.
-    async fn settle(&self, load: &mut Load) -> Result<(), Error> {
-        if load.ended.is_empty() {
-            return Ok(());
+    /// Settles what has ended.
+    async fn settled(&self, ended: &[Ended]) -> Result<StreamsSettled, Error> {
+        if ended.is_empty() {
+            return Ok(StreamsSettled::default());
         }
-        let settles: Vec<Settle> = load.ended.iter().map(|ended| ended.settle.clone()).collect();
+        let settles: Vec<Settle> = ended.iter().map(|ended| ended.settle.clone()).collect();
         let command = SettleStreams { settles, now: self.app.clock.now() };
-        let settled = match self.app.webhook(WebhookCommand::Settle(command)).await? {
-            WebhookReply::Settled(settled) => settled,
-            other => return Err(manage::unexpected("settling streams", other)),
-        };
+        match self.app.webhook(WebhookCommand::Settle(command)).await? {
+            WebhookReply::Settled(settled) => Ok(settled),
+            other => Err(manage::unexpected("settling streams", other)),
+        }
+    }
+
+    /// Notes what was settled: all that has ended. What could not be is kept.
+    async fn note(&self, load: &mut Load, settled: Result<StreamsSettled, Error>) -> Result<(), Error> {
+        load.is_behind = settled.is_err();
+        let settled = settled?;
         let ended = std::mem::take(&mut load.ended);
         self.count(&ended, &settled);
         self.disable(&ended, &settled).await;
@@ -371,7 +392,8 @@ impl Courier {
                 }
             }
         }
-        if let Err(error) = self.settle(&mut load).await {
+        let settled = self.settled(&load.ended).await;
+        if let Err(error) = self.note(&mut load, settled).await {
             tracing::warn!(%error, "cannot settle deliveries at the end; their leases run out by themselves");
         }
     }

@@ -127,25 +127,25 @@ enum Placed {
 /// several endpoints hear of the same.
 async fn at_their_places(app: &App, streams: &[Stream]) -> Result<BTreeMap<usize, Placed>, Fault> {
     let shards = app.storage.install().shards;
-    let (mut wanted, mut places, mut known) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let (mut wanted, mut known) = (Vec::new(), BTreeMap::new());
     for (index, stream) in streams.iter().enumerate() {
         let (Some(place), Some(order_id)) = (stream.place, stream.subject.order_id()) else { continue };
         if let Some(Head::Next(version)) = stream.head() {
             let place = (order_id.shard(shards), place);
-            let at = *known.entry(place).or_insert_with(|| {
-                places.push(place);
-                places.len() - 1
-            });
-            wanted.push((index, at, order_id, version));
+            known.insert(place, 0);
+            wanted.push((index, place, order_id, version));
         }
     }
-    if places.is_empty() {
+    if known.is_empty() {
         return Ok(BTreeMap::new());
     }
+    let places: Vec<_> = known.keys().copied().collect();
+    known.values_mut().enumerate().for_each(|(at, known)| *known = at);
     let read: Vec<_> =
         app.storage.events_at(&places).await?.into_iter().map(|event| event.map(Arc::new)).collect();
     let mut placed = BTreeMap::new();
-    for (index, at, order_id, version) in wanted {
+    for (index, place, order_id, version) in wanted {
+        let at = known.get(&place).copied().unwrap_or(usize::MAX);
         match read.get(at) {
             Some(Some(event)) if event.order_id == order_id && event.version == version => {
                 placed.insert(index, Placed::Is(Arc::clone(event)));

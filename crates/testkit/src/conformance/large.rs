@@ -11,6 +11,7 @@ use order_core::lease::Outcome;
 use order_core::listing::Search;
 use order_core::order::Order;
 use order_core::query::{OrderQuery, PAGE_BYTES_MAX};
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 /// Bytes of each order's text; a page holds four of them and no fifth.
@@ -126,7 +127,7 @@ pub async fn slices_come_in_a_page_that_ends_when_it_is_full(rig: Rig) {
     assert!(pages > 1, "not all at once");
 }
 
-/// Events are found at their places, in whichever order they are asked for; what makes the page full ends it.
+/// Events are found at their places, and nothing where there is none; what makes the page full ends it.
 pub async fn events_are_found_at_their_places_until_a_page_is_full(rig: Rig) {
     assert_eq!(rig.storage().events_at(&[]).await.expect("a read"), []);
     for index in 0..40 {
@@ -136,19 +137,19 @@ pub async fn events_are_found_at_their_places_until_a_page_is_full(rig: Rig) {
     for head in rig.storage().heads().await.expect("heads") {
         all.extend(rig.storage().journal(head.shard, 0, 100).await.expect("a read"));
     }
-    all.sort_by_key(|event| event.event_id);
-    let mut places: Vec<_> = all.iter().map(|event| (event.shard, event.position)).collect();
-    let mut expected: Vec<_> = all.iter().cloned().map(Some).collect();
-    for (at, place) in [(0, (all[0].shard, 999)), (7, (all[9].shard, 0)), (40, (all[3].shard, 999))] {
-        places.insert(at, place);
-        expected.insert(at, None);
+    let there = all.iter().map(|event| ((event.shard, event.position), Some(event.clone())));
+    let mut there: BTreeMap<_, _> = there.collect();
+    let (first, last) = (all[0].shard, all[39].shard);
+    for place in [(first, 0), (first, 999), (all[20].shard, 999), (last, 0), (last, 999)] {
+        there.insert(place, None);
     }
+    let (places, expected): (Vec<_>, Vec<_>) = there.into_iter().unzip();
     assert_eq!(rig.storage().events_at(&places).await.expect("a read"), expected);
     assert_eq!(rig.storage().events_at(&places[..1]).await.expect("a read"), [None]);
     large_orders(&rig).await;
     let mut places = Vec::new();
     for head in rig.storage().heads().await.expect("heads") {
-        places.extend((1..=head.position).rev().map(|position| (head.shard, position)));
+        places.extend((1..=head.position).map(|position| (head.shard, position)));
     }
     let (mut seen, mut pages) = (0, 0);
     while !places.is_empty() {

@@ -103,7 +103,7 @@ pub async fn nobody_is_called_who_did_not_say_that_they_want_to_be(rig: Rig) {
     let after = hooks.order("after", 1).await;
     app.enable_endpoint(tenant, id).await.expect("it goes on");
     let got: Vec<_> = hooks.deliver().await.iter().map(told).collect();
-    assert_eq!(got, [(after.order_id.to_string(), 1)], "what was before it was proven is not its own");
+    assert_eq!(got, [(after.id.to_string(), 1)], "what was before it was proven is not its own");
 }
 
 /// An endpoint is kept as it was made and changed.
