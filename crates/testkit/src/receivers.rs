@@ -81,8 +81,10 @@ impl Deliverer for ScriptedReceiver {
             return Answered { why, ..Answered::default() };
         }
         let next = script.answers.pop_front().or_else(|| script.usual.clone());
-        let body = word.map(String::into_bytes);
-        next.unwrap_or_else(|| Answered { body: body.unwrap_or_default(), ..Self::answer(200) })
+        next.unwrap_or_else(|| match word {
+            Some(word) => Answered { body: word.into_bytes(), ..Self::answer(200) },
+            None => Self::answer(200),
+        })
     }
 
     fn check(&self, url: &str) -> Result<(), UrlRefused> {

@@ -28,6 +28,7 @@ const POINTS: &[(&str, Role, u64)] = &[
     ("import.after_accept", Role::Api, 2),
     ("sync.after_429", Role::Sync, 1),
     ("import.after_settle", Role::Api, 2),
+    ("webhook.after_2xx", Role::Relay, 20),
 ];
 
 /// Each kill point comes once for so many kills.

@@ -127,8 +127,7 @@ pub(super) fn play(setup: &Setup, crashes: Crashes, own: &mut Own) -> Result<Sum
     let mut facts = Facts::default();
     let points = setup.points && setup.plant.is_none();
     if (!points || play.first_start()?) && play.start_all()? {
-        // On a machine of two cores webhooks do not keep up with the orders of a whole run: one process has them.
-        let receiver = if setup.plant.is_some() { setup.receiver()? } else { None };
+        let receiver = setup.receiver()?;
         if let Some(receiver) = &receiver {
             receiver.listen(stage.address())?;
         }
