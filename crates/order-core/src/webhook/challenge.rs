@@ -34,7 +34,7 @@ impl App {
         let found = self.storage.endpoint(tenant, endpoint_id).await?.ok_or(Rejection::EndpointUnknown)?;
         let action = if found.is_unproven() {
             self.challenge(&found).await?;
-            EndpointAction::Prove { url: found.url }
+            EndpointAction::Prove { url: found.url, start: self.journal_end().await? }
         } else {
             EndpointAction::Enable
         };

@@ -208,6 +208,8 @@ pub enum EndpointAction {
     Prove {
         /// Where they were asked.
         url: String,
+        /// The end of the journal then: it hears of what is behind that.
+        start: Cursor,
     },
     /// Send nothing, and keep nothing new.
     Disable(DisabledFor),
@@ -230,7 +232,7 @@ impl EndpointAction {
         match self {
             Self::Create(new) => size_of_val(&**new) + new.url.len() + size_of_val(&*new.start.positions),
             Self::Change(change) => change.url.as_ref().map_or(0, String::len),
-            Self::Prove { url } => url.len(),
+            Self::Prove { url, start } => url.len() + size_of_val(&*start.positions),
             Self::Rotate { secret, .. } => 3 * secret.as_bytes().len(),
             Self::Pause | Self::Enable | Self::Disable(_) | Self::Delete => 0,
         }
@@ -300,8 +302,11 @@ pub fn decide(
                 (endpoint.rate, endpoint.paced_until) = (rate, None);
             }
         }
-        EndpointAction::Prove { url } if *url != endpoint.url => return Err(Rejection::EndpointChanged),
-        EndpointAction::Prove { .. } => set_state(&mut endpoint, EndpointState::Active, None),
+        EndpointAction::Prove { url, .. } if *url != endpoint.url => return Err(Rejection::EndpointChanged),
+        EndpointAction::Prove { start, .. } => {
+            endpoint.start = start.clone();
+            set_state(&mut endpoint, EndpointState::Active, None);
+        }
         // It is disabled, and stays so.
         EndpointAction::Disable(DisabledFor::Asked) if endpoint.is_unproven() => {}
         EndpointAction::Pause | EndpointAction::Enable if endpoint.is_unproven() => {

@@ -12,7 +12,7 @@ use crate::action_log::ActionKind;
 use crate::app::{self, App};
 use crate::clock::Timestamp;
 use crate::command::{Command, Reply};
-use crate::error::{Error, Rejection};
+use crate::error::{Error, Fault, Rejection};
 use crate::ids::{EventId, TenantId};
 use crate::journal::Cursor;
 use crate::ports::Deliverer;
@@ -94,7 +94,7 @@ impl App {
     ) -> Result<(Endpoint, Option<Secret>), Error> {
         // Before the end of the journal is read: so the follower begins nowhere behind it.
         self.ensure_follower(FOLLOWER, "webhooks", true).await?;
-        let start = Cursor::at_heads(self.storage.install().epoch, &self.storage.heads().await?);
+        let start = self.journal_end().await?;
         let now = self.clock.now();
         let endpoint_id = EndpointId(self.ids.uuid_v7(now));
         let AskedEndpoint { url, listens, dialect, organization, rate, secret } = asked;
@@ -111,6 +111,11 @@ impl App {
         let new = NewEndpoint { url, listens, dialect, organization, rate, secret, unproven, start };
         let action = EndpointAction::Create(Box::new(new));
         Ok((self.change_endpoint(tenant, endpoint_id, action).await?, shown))
+    }
+
+    /// Where what comes from now on begins.
+    pub(super) async fn journal_end(&self) -> Result<Cursor, Fault> {
+        Ok(Cursor::at_heads(self.storage.install().epoch, &self.storage.heads().await?))
     }
 
     /// Changes an endpoint.

@@ -36,6 +36,7 @@ const PUT: &str = "INSERT INTO endpoints (number, endpoint_id, tenant, organizat
      ON CONFLICT (number) DO UPDATE SET url = excluded.url, listens = excluded.listens, state = excluded.state, \
      disabled_for = excluded.disabled_for, rate = excluded.rate, secret = excluded.secret, \
      previous_secret = excluded.previous_secret, previous_until = excluded.previous_until, \
+     start_epoch = excluded.start_epoch, start_positions = excluded.start_positions, \
      failing_since = excluded.failing_since, paced_until = excluded.paced_until, updated_at = excluded.updated_at, \
      deleted_at = excluded.deleted_at";
 

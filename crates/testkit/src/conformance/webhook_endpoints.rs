@@ -80,9 +80,11 @@ pub async fn nobody_is_called_who_did_not_say_that_they_want_to_be(rig: Rig) {
         assert_eq!(lack(app.enable_endpoint(tenant, id).await).as_deref(), Some(expected));
     }
     assert!(read(&hooks, &made).await.is_some_and(|found| found.is_unproven()));
-    let elsewhere = EndpointAction::Prove { url: "https://two.example/".to_owned() };
+    let elsewhere =
+        EndpointAction::Prove { url: "https://two.example/".to_owned(), start: Cursor::beginning(1, 16) };
     assert_eq!(change(&hooks, &made, elsewhere).await, Err(Rejection::EndpointChanged));
     hooks.receiver.got();
+    hooks.order("just before", 1).await;
     let enabled = app.enable_endpoint(tenant, id).await.expect("it says the word");
     assert_eq!((enabled.state, enabled.disabled_for), (EndpointState::Active, None));
     let challenge = hooks.receiver.got().remove(0);

@@ -179,7 +179,7 @@ fn every_setting_fills_its_field() {
             "kafka.sasl_mechanism" | "kafka.username" | "kafka.password" | "redis.ca_file" => continue,
             path if path.starts_with("kafka.") && path.ends_with("_file") => continue,
             "kafka.insecure" => "true",
-            "kafka.create_topics" | "marketplace.mock" => "false",
+            "kafka.create_topics" | "marketplace.mock" | "outbound.challenge" => "false",
             "kafka.delivery_timeout_ms" => "7000",
             "redis.url" => "127.0.0.1:6379",
             "redis.insecure" | "rabbitmq.insecure" | "postgres.insecure" => "true",

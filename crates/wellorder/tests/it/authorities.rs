@@ -4,13 +4,12 @@
 mod rig;
 
 use self::rig::Signer;
-use crate::harness::{Authority, Ended, Home, Server, eventually};
+use crate::harness::{Authority, Ended, Home, Server, eventually, tls_of};
 use crate::login::{AUDIENCE, ISSUER, Token, ask, now};
 use crate::tls::over_tls;
 use rustix::process::Signal;
-use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,18 +26,9 @@ struct Others {
     _serving: JoinSet<()>,
 }
 
-/// How a server speaks TLS with `cert.pem` and `key.pem` of this folder.
-pub(crate) fn config(folder: &Path) -> Arc<ServerConfig> {
-    let certificate = CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Arc::new(config.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
-}
-
 impl Others {
     async fn start(folder: &Path, keys: Vec<u8>) -> Self {
-        let acceptor = TlsAcceptor::from(config(folder));
+        let acceptor = TlsAcceptor::from(tls_of(folder));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::<Mutex<Vec<String>>>::default();

@@ -1,7 +1,6 @@
 //! Webhooks from the front door to somebody else's: endpoints are made over `/v1`, receivers get what happens.
 
-use crate::authorities;
-use crate::harness::{Answer, Authority, Call, Home, Receiver, Server, eventually};
+use crate::harness::{Answer, Authority, Call, Home, Receiver, Server, eventually, tls_of};
 use crate::login::{SECRETS_KEY, Token, ask, serving};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -193,7 +192,7 @@ async fn a_server_for_others_calls_https_and_what_was_opened() {
 
 /// Somebody who keeps our calls behind TLS, as `localhost` at this port.
 async fn behind_tls(home: &Home, receiver: &Receiver) -> (u16, JoinSet<()>) {
-    let acceptor = TlsAcceptor::from(authorities::config(home.path()));
+    let acceptor = TlsAcceptor::from(tls_of(home.path()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, inner) = (listener.local_addr().unwrap().port(), receiver.address);
     let mut serving = JoinSet::new();

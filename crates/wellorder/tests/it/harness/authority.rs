@@ -1,8 +1,11 @@
 //! Authorities of a test's own, and the certificates that they sign.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use rustls::pki_types::CertificateDer;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How many there were so far.
@@ -67,4 +70,13 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.0).unwrap().pem();
         Certified { certificate, key: key.serialize_pem() }
     }
+}
+
+/// How a server speaks TLS with `cert.pem` and `key.pem` of this folder.
+pub(crate) fn tls_of(folder: &Path) -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(config.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
 }

@@ -15,7 +15,7 @@ pub(crate) mod promql;
 mod receiver;
 mod server;
 
-pub(crate) use authority::{Authority, Certified};
+pub(crate) use authority::{Authority, Certified, tls_of};
 pub(crate) use database::Database;
 pub(crate) use disk::Disk;
 pub(crate) use lines::Lines;
