@@ -1,7 +1,7 @@
 //! What a command means for budgets: pure, shared by every storage.
 
 use super::{
-    Allowance, Budget, BudgetAction, BudgetCommand, CAPACITY_MAX, Class, GRACE, Limit, MICRO, Verdict,
+    Allowance, Budget, BudgetAction, BudgetCommand, CAPACITY_MAX, Class, GRACE, KEPT, Limit, MICRO, Verdict,
     WAITING_MAX, Waiter, micro,
 };
 use crate::clock::Timestamp;
@@ -80,7 +80,7 @@ impl Budget {
             self.level = self.level.saturating_add(flowed).min(full);
             self.as_of = self.as_of.max(now);
         }
-        self.waiting.retain(|waiter| waiter.told.plus(GRACE) >= now);
+        self.waiting.retain(|waiter| waiter.told.plus(KEPT) >= now);
     }
 
     /// `None` when it lets the call in now; else when to come again, and a turn for then.
@@ -89,7 +89,7 @@ impl Budget {
         let mut me = match place {
             Some(place) => self.waiting.swap_remove(place),
             None => {
-                self.wake(class);
+                self.wake(class, now);
                 self.next_turn += 1;
                 Waiter { store: store.0, class: class.index(), units, turn: self.next_turn, told: now }
             }
@@ -97,18 +97,22 @@ impl Budget {
         me.units = units;
         let ahead = self.ahead_of(&me, now);
         let wanted = micro(ahead.saturating_add(units.min(self.limit.capacity)));
-        let needed = wanted.saturating_add(self.left_to_others(class, units));
+        let before = self.before(&me, |_| true);
+        let needed = wanted.saturating_add(self.left_to_others(class, before.saturating_add(units), units));
+        // What is kept for those who are late is not lost, as long as the bucket has room.
+        let late = self.before(&me, |waiter| waiter.told.plus(LATE) < now);
+        let needed = needed.max(needed.saturating_add(micro(late)).min(micro(self.limit.capacity)));
         let is_full = self.level >= micro(self.limit.capacity);
         if now >= self.not_before && (self.level >= needed || (is_full && ahead == 0)) {
             return None;
         }
-        if self.waiting.len() >= WAITING_MAX {
+        if !self.has_place(now) {
             // There is no place to wait in turn: whoever comes when one is free has it.
             return Some(self.when(self.level.saturating_add(micro(units.min(self.limit.capacity))), now));
         }
         // While others want some too, what is left to them may soon be so no more.
         let a_bit = self.level.saturating_add(micro(units.min(self.limit.capacity)));
-        let contended = self.waiting.iter().any(|waiter| waiter.class != me.class);
+        let contended = self.wanting(now).any(|waiter| waiter.class != me.class);
         let needed = if contended { needed.min(a_bit) } else { needed };
         me.told = self.when(if self.level < wanted { wanted } else { needed }, now);
         let told = me.told;
@@ -116,16 +120,31 @@ impl Budget {
         Some(told)
     }
 
+    /// Those who wait and can be thought to want it still.
+    fn wanting(&self, now: Timestamp) -> impl Iterator<Item = &Waiter> {
+        self.waiting.iter().filter(move |waiter| waiter.told.plus(GRACE) >= now)
+    }
+
+    /// Whether one more may wait in turn; whoever is the latest of those who did not come makes room.
+    fn has_place(&mut self, now: Timestamp) -> bool {
+        if self.waiting.len() < WAITING_MAX {
+            return true;
+        }
+        let latest = (0..self.waiting.len()).min_by_key(|place| self.waiting[*place].told);
+        let gone = latest.filter(|place| self.waiting[*place].told.plus(GRACE) < now);
+        gone.map(|place| self.waiting.swap_remove(place)).is_some()
+    }
+
     /// A class that comes anew begins where the others are: what it did not want before is not owed to it.
-    fn wake(&mut self, class: Class) {
-        if !self.waiting.iter().any(|waiter| waiter.class == class.index()) {
+    fn wake(&mut self, class: Class, now: Timestamp) {
+        if !self.wanting(now).any(|waiter| waiter.class == class.index()) {
             let served = &mut self.served[class.index()];
             *served = (*served).max(self.turn_of);
         }
     }
 
     /// Units that are wanted by those who come before, when classes are served in proportion, and each in turn. Whoever is
-    /// late is not waited for.
+    /// late is not waited for, and comes in its old turn nevertheless.
     fn ahead_of(&self, me: &Waiter, now: Timestamp) -> u64 {
         let mut queues: [Vec<&Waiter>; 3] = Default::default();
         let in_time = self.waiting.iter().filter(|waiter| waiter.told.plus(LATE) >= now);
@@ -150,9 +169,20 @@ impl Budget {
         }
     }
 
-    /// What the class leaves in the bucket, unless it has had less than its share.
-    fn left_to_others(&self, class: Class, units: u64) -> i64 {
-        let served = self.served[class.index()] + share(class, units);
+    /// Units that are wanted by those of its class whose turn is before its own, as far as they are `of` some kind. Who comes first of
+    /// those that come late says nothing. Of what is live nobody is kept in mind: whoever waited for that has gone away.
+    fn before(&self, me: &Waiter, of: impl Fn(&Waiter) -> bool) -> u64 {
+        if me.class == Class::Live.index() {
+            return 0;
+        }
+        let before = self.waiting.iter().filter(|one| one.class == me.class && one.turn < me.turn && of(one));
+        before.map(|one| one.units).fold(0, u64::saturating_add)
+    }
+
+    /// What the class leaves in the bucket for a call of `units`, unless it has had less than its share even with `wanted`: the call, and
+    /// those before it.
+    fn left_to_others(&self, class: Class, wanted: u64, units: u64) -> i64 {
+        let served = self.served[class.index()].saturating_add(share(class, wanted));
         let live = self.served[Class::Live.index()];
         if served <= live {
             return 0;

@@ -14,7 +14,8 @@
 //!
 //! Calls are of three classes, so that what is new does not wait for what is old: each class is entitled to a share of what
 //! flows in, takes what the others leave, and the two that can wait leave part of a bucket alone for the first. Within a class the
-//! stores that wait for the same budget come in turn, each with one call: whoever was just served is behind all others.
+//! stores that wait for the same budget come in turn, each with one call: whoever was just served is behind all others, and whoever
+//! comes late still has its turn.
 
 mod decide;
 
@@ -34,8 +35,11 @@ pub const MICRO: u64 = 1_000_000;
 pub const CAPACITY_MAX: u64 = 1_000_000;
 /// Most stores that wait for one budget in turn; more come again by themselves.
 pub const WAITING_MAX: usize = 256;
-/// Whoever does not come so long after the time that was told has lost the turn, too.
+/// Whoever does not come so long after the time that was told does not want it any more, as far as others are concerned.
 pub const GRACE: Duration = Duration::from_secs(90);
+/// So long after that time the turn is kept for whoever comes after all: looks may be further apart than [`GRACE`], and who is first in
+/// each of them must not always be first here.
+pub const KEPT: Duration = Duration::from_secs(3600);
 /// Most budgets of one call.
 pub const ALLOWANCES_MAX: usize = 4;
 

@@ -194,6 +194,40 @@ fn many_stores_of_which_some_do_not_come_share_a_small_bucket() {
 }
 
 #[test]
+fn who_comes_first_in_every_look_is_not_served_first() {
+    // Looks are far apart, and stores come in one order in each: first for what is new, then for as much of what is old as they get.
+    const STORES: usize = 20;
+    let limit = [("k", Limit::per_day(1_000))];
+    let (mut kept, mut told, mut got) = (None, [BEGIN; STORES], [0_u64; STORES]);
+    let mut calls = 0;
+    for now in (0..3 * DAY).step_by(usize::try_from(900 * SECOND).unwrap()) {
+        let due: Vec<usize> = (0..STORES).filter(|store| told[*store] <= BEGIN + now).collect();
+        // Stores of one look ask in turn, as those that are synced at once do.
+        for class in [Class::Live, Class::Backfill] {
+            let mut asking = due.clone();
+            while !asking.is_empty() {
+                asking.retain(|store| {
+                    let mut ask = command(now, BudgetAction::Take(class), 1, &limit);
+                    ask.store_id = StoreId(Uuid::from_u128(*store as u128));
+                    let (mut budgets, verdict) = decide(vec![kept.take()], &ask);
+                    kept = budgets.pop();
+                    calls += u64::from(verdict == Verdict::Granted);
+                    let Verdict::Wait { until } = verdict else {
+                        got[*store] += u64::from(class == Class::Backfill);
+                        return class == Class::Backfill;
+                    };
+                    told[*store] = until.micros();
+                    false
+                });
+            }
+        }
+    }
+    let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
+    assert!(*least > 20 && least * 2 > *most, "{got:?}");
+    assert!(calls > 2_500, "the quota did not lie idle: {calls}");
+}
+
+#[test]
 fn a_call_that_costs_more_than_the_bucket_holds_is_made_when_it_is_full() {
     let limit = Limit::per_second(10, 1);
     let callers = [Caller { store: 1, class: Class::Live, units: 25, pause: 1, absent: 0 }];
