@@ -44,7 +44,14 @@ async fn carry(rig: &Rig, receiver: &Arc<ScriptedReceiver>) {
     let follower = Follower::new(Arc::clone(&rig.app), FOLLOWER, sink, FollowerPolicy::default());
     while follower.step().await.unwrap() != Progress::UpToDate {}
     let to = Arc::<ScriptedReceiver>::clone(receiver);
-    Courier::new(Arc::clone(&rig.app), to, CourierPolicy::default()).step().await.unwrap();
+    Courier::new(
+        Arc::clone(&rig.app),
+        to,
+        CourierPolicy { unproven_in_flight_max: 16, ..CourierPolicy::default() },
+    )
+    .step()
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -40,7 +40,11 @@ async fn webhooks(f: &Fixture, organization: &str) -> Vec<Value> {
 }
 
 fn courier(f: &Fixture) -> Courier {
-    Courier::new(f.app.clone(), f.receiver.clone(), CourierPolicy::default())
+    Courier::new(
+        f.app.clone(),
+        f.receiver.clone(),
+        CourierPolicy { unproven_in_flight_max: 16, ..CourierPolicy::default() },
+    )
 }
 
 /// Registers a store of an organization and syncs it; what is due is delivered once.

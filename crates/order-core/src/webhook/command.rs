@@ -7,6 +7,7 @@ use super::stream::{Head, Stream, Subject};
 use crate::clock::Timestamp;
 use crate::ids::{LeaseToken, TenantId};
 use crate::journal::Event;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -53,7 +54,8 @@ impl WebhookCommand {
                 let versions = again.versions.iter().map(|(_, versions)| size_of_val(&**versions));
                 size_of_val(&*again.versions) + versions.sum::<usize>()
             }
-            Self::Claim(_) | Self::Sweep(_) => 0,
+            Self::Claim(claim) => claim.held.len() * size_of::<(i64, usize)>(),
+            Self::Sweep(_) => 0,
         }
     }
 }
@@ -91,10 +93,16 @@ pub struct ClaimStreams {
     pub token: LeaseToken,
     /// At most so many.
     pub room: usize,
+    /// How many places the node has that claims.
+    pub pool: usize,
+    /// Streams that it holds, by endpoint.
+    pub held: BTreeMap<i64, usize>,
     /// With which endpoint it begins where there is room for some alone: any number.
     pub turn: u64,
     /// Most streams of one endpoint that are leased at once, on all nodes together.
     pub in_flight_max: u32,
+    /// The same of an endpoint that is not known to take anything: see [`super::claims::Standing`].
+    pub unproven_max: u32,
     /// When.
     pub now: Timestamp,
     /// How long the lease lasts.
@@ -209,7 +217,7 @@ pub struct SweepWebhooks {
 /// The streams of an endpoint that one tries to settle: tells what tries say of its health.
 pub fn health(settles: &[Settle]) -> Vec<(i64, bool)> {
     use super::attempt::AttemptOutcome;
-    let mut of: std::collections::BTreeMap<i64, bool> = std::collections::BTreeMap::new();
+    let mut of: BTreeMap<i64, bool> = BTreeMap::new();
     for settle in settles {
         let Some(attempt) = &settle.attempt else { continue };
         *of.entry(settle.endpoint).or_default() |= attempt.outcome == AttemptOutcome::Delivered;

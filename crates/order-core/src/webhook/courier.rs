@@ -1,7 +1,8 @@
 //! The courier: claims streams that are due, sends what is at the head of each, settles what came of it. Each node that carries
 //! webhooks has one.
 //!
-//! What it holds is bounded, whatever receivers do: so many deliveries, so many of one endpoint, so many bytes. A try is over
+//! What it holds is bounded, whatever receivers do: so many deliveries, so many of one endpoint and of one tenant (see
+//! [`super::claims`]), so many bytes. A try is over
 //! within its time limit, which is shorter than a lease; so leases are not extended.
 
 use super::attempt::{Attempt, AttemptOutcome};
@@ -45,6 +46,8 @@ pub struct CourierPolicy {
     pub in_flight_max: usize,
     /// Deliveries of one endpoint at once, on all nodes together.
     pub endpoint_in_flight_max: u32,
+    /// The same of an endpoint that has taken nothing yet, or nothing since it failed.
+    pub unproven_in_flight_max: u32,
     /// Bytes of bodies on their way, roughly, above which nothing more is claimed.
     pub bytes_max: usize,
     /// How long what it claims is its own.
@@ -58,6 +61,7 @@ impl Default for CourierPolicy {
         Self {
             in_flight_max: 256,
             endpoint_in_flight_max: 16,
+            unproven_in_flight_max: 1,
             bytes_max: 16 << 20,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
@@ -142,7 +146,7 @@ impl Courier {
     /// When the claim fails, or the settling.
     pub async fn step(&self) -> Result<(usize, Option<Timestamp>), Error> {
         let mut load = Load::default();
-        let claimed = self.claimed(self.room(&load)).await?;
+        let claimed = self.claimed(self.room(&load), &load).await?;
         let (claimed, next_due) = self.take_on(&mut load, claimed).await;
         while let Some(ended) = load.tries.join_next().await {
             if let Ok(ended) = ended {
@@ -196,7 +200,7 @@ impl Courier {
         let claiming = async {
             match self.room(load) {
                 0 => Ok(StreamsClaimed::default()),
-                room => self.claimed(room).await,
+                room => self.claimed(room, load).await,
             }
         };
         let (settled, claimed) = tokio::join!(self.settled(&load.ended), claiming);
@@ -229,13 +233,20 @@ impl Courier {
         self.policy.in_flight_max.saturating_sub(load.tries.len() + unsettled)
     }
 
-    async fn claimed(&self, room: usize) -> Result<StreamsClaimed, Error> {
+    async fn claimed(&self, room: usize, load: &Load) -> Result<StreamsClaimed, Error> {
         let token = LeaseToken(self.app.ids.uuid_v4());
+        let mut held = BTreeMap::new();
+        for (endpoint, _) in load.held.keys() {
+            *held.entry(*endpoint).or_default() += 1;
+        }
         let claim = ClaimStreams {
             token,
             room,
+            pool: self.policy.in_flight_max,
+            held,
             turn: token.0.as_u64_pair().1,
             in_flight_max: self.policy.endpoint_in_flight_max,
+            unproven_max: self.policy.unproven_in_flight_max,
             now: self.app.clock.now(),
             lease: self.policy.lease,
         };

@@ -10,7 +10,7 @@ use order_core::command::Reply;
 use order_core::marketplace::StoreEvent;
 use order_core::sealing::Sealed;
 use order_core::webhook::attempt::Attempt;
-use order_core::webhook::claims::{Allotment, Candidate, allot};
+use order_core::webhook::claims::{Allotment, Candidate, Standing, allot};
 use order_core::webhook::command::{
     ClaimStreams, FanOut, SendAgain, SettleStreams, StreamsClaimed, StreamsSettled, SweepWebhooks,
     WebhookCommand, WebhookReply, health, kept_attempts,
@@ -62,7 +62,8 @@ pub const CANDIDATES: &str = concat!(
     select_endpoints!(
         ", (SELECT count(*) FROM webhook_streams s WHERE s.endpoint = e.number AND s.due_at > $1 AND s.token IS NOT NULL), \
          (SELECT count(*) FROM (SELECT FROM webhook_streams s WHERE s.endpoint = e.number AND s.due_at <= $1 LIMIT $2) d), \
-         (SELECT min(s.due_at) FROM webhook_streams s WHERE s.endpoint = e.number AND s.due_at > $1) \
+         (SELECT min(s.due_at) FROM webhook_streams s WHERE s.endpoint = e.number AND s.due_at > $1), \
+         (SELECT a.attempt_id FROM webhook_attempts a WHERE a.endpoint = e.number ORDER BY a.attempt_id LIMIT 1) IS NOT NULL \
          FROM open o JOIN endpoints e ON e.number = o.endpoint \
          WHERE e.state = 'active' AND e.deleted_at IS NULL ORDER BY e.number"
     )
@@ -242,8 +243,7 @@ impl Batch<'_> {
             candidates.push(candidate(row, &endpoint)?);
             endpoints.insert(endpoint.number, endpoint);
         }
-        let of = (claim.room, claim.turn, claim.in_flight_max);
-        let (allotted, next_due) = allot(&candidates, of, claim.now);
+        let (allotted, next_due) = allot(&candidates, claim);
         let mut claimed = StreamsClaimed { next_due, ..StreamsClaimed::default() };
         if allotted.is_empty() {
             return Ok(WebhookReply::Claimed(claimed));
@@ -395,6 +395,8 @@ impl Batch<'_> {
 fn candidate(row: &Row, endpoint: &Endpoint) -> Applied<Candidate> {
     Ok(Candidate {
         endpoint: endpoint.number,
+        tenant: endpoint.tenant.clone(),
+        standing: Standing::of(endpoint.failing_since, row.try_get(ENDPOINT_WIDTH + 3)?),
         in_flight: number::<_, i64>(row, ENDPOINT_WIDTH)?,
         due: number::<_, i64>(row, ENDPOINT_WIDTH + 1)?,
         next_due: maybe_time(row, ENDPOINT_WIDTH + 2)?,

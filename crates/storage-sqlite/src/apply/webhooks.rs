@@ -8,7 +8,7 @@ use order_core::Timestamp;
 use order_core::command::Reply;
 use order_core::ids::TenantId;
 use order_core::marketplace::StoreEvent;
-use order_core::webhook::claims::{Candidate, allot};
+use order_core::webhook::claims::{Candidate, Standing, allot};
 use order_core::webhook::command::{
     ClaimStreams, FanOut, SendAgain, SettleStreams, StreamsClaimed, StreamsSettled, SweepWebhooks,
     WebhookCommand, WebhookReply, health, kept_attempts,
@@ -104,7 +104,7 @@ impl Batch<'_> {
         for endpoint in &endpoints {
             candidates.push(self.candidate(endpoint, claim)?);
         }
-        let (allotted, next_due) = allot(&candidates, (claim.room, claim.turn, claim.in_flight_max), now);
+        let (allotted, next_due) = allot(&candidates, claim);
         let mut claimed = StreamsClaimed { next_due, ..StreamsClaimed::default() };
         let mut due = self.conn.prepare_cached(streams!(
             "FROM webhook_streams s INDEXED BY webhook_streams_due WHERE s.endpoint = ?1 AND s.due_at <= ?2 \
@@ -154,13 +154,16 @@ impl Batch<'_> {
                 "SELECT (SELECT count(*) FROM webhook_streams INDEXED BY webhook_streams_leased \
                  WHERE endpoint = ?1 AND due_at > ?2 AND token IS NOT NULL), \
                  (SELECT count(*) FROM (SELECT 1 FROM webhook_streams WHERE endpoint = ?1 AND due_at <= ?2 LIMIT ?3)), \
-                 (SELECT min(due_at) FROM webhook_streams WHERE endpoint = ?1 AND due_at > ?2)",
+                 (SELECT min(due_at) FROM webhook_streams WHERE endpoint = ?1 AND due_at > ?2), \
+                 EXISTS (SELECT 1 FROM webhook_attempts WHERE endpoint = ?1)",
             )?
             .query_row(params![endpoint.number, claim.now.micros(), claim.in_flight_max], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?))
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?))
             })?;
         Ok(Candidate {
             endpoint: endpoint.number,
+            tenant: endpoint.tenant.clone(),
+            standing: Standing::of(endpoint.failing_since, counts.3),
             in_flight: counts.0,
             due: counts.1,
             next_due: counts.2.map(Timestamp::from_micros),

@@ -277,6 +277,7 @@ macro_rules! conformance {
                 what_is_not_taken_comes_again_by_the_schedule,
                 out_of_attempts_the_stream_goes_on,
                 an_endpoint_has_so_many_places_and_no_other_waits_for_it,
+                an_endpoint_has_few_places_until_it_takes_something,
                 claims_of_streams_never_overlap,
                 a_rate_is_kept,
                 a_restart_leaves_what_is_open_to_be_sent,

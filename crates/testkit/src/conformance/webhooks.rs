@@ -45,7 +45,8 @@ impl Hooks {
         rig.app.hold_keys(Arc::new(Keyring::parse(&key).expect("a key")));
         rig.app.ensure_follower(FOLLOWER, "webhooks", true).await.expect("a follower");
         let receiver = ScriptedReceiver::new();
-        let policy = CourierPolicy::default();
+        // Endpoints are new here, and many are sent to at once all the same.
+        let policy = CourierPolicy { unproven_in_flight_max: 16, ..CourierPolicy::default() };
         let courier = Courier::new(Arc::clone(&rig.app), Arc::<ScriptedReceiver>::clone(&receiver), policy);
         let sink = Arc::new(FanOut::new(Arc::clone(&rig.app)));
         let follower = Follower::new(Arc::clone(&rig.app), FOLLOWER, sink, FollowerPolicy::default());
@@ -101,14 +102,23 @@ impl Hooks {
 
     /// Claims streams as another node does.
     pub async fn claim(&self, room: usize) -> StreamsClaimed {
-        let claim = ClaimStreams {
+        self.claim_as(room, |_| {}).await
+    }
+
+    /// The same, by other rules.
+    pub async fn claim_as(&self, room: usize, rules: impl FnOnce(&mut ClaimStreams)) -> StreamsClaimed {
+        let mut claim = ClaimStreams {
             token: self.rig.token(),
             room,
+            pool: 1_000,
+            held: BTreeMap::new(),
             turn: 0,
             in_flight_max: 16,
+            unproven_max: 16,
             now: self.rig.now(),
             lease: Duration::from_secs(30),
         };
+        rules(&mut claim);
         match self.submit(WebhookCommand::Claim(claim)).await {
             WebhookReply::Claimed(claimed) => claimed,
             other => panic!("a claim was answered {other:?}"),
@@ -420,6 +430,46 @@ pub async fn an_endpoint_has_so_many_places_and_no_other_waits_for_it(rig: Rig) 
     assert_eq!(next.iter().map(|one| one.endpoint).collect::<Vec<_>>(), [slow.number], "a place became free");
 }
 
+/// An endpoint has one place until it has taken something, and again when it fails; a part of all is for such endpoints.
+pub async fn an_endpoint_has_few_places_until_it_takes_something(rig: Rig) {
+    let hooks = Hooks::new(rig).await;
+    let rules = |claim: &mut ClaimStreams| (claim.pool, claim.unproven_max) = (16, 1);
+    let mut endpoints = Vec::new();
+    for index in 0..6 {
+        endpoints
+            .push(hooks.endpoint("default", &format!("https://new-{index}.example/"), &["*"]).await.number);
+    }
+    hooks.rig.new_orders((0..20).map(|index| build::intake(&format!("o-{index}")).build()).collect()).await;
+    hooks.fan_out().await;
+    let of = |claimed: &StreamsClaimed| claimed.streams.iter().map(|one| one.endpoint).collect::<Vec<_>>();
+    let first = hooks.claim_as(16, rules).await;
+    let one_each: BTreeSet<i64> = of(&first).into_iter().collect();
+    assert_eq!(first.streams.len(), 3, "of one tenant three of four");
+    assert_eq!(one_each, endpoints[..3].iter().copied().collect(), "one each");
+    let held: BTreeMap<i64, usize> = endpoints[..3].iter().map(|number| (*number, 1)).collect();
+    let holding = |claim: &mut ClaimStreams| (claim.pool, claim.unproven_max, claim.held) = (16, 1, held);
+    assert_eq!(
+        hooks.claim_as(13, holding).await.streams,
+        [],
+        "nothing more as long as these are on their way"
+    );
+    // Nobody ends these. Of what is sent then, one is taken.
+    hooks.rig.clock.advance(Duration::from_secs(31));
+    [200, 500, 500].into_iter().for_each(|status| hooks.receiver.next(ScriptedReceiver::answer(status)));
+    let policy = CourierPolicy { in_flight_max: 16, ..CourierPolicy::default() };
+    let courier =
+        Courier::new(Arc::clone(&hooks.rig.app), Arc::<ScriptedReceiver>::clone(&hooks.receiver), policy);
+    assert_eq!(courier.step().await.expect("the courier works").0, 3);
+    let got = hooks.receiver.got();
+    let taking = (0..endpoints.len()).find(|index| got[0].url == format!("https://new-{index}.example/"));
+    let taking = endpoints[taking.expect("one of them")];
+    let next = hooks.claim_as(100, |claim| (claim.pool, claim.unproven_max) = (100, 1)).await;
+    let mut counts = BTreeMap::<i64, usize>::new();
+    of(&next).into_iter().for_each(|endpoint| *counts.entry(endpoint).or_default() += 1);
+    assert_eq!(counts.remove(&taking), Some(16), "it took what it was sent");
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [1; 5], "those that failed, and those that are new");
+}
+
 /// Claims of streams never overlap.
 pub async fn claims_of_streams_never_overlap(rig: Rig) {
     let hooks = Arc::new(Hooks::new(rig).await);
@@ -431,7 +481,7 @@ pub async fn claims_of_streams_never_overlap(rig: Rig) {
     let claims: Vec<_> = (0..8)
         .map(|_| {
             let hooks = Arc::clone(&hooks);
-            tokio::spawn(async move { hooks.claim(9).await.streams })
+            tokio::spawn(async move { hooks.claim(12).await.streams })
         })
         .collect();
     let (mut seen, mut of_endpoint) = (BTreeSet::new(), BTreeMap::<i64, usize>::new());

@@ -11,7 +11,7 @@ use order_core::query::DUE_COUNT_MAX;
 use order_core::webhook::attempt::{
     Attempt, AttemptOutcome, AttemptQuery, GivenUp, StreamQuery, WebhookBacklog,
 };
-use order_core::webhook::claims::{Candidate, allot};
+use order_core::webhook::claims::{Candidate, Standing, allot};
 use order_core::webhook::command::{
     ClaimStreams, FanOut, SendAgain, SettleStreams, StreamsClaimed, StreamsSettled, SweepWebhooks,
     WebhookCommand, WebhookReply, health, kept_attempts,
@@ -79,8 +79,7 @@ impl State {
         let active = |one: &&Endpoint| one.state == EndpointState::Active && one.deleted_at.is_none();
         let active = self.endpoints.values().filter(|one| open.contains(&one.number)).filter(active);
         let candidates: Vec<Candidate> = active.map(|endpoint| self.candidate(endpoint, claim)).collect();
-        let of = (claim.room, claim.turn, claim.in_flight_max);
-        let (allotted, next_due) = allot(&candidates, of, claim.now);
+        let (allotted, next_due) = allot(&candidates, claim);
         let mut claimed = StreamsClaimed { next_due, ..StreamsClaimed::default() };
         for one in allotted {
             let due = self.webhook_streams.values_mut();
@@ -103,8 +102,11 @@ impl State {
         let later = |one: &&Stream| one.due_at > claim.now;
         let leased = streams().filter(later).filter(|one| one.token.is_some()).count();
         let due = streams().filter(|one| one.due_at <= claim.now).count();
+        let is_tried = self.webhook_attempts.keys().any(|(number, _)| *number == endpoint.number);
         Candidate {
             endpoint: endpoint.number,
+            tenant: endpoint.tenant.clone(),
+            standing: Standing::of(endpoint.failing_since, is_tried),
             in_flight: u32::try_from(leased).expect("few are leased"),
             due: u32::try_from(due).unwrap_or(u32::MAX).min(claim.in_flight_max),
             next_due: streams().filter(later).map(|one| one.due_at).min(),
