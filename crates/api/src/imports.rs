@@ -141,8 +141,8 @@ pub(crate) async fn get(
 
 /// Have a receipt imported again.
 ///
-/// The next sync of its store does it, as if it never had been tried. What is an order stays one. What would be tried again by
-/// itself keeps its time, unless `now` says otherwise.
+/// The next sync of its store does it, which is due at once; until then the import is as it was. What is an order stays one. What would
+/// be tried again by itself keeps its time, unless `now` says otherwise. One that is `invalid` has `failed` from here on.
 #[utoipa::path(
     post,
     path = "/v1/imports/{store_id}/{receipt}/retry",

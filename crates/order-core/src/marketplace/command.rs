@@ -68,7 +68,8 @@ pub enum StoreAction {
     },
     /// End a try of an import.
     Settle(Box<SettleImport>),
-    /// Import a receipt again, at once and as if it never had been tried: an operator wants it. One that succeeded stays as it is.
+    /// Have a receipt tried again, by a sync that is due at once: an operator wants it. Until then what came of it stands; one that is
+    /// invalid has failed from here on, and its tries begin anew. One that succeeded stays as it is.
     Retry {
         /// Which.
         receipt: Reference,

@@ -105,6 +105,7 @@ pub fn decide(found: Found, command: &StoreCommand) -> Result<Decided, Rejection
         imports,
         moved: Vec::new(),
         events: Vec::new(),
+        asked: false,
     };
     desk.carry_out(command)
 }
@@ -140,7 +141,8 @@ fn register(found: Option<Store>, command: &StoreCommand, said: &Registration) -
     store.token_hash = said.token_hash;
     store.updated_at = now;
     store.listing = said.lists.then(|| store.listing.take().unwrap_or_default());
-    store.next_sync_at = next_sync_at(&store, again);
+    let asked = store.next_sync_at.filter(|told| *told <= now);
+    store.next_sync_at = next_sync_at(&store, again).map(|next| asked.map_or(next, |told| next.min(told)));
     let reply = MarketReply::Store(Box::new(store.clone()));
     Decided { store: Some(store), imports: Vec::new(), run: None, events: Vec::new(), reply }
 }
@@ -154,6 +156,8 @@ struct Bench {
     imports: BTreeMap<String, Import>,
     moved: Vec<Import>,
     events: Vec<StoreEvent>,
+    /// Somebody asks for a sync, at once.
+    asked: bool,
 }
 
 impl Bench {
@@ -201,7 +205,7 @@ impl Bench {
                 next.map(|next| not_before.map_or(next, |told| next.max(told)))
             }
             // Whatever it waits for: a call that may not be made is not made by a sync either.
-            StoreAction::Hear { .. } => Some(self.store.next_sync_at.map_or(now, |next| next.min(now))),
+            _ if self.asked => Some(self.store.next_sync_at.map_or(now, |next| next.min(now))),
             _ => self.sooner(now, command.again),
         };
         let store = (self.store != self.before).then_some(self.store);
@@ -212,10 +216,12 @@ impl Bench {
     /// When the store is synced next, if what happened does not want it sooner: what a sync was told to wait for, it waits for.
     fn sooner(&self, now: Timestamp, again: Duration) -> Option<Timestamp> {
         let next = next_sync_at(&self.store, again)?;
-        match self.before.next_sync_at {
-            Some(told) if told > now => Some(next.max(told)),
-            _ => Some(next),
-        }
+        Some(match self.before.next_sync_at {
+            Some(told) if told > now => next.max(told),
+            // Its time has come already: what else happens to it keeps nobody from syncing it.
+            Some(told) => next.min(told),
+            None => next,
+        })
     }
 
     fn check(&self, token: LeaseToken) -> Result<(), Rejection> {
@@ -334,14 +340,21 @@ impl Bench {
         if import.state == ImportState::Success || import.is_in_flight(now) {
             return Ok(import);
         }
-        (import.state, import.attempt, import.due_at) = (ImportState::Pending, 0, Some(now));
-        (import.token, import.error) = (None, None);
-        self.store.newest.forget(receipt.as_str());
+        // What came of it is what is known of it until it has been tried; what was given up is taken up afresh.
+        if import.state == ImportState::Invalid {
+            (import.state, import.attempt) = (ImportState::Failed, 0);
+            self.store.newest.change(receipt.as_str(), ImportState::Failed);
+        } else if import.error.as_deref() == Some(NEVER_ENDED) {
+            import.attempt = 0;
+        }
+        (import.token, import.due_at) = (None, Some(import.due_at.map_or(now, |at| at.min(now))));
+        self.asked = true;
         Ok(self.put(import, now))
     }
 
     /// Whatever is said of an order, it is asked for; what is an order already is looked at by the listing.
     fn hear(&mut self, receipt: Option<&Reference>, now: Timestamp) {
+        self.asked = true;
         let Some(receipt) = receipt else { return };
         match self.imports.get(receipt.as_str()).map(|import| import.state) {
             None => {

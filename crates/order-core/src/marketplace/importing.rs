@@ -329,7 +329,7 @@ impl Market {
         }
     }
 
-    /// Has a receipt imported again by the next sync, at once and as if it never had been tried.
+    /// Has a receipt tried again by the next sync of its store, which is due at once. Until then what came of it stands.
     ///
     /// # Errors
     /// [`Rejection::StoreUnknown`], [`Rejection::ImportUnknown`]; faults of storage.

@@ -38,10 +38,10 @@ impl Newest {
         self.0.truncate(NEWEST);
     }
 
-    /// Forgets a receipt, which is to be tried as if it never had been.
-    pub fn forget(&mut self, receipt: &str) {
+    /// Notes that a receipt is in another state, which came of no work on it: it stays where it is.
+    pub fn change(&mut self, receipt: &str, state: ImportState) {
         let mark = mark(receipt);
-        self.0.retain(|(of, _)| *of != mark);
+        self.0.iter_mut().filter(|(of, _)| *of == mark).for_each(|(_, known)| *known = state);
     }
 
     /// The states, the newest first.

@@ -258,6 +258,7 @@ macro_rules! conformance {
                 what_is_old_of_stores_is_forgotten_but_the_newest,
                 a_store_goes_on_behind_what_was_forgotten,
                 what_is_heard_of_a_store_is_looked_at_soon,
+                what_is_to_be_tried_again_is_due_and_stays_as_it_was,
             }
             backlog {
                 the_backlog_tells_what_is_due_leased_and_parked,

@@ -133,10 +133,33 @@ pub async fn what_is_heard_of_a_store_is_looked_at_soon(rig: Rig) {
         let import = import(&rig, &store, of).await.expect("it is there");
         seen.push((import.state, import.due_at.is_some_and(|at| at <= rig.now())));
     }
-    let pending = (ImportState::Pending, true);
+    let (again, new) = ((ImportState::Failed, true), (ImportState::Pending, true));
     let (done, later) = ((ImportState::Success, false), (ImportState::RateLimited, false));
-    assert_eq!(seen, [done, pending, pending, later, pending]);
+    assert_eq!(seen, [done, again, again, later, new]);
     let nobody = StoreId(uuid::Uuid::from_u128(7));
     let unknown = give(&rig, nobody, StoreAction::Hear { receipt: None }).await;
     assert_eq!(unknown, Err(Rejection::StoreUnknown));
+}
+
+/// What an operator wants tried again is due, and its store is; all else that is said of either stays as it was until that is done.
+pub async fn what_is_to_be_tried_again_is_due_and_stays_as_it_was(rig: Rig) {
+    let store = registered(&rig, registration("acme", "org-1", "ext-1", false)).await;
+    tried(&rig, &store, "done", imported("1", rig.now())).await;
+    let mut before = tried(&rig, &store, "later", ImportOutcome::RateLimited { retry_after: None }).await;
+    failed(&rig, &store, SyncEnd::Unavailable).await;
+    let kept = rig.storage().markets().store(store.store_id).await.expect("a store").expect("it is there");
+    rig.clock.advance(Duration::from_secs(1));
+    assert_eq!(due_stores(&rig, 10).await, [], "it was synced just now");
+    for _ in 0..2 {
+        let retry = StoreAction::Retry { receipt: receipt("later") };
+        let retried = give(&rig, store.store_id, retry).await.expect("it is taken");
+        (before.due_at, before.updated_at) = (Some(rig.now()), rig.now());
+        assert_eq!(retried, MarketReply::Import(Box::new(before.clone())));
+    }
+    let rig = rig.reopen().await;
+    assert_eq!(import(&rig, &store, "later").await, Some(before));
+    let found = rig.storage().markets().store(store.store_id).await.expect("a store");
+    assert_eq!(found, Some(Store { next_sync_at: Some(rig.now()), ..kept }));
+    assert_eq!(due_stores(&rig, 10).await, [store.store_id]);
+    rig.assert_sound().await;
 }

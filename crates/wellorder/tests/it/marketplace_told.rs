@@ -78,9 +78,12 @@ async fn the_endpoint_flow_ends_at_a_receiver_that_is_told_of_the_sync() {
     let registered = flow["steps"][8]["answer"].as_array().unwrap().clone();
     let events: Vec<_> = registered.iter().map(|one| one["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["sync.started", "sync.completed", "sync.failed"]);
-    // What was not allowed is due again at once, and is tried.
+    // What was not allowed is due again at once, and is tried; until then all is as it was.
+    let before = flow["steps"][4]["answer"].clone();
     let retried = home.run(&["imports", "retry", "order-115", "--now"]);
     assert_eq!(retried.code(), 0, "{retried:?}");
+    let status = format!("/stores/sync-status?syncToken={}", flow["syncToken"].as_str().unwrap());
+    assert_eq!(server.json(&status).await, before);
     let synced = home.run(&["sync", "--once"]);
     assert_eq!(synced.code(), 0, "{synced:?}");
     let said = receiver.said(2).await;

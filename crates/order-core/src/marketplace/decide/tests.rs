@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{OrderId, StoreId, TenantId};
-use crate::marketplace::rules::SYNC_AGAIN;
+use crate::marketplace::rules::{NEWEST, SYNC_AGAIN};
 use crate::marketplace::{ImportCounts, ImportResult, MarketplaceName, SyncStatus, TokenHash};
 use crate::order::money::Money;
 use crate::sealing::Sealed;
@@ -201,21 +201,76 @@ fn what_failed_is_due_again_by_the_backoff_and_what_is_invalid_never() {
     }
 }
 
+/// What an operator wants tried again is due at once, its store too; what came of it is what is known until it was tried.
 #[test]
-fn an_operator_has_an_import_tried_again_as_if_it_never_was() {
+fn an_operator_has_an_import_tried_again_and_its_result_stands_until_then() {
+    for (outcome, state, error, status, due_in, attempt) in [
+        (ImportOutcome::Invalid, ImportState::Failed, INVALID_RECEIPT, SyncStatus::Partial, None, 0),
+        (failed(), ImportState::Failed, "odd", SyncStatus::Partial, Some(300), 1),
+        (
+            ImportOutcome::RateLimited { retry_after: Some(Duration::from_secs(900)) },
+            ImportState::RateLimited,
+            RATE_LIMITED,
+            SyncStatus::Partial,
+            Some(900),
+            1,
+        ),
+    ] {
+        let mut world = World::new();
+        for (of, outcome) in [("good", imported()), ("r", outcome)] {
+            world.begin(of, 1);
+            world.settle(of, 1, outcome).unwrap();
+        }
+        world.claim_sync(50).unwrap();
+        world.claim_due(50, 10).unwrap();
+        world.end(50, SyncEnd::Done).unwrap();
+        let (before, newest) = (world.imports["r"].clone(), world.store.clone().unwrap().newest);
+        assert_eq!(before.due_at, due_in.map(|seconds| world.now.plus(Duration::from_secs(seconds))));
+        world.now = world.now.plus(Duration::from_secs(1));
+        world.give(StoreAction::Retry { receipt: receipt("r") }).unwrap();
+        let retried = world.imports["r"].clone();
+        assert_eq!((retried.state, retried.error.as_deref(), retried.attempt), (state, Some(error), attempt));
+        assert_eq!(retried.due_at, Some(world.now));
+        let store = world.store.clone().unwrap();
+        assert_eq!((store.status(), store.next_sync_at), (status, Some(world.now)));
+        assert_eq!(store.newest.states().count(), newest.states().count(), "it keeps its place");
+        // Whoever asks meanwhile is told that without a call, and what else happens puts nothing off.
+        assert_eq!(world.begin("r", 2), Begun::Stored(Box::new(retried)));
+        world.begin("other", 3);
+        world.settle("other", 3, imported()).unwrap();
+        assert_eq!(world.store.as_ref().unwrap().next_sync_at, Some(world.now));
+        world.claim_sync(60).unwrap();
+        assert_eq!(world.claim_due(60, 10).unwrap(), ["r"]);
+        let done = world.settle("r", 100, imported()).unwrap();
+        assert_eq!((done.state, done.attempt), (ImportState::Success, attempt + 1));
+        world.end(60, SyncEnd::Done).unwrap();
+        assert_eq!(world.status(), SyncStatus::Success);
+        let again = world.give(StoreAction::Retry { receipt: receipt("r") }).unwrap();
+        assert_eq!(again, MarketReply::Import(Box::new(done)), "what succeeded stays as it is");
+        assert_eq!(world.store.as_ref().unwrap().next_sync_at, None, "and asks for no sync");
+        let unknown = world.give(StoreAction::Retry { receipt: receipt("x") });
+        assert_eq!(unknown, Err(Rejection::ImportUnknown));
+    }
+}
+
+/// Where all that was worked on last went well, nothing else but the one that is to be tried again asks for a sync.
+#[test]
+fn an_invalid_receipt_of_long_ago_that_is_to_be_tried_again_is() {
     let mut world = World::new();
-    world.begin("i", 1);
-    world.settle("i", 1, ImportOutcome::Invalid).unwrap();
-    assert_eq!(world.status(), SyncStatus::Failed);
-    world.give(StoreAction::Retry { receipt: receipt("i") }).unwrap();
-    assert_eq!(world.status(), SyncStatus::Pending);
-    assert!(matches!(world.begin("i", 2), Begun::Yours(_)));
-    let done = world.settle("i", 2, imported()).unwrap();
-    assert_eq!(done.attempt, 1);
-    let again = world.give(StoreAction::Retry { receipt: receipt("i") }).unwrap();
-    assert_eq!(again, MarketReply::Import(Box::new(done)), "what succeeded stays as it is");
-    let unknown = world.give(StoreAction::Retry { receipt: receipt("x") });
-    assert_eq!(unknown, Err(Rejection::ImportUnknown));
+    world.begin("old", 1);
+    world.settle("old", 1, ImportOutcome::Invalid).unwrap();
+    for number in 0..NEWEST {
+        world.begin(&format!("r-{number}"), 1);
+        world.settle(&format!("r-{number}"), 1, imported()).unwrap();
+    }
+    assert_eq!((world.status(), world.store.as_ref().unwrap().next_sync_at), (SyncStatus::Success, None));
+    world.give(StoreAction::Retry { receipt: receipt("old") }).unwrap();
+    world.begin("new", 1);
+    world.settle("new", 1, imported()).unwrap();
+    assert!(world.store.as_ref().unwrap().next_sync_at.is_some_and(|at| at <= world.now));
+    assert_eq!(world.status(), SyncStatus::Success, "as the last twenty went");
+    world.claim_sync(50).unwrap();
+    assert_eq!(world.claim_due(50, 10).unwrap(), ["old"]);
 }
 
 #[test]

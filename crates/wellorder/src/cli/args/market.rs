@@ -94,7 +94,7 @@ pub(crate) enum ImportsCommand {
         #[arg(long, value_name = "ID")]
         store: String,
     },
-    /// Have a receipt imported again by the next sync of its store, as if it never had been tried
+    /// Have a receipt tried again by the next sync of its store; until then it is what it was
     Retry {
         /// The receipt
         receipt: String,
