@@ -153,6 +153,11 @@ impl Problem {
         self
     }
 
+    /// Its type, and what it says.
+    pub(crate) fn told(&self) -> (String, &str) {
+        (format!("{TYPE_PREFIX}{}", self.kind.name), &self.detail)
+    }
+
     /// The status of the reply.
     pub(crate) fn status(&self) -> u16 {
         self.kind.status

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use order_core::marketplace::calls::Notification;
 use order_core::marketplace::reads::StoreQuery;
 use order_core::marketplace::{MarketplaceName, NewStore, Round, Store, SyncRun};
-use order_core::{Fault, StoreId, TenantId, Timestamp};
+use order_core::{Error, Fault, StoreId, TenantId, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -279,7 +279,16 @@ pub(crate) async fn sync(State(api): State<Arc<Api>>, _: NoParams) -> Result<Res
         Ok(round) => (round.map_err(|error| Fault::internal(error.to_string()))??, true),
         Err(_) => (Round::default(), false),
     };
-    let Round { found, synced, faults } = round;
-    let shown = json!({ "ended": ended, "found": found, "synced": synced, "faults": faults });
+    let Round { found, synced, faults, failures } = round;
+    let failures: Vec<Value> = failures.into_iter().map(show_failure).collect();
+    let shown = json!({
+        "ended": ended, "found": found, "synced": synced, "faults": faults, "failures": failures,
+    });
     Ok(edge::respond::json(StatusCode::OK, shown.to_string()))
+}
+
+fn show_failure((store_id, error): (StoreId, Error)) -> Value {
+    let problem = Failure::from(error).into_problem();
+    let (kind, detail) = problem.told();
+    json!({ "store_id": store_id.to_string(), "type": kind, "detail": detail })
 }

@@ -82,10 +82,28 @@ impl ApiClient {
         body: Option<Bytes>,
         headers: &[(&str, String)],
     ) -> Result<ApiAnswer, NoAnswer> {
+        self.call_within(None, method, path_and_query, body, headers).await
+    }
+
+    /// The same, with another time for the whole of it than [`Timeouts::total`].
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
+    pub async fn call_within(
+        &self,
+        within: Option<Duration>,
+        method: Method,
+        path_and_query: &str,
+        body: Option<Bytes>,
+        headers: &[(&str, String)],
+    ) -> Result<ApiAnswer, NoAnswer> {
         let json = ("content-type", "application/json".to_owned());
         let described = body.is_some().then_some(json);
         let headers: Vec<_> = described.into_iter().chain(headers.iter().cloned()).collect();
-        let request = self.request(method, path_and_query, body.map(Body::from), &headers)?;
+        let mut request = self.request(method, path_and_query, body.map(Body::from), &headers)?;
+        if let Some(total) = within {
+            *request.timeout_mut() = Some(total);
+        }
         let mut answer = self.client.send(request).await?;
         let body = client::read_body(&mut answer, ANSWER_BYTES, Read::All).await?;
         Ok(ApiAnswer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
@@ -225,5 +243,16 @@ mod tests {
         let client = ApiClient::new("http://127.0.0.1:1", &Trust::default(), Timeouts::default()).unwrap();
         assert!(client.address("@elsewhere/").is_none());
         assert_eq!(client.address("//elsewhere/x").unwrap().host_str(), Some("127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn a_call_may_have_a_time_of_its_own() {
+        let silent = Server::silent().await;
+        let timeouts = Timeouts { total: Duration::from_secs(3_600), ..Timeouts::default() };
+        let client = ApiClient::new(&silent.url(""), &Trust::default(), timeouts).unwrap();
+        let within = Some(Duration::from_millis(1));
+        let NoAnswer { why, .. } =
+            client.call_within(within, Method::POST, "/v1/syncs", None, &[]).await.unwrap_err();
+        assert!(why.contains("in time"), "{why}");
     }
 }

@@ -8,6 +8,7 @@ use order_core::command::ChangeKind;
 use order_core::error::{Error, Rejection};
 use order_core::ids::{Reference, TenantId};
 use order_core::lane::LanePolicy;
+use order_core::marketplace::FAILURES_MAX;
 use order_core::marketplace::calls::{
     Answer, BudgetHint, ChangesAsked, Fetched, Listed, ListedContent, ListedOrder,
 };
@@ -203,6 +204,7 @@ fn by_name(of: &str, before: usize) -> Answer<Fetched> {
     Answer::bare(match (of.split('-').next(), before) {
         (Some("bad"), _) => Fetched::Failed { why: "no order that can be read".to_owned() },
         (Some("unknown"), _) => Fetched::Invalid,
+        (Some("dead"), _) => Fetched::Unavailable { why: "the answer was 500".to_owned() },
         (Some("late"), 0) => Fetched::RateLimited { retry_after: None },
         (Some("huge"), _) => {
             let mut whole = imported(of);
@@ -453,6 +455,50 @@ async fn a_marketplace_that_is_away_or_lets_nobody_in_is_left_alone_for_a_while(
     }
 }
 
+/// Receipts at which the marketplace fails for ever, more of them than a sync bears: the others are tried by the next sync, in
+/// front of them, however long that goes on.
+#[tokio::test]
+async fn receipts_that_a_marketplace_always_fails_at_starve_no_others() {
+    let mut world = World::new(FakeMarketplace::answering(Box::new(by_name)));
+    let market = world.node();
+    let store = registered(&market).await;
+    for number in 0..9 {
+        market.import(&store, receipt(&format!("dead-{number}"))).await.expect("it ends");
+    }
+    for number in 0..3 {
+        market.import(&store, receipt(&format!("late-{number}"))).await.expect("it ends");
+    }
+    let tries = |world: &World| world.connector.asked().iter().filter(|of| of.starts_with("dead")).count();
+    world.clock.advance(Duration::from_secs(300));
+    // They were asked for first, and fill the first batches of four.
+    for (sync_number, ended) in [
+        (SyncEnd::Unavailable, Some((3, 0, 3, 0))),
+        (SyncEnd::Unavailable, Some((3, 0, 3, 0))),
+        (SyncEnd::Done, Some((6, 3, 3, 0))),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(sync(&market, &store).await, ended, "sync {sync_number}");
+        world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(tries(&world), 9 + 9);
+    // From then on for two days: what comes new is an order at the next sync, though that finds the marketplace away again.
+    for hour in 0..48 {
+        let of = format!("late-new-{hour}");
+        market.import(&store, receipt(&of)).await.expect("it ends");
+        world.clock.advance(Duration::from_secs(3_600));
+        for _ in 0..4 {
+            sync(&market, &store).await;
+            world.clock.advance(Duration::from_secs(60));
+        }
+        assert_eq!(world.import_of(&store, &of).await.state, ImportState::Success, "{of}");
+    }
+    assert!(tries(&world) > 200, "all of them are tried on and on");
+    let dead = world.import_of(&store, "dead-8").await;
+    assert_eq!((dead.state, dead.error.as_deref()), (ImportState::Failed, Some("marketplace_unavailable")));
+}
+
 #[tokio::test]
 async fn a_round_syncs_every_store_whose_time_has_come() {
     let mut world = World::new(FakeMarketplace::well());
@@ -469,6 +515,22 @@ async fn a_round_syncs_every_store_whose_time_has_come() {
     market.app.stop();
     let round = market.round(&mut place).await.expect("a round");
     assert_eq!(round.found, 0, "it is about to end");
+}
+
+#[tokio::test]
+async fn a_round_says_why_a_store_could_not_be_synced() {
+    let mut world = World::new(FakeMarketplace::well());
+    let market = world.node();
+    for number in 0..25 {
+        market.register(new_store(&format!("ext-{number}"))).await.expect("it is registered");
+    }
+    let away = Market::new(Arc::clone(&market.app), Connectors::new(), market.policy);
+    let round = away.round(&mut None).await.expect("a round");
+    assert_eq!((round.found, round.synced, round.faults), (25, 0, 25));
+    assert_eq!(round.failures.len(), FAILURES_MAX, "no more than somebody reads");
+    for (_, why) in &round.failures {
+        assert!(matches!(why, Error::Rejection(Rejection::MarketplaceUnknown)), "{why}");
+    }
 }
 
 #[tokio::test]

@@ -250,4 +250,19 @@ pub struct SyncRound {
     pub synced: u64,
     /// Stores at which something failed through no fault of theirs.
     pub faults: u64,
+    /// Why, of at most 20 of those.
+    pub failures: Vec<SyncFailure>,
+}
+
+/// Why a store could not be synced.
+#[derive(ToSchema)]
+pub struct SyncFailure {
+    /// The store's id.
+    #[schema(format = "uuid")]
+    pub store_id: String,
+    /// A type of problem.
+    #[schema(format = "uri")]
+    pub r#type: String,
+    /// What is wrong, for people.
+    pub detail: String,
 }

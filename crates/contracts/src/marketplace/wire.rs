@@ -12,6 +12,7 @@ use order_core::webhook::{Listens, signing};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 /// Currency of an order for which nobody named one.
 const CURRENCY: &str = "USD";
@@ -93,6 +94,20 @@ fn currency(text: &str) -> Option<String> {
     is_currency.then(|| text.to_ascii_uppercase())
 }
 
+/// What tells the two answers of a union apart.
+fn always(value: bool, description: &'static str) -> Object {
+    let constant = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([value]));
+    constant.description(Some(description)).build()
+}
+
+fn always_true() -> Object {
+    always(true, "Always true.")
+}
+
+fn always_false() -> Object {
+    always(false, "Always false.")
+}
+
 /// An order that the mock marketplace has.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
@@ -104,6 +119,7 @@ fn currency(text: &str) -> Option<String> {
 })))]
 pub(super) struct Found {
     /// Always true.
+    #[schema(schema_with = always_true)]
     pub(super) status: bool,
     /// The order's id there: the same for the same receipt.
     #[serde(rename = "orderId")]
@@ -124,6 +140,7 @@ pub(super) struct Found {
 #[schema(examples(json!({"status": false})))]
 pub(super) struct NotFound {
     /// Always false.
+    #[schema(schema_with = always_false)]
     pub(super) status: bool,
 }
 
@@ -275,6 +292,7 @@ pub(super) enum ImportReply {
 })))]
 pub(super) struct ImportSuccess {
     /// Always true.
+    #[schema(schema_with = always_true)]
     pub(super) success: bool,
     /// The marketplace's id of the order.
     pub(super) order_id: String,
@@ -293,6 +311,7 @@ pub(super) struct ImportSuccess {
 #[schema(examples(json!({"success": false, "error": "invalid_receipt"})))]
 pub(super) struct ImportFailure {
     /// Always false.
+    #[schema(schema_with = always_false)]
     pub(super) success: bool,
     /// `invalid_receipt`, `rate_limited`, `marketplace_unavailable`, or what the marketplace says.
     pub(super) error: String,

@@ -47,6 +47,24 @@ async fn the_document_of_orderstream() {
     assert_text!(format!("{:#}", document(&f.orderstream).await));
 }
 
+/// Who reads an answer by the document finds one branch of a union that it fits, and no more.
+#[tokio::test]
+async fn the_branches_of_a_union_of_marketplace_exclude_one_another() {
+    let document = document(&Fixture::new().marketplace).await;
+    let schemas = &document["components"]["schemas"];
+    for (member, branches) in [
+        ("status", [("Found", true), ("NotFound", false)]),
+        ("success", [("ImportSuccess", true), ("ImportFailure", false)]),
+    ] {
+        for (schema, value) in branches {
+            let told = &schemas[schema];
+            assert_eq!(told["properties"][member]["enum"], serde_json::json!([value]), "{schema}: {told}");
+            let required = told["required"].as_array().expect("a list");
+            assert!(required.contains(&member.into()), "{schema}: {told}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_document_is_called_as_its_contract() {
     let f = Fixture::new();

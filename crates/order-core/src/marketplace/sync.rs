@@ -4,6 +4,7 @@
 use super::calling::{Called, NotBefore};
 use super::calls::{ChangesAsked, Listed, ListedContent, ListedOrder, StoreAccess};
 use super::command::{ImportOutcome, MarketReply, Seen, StoreAction};
+use super::decide::UNAVAILABLE;
 use super::importing::{fresh, odd, refused};
 use super::reads::StorePlace;
 use super::{Import, ListPlace, Market, Store, SyncEnd, SyncRun};
@@ -25,6 +26,8 @@ const PAGE: u32 = 100;
 const ROUND_MAX: usize = 10_000;
 /// Calls in a row that did not reach the marketplace before the sync gives up.
 const UNREACHED_MAX: u32 = 3;
+/// Failures of a round that are told of one by one.
+pub const FAILURES_MAX: usize = 20;
 /// How long a store is left alone whose marketplace cannot be reached, and one that it does not let in.
 const UNREACHED_WAIT: Duration = Duration::from_secs(60);
 const REFUSED_WAIT: Duration = Duration::from_secs(15 * 60);
@@ -49,7 +52,7 @@ pub enum Synced {
 }
 
 /// What a round over the stores did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Round {
     /// Stores that were to be synced.
     pub found: usize,
@@ -57,6 +60,8 @@ pub struct Round {
     pub synced: usize,
     /// Stores at which something failed through no fault of theirs.
     pub faults: usize,
+    /// Which, and why: at most [`FAILURES_MAX`] of them.
+    pub failures: Vec<(StoreId, Error)>,
 }
 
 /// Why a sync stops, and when it is worth another try.
@@ -183,6 +188,9 @@ impl Round {
             Some(Ok((store_id, Err(error)))) => {
                 self.faults += 1;
                 tracing::warn!(%store_id, %error, "cannot sync a store; it is tried again");
+                if self.failures.len() < FAILURES_MAX {
+                    self.failures.push((store_id, error));
+                }
             }
             Some(Err(error)) => {
                 self.faults += 1;
@@ -362,7 +370,7 @@ impl Syncing<'_> {
         }
     }
 
-    /// Imports them one after the other; what is not come to is given back.
+    /// Imports them one after the other, the longest due first; what is not come to is given back.
     async fn import_batch(
         &self,
         store: &Store,
@@ -370,6 +378,9 @@ impl Syncing<'_> {
         due: Vec<Import>,
     ) -> Result<Option<Stop>, Error> {
         let (market, mut unreached) = (self.market, 0);
+        let mut due = due;
+        // What the marketplace failed at before may be to blame itself: it comes last, and holds nobody up.
+        due.sort_by_key(|import| import.error.as_deref() == Some(UNAVAILABLE));
         let mut due = due.into_iter();
         while let Some(import) = due.next() {
             if self.stopping() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use order_core::budget::{self, Allowance, Limit};
 use order_core::clock::Clock;
 use order_core::marketplace::MarketplaceName;
 use order_core::marketplace::calls::{
@@ -19,6 +20,10 @@ use crate::{BuildError, NoAnswer, Timeouts, Trust};
 
 /// Longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// What we are called in the keys of budgets: whoever stands in for a marketplace shares none with it.
+const APP: &str = "mock";
+/// More calls than are ever made: nobody waits for this budget but where it was told to.
+const CALLS_PER_SECOND: u64 = 100_000;
 /// Longest id of an order.
 const ID_BYTES_MAX: usize = 255;
 
@@ -66,19 +71,23 @@ impl MockMarketplace {
         let request = request.map_err(|_| NoAnswer::because("the address cannot be called"))?;
         let mut reply = self.client.send(request).await?;
         let (status, asked_wait) = (reply.status(), wait(reply.headers()));
-        let body = client::read_body(&mut reply, ANSWER_BYTES_MAX, Read::All).await?;
-        let body = serde_json::from_slice::<Value>(&body).ok();
-        let told = body.as_ref().and_then(|body| body["error"].as_str()).map(said);
+        // One byte more tells what is too long from what just fits.
+        let bytes = client::read_body(&mut reply, ANSWER_BYTES_MAX + 1, Read::Start).await?;
+        let body = parsed(&bytes);
+        let told = body.as_ref().ok().and_then(|body| body["error"].as_str()).map(said);
+        let answered = || format!("the answer was {}", status.as_u16());
         let of = match status {
-            StatusCode::OK => body.as_ref().map_or_else(no_json, |body| read(body, access, self.clock.now())),
+            StatusCode::OK => match body {
+                Ok(body) => read(&body, access, self.clock.now()),
+                Err(why) => Fetched::Failed { why },
+            },
             StatusCode::TOO_MANY_REQUESTS => Fetched::RateLimited { retry_after: asked_wait },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Fetched::AccessRefused { why: told.unwrap_or_else(|| "the login is refused".to_owned()) }
             }
-            other if other.is_client_error() => {
-                Fetched::Failed { why: told.unwrap_or_else(|| format!("the answer was {}", other.as_u16())) }
-            }
-            other => Fetched::Unavailable { why: format!("the answer was {}", other.as_u16()) },
+            fault if fault.is_server_error() => Fetched::Unavailable { why: answered() },
+            // Whatever else it says, it says of this receipt: a redirect too, which is not followed.
+            _ => Fetched::Failed { why: told.unwrap_or_else(answered) },
         };
         Ok(Answer { of, hints: asked_wait.map(BudgetHint::NotBefore).into_iter().collect() })
     }
@@ -90,8 +99,10 @@ impl Marketplace for MockMarketplace {
         false
     }
 
-    fn allowances(&self, _: &StoreAccess, _: Operation) -> Allowances {
-        Allowances::new()
+    fn allowances(&self, access: &StoreAccess, _: Operation) -> Allowances {
+        // It tells of no limits but by `Retry-After`, which holds for all calls for a store, whoever makes them.
+        let key = budget::key(access.marketplace.word(), APP, Some(access.store_id), None);
+        vec![Allowance { key, units: 1, limit: Limit::per_second(CALLS_PER_SECOND, CALLS_PER_SECOND) }]
     }
 
     async fn fetch(&self, access: &StoreAccess, receipt: &Reference) -> Answer<Fetched> {
@@ -104,8 +115,12 @@ impl Marketplace for MockMarketplace {
     }
 }
 
-fn no_json() -> Fetched {
-    Fetched::Failed { why: "the answer is no JSON".to_owned() }
+/// What an answer holds; why it does not read.
+fn parsed(bytes: &[u8]) -> Result<Value, String> {
+    if bytes.len() > ANSWER_BYTES_MAX {
+        return Err(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| format!("the answer is no JSON: {error}"))
 }
 
 /// What the marketplace says of a receipt.

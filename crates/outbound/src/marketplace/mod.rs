@@ -1,6 +1,8 @@
 //! Marketplaces behind [`order_core::ports::Marketplace`].
 
 mod mock;
+#[cfg(test)]
+mod mock_tests;
 mod shopify;
 mod shopify_answer;
 mod shopify_notification;

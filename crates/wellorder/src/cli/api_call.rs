@@ -1,6 +1,7 @@
 //! Calling our own API: over HTTP, or in this process.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::{
@@ -67,6 +68,10 @@ impl ApiReply {
     }
 }
 
+/// Longest wait for what a server does before it answers, marketplaces being asked among others: longer than it may take
+/// (see `edge`'s limits), so that nobody is said to be away who is at work.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
 /// A call of our API.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
@@ -85,6 +90,12 @@ pub(crate) trait ApiCall: Send + Sync {
     /// # Errors
     /// Nobody answered. A refusal is an answer.
     async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable>;
+
+    /// The same, for what takes its time: waits for [`PATIENCE`].
+    ///
+    /// # Errors
+    /// As [`ApiCall::send`].
+    async fn send_patiently(&self, call: Call<'_>) -> Result<ApiReply, Unreachable>;
 
     /// The same, with the parts of the call one by one.
     ///
@@ -168,6 +179,17 @@ impl dyn ApiCall + '_ {
         let body = body.map(|body| Bytes::from(body.to_string()));
         self.call(Method::POST, path, body, &[]).await?.success()
     }
+
+    /// The same, for what takes its time.
+    pub(crate) async fn post_patiently(
+        &self,
+        path_and_query: &str,
+        body: Option<&Value>,
+    ) -> Result<(ApiReply, Value), Failure> {
+        let body = body.map(|body| Bytes::from(body.to_string()));
+        let call = Call { method: Method::POST, path_and_query, body, headers: &[] };
+        self.send_patiently(call).await?.success()
+    }
 }
 
 /// A server's API, over HTTP.
@@ -197,6 +219,15 @@ impl HttpCall {
         Ok(Self { client, server, key: key.clone() })
     }
 
+    async fn send_within(&self, within: Option<Duration>, call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        let Call { method, path_and_query, body, headers } = call;
+        let headers = self.with_login(headers);
+        match self.client.call_within(within, method, path_and_query, body, &headers).await {
+            Ok(answer) => Ok(ApiReply { status: answer.status, headers: answer.headers, body: answer.body }),
+            Err(no_answer) => Err(Unreachable::of(self.server.clone(), no_answer)),
+        }
+    }
+
     fn with_login<'h>(&self, headers: &[(&'h str, String)]) -> Vec<(&'h str, String)> {
         let login = self.key.text().map(|key| ("authorization", format!("Bearer {key}")));
         headers.iter().cloned().chain(login).collect()
@@ -206,11 +237,11 @@ impl HttpCall {
 #[async_trait]
 impl ApiCall for HttpCall {
     async fn send(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
-        let Call { method, path_and_query, body, headers } = call;
-        match self.client.call(method, path_and_query, body, &self.with_login(headers)).await {
-            Ok(answer) => Ok(ApiReply { status: answer.status, headers: answer.headers, body: answer.body }),
-            Err(no_answer) => Err(Unreachable::of(self.server.clone(), no_answer)),
-        }
+        self.send_within(None, call).await
+    }
+
+    async fn send_patiently(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        self.send_within(Some(PATIENCE), call).await
     }
 
     async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable> {
@@ -275,6 +306,10 @@ impl ApiCall for InProcess {
         let body = axum::body::to_bytes(body, ANSWER_BYTES).await;
         let body = body.map_err(|error| broken(&error))?;
         Ok(ApiReply { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    async fn send_patiently(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        self.send(call).await
     }
 
     async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable> {

@@ -84,6 +84,13 @@ impl ApiCall for Fake {
         Ok(reply)
     }
 
+    /// Remembers that somebody has patience.
+    async fn send_patiently(&self, call: Call<'_>) -> Result<ApiReply, Unreachable> {
+        let reply = self.send(call).await;
+        self.asked.lock().unwrap().last_mut().unwrap().push_str(" patiently");
+        reply
+    }
+
     /// Takes the whole body in before it answers; an answer with status 0 is none.
     async fn open(&self, call: Call<'_>, body: Option<Lines>) -> Result<Streamed, Unreachable> {
         let mut whole = Vec::new();

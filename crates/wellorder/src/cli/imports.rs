@@ -27,7 +27,7 @@ pub(super) async fn run(
             api.get(&format!("/v1/imports?receipt={}", encode(receipt))).await?
         }
         ImportsCommand::Run { receipt, store } => {
-            api.post("/v1/imports", Some(&json!({ "store_id": store, "receipt": receipt }))).await?
+            api.post_patiently("/v1/imports", Some(&json!({ "store_id": store, "receipt": receipt }))).await?
         }
         ImportsCommand::Retry { receipt, store, now } => {
             let store = match store {
@@ -51,9 +51,11 @@ pub(super) async fn run(
             }
         }
         ImportsCommand::Run { .. } => show(&value, out)?,
-        ImportsCommand::Retry { .. } => {
+        ImportsCommand::Retry { now, .. } => {
             show(&value, out)?;
-            if text(&value, "state") == "pending" {
+            // What was invalid is due in any case.
+            let due = *now || text(&value, "error") == "invalid_receipt";
+            if due && text(&value, "state") != "success" {
                 out.note("it is imported by the next sync of its store: wellorder sync --once");
             }
         }
@@ -167,13 +169,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_receipt_is_tried_again_in_the_one_store_that_has_it() {
-        let again = import("s-1", "pending");
+        let again = import("s-1", "rate_limited");
         let fake = Fake::new([reply(200, &page(&[import("s-1", "rate_limited")])), reply(200, &again)]);
         let said = run_one(&fake, retry(None)).await;
-        assert!(said.out.contains("pending"), "{}", said.out);
+        assert!(said.out.contains("rate_limited"), "{}", said.out);
         assert_eq!(said.err, "it is imported by the next sync of its store: wellorder sync --once\n");
         let asked = ["GET /v1/imports?receipt=RL15", "POST /v1/imports/s-1/RL15/retry {\"now\":true}"];
         assert_eq!(fake.asked(), asked);
+    }
+
+    #[tokio::test]
+    async fn what_keeps_its_time_is_not_said_to_be_due() {
+        for (error, due) in [("rate_limited", false), ("invalid_receipt", true)] {
+            let mut kept = import("s-1", "failed");
+            kept["error"] = error.into();
+            let fake = Fake::new([reply(200, &kept)]);
+            let store = Some("s-1".to_owned());
+            let retry = ImportsCommand::Retry { receipt: "RL15".to_owned(), store, now: false };
+            assert_eq!(run_one(&fake, retry).await.err.contains("next sync"), due, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_imported_at_once_may_take_its_time() {
+        let fake = Fake::new([reply(200, &import("s-1", "rate_limited"))]);
+        let run = ImportsCommand::Run { receipt: "RL15".to_owned(), store: "s-1".to_owned() };
+        assert_eq!(run_one(&fake, run).await.exit, Exit::Ok);
+        assert_eq!(fake.asked(), ["POST /v1/imports {\"store_id\":\"s-1\",\"receipt\":\"RL15\"} patiently"]);
     }
 
     #[tokio::test]

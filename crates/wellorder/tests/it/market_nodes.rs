@@ -19,7 +19,11 @@ fn at(home: &Home, marketplace: &Receiver) -> Builder {
 }
 
 async fn store(server: &Server) -> String {
-    let said = json!({ "organization": "org-1", "marketplace": "etsy", "external_id": "ext-1", "name": "My store",
+    store_of(server, "ext-1").await
+}
+
+async fn store_of(server: &Server, external_id: &str) -> String {
+    let said = json!({ "organization": "org-1", "marketplace": "etsy", "external_id": external_id, "name": "My store",
         "access_token": "token", "currency": "USD" });
     let reply = server.post("/v1/stores", &said.to_string()).await;
     assert!((200..300).contains(&reply.status), "{}", reply.text());
@@ -81,7 +85,7 @@ async fn two_nodes_that_sync_at_once_ask_for_nothing_twice() {
         let tried = import(&one, &store, &format!("r-{number}")).await;
         assert_eq!(tried["state"], "failed", "{tried}");
         let retried = other.post(&format!("/v1/imports/{store}/r-{number}/retry"), r#"{"now":true}"#).await;
-        assert_eq!(retried.json()["state"], "pending", "{}", retried.text());
+        assert_eq!(retried.json()["state"], "failed", "what is known of it stands: {}", retried.text());
     }
     open.store(true, Ordering::SeqCst);
     let first = one.post("/v1/syncs", "");
@@ -101,4 +105,57 @@ async fn two_nodes_that_sync_at_once_ask_for_nothing_twice() {
     assert_eq!(told, [json!(RECEIPTS)], "one run, of one node: {runs}");
     drop((one, other));
     assert_eq!(home.audited()["orders"], RECEIPTS);
+}
+
+/// Two nodes, of which one was told by an operator to try a receipt again: what either says of it is true until that was done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_tried_again_is_told_truthfully_until_it_was() {
+    let home = Home::new();
+    let marketplace = Receiver::start(|call| match call.order["receipt"].as_str() {
+        Some("busy") => Answer::Says(429, ""),
+        _ => Answer::Tells(200, FOUND),
+    })
+    .await;
+    let (one, other) = (at(&home, &marketplace).start().await, at(&home, &marketplace).start().await);
+    let store = store(&one).await;
+    // As the role `sync` would have done a moment ago.
+    assert_eq!(one.post("/v1/syncs", "").await.json()["synced"], 1);
+    assert_eq!(import(&one, &store, "busy").await["state"], "rate_limited");
+    assert_eq!(one.post("/v1/syncs", "").await.json()["found"], 0, "not within a minute");
+    let retry = format!("/v1/imports/{store}/busy/retry");
+    let retried = other.post(&retry, r#"{"now":true}"#).await.json();
+    let seen = json!([retried["state"], retried["error"], retried["attempt"]]);
+    assert_eq!(seen, json!(["rate_limited", "rate_limited", 1]), "{retried}");
+    let path = format!("/v1/stores/{store}");
+    assert_eq!(one.json(&path).await["status"], "partial");
+    assert_eq!(import(&one, &store, "good").await["state"], "success");
+    assert_eq!(other.json(&path).await["status"], "partial", "something waits still");
+    // A result is known: nobody is called for it but by the sync, which is due at once.
+    assert_eq!(import(&other, &store, "busy").await["state"], "rate_limited");
+    assert_eq!(asked(&marketplace)["busy"], 1);
+    let round = one.post("/v1/syncs", "").await.json();
+    assert_eq!(json!([round["found"], round["synced"]]), json!([1, 1]), "{round}");
+    assert_eq!(asked(&marketplace)["busy"], 2);
+    assert_eq!(one.post("/v1/syncs", "").await.json()["found"], 0);
+    let tried = import(&other, &store, "busy").await;
+    assert_eq!(tried["attempt"], 2, "{tried}");
+}
+
+/// A marketplace that says when to come back is left alone until then: by every node, for every receipt of that store, and for no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_a_marketplace_names_holds_for_a_store_on_every_node() {
+    let home = Home::new();
+    let marketplace = Receiver::start(|call| match call.order["receipt"].as_str() {
+        Some("busy") => Answer::Says(429, "retry-after: 600\r\n"),
+        _ => Answer::Tells(200, FOUND),
+    })
+    .await;
+    let (one, other) = (at(&home, &marketplace).start().await, at(&home, &marketplace).start().await);
+    let (busy, idle) = (store_of(&one, "ext-1").await, store_of(&one, "ext-2").await);
+    assert_eq!(import(&one, &busy, "busy").await["state"], "rate_limited");
+    for node in [&one, &other] {
+        assert_eq!(import(node, &busy, "good").await["state"], "rate_limited");
+        assert_eq!(import(node, &idle, "good").await["state"], "success");
+    }
+    assert_eq!(asked(&marketplace), BTreeMap::from([("busy".to_owned(), 1), ("good".to_owned(), 1)]));
 }

@@ -1,10 +1,14 @@
 //! The contract `marketplace`, as a client of it finds it.
 
-use crate::harness::{Home, Server};
+use crate::KEPT;
+use crate::harness::{Answer, Home, Kept, Receiver, Server};
 use crate::login::serving;
 use crate::{is_moment, names};
 use serde_json::json;
 use testkit::http::Reply;
+
+/// What a marketplace elsewhere says of every receipt.
+const FOUND: &str = r#"{"status":true,"orderId":"there","amount":12.50,"currency":"USD"}"#;
 
 /// `etsy_user:etsy_pass`.
 const ETSY: &str = "Basic ZXRzeV91c2VyOmV0c3lfcGFzcw==";
@@ -79,4 +83,39 @@ async fn the_endpoint_flow_runs_with_its_variables() {
     let again = home.run_bare(&variables, &["simulate", "marketplace-flow", "--json"]).json();
     assert_eq!(again["syncToken"], told["syncToken"]);
     assert_eq!(again["steps"].as_array().unwrap()[1..4], steps[1..4], "the same results, without a call");
+}
+
+/// By itself, a sync says why it cannot reach a marketplace, and is no success; where the settings say where one is, it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_without_a_server_says_why_it_failed_or_finds_the_marketplace_that_is_named() {
+    if matches!(KEPT, Kept::OnServer) {
+        // The key for secrets lies in a folder of `dev` alone.
+        return;
+    }
+    let home = Home::new();
+    let server = home.server().args(&["--as", "marketplace"]).api_alone().start().await;
+    let register = r#"{"organizationId":"org-1","marketplace":"etsy","externalStoreId":"ext1","storeName":"Store","accessToken":"tok","currency":"USD"}"#;
+    let headers = [("content-type", "application/json")];
+    let store = server.send("POST", "/stores/register", &headers, register.as_bytes()).await.json();
+    let import = json!({ "syncToken": store["syncToken"], "receipt": "RL15" }).to_string();
+    let limited = server.send("POST", "/orders/import", &headers, import.as_bytes()).await.json();
+    assert_eq!(limited["error"], "rate_limited");
+    assert_eq!(home.run(&["imports", "retry", "RL15", "--now"]).code(), 0);
+    drop(server);
+    let failed = home.run(&["sync", "--once"]);
+    let said = format!("{failed:?}");
+    assert_eq!(failed.code(), 1, "{said}");
+    for part in
+        ["1 store was due, 0 synced, 1 failed", "No such marketplace is connected", "marketplace.mock_url"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let marketplace = Receiver::start(|_| Answer::Tells(200, FOUND)).await;
+    let url = marketplace.url().replace("/work", "");
+    let synced = home.run_with(&[("WELLORDER_MARKETPLACE_MOCK_URL", &url)], &["sync", "--once"]);
+    assert_eq!(synced.code(), 0, "{synced:?}");
+    assert!(format!("{synced:?}").contains("1 store was due, 1 synced, 0 failed"), "{synced:?}");
+    assert_eq!(marketplace.calls().len(), 1);
+    let found = home.run(&["imports", "find", "RL15", "--json"]).json();
+    assert_eq!(found["imports"][0]["state"], "success", "{found}");
 }
