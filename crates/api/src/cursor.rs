@@ -4,12 +4,13 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
-use order_core::ids::TenantId;
+use order_core::ids::{StoreId, TenantId};
 use order_core::journal::Cursor;
 use order_core::listing::{SearchField, SearchPlace};
 use order_core::pull::Held;
 use order_core::query::Install;
 use order_core::trace::{self, Begun, TraceContext};
+use order_core::webhook::missed::{MissedFrom, StoresFrom};
 use order_core::{LeaseToken, OrderId, Rejection, Timestamp};
 use sha2::Sha256;
 use std::cmp::Ordering;
@@ -51,6 +52,8 @@ pub(crate) enum Purpose {
     Endpoints,
     /// A page of deliveries.
     Deliveries,
+    /// How far it was looked for missed deliveries.
+    Missed,
 }
 
 impl Purpose {
@@ -69,6 +72,7 @@ impl Purpose {
             Self::SyncRuns => "sync-runs",
             Self::Endpoints => "endpoints",
             Self::Deliveries => "deliveries",
+            Self::Missed => "missed",
         }
     }
 }
@@ -167,6 +171,37 @@ impl<'a> Signer<'a> {
     pub(crate) fn read_key(&self, purpose: Purpose, text: &str) -> Result<Vec<u8>, Rejection> {
         let payload = self.verify(purpose, text)?;
         Ok(self.of_this_history(&payload)?.to_vec())
+    }
+
+    /// A place in the look for missed deliveries.
+    pub(crate) fn missed(&self, from: &MissedFrom) -> String {
+        let mut payload = Vec::with_capacity(64 + 3 * from.orders.positions.len());
+        push_varint(&mut payload, u64::from(from.orders.epoch));
+        match &from.stores {
+            None => payload.push(0),
+            Some(StoresFrom { since, behind: None }) => {
+                payload.push(1);
+                payload.extend_from_slice(&since.micros().to_be_bytes());
+            }
+            Some(StoresFrom { since, behind: Some(((made_at, store_id), version)) }) => {
+                payload.push(2);
+                payload.extend_from_slice(&since.micros().to_be_bytes());
+                payload.extend_from_slice(&made_at.micros().to_be_bytes());
+                payload.extend_from_slice(store_id.0.as_bytes());
+                payload.extend_from_slice(&version.to_be_bytes());
+            }
+        }
+        for position in &from.orders.positions {
+            push_varint(&mut payload, *position);
+        }
+        self.sign(Purpose::Missed, &payload)
+    }
+
+    /// Reads what [`Signer::missed`] made. Whether the journal can be read on from there is another question.
+    pub(crate) fn read_missed(&self, text: &str) -> Result<MissedFrom, Rejection> {
+        let payload = self.verify(Purpose::Missed, text)?;
+        let rest = self.of_this_history(&payload)?;
+        read_missed(rest, self.install.epoch).ok_or(Rejection::CursorInvalid)
     }
 
     /// A place in a search.
@@ -271,6 +306,30 @@ fn read_begun(bytes: &[u8]) -> Option<Begun> {
     Some(Begun { context: TraceContext::from_bytes(context)?, parent, began_at })
 }
 
+/// What follows the epoch of [`Signer::missed`].
+fn read_missed(bytes: &[u8], epoch: u32) -> Option<MissedFrom> {
+    let (form, rest) = bytes.split_first()?;
+    let moment = |bytes: &[u8; 8]| Timestamp::from_micros(i64::from_be_bytes(*bytes));
+    let (stores, rest) = match form {
+        0 => (None, rest),
+        1 => {
+            let (since, rest) = rest.split_first_chunk()?;
+            (Some(StoresFrom { since: moment(since), behind: None }), rest)
+        }
+        2 => {
+            let (since, rest) = rest.split_first_chunk()?;
+            let (made_at, rest) = rest.split_first_chunk()?;
+            let (store_id, rest) = rest.split_first_chunk()?;
+            let (version, rest) = rest.split_first_chunk()?;
+            let place = (moment(made_at), StoreId(Uuid::from_bytes(*store_id)));
+            let behind = Some((place, u64::from_be_bytes(*version)));
+            (Some(StoresFrom { since: moment(since), behind }), rest)
+        }
+        _ => return None,
+    };
+    Some(MissedFrom { stores, orders: Cursor { epoch, positions: read_varints(rest)? } })
+}
+
 /// LEB128: seven bits a byte, the lowest first.
 fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     loop {
@@ -326,6 +385,23 @@ mod tests {
         for place in [0, 17, u64::MAX] {
             let text = signer.place(Purpose::Orders, place);
             assert_eq!(signer.read_place(Purpose::Orders, &text), Ok(place));
+        }
+    }
+
+    #[test]
+    fn a_place_among_missed_deliveries_comes_back_as_it_was() {
+        let (install, tenant) = (install(1), TenantId::default_tenant());
+        let signer = Signer::new(&install, &tenant);
+        let (since, made_at) = (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(7));
+        let store = (made_at, StoreId(Uuid::from_u128(9)));
+        for behind in [None, Some((store, u64::MAX)), Some((store, 0))] {
+            for stores in [None, Some(StoresFrom { since, behind })] {
+                let orders = Cursor { epoch: 1, positions: vec![0, 300, u64::MAX] };
+                let from = MissedFrom { stores, orders };
+                let text = signer.missed(&from);
+                assert_eq!(signer.read_missed(&text), Ok(from));
+                assert_eq!(signer.read_journal(&text), Err(Rejection::CursorInvalid));
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::Api;
 use crate::cursor::{Purpose, Signer};
 use crate::object::{Object, Offences};
-use crate::params::{NoParams, Params, uuid};
+use crate::params::{NoBody, NoParams, Params, uuid};
 use crate::problem::{Failure, Offence, cursor_refused};
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::Response;
@@ -12,9 +12,10 @@ use http::StatusCode;
 use http::request::Parts;
 use order_core::ids::TenantId;
 use order_core::journal::Cursor;
-use order_core::webhook::again::Missing;
 use order_core::webhook::attempt::{Attempt, AttemptOutcome, AttemptQuery, DeliveryId, StreamQuery};
+use order_core::webhook::body::Told;
 use order_core::webhook::endpoint::ENDPOINTS_MAX;
+use order_core::webhook::missed::{MissedFrom, Missing};
 use order_core::webhook::stream::{Head, Stream, Subject, SubjectKind};
 use order_core::webhook::{Endpoint, EndpointId};
 use order_core::{Fault, Rejection, Timestamp};
@@ -159,9 +160,33 @@ async fn waiting(
         place.extend_from_slice(last.subject.id.as_bytes());
         place
     });
-    let now = api.app.clock.now();
-    let shown = streams.iter().filter_map(|one| show_stream(one, endpoints.get(&one.endpoint)?, now));
-    Ok((shown.collect(), next))
+    let mut shown = Vec::with_capacity(streams.len());
+    for stream in &streams {
+        let Some(endpoint) = endpoints.get(&stream.endpoint) else { continue };
+        let Some(Head::Again(version) | Head::Next(version)) = stream.head() else { continue };
+        let last = last_failed(api, stream).await?;
+        // The first that may be heard of was not, if another was tried.
+        let version = last.as_ref().map_or(version, |last| last.version);
+        shown.push(show_waiting(stream, endpoint, version, last.as_ref(), api.app.clock.now()));
+    }
+    Ok((shown, next))
+}
+
+/// The last try at what is at the head of a stream, if any has failed.
+async fn last_failed(api: &Api, stream: &Stream) -> Result<Option<Attempt>, Failure> {
+    if stream.attempt == 0 {
+        return Ok(None);
+    }
+    let query = AttemptQuery {
+        tenant: stream.tenant.clone(),
+        endpoint: Some(stream.endpoint),
+        subject: Some(stream.subject.id),
+        version: None,
+        outcomes: vec![AttemptOutcome::Retry],
+        before: None,
+        limit: 1,
+    };
+    Ok(api.app.storage.attempts(&query).await?.pop())
 }
 
 async fn ended(
@@ -223,12 +248,26 @@ pub(crate) async fn get(
     let comes = streams.first().filter(|stream| {
         (stream.next..=stream.upto).contains(&id.version) || stream.again.contains(&id.version)
     });
-    let now = api.app.clock.now();
-    let mut body = match (comes, attempts.first()) {
-        (Some(stream), _) => show_waiting(stream, &endpoint, id.version, now),
+    let told = api.app.told(&caller.tenant, id).await?;
+    let newest = attempts.first();
+    // Of those that wait, not all are heard of.
+    let is_heard = |told: &Told| {
+        let is_again = comes.is_some_and(|stream| stream.again.contains(&id.version));
+        newest.is_some() || is_again || endpoint.listens.hears(told.kind())
+    };
+    let told = told.filter(is_heard);
+    let mut body = match (comes, newest) {
+        (Some(stream), newest) => {
+            let last = newest.filter(|newest| newest.outcome == AttemptOutcome::Retry);
+            show_waiting(stream, &endpoint, id.version, last, api.app.clock.now())
+        }
         (None, Some(newest)) => show_ended(newest, &endpoint),
         (None, None) => return Err(Rejection::DeliveryUnknown.into()),
     };
+    if let Some(told) = &told {
+        (body["event_id"], body["type"]) = (told.event_id().to_string().into(), told.kind().into());
+    }
+    body["body"] = told.map(|told| String::from_utf8_lossy(&told.body(&endpoint)).into_owned()).into();
     body["attempts"] = attempts.iter().map(show_attempt).collect();
     Ok(edge::respond::json(StatusCode::OK, body.to_string()))
 }
@@ -247,6 +286,7 @@ pub(crate) async fn resend(
     caller: Caller,
     Delivery(id): Delivery,
     _: NoParams,
+    _: NoBody,
 ) -> Result<Response, Failure> {
     let queued = match api.app.resend(&caller.tenant, id).await {
         Err(order_core::Error::Rejection(Rejection::EndpointUnknown)) => {
@@ -296,7 +336,7 @@ pub(crate) async fn recover(
 
 /// Make the deliveries that an endpoint has missed behind a place, or count them.
 ///
-/// At most 20 000 events are looked at for one answer: give `next` as `from` to go on.
+/// Events of stores first, then those of orders. At most 20 000 are looked at for one answer: give `next` as `from` to go on.
 #[utoipa::path(
     post,
     path = "/v1/deliveries/replay",
@@ -333,15 +373,28 @@ pub(crate) async fn replay(
         cursor_refused(error, |code, _| Offence::at("/from", code, message))
     };
     let from = match Timestamp::parse(from) {
-        _ if from == "beginning" => Cursor::beginning(install.epoch, install.shards),
-        Ok(moment) => api.app.storage.place_of(moment).await?,
-        Err(_) => signer.read_journal(from).map_err(|rejection| refused(rejection.into()))?,
+        _ if from == "beginning" => {
+            let orders = Cursor::beginning(install.epoch, install.shards);
+            MissedFrom::new(Timestamp::from_micros(i64::MIN), orders)
+        }
+        Ok(moment) => MissedFrom::new(moment, api.app.storage.place_of(moment).await?),
+        Err(_) => read_place(&api, &signer, from).await.map_err(refused)?,
     };
     let found = api.app.replay_missing(&endpoint, from, dry_run).await.map_err(refused)?;
     let Missing { looked_at, missing, next } = found;
-    let next = next.map(|next| signer.journal(&next));
+    let next = next.map(|next| signer.missed(&next));
     let body = json!({ "dry_run": dry_run, "looked_at": looked_at, "missing": missing, "next": next });
     Ok(edge::respond::json(StatusCode::OK, body.to_string()))
+}
+
+/// Where an answer before ended, or a place of the feed.
+async fn read_place(api: &Api, signer: &Signer<'_>, text: &str) -> Result<MissedFrom, order_core::Error> {
+    match (signer.read_missed(text), signer.read_journal(text)) {
+        (Err(Rejection::CursorInvalid), Ok(orders)) => {
+            Ok(MissedFrom::new(api.app.passed_at(&orders).await?, orders))
+        }
+        (from, _) => Ok(from?),
+    }
 }
 
 /// The endpoint that a body names.
@@ -362,26 +415,26 @@ fn begun(endpoint: &Endpoint, subject: Subject, version: u64) -> Value {
     })
 }
 
-fn show_stream(stream: &Stream, endpoint: &Endpoint, now: Timestamp) -> Option<Value> {
-    let version = match stream.head()? {
-        Head::Again(version) | Head::Next(version) => version,
-    };
-    Some(show_waiting(stream, endpoint, version, now))
-}
-
-fn show_waiting(stream: &Stream, endpoint: &Endpoint, version: u64, now: Timestamp) -> Value {
+/// A delivery that is to be made, with the last try at it that failed.
+fn show_waiting(
+    stream: &Stream,
+    endpoint: &Endpoint,
+    version: u64,
+    last: Option<&Attempt>,
+    now: Timestamp,
+) -> Value {
     let mut body = begun(endpoint, stream.subject, version);
     let is_sent = stream.token.is_some() && stream.due_at > now;
     let open = (stream.upto + 1).saturating_sub(stream.next) + stream.again.len() as u64;
     body["state"] = "waiting".into();
-    body["event_id"] = Value::Null;
-    body["type"] = Value::Null;
-    body["attempt"] = stream.attempt.into();
+    body["event_id"] = last.map(|last| last.event_id.to_string()).into();
+    body["type"] = last.map(|last| last.kind.as_str()).into();
+    body["attempt"] = last.map_or(0, |_| stream.attempt).into();
     body["due_at"] = (!is_sent).then(|| stream.due_at.to_string()).into();
     body["behind"] = open.saturating_sub(1).into();
-    body["ended_at"] = Value::Null;
-    body["status"] = Value::Null;
-    body["error"] = Value::Null;
+    body["ended_at"] = last.map(|last| last.at.plus(last.took).to_string()).into();
+    body["status"] = last.and_then(|last| last.status).into();
+    body["error"] = last.and_then(|last| last.why.as_deref()).into();
     body
 }
 
@@ -409,6 +462,14 @@ fn show_attempt(attempt: &Attempt) -> Value {
     json!({
         "attempt": attempt.attempt,
         "at": attempt.at.to_string(),
+        "request": {
+            "method": "POST",
+            "url": attempt.url,
+            "headers": {
+                "webhook-id": attempt.event_id.to_string(),
+                "webhook-timestamp": (attempt.at.micros() / 1_000_000).to_string(),
+            },
+        },
         "took_ms": u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
         "outcome": attempt.outcome.word(),
         "status": attempt.status,

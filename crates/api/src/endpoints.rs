@@ -3,7 +3,7 @@
 use crate::Api;
 use crate::cursor::{Purpose, Signer};
 use crate::object::{Object, Offences, typed, whole};
-use crate::params::{NoParams, Params, PathId};
+use crate::params::{NoBody, NoParams, Params, PathId};
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::Response;
@@ -13,7 +13,7 @@ use order_core::ports::Deliverer;
 use order_core::webhook::endpoint::{
     Dialect, DisabledFor, EndpointAction, EndpointChange, RATE_MAX, URL_BYTES_MAX,
 };
-use order_core::webhook::listens::InvalidListens;
+use order_core::webhook::listens::{InvalidListens, STORE_EVENTS};
 use order_core::webhook::manage::{AskedEndpoint, AskedSecret, GRACE};
 use order_core::webhook::sending::Answered;
 use order_core::webhook::{Endpoint, EndpointId, Listens};
@@ -144,12 +144,25 @@ pub(crate) async fn change(
 ) -> Result<Response, Failure> {
     let deliverer = deliverer(&api)?;
     let mut offences = Offences::default();
-    let change =
-        Object::read(&body, "", &["url", "events", "rate"], &mut offences).map(|body| EndpointChange {
-            url: body.get("url").and_then(|_| read_url(&body, deliverer.as_ref(), &mut offences)),
-            listens: body.get("events").and_then(|_| read_events(&body, &mut offences)),
+    let change = Object::read(&body, "", &["url", "events", "rate"], &mut offences).map(|body| {
+        for name in ["url", "events"].into_iter().filter(|name| body.names(name)) {
+            let must = "must not be null: what is left out stays";
+            typed(body.get(name), || body.at(name), must, &mut offences);
+        }
+        EndpointChange {
+            url: read_url(&body, deliverer.as_ref(), &mut offences),
+            listens: read_events(&body, &mut offences),
             rate: body.names("rate").then(|| read_rate(&body, &mut offences)),
-        });
+        }
+    });
+    if let Some(listens) = change.as_ref().and_then(|change| change.listens.as_ref()) {
+        let found = api.app.storage.endpoint(&caller.tenant, EndpointId(id)).await?;
+        let of_contract = found.is_some_and(|found| found.dialect == Dialect::Marketplace);
+        if of_contract && !STORE_EVENTS.contains(&listens.text().as_str()) {
+            let must = "must be one of sync.started, sync.completed and sync.failed: the contract marketplace shows no more";
+            offences.refused("/events", "contract", must);
+        }
+    }
     offences.settle()?;
     let change = change.ok_or_else(|| Fault::internal("a change was neither read nor refused"))?;
     let endpoint = api.app.edit_endpoint(&caller.tenant, EndpointId(id), change).await?;
@@ -188,6 +201,7 @@ pub(crate) async fn pause(
     caller: Caller,
     PathId(id): PathId,
     _: NoParams,
+    _: NoBody,
 ) -> Result<Response, Failure> {
     act(&api, &caller, EndpointId(id), EndpointAction::Pause).await
 }
@@ -210,6 +224,7 @@ pub(crate) async fn enable(
     caller: Caller,
     PathId(id): PathId,
     _: NoParams,
+    _: NoBody,
 ) -> Result<Response, Failure> {
     let endpoint = api.app.enable_endpoint(&caller.tenant, EndpointId(id)).await?;
     Ok(shown(StatusCode::OK, &api, &endpoint, None))
@@ -229,6 +244,7 @@ pub(crate) async fn disable(
     caller: Caller,
     PathId(id): PathId,
     _: NoParams,
+    _: NoBody,
 ) -> Result<Response, Failure> {
     act(&api, &caller, EndpointId(id), EndpointAction::Disable(DisabledFor::Asked)).await
 }
@@ -236,6 +252,7 @@ pub(crate) async fn disable(
 /// Give an endpoint another secret.
 ///
 /// What is sent is signed with the present one too, for a day or as long as is said: time to bring the new one to the receiver.
+/// While one before it still counts, this is refused (409), unless `end_previous` ends that.
 #[utoipa::path(
     post,
     path = "/v1/endpoints/{endpoint_id}/rotate",
@@ -254,11 +271,15 @@ pub(crate) async fn rotate(
     MaybeJson(body): MaybeJson,
 ) -> Result<Response, Failure> {
     let mut offences = Offences::default();
-    let grace = Object::read(&body, "", &["grace_seconds"], &mut offences)
-        .and_then(|body| read_count(&body, "grace_seconds", (0, GRACE.as_secs()), &mut offences));
+    let asked = Object::read(&body, "", &["grace_seconds", "end_previous"], &mut offences).map(|body| {
+        let grace = read_count(&body, "grace_seconds", (0, GRACE.as_secs()), &mut offences);
+        (grace, body.flag("end_previous", &mut offences).unwrap_or(false))
+    });
     offences.settle()?;
+    let (grace, end_previous) = asked.unwrap_or_default();
     let grace = grace.map_or(GRACE, Duration::from_secs);
-    let (endpoint, secret) = api.app.rotate_endpoint_secret(&caller.tenant, EndpointId(id), grace).await?;
+    let rotated = api.app.rotate_endpoint_secret(&caller.tenant, EndpointId(id), grace, end_previous).await;
+    let (endpoint, secret) = rotated?;
     Ok(shown(StatusCode::OK, &api, &endpoint, secret.text()))
 }
 
@@ -276,6 +297,7 @@ pub(crate) async fn test(
     caller: Caller,
     PathId(id): PathId,
     _: NoParams,
+    _: NoBody,
 ) -> Result<Response, Failure> {
     let deliverer = deliverer(&api)?;
     let (event_id, answered) =
@@ -326,6 +348,7 @@ fn show(endpoint: &Endpoint, now: Timestamp) -> Value {
         "url": endpoint.url,
         "events": endpoint.listens.names().collect::<Vec<_>>(),
         "dialect": endpoint.dialect.word(),
+        "organization": endpoint.organization,
         "state": endpoint.state.word(),
         "disabled_for": endpoint.disabled_for.map(DisabledFor::word),
         "rate": endpoint.rate,

@@ -1,8 +1,10 @@
 //! Reads paths and query strings strictly: a parameter that is unknown, given twice or not valid is refused.
 
 use crate::cursor::{Purpose, Signer};
+use crate::object::{Object, Offences};
 use crate::problem::{Failure, INVALID_PARAMETER, Offence, Problem, cursor_refused};
-use axum::extract::{FromRequestParts, Query, RawPathParams};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use edge::MaybeJson;
 use http::request::Parts;
 use order_core::ids::check_text;
 use order_core::{Error, Fault, Rejection, Timestamp};
@@ -31,6 +33,20 @@ impl<S: Send + Sync> FromRequestParts<S> for NoParams {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Ok(params) = Params::from_request_parts(parts, state).await;
         params.read(&[]).settle().map(|()| Self)
+    }
+}
+
+/// The body of a route that takes none: every member of one is refused, for whoever sends it expects something of it.
+pub(crate) struct NoBody;
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let MaybeJson(body) = MaybeJson::from_request(request, state).await.map_err(Failure::Refused)?;
+        let mut offences = Offences::default();
+        Object::read(&body, "", &[], &mut offences);
+        offences.settle().map(|()| Self)
     }
 }
 

@@ -63,6 +63,8 @@ kinds! {
     ENDPOINTS_TOO_MANY = "endpoints-too-many", 409, "The tenant has as many endpoints as it may";
     ENDPOINT_CHANGED = "endpoint-changed", 409, "The endpoint was changed meanwhile";
     ENDPOINT_UNPROVEN = "endpoint-unproven", 409, "The endpoint has not said that it wants to be called";
+    ENDPOINT_DISABLED = "endpoint-disabled", 409, "The endpoint is disabled";
+    ENDPOINT_GRACE = "endpoint-grace", 409, "The secret before the last rotation still counts";
     CURSOR_EXPIRED = "cursor-expired", 410, "The cursor lies below what is kept";
     EPOCH_CHANGED = "epoch-changed", 410, "The cursor belongs to an earlier history";
     VERSION_MISMATCH = "version-mismatch", 412, "The order has another version";
@@ -392,6 +394,14 @@ impl From<Rejection> for Problem {
                     "The endpoint {lack}: it must answer an `endpoint.challenge` with 2xx and the `challenge` of its `data`"
                 ),
             ),
+            Rejection::EndpointDisabled => {
+                said(ENDPOINT_DISABLED, "Nothing is sent to an endpoint that is disabled: enable it first")
+            }
+            Rejection::EndpointGrace { until } => {
+                let detail =
+                    format!("The secret before counts until {until}; with end_previous true it ends now");
+                Self::new(ENDPOINT_GRACE, detail).with("previous_until", until.to_string())
+            }
             Rejection::DeliveryUnknown => said(DELIVERY_UNKNOWN, "There is no such delivery"),
             Rejection::CursorInvalid => said(CURSOR_INVALID, "The cursor was not made here, or not for this"),
             Rejection::EpochChanged => said(
@@ -521,6 +531,8 @@ mod tests {
             (Rejection::EndpointsTooMany, ENDPOINTS_TOO_MANY),
             (Rejection::EndpointChanged, ENDPOINT_CHANGED),
             (Rejection::EndpointUnproven(String::new()), ENDPOINT_UNPROVEN),
+            (Rejection::EndpointDisabled, ENDPOINT_DISABLED),
+            (Rejection::EndpointGrace { until: order_core::Timestamp::from_micros(0) }, ENDPOINT_GRACE),
             (Rejection::DeliveryUnknown, DELIVERY_UNKNOWN),
             (Rejection::CursorInvalid, CURSOR_INVALID),
             (Rejection::EpochChanged, EPOCH_CHANGED),

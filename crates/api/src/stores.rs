@@ -3,7 +3,7 @@
 use crate::Api;
 use crate::cursor::{Purpose, Signer};
 use crate::object::{Object, Offences};
-use crate::params::{NoParams, Params, PathId, uuid};
+use crate::params::{NoBody, NoParams, Params, PathId, uuid};
 use crate::problem::Failure;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -271,7 +271,7 @@ pub(crate) async fn hear(
     responses((status = 200, description = "What was done; it goes on behind the reply where it takes longer than 45 seconds",
         body = crate::schema::stores::SyncRound))
 )]
-pub(crate) async fn sync(State(api): State<Arc<Api>>, _: NoParams) -> Result<Response, Failure> {
+pub(crate) async fn sync(State(api): State<Arc<Api>>, _: NoParams, _: NoBody) -> Result<Response, Failure> {
     let market = Arc::clone(&api.market);
     // Whoever goes away does not break it off.
     let round = tokio::spawn(async move { market.round(&mut None).await });

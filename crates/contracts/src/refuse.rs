@@ -54,6 +54,8 @@ impl From<Rejection> for Denied {
             | Rejection::EndpointsTooMany
             | Rejection::EndpointChanged
             | Rejection::EndpointUnproven(_)
+            | Rejection::EndpointDisabled
+            | Rejection::EndpointGrace { .. }
             | Rejection::DeliveryUnknown
             | Rejection::CursorInvalid
             | Rejection::EpochChanged

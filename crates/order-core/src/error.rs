@@ -105,6 +105,15 @@ pub enum Rejection {
     /// begins with the endpoint.
     #[error("the endpoint {0}")]
     EndpointUnproven(String),
+    /// The endpoint is disabled: what it would be sent would wait for as long as it is.
+    #[error("the endpoint is disabled")]
+    EndpointDisabled,
+    /// The endpoint's secret was changed, and the one before counts until then.
+    #[error("the secret before counts until {until}")]
+    EndpointGrace {
+        /// When that is over.
+        until: Timestamp,
+    },
     /// No such event for an endpoint to be sent.
     #[error("no such delivery")]
     DeliveryUnknown,

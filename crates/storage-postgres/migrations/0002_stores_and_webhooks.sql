@@ -191,6 +191,7 @@ CREATE TABLE webhook_attempts (
     why         text,
     answer      bytea,
     retry_at    timestamptz,
+    url         text        NOT NULL,
     PRIMARY KEY (endpoint, attempt_id)
 );
 

@@ -49,7 +49,7 @@ macro_rules! select_attempts {
     ($tail:literal) => {
         concat!(
             "SELECT a.endpoint, a.attempt_id, a.tenant, a.subject, a.kind, a.version, a.event_id, a.type, a.attempt, \
-             a.at, a.took_micros, a.outcome, a.status, a.why, a.answer, a.retry_at ",
+             a.at, a.took_micros, a.outcome, a.status, a.why, a.answer, a.retry_at, a.url ",
             $tail
         )
     };
@@ -138,6 +138,7 @@ pub(crate) fn attempt_row(row: &Row) -> Tried<Attempt> {
         why: row.try_get(13)?,
         answer: row.try_get::<_, Option<Vec<u8>>>(14)?.unwrap_or_default(),
         retry_at: maybe_time(row, 15)?,
+        url: row.try_get(16)?,
     })
 }
 

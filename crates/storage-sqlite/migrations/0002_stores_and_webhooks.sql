@@ -179,6 +179,7 @@ CREATE TABLE webhook_attempts (
     why         TEXT,
     answer      BLOB,
     retry_at    INTEGER,
+    url         TEXT    NOT NULL,
     PRIMARY KEY (endpoint, attempt_id)
 ) STRICT, WITHOUT ROWID;
 

@@ -44,7 +44,7 @@ macro_rules! attempts {
     ($rest:literal) => {
         concat!(
             "SELECT a.endpoint, a.attempt_id, a.tenant, a.subject, a.kind, a.version, a.event_id, a.type, a.attempt, a.at, \
-             a.took_micros, a.outcome, a.status, a.why, a.answer, a.retry_at ",
+             a.took_micros, a.outcome, a.status, a.why, a.answer, a.retry_at, a.url ",
             $rest
         )
     };
@@ -183,6 +183,7 @@ pub(crate) fn attempt_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         why: row.get(13)?,
         answer: row.get::<_, Option<Vec<u8>>>(14)?.unwrap_or_default(),
         retry_at: time(row, 15)?,
+        url: row.get(16)?,
     })
 }
 
@@ -190,8 +191,8 @@ pub(crate) fn attempt_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
 pub(crate) fn add_attempt(conn: &Connection, attempt: &Attempt) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT INTO webhook_attempts (endpoint, attempt_id, tenant, subject, kind, version, event_id, type, attempt, at, \
-         took_micros, outcome, status, why, answer, retry_at) \
-         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+         took_micros, outcome, status, why, answer, retry_at, url) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
     )?
     .execute(params![
         attempt.endpoint,
@@ -210,6 +211,7 @@ pub(crate) fn add_attempt(conn: &Connection, attempt: &Attempt) -> rusqlite::Res
         attempt.why,
         (!attempt.answer.is_empty()).then_some(&attempt.answer),
         micros(attempt.retry_at),
+        attempt.url,
     ])?;
     Ok(())
 }

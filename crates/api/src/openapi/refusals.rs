@@ -24,7 +24,7 @@ const UNKNOWN: [(&str, Kind); 9] = [
 ];
 
 /// What single operations refuse besides.
-const BESIDES: [(&str, &[Kind]); 24] = [
+const BESIDES: [(&str, &[Kind]); 25] = [
     ("create_order", &[kinds::INVALID_KEY, kinds::DUPLICATE_DIFFERS, kinds::KEY_REUSED]),
     ("create_orders", &[kinds::INVALID_KEY]),
     ("revise_order", &[kinds::ILLEGAL_CHANGE, kinds::PRECONDITION_REQUIRED]),
@@ -39,11 +39,12 @@ const BESIDES: [(&str, &[Kind]); 24] = [
     ("enable_endpoint", &[kinds::ENDPOINT_UNPROVEN, kinds::ENDPOINT_CHANGED, kinds::SECRETS_KEY_MISSING]),
     ("change_endpoint", &[kinds::ENDPOINT_UNPROVEN, kinds::SECRETS_KEY_MISSING]),
     ("pause_endpoint", &[kinds::ENDPOINT_UNPROVEN]),
-    ("rotate_endpoint", &[kinds::ENDPOINT_CHANGED, kinds::SECRETS_KEY_MISSING]),
+    ("rotate_endpoint", &[kinds::ENDPOINT_GRACE, kinds::ENDPOINT_CHANGED, kinds::SECRETS_KEY_MISSING]),
     ("test_endpoint", &[kinds::SECRETS_KEY_MISSING]),
     ("list_deliveries", &[kinds::ENDPOINT_UNKNOWN]),
-    ("recover_deliveries", &[kinds::ENDPOINT_UNKNOWN]),
-    ("replay_deliveries", &[kinds::ENDPOINT_UNKNOWN]),
+    ("resend_delivery", &[kinds::ENDPOINT_DISABLED]),
+    ("recover_deliveries", &[kinds::ENDPOINT_UNKNOWN, kinds::ENDPOINT_DISABLED]),
+    ("replay_deliveries", &[kinds::ENDPOINT_UNKNOWN, kinds::ENDPOINT_DISABLED]),
     ("create_key", &[kinds::API_KEYS_TOO_MANY]),
     ("rotate_secrets", &[kinds::SECRETS_KEY_MISSING, kinds::CURSOR_INVALID]),
     ("register_store", &[kinds::MARKETPLACE_UNKNOWN, kinds::SECRETS_KEY_MISSING]),

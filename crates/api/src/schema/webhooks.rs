@@ -38,6 +38,8 @@ pub struct EndpointRotation {
     /// How long what is sent is signed with the present one too; 86400 unless said.
     #[schema(maximum = 86_400, example = 3600)]
     pub grace_seconds: Option<u32>,
+    /// End the secret before the present one, if that still counts; else this is refused.
+    pub end_previous: Option<bool>,
 }
 
 /// An endpoint.
@@ -52,6 +54,9 @@ pub struct Endpoint {
     pub events: Vec<String>,
     /// In whose words it is told: ours, or those of the contract `marketplace`.
     pub dialect: Dialect,
+    /// Of the contract `marketplace`: whose stores alone it hears of.
+    #[schema(required)]
+    pub organization: Option<String>,
     /// Whether it is sent what it hears of.
     pub state: EndpointState,
     /// Why it is disabled.
@@ -173,10 +178,10 @@ pub struct Delivery {
     pub version: u64,
     /// What became of it.
     pub state: DeliveryState,
-    /// The event, and the `webhook-id`; `null` while it waits.
+    /// The event, and the `webhook-id`; `null` while it is not known which is next.
     #[schema(required, format = "uuid")]
     pub event_id: Option<String>,
-    /// The event's type; `null` while it waits.
+    /// The event's type; `null` while it is not known which is next.
     #[schema(required, rename = "type")]
     pub kind: Option<String>,
     /// Which try was the last; of one that waits, how many have failed.
@@ -195,6 +200,9 @@ pub struct Delivery {
     /// Why it was not taken.
     #[schema(required)]
     pub error: Option<String>,
+    /// The body that was sent, or is to be: the event as it is kept now, so what was erased is gone from it. `null` when it is not
+    /// kept any more; not in lists.
+    pub body: Option<String>,
     /// What became of each try, the newest first; not in lists.
     pub attempts: Option<Vec<Attempt>>,
 }
@@ -207,6 +215,8 @@ pub struct Attempt {
     /// When it began.
     #[schema(format = "date-time")]
     pub at: String,
+    /// What was sent, but for the body.
+    pub request: AttemptRequest,
     /// How long it took.
     pub took_ms: u64,
     /// How it ended: `delivered`, `retry`, or `failed` when it was the last.
@@ -222,6 +232,28 @@ pub struct Attempt {
     /// When the next try was due.
     #[schema(required, format = "date-time")]
     pub retry_at: Option<String>,
+}
+
+/// What was sent.
+#[derive(ToSchema)]
+pub struct AttemptRequest {
+    /// `POST`.
+    pub method: String,
+    /// The URL that was called; the endpoint may be elsewhere since.
+    pub url: String,
+    /// The headers that tell it from others.
+    pub headers: AttemptHeaders,
+}
+
+/// Headers of a try. Its signatures follow from these and the body.
+#[derive(ToSchema)]
+pub struct AttemptHeaders {
+    /// The id of the event.
+    #[schema(rename = "webhook-id", format = "uuid")]
+    pub webhook_id: String,
+    /// When it was sent: seconds since 1970.
+    #[schema(rename = "webhook-timestamp", example = "1767225600")]
+    pub webhook_timestamp: String,
 }
 
 /// A page of deliveries.
@@ -272,7 +304,7 @@ pub struct MissedDeliveries {
     /// Whose.
     #[schema(format = "uuid")]
     pub endpoint_id: String,
-    /// `beginning`, a moment, or `next` of the answer before.
+    /// `beginning`, a moment, a place of the feed, or `next` of the answer before.
     #[schema(min_length = 1, example = "2026-01-01T00:00:00Z")]
     pub from: String,
     /// Only count them.
@@ -286,9 +318,9 @@ pub struct Missed {
     pub dry_run: bool,
     /// Events that were looked at.
     pub looked_at: u64,
-    /// Deliveries that were neither made nor are to come.
+    /// Deliveries that were neither made nor are to come; when they are sent, those that are now on their way.
     pub missing: u64,
-    /// Where to go on; `null` at the end of the journal.
+    /// Where to go on; `null` at the end.
     #[schema(required)]
     pub next: Option<String>,
 }

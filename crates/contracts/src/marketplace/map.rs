@@ -10,6 +10,7 @@ use crate::{exact, reply};
 use axum::response::Response;
 use http::StatusCode;
 use order_core::marketplace::{Import, NewStore, Store};
+use order_core::sealing::Secret;
 use order_core::webhook::Endpoint;
 use order_core::webhook::endpoint::{Dialect, EndpointState};
 use order_core::webhook::registering::RegisteredEndpoint;
@@ -69,13 +70,14 @@ pub(super) fn sync_state(store: &Store) -> SyncState {
 }
 
 /// Wire → core.
-pub(super) fn new_webhook(asked: RegisterWebhook) -> RegisteredEndpoint {
+pub(super) fn new_webhook(asked: RegisterWebhook, unless_said: Option<Secret>) -> RegisteredEndpoint {
     RegisteredEndpoint {
         dialect: Dialect::Marketplace,
         organization: asked.organization_id,
         listens: asked.event,
         url: asked.target_url,
         secret: asked.secret,
+        unless_said,
     }
 }
 

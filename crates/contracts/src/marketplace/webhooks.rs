@@ -46,9 +46,8 @@ pub(super) async fn register_webhook(
         deliverer.ok_or_else(|| Fault::internal("this process has no way to deliver webhooks"))?;
     // As far as its text tells: each delivery looks at more.
     let check = |url: &str| deliverer.check(url).map_err(|refused| refused.detail);
-    let mut asked = wire::RegisterWebhook::read(&body, check)?;
-    asked.secret = asked.secret.or(shared.0);
-    let endpoint = market.app.register_endpoint(&contract.tenant, map::new_webhook(asked)).await?;
+    let asked = map::new_webhook(wire::RegisterWebhook::read(&body, check)?, shared.0);
+    let endpoint = market.app.register_endpoint(&contract.tenant, asked).await?;
     Ok(reply::json(StatusCode::OK, &map::webhook(&endpoint)))
 }
 

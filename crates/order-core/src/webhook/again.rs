@@ -1,70 +1,62 @@
 //! Sending again: one delivery, all that were given up since a moment, or all that were missed.
 
 use super::attempt::{DeliveryId, GivenUp};
+use super::body::Told;
 use super::command::{AGAIN_STREAMS_MAX, AgainFor, SendAgain, WebhookCommand, WebhookReply};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointState};
 use super::manage::unexpected;
 use super::stream::Subject;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{Error, Rejection};
-use crate::follow;
 use crate::ids::{OrderId, StoreId, TenantId};
-use crate::journal::{Cursor, Event};
-use crate::marketplace::StoreEvent;
 use crate::redrive::{BoundedCount, COUNT_MAX};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Deliveries that are looked at, or sent again, in one step.
-const STEP: u32 = 500;
-/// Events that are looked at for one answer.
-pub const EVENTS_MAX: u64 = 20_000;
-
-/// What looking for missed deliveries came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// Events that were looked at, of all tenants.
-    pub looked_at: u64,
-    /// Deliveries that were neither made nor are to come.
-    pub missing: u64,
-    /// Where to go on; `None` at the end of the journal.
-    pub next: Option<Cursor>,
-}
+pub(super) const STEP: u32 = 500;
 
 impl App {
     /// Makes a delivery once more, whatever became of it before; tells whether it would not have been made anyway.
     ///
     /// # Errors
-    /// [`Rejection::EndpointUnknown`]; [`Rejection::DeliveryUnknown`] when there is no such event; faults of storage.
+    /// [`Rejection::EndpointUnknown`]; [`Rejection::EndpointDisabled`]; [`Rejection::DeliveryUnknown`] when there is no such event;
+    /// faults of storage.
     pub async fn resend(&self, tenant: &TenantId, delivery: DeliveryId) -> Result<bool, Error> {
         let found = self.storage.endpoint(tenant, delivery.endpoint_id).await?;
         let endpoint = found.ok_or(Rejection::EndpointUnknown)?;
-        let subject = self.subject(tenant, delivery).await?.ok_or(Rejection::DeliveryUnknown)?;
+        let told = self.told(tenant, delivery).await?.ok_or(Rejection::DeliveryUnknown)?;
+        let subject = told.subject().ok_or(Rejection::DeliveryUnknown)?;
+        is_sent_to(&endpoint)?;
         let versions = vec![(subject, vec![delivery.version])];
         Ok(self.send_again(&endpoint, versions, AgainFor::Asked).await? > 0)
     }
 
-    /// What a delivery is about, if there is such an event of this tenant's.
-    async fn subject(&self, tenant: &TenantId, delivery: DeliveryId) -> Result<Option<Subject>, Error> {
+    /// What a delivery tells, as it is kept now; `None` when there is no such event of this tenant's, or none any more.
+    ///
+    /// # Errors
+    /// Faults of storage.
+    pub async fn told(&self, tenant: &TenantId, delivery: DeliveryId) -> Result<Option<Told>, Error> {
         let DeliveryId { subject: id, version, .. } = delivery;
         let before = version.saturating_sub(1);
-        let order_id = OrderId(id);
-        if let Some(page) = self.storage.order_events(tenant, order_id, before, 1).await? {
-            let is_there = page.events.first().is_some_and(|event| event.version == version);
-            return Ok(is_there.then_some(Subject::order(order_id)));
+        if let Some(page) = self.storage.order_events(tenant, OrderId(id), before, 1).await? {
+            let event = page.events.into_iter().next().filter(|event| event.version == version);
+            return Ok(event.map(|event| Told::Order(Arc::new(event))));
         }
         let event = self.storage.markets().store_events(StoreId(id), before, 1).await?.pop();
-        let is_it = |event: &StoreEvent| event.tenant == *tenant && event.version == version;
-        Ok(event.filter(is_it).map(|_| Subject::store(id)))
+        let event = event.filter(|event| event.tenant == *tenant && event.version == version);
+        Ok(event.map(|event| Told::Store(Box::new(event))))
     }
 
-    async fn send_again(
+    pub(super) async fn send_again(
         &self,
         endpoint: &Endpoint,
         versions: Vec<(Subject, Vec<u64>)>,
         because: AgainFor,
     ) -> Result<u64, Error> {
+        debug_assert!(versions.len() <= AGAIN_STREAMS_MAX);
         let (tenant, endpoint_id, endpoint) =
             (endpoint.tenant.clone(), endpoint.endpoint_id, endpoint.number);
         let again = SendAgain { tenant, endpoint, endpoint_id, versions, now: self.clock.now(), because };
@@ -77,17 +69,20 @@ impl App {
         }
     }
 
-    /// Counts the deliveries to an endpoint that were given up since a moment and not made since; sends them again unless
-    /// that is only to be known. At most [`COUNT_MAX`] in one go; then there may be more.
+    /// Counts the deliveries to an endpoint that were given up since a moment, and neither made since nor on their way again; sends
+    /// them again unless that is only to be known. At most [`COUNT_MAX`] in one go; then there may be more.
     ///
     /// # Errors
-    /// Faults of storage.
+    /// [`Rejection::EndpointDisabled`] if they are to be sent; faults of storage.
     pub async fn recover(
         &self,
         endpoint: &Endpoint,
         since: Timestamp,
         dry_run: bool,
     ) -> Result<BoundedCount, Error> {
+        if !dry_run {
+            is_sent_to(endpoint)?;
+        }
         let mut of = GivenUp { endpoint: endpoint.number, since, after: first_id(since), limit: STEP };
         let mut count = 0;
         loop {
@@ -97,76 +92,51 @@ impl App {
             if count >= COUNT_MAX {
                 return Ok(BoundedCount { count, more: true });
             }
-            let mut versions: BTreeMap<Subject, Vec<u64>> = BTreeMap::new();
-            for attempt in &page {
-                let of_subject = versions.entry(attempt.subject).or_default();
-                // Sent again and given up again, it is there twice.
-                if !of_subject.contains(&attempt.version) {
-                    of_subject.push(attempt.version);
-                    count += 1;
-                }
-            }
-            if !dry_run {
-                let versions = versions.into_iter().collect();
-                self.send_again(endpoint, versions, AgainFor::Recovery).await?;
-            }
+            let given_up: Vec<_> = page.iter().map(|attempt| (attempt.subject, attempt.version)).collect();
+            count += if dry_run {
+                count_of(&self.lacking(endpoint, given_up).await?)
+            } else {
+                // What is on its way already is not counted, but tried at once.
+                self.send_again(endpoint, by_subject(given_up), AgainFor::Recovery).await?
+            };
         }
     }
 
-    /// Looks for deliveries that an endpoint was never sent with success and that are not to come, among the events behind a
-    /// place that it listens to; has them sent unless that is only to be known.
-    ///
-    /// # Errors
-    /// As [`follow::feed`].
-    pub async fn replay_missing(
+    /// Those of some versions that an endpoint was never sent with success and that are not to come, by subject, each once.
+    pub(super) async fn lacking(
         &self,
         endpoint: &Endpoint,
-        from: Cursor,
-        dry_run: bool,
-    ) -> Result<Missing, Error> {
-        let mut found = Missing { looked_at: 0, missing: 0, next: None };
-        let mut cursor = from;
-        while found.looked_at < EVENTS_MAX {
-            let (events, next) = follow::feed(self, cursor, STEP).await?;
-            if events.is_empty() {
-                return Ok(found);
-            }
-            cursor = next;
-            found.looked_at += events.len() as u64;
-            let missing = self.missing_of(endpoint, &events).await?;
-            found.missing += missing.iter().map(|(_, versions)| versions.len() as u64).sum::<u64>();
-            if !dry_run && !missing.is_empty() {
-                self.send_again(endpoint, missing, AgainFor::Missing).await?;
-            }
-        }
-        found.next = Some(cursor);
-        Ok(found)
-    }
-
-    /// Those of some events that an endpoint lacks, by subject.
-    async fn missing_of(
-        &self,
-        endpoint: &Endpoint,
-        events: &[Event],
+        wanted: Vec<(Subject, u64)>,
     ) -> Result<Vec<(Subject, Vec<u64>)>, Error> {
-        let hears =
-            |event: &&Event| event.tenant == endpoint.tenant && endpoint.listens.hears(event.kind.as_str());
-        let wanted: Vec<(Subject, u64)> = events
-            .iter()
-            .filter(hears)
-            .map(|event| (Subject::order(event.order_id), event.version))
-            .collect();
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
         let is_there = self.storage.was_or_comes(endpoint.number, &wanted).await?;
-        let mut missing: BTreeMap<Subject, Vec<u64>> = BTreeMap::new();
-        for ((subject, version), _) in wanted.iter().zip(is_there).filter(|(_, is_there)| !is_there) {
-            missing.entry(*subject).or_default().push(*version);
-        }
-        debug_assert!(missing.len() <= AGAIN_STREAMS_MAX);
-        Ok(missing.into_iter().collect())
+        let lacking = wanted.into_iter().zip(is_there).filter(|(_, is_there)| !is_there);
+        Ok(by_subject(lacking.map(|(one, _)| one)))
     }
+}
+
+/// Versions by subject, each once: sent again and given up again, one is there twice.
+fn by_subject(versions: impl IntoIterator<Item = (Subject, u64)>) -> Vec<(Subject, Vec<u64>)> {
+    let mut subjects: BTreeMap<Subject, Vec<u64>> = BTreeMap::new();
+    for (subject, version) in versions {
+        let of_subject = subjects.entry(subject).or_default();
+        if !of_subject.contains(&version) {
+            of_subject.push(version);
+        }
+    }
+    subjects.into_iter().collect()
+}
+
+/// What is put before an endpoint that is disabled would wait for as long as it is: whoever asks for it is told.
+pub(super) fn is_sent_to(endpoint: &Endpoint) -> Result<(), Rejection> {
+    if endpoint.state == EndpointState::Disabled { Err(Rejection::EndpointDisabled) } else { Ok(()) }
+}
+
+/// How many versions these are.
+pub(super) fn count_of(versions: &[(Subject, Vec<u64>)]) -> u64 {
+    versions.iter().map(|(_, versions)| versions.len() as u64).sum()
 }
 
 /// An id below those of all tries that began at a moment or later: they are of version 7, which begins with the time in

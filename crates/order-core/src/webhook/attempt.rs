@@ -41,6 +41,8 @@ pub struct Attempt {
     pub attempt: u32,
     /// When it began; the `webhook-timestamp` to the second.
     pub at: Timestamp,
+    /// The URL that was called; the endpoint may be elsewhere since.
+    pub url: String,
     /// How long it took.
     pub took: Duration,
     /// How it ended.

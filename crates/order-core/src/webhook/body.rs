@@ -2,6 +2,7 @@
 
 use super::endpoint::{Dialect, Endpoint};
 use super::signing;
+use super::stream::Subject;
 use crate::clock::Timestamp;
 use crate::ids::EventId;
 use crate::journal::Event;
@@ -66,6 +67,15 @@ impl Told {
             Self::Order(event) => event.version,
             Self::Store(event) => event.version,
             Self::Test { .. } | Self::Challenge { .. } => 0,
+        }
+    }
+
+    /// What it is about; `None` for what is about nothing.
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Order(event) => Some(Subject::order(event.order_id)),
+            Self::Store(event) => Some(Subject::store(event.store_id.0)),
+            Self::Test { .. } | Self::Challenge { .. } => None,
         }
     }
 

@@ -440,6 +440,7 @@ fn ended(app: &App, parcel: &Parcel, answered: Answered, began_at: Timestamp) ->
         kind: parcel.told.kind().to_owned(),
         attempt,
         at: began_at,
+        url: parcel.endpoint.url.clone(),
         took: answered.took,
         outcome,
         status: answered.status,

@@ -150,13 +150,24 @@ impl Endpoint {
             Ordering::Equal => !self.start.has_passed(event),
             Ordering::Greater => true,
         };
-        self.keeps() && self.tenant == event.tenant && is_new && self.listens.hears(event.kind.as_str())
+        self.keeps() && is_new && self.hears_of(event)
+    }
+
+    /// Whether it listens to an event of an order, now and then. Orders are of no organization: whoever hears of one alone hears
+    /// of none.
+    pub fn hears_of(&self, event: &Event) -> bool {
+        self.tenant == event.tenant && self.organization.is_none() && self.listens.hears(event.kind.as_str())
     }
 
     /// Whether it is to be told of an event of a store.
     pub fn wants_of_store(&self, tenant: &TenantId, organization: &str, kind: &str) -> bool {
+        self.keeps() && self.hears_of_store(tenant, organization, kind)
+    }
+
+    /// Whether it listens to an event of a store, now and then.
+    pub fn hears_of_store(&self, tenant: &TenantId, organization: &str, kind: &str) -> bool {
         let of_it = self.organization.as_deref().is_none_or(|own| own == organization);
-        self.keeps() && self.tenant == *tenant && of_it && self.listens.hears(kind)
+        self.tenant == *tenant && of_it && self.listens.hears(kind)
     }
 
     /// Whether whoever is there is yet to say that they want to be called.

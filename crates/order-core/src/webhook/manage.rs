@@ -142,42 +142,57 @@ impl App {
     }
 
     /// Gives an endpoint another secret, which is the answer's; what is sent is signed with the present one too for `grace`, at
-    /// most [`GRACE`].
+    /// most [`GRACE`]. While one before that still counts this is refused, unless `end_previous` ends that.
     ///
     /// # Errors
-    /// [`Rejection::EndpointUnknown`], [`Rejection::SecretsKeyMissing`], [`Rejection::EndpointChanged`]; faults of storage.
+    /// [`Rejection::EndpointUnknown`], [`Rejection::SecretsKeyMissing`], [`Rejection::EndpointChanged`],
+    /// [`Rejection::EndpointGrace`]; faults of storage.
     pub async fn rotate_endpoint_secret(
         &self,
         tenant: &TenantId,
         endpoint_id: EndpointId,
         grace: Duration,
+        end_previous: bool,
     ) -> Result<(Endpoint, Secret), Error> {
         let fresh = signing::fresh(self.ids.as_ref());
-        let row = endpoint_id.to_string();
         let mut tries = 0;
         loop {
             tries += 1;
             let found =
                 self.storage.endpoint(tenant, endpoint_id).await?.ok_or(Rejection::EndpointUnknown)?;
-            let was = found.secret;
-            // It lies in another place then, so it is sealed for that.
-            let previous = match &was {
-                Some(sealed) if !grace.is_zero() => {
-                    let keyring = self.keyring()?;
-                    let plain = keyring.open(&endpoint::place(tenant, &row), sealed)?;
-                    let place = endpoint::previous_place(tenant, &row);
-                    let sealed = keyring.seal(&place, plain.bytes(), self.ids.as_ref())?;
-                    Some(PreviousSecret { sealed, until: self.clock.now().plus(grace.min(GRACE)) })
-                }
-                _ => None,
-            };
-            let secret = self.sealed(tenant, endpoint_id, &fresh)?;
-            let action = EndpointAction::Rotate { secret, previous, was };
+            let until = found.previous.as_ref().map(|previous| previous.until);
+            if let Some(until) = until.filter(|until| self.clock.now() < *until && !end_previous) {
+                return Err(Rejection::EndpointGrace { until }.into());
+            }
+            let action = self.rotation(&found, &fresh, grace)?;
             match self.change_endpoint(tenant, endpoint_id, action).await {
                 Err(Error::Rejection(Rejection::EndpointChanged)) if tries < ROTATIONS_MAX => {}
                 rotated => return Ok((rotated?, fresh)),
             }
         }
+    }
+
+    /// What gives an endpoint a secret in place of the present one, which counts for `grace` more.
+    pub(super) fn rotation(
+        &self,
+        found: &Endpoint,
+        secret: &Secret,
+        grace: Duration,
+    ) -> Result<EndpointAction, Error> {
+        let (tenant, row) = (&found.tenant, found.endpoint_id.to_string());
+        // It lies in another place then, so it is sealed for that.
+        let previous = match &found.secret {
+            Some(sealed) if !grace.is_zero() => {
+                let keyring = self.keyring()?;
+                let plain = keyring.open(&endpoint::place(tenant, &row), sealed)?;
+                let place = endpoint::previous_place(tenant, &row);
+                let sealed = keyring.seal(&place, plain.bytes(), self.ids.as_ref())?;
+                Some(PreviousSecret { sealed, until: self.clock.now().plus(grace.min(GRACE)) })
+            }
+            _ => None,
+        };
+        let (secret, was) = (self.sealed(tenant, found.endpoint_id, secret)?, found.secret.clone());
+        Ok(EndpointAction::Rotate { secret, previous, was })
     }
 
     fn sealed(&self, tenant: &TenantId, endpoint_id: EndpointId, secret: &Secret) -> Result<Sealed, Error> {

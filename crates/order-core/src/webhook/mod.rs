@@ -21,6 +21,7 @@ pub mod endpoint;
 pub mod fan_out;
 pub mod listens;
 pub mod manage;
+pub mod missed;
 mod parcel;
 pub mod reads;
 pub mod registering;

@@ -2,7 +2,7 @@
 
 use super::endpoint::{self, Dialect, ENDPOINTS_MAX, Endpoint, EndpointAction, EndpointState};
 use super::listens::Listens;
-use super::manage::{AskedEndpoint, AskedSecret};
+use super::manage::{AskedEndpoint, AskedSecret, GRACE};
 use crate::app::App;
 use crate::error::{Error, Fault, Rejection};
 use crate::ids::TenantId;
@@ -27,11 +27,14 @@ pub struct RegisteredEndpoint {
     pub url: String,
     /// What its deliveries are signed with, if that is said.
     pub secret: Option<Secret>,
+    /// What those of a new one are signed with where that is not said.
+    pub unless_said: Option<Secret>,
 }
 
 impl App {
-    /// Makes an endpoint, unless the organization has one of this dialect and address that hears of the same: then that is it, with
-    /// the secret that is said, and active again. Who registers the same at the same time at another node may make another.
+    /// Makes an endpoint, unless the organization has one of this dialect and address that hears of the same: then that is it,
+    /// active again, with the secret that is said or else the one that it has; one that takes another's place counts beside it for
+    /// [`GRACE`], in place of any before. Who registers the same at the same time at another node may make another.
     ///
     /// # Errors
     /// [`Rejection::SecretsKeyMissing`], [`Rejection::EndpointsTooMany`], [`Rejection::EndpointChanged`]; faults of storage.
@@ -42,8 +45,8 @@ impl App {
     ) -> Result<Endpoint, Error> {
         let _alone = self.registering_endpoints.lock().await;
         let Some(mut found) = self.registered(tenant, &asked).await? else {
-            let RegisteredEndpoint { dialect, organization, listens, url, secret } = asked;
-            let secret = secret.map_or(AskedSecret::None, AskedSecret::Given);
+            let RegisteredEndpoint { dialect, organization, listens, url, secret, unless_said } = asked;
+            let secret = secret.or(unless_said).map_or(AskedSecret::None, AskedSecret::Given);
             let organization = Some(organization);
             let new = AskedEndpoint { url, listens, dialect, organization, rate: None, secret };
             return Ok(self.create_endpoint(tenant, new).await?.0);
@@ -83,14 +86,12 @@ impl App {
         let (keyring, row) = (self.keyring()?, found.endpoint_id.to_string());
         for _ in 0..TRIES_MAX {
             let place = endpoint::place(&found.tenant, &row);
-            let was = found.secret.clone();
-            if let Some(sealed) = &was
+            if let Some(sealed) = &found.secret
                 && bool::from(keyring.open(&place, sealed)?.bytes().ct_eq(secret.bytes()))
             {
                 return Ok(found);
             }
-            let secret = keyring.seal(&place, secret.bytes(), self.ids.as_ref())?;
-            let action = EndpointAction::Rotate { secret, previous: None, was };
+            let action = self.rotation(&found, secret, GRACE)?;
             match self.change_endpoint(&found.tenant, found.endpoint_id, action).await {
                 Err(Error::Rejection(Rejection::EndpointChanged)) => {
                     let now = self.storage.endpoint(&found.tenant, found.endpoint_id).await?;

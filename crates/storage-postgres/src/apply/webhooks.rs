@@ -104,9 +104,10 @@ const GO: &str = "DELETE FROM webhook_streams s USING unnest($1::bigint[], $2::u
      WHERE s.endpoint = n.endpoint AND s.subject = n.subject";
 
 const ADD_ATTEMPTS: &str = "INSERT INTO webhook_attempts (endpoint, attempt_id, tenant, subject, kind, version, event_id, \
-     type, attempt, at, took_micros, outcome, status, why, answer, retry_at) SELECT * FROM unnest($1::bigint[], \
+     type, attempt, at, took_micros, outcome, status, why, answer, retry_at, url) SELECT * FROM unnest($1::bigint[], \
      $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::bigint[], $7::uuid[], $8::text[], $9::integer[], \
-     $10::timestamptz[], $11::bigint[], $12::text[], $13::integer[], $14::text[], $15::bytea[], $16::timestamptz[])";
+     $10::timestamptz[], $11::bigint[], $12::text[], $13::integer[], $14::text[], $15::bytea[], $16::timestamptz[], \
+     $17::text[])";
 
 /// Only those that change are written: endpoints that do well are not.
 const HEALTH: &str = "UPDATE endpoints e SET failing_since = CASE WHEN n.taken THEN NULL ELSE $3::timestamptz END \
@@ -423,5 +424,6 @@ fn attempt_columns<'v>(attempts: &[&Attempt]) -> Vec<Value<'v>> {
         column(attempts, |one| one.why.clone()),
         column(attempts, |one| (!one.answer.is_empty()).then(|| one.answer.clone())),
         column(attempts, |one| moment(one.retry_at)),
+        column(attempts, |one| one.url.clone()),
     ]
 }

@@ -26,6 +26,7 @@ pub mod secrets;
 pub mod store_history;
 pub mod stores;
 pub mod traces;
+pub mod webhook_again;
 pub mod webhook_endpoints;
 pub mod webhooks;
 pub mod work;
@@ -298,6 +299,13 @@ macro_rules! conformance {
                 what_belongs_to_a_deleted_endpoint_goes,
                 the_backlog_tells_what_waits_for_receivers,
             }
+            webhook_again {
+                a_try_keeps_the_url_that_was_called,
+                nothing_is_sent_again_to_an_endpoint_that_is_disabled,
+                what_was_missed_of_stores_is_made_up_for,
+                an_organization_is_told_of_its_own_stores_alone,
+                a_registration_keeps_its_secret_unless_another_is_said,
+            }
             history {
                 the_audit_is_clean_after_a_random_history,
                 a_restart_changes_nothing,
@@ -348,6 +356,7 @@ mod tests {
             include_str!("stores.rs"),
             include_str!("secrets.rs"),
             include_str!("traces.rs"),
+            include_str!("webhook_again.rs"),
             include_str!("webhook_endpoints.rs"),
             include_str!("webhooks.rs"),
             include_str!("work.rs"),

@@ -69,7 +69,7 @@ pub(super) async fn registered(rig: &Rig, said: Registration) -> Store {
     }
 }
 
-async fn a_store(rig: &Rig) -> Store {
+pub(super) async fn a_store(rig: &Rig) -> Store {
     registered(rig, registration("acme", "org-1", "ext-1", false)).await
 }
 
@@ -150,7 +150,7 @@ async fn claim_due(
     }
 }
 
-async fn end(rig: &Rig, store: &Store, token: LeaseToken) -> Result<Option<SyncRun>, Rejection> {
+pub(super) async fn end(rig: &Rig, store: &Store, token: LeaseToken) -> Result<Option<SyncRun>, Rejection> {
     let (end, detail, not_before) = (SyncEnd::Done, None, None);
     let event_ids: [EventId; 2] = [rig.event_id(), rig.event_id()];
     match give(rig, store.store_id, StoreAction::EndSync { token, end, detail, not_before, event_ids })

@@ -13,6 +13,7 @@ use order_core::sealing::Secret;
 use order_core::webhook::attempt::{AttemptOutcome, AttemptQuery, DeliveryId, StreamQuery};
 use order_core::webhook::command::{SweepWebhooks, WebhookCommand, WebhookReply};
 use order_core::webhook::endpoint::{DisabledFor, EndpointAction, EndpointChange, EndpointState};
+use order_core::webhook::missed::MissedFrom;
 use order_core::webhook::sending::{Answered, Sending};
 use order_core::webhook::signing;
 use order_core::webhook::{Endpoint, EndpointId, Listens};
@@ -21,11 +22,15 @@ use uuid::Uuid;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-async fn read(hooks: &Hooks, endpoint: &Endpoint) -> Option<Endpoint> {
+pub(super) async fn read(hooks: &Hooks, endpoint: &Endpoint) -> Option<Endpoint> {
     hooks.rig.storage().endpoint(&endpoint.tenant, endpoint.endpoint_id).await.expect("endpoints can be read")
 }
 
-async fn change(hooks: &Hooks, endpoint: &Endpoint, action: EndpointAction) -> Result<Endpoint, Rejection> {
+pub(super) async fn change(
+    hooks: &Hooks,
+    endpoint: &Endpoint,
+    action: EndpointAction,
+) -> Result<Endpoint, Rejection> {
     match hooks.rig.app.change_endpoint(&endpoint.tenant, endpoint.endpoint_id, action).await {
         Ok(endpoint) => Ok(endpoint),
         Err(Error::Rejection(rejection)) => Err(rejection),
@@ -37,7 +42,7 @@ fn versions(got: &[Sending]) -> Vec<u64> {
     got.iter().map(|one| told(one).1).collect()
 }
 
-fn delivery(endpoint: &Endpoint, subject: Uuid, version: u64) -> DeliveryId {
+pub(super) fn delivery(endpoint: &Endpoint, subject: Uuid, version: u64) -> DeliveryId {
     DeliveryId { endpoint_id: endpoint.endpoint_id, subject, version }
 }
 
@@ -189,7 +194,8 @@ pub async fn a_secret_is_rotated_and_both_sign_for_a_day(rig: Rig) {
     };
     let first = Secret::new(SECRET.as_bytes().to_vec());
     signed_with(&hooks.deliver().await[0], &[&first]);
-    let rotated = hooks.rig.app.rotate_endpoint_secret(&endpoint.tenant, endpoint.endpoint_id, DAY).await;
+    let rotated =
+        hooks.rig.app.rotate_endpoint_secret(&endpoint.tenant, endpoint.endpoint_id, DAY, false).await;
     let (now, second) = rotated.expect("it is rotated");
     assert_eq!(now.previous.map(|previous| previous.until), Some(hooks.rig.now().plus(DAY)));
     assert!(second.text().is_some_and(|text| text.starts_with("whsec_") && text.len() == 50));
@@ -198,11 +204,24 @@ pub async fn a_secret_is_rotated_and_both_sign_for_a_day(rig: Rig) {
     hooks.rig.clock.advance(DAY);
     hooks.one_more(&order, 2).await;
     signed_with(&hooks.deliver().await[0], &[&second]);
-    let rotate = hooks.rig.app.rotate_endpoint_secret(&endpoint.tenant, endpoint.endpoint_id, Duration::ZERO);
-    let (now, third) = rotate.await.expect("it is rotated");
+    let rotate =
+        |grace, end| hooks.rig.app.rotate_endpoint_secret(&endpoint.tenant, endpoint.endpoint_id, grace, end);
+    let (now, third) = rotate(Duration::ZERO, false).await.expect("it is rotated");
     assert_eq!(now.previous, None, "without grace the one before ends at once");
     hooks.one_more(&order, 3).await;
     signed_with(&hooks.deliver().await[0], &[&third]);
+    // While one before counts, another would end it before its time.
+    let (_, fourth) = rotate(DAY, false).await.expect("it is rotated");
+    let until = hooks.rig.now().plus(DAY);
+    hooks.rig.clock.advance(Duration::from_secs(1));
+    let refused = rotate(DAY, false).await;
+    let grace = Rejection::EndpointGrace { until };
+    assert!(matches!(refused, Err(Error::Rejection(refused)) if refused == grace), "until {until}");
+    hooks.one_more(&order, 4).await;
+    signed_with(&hooks.deliver().await[0], &[&fourth, &third]);
+    let (_, fifth) = rotate(DAY, true).await.expect("it was said that the one before ends");
+    hooks.one_more(&order, 5).await;
+    signed_with(&hooks.deliver().await[0], &[&fifth, &fourth]);
 }
 
 /// A receiver that is gone is disabled at once and it is told.
@@ -329,6 +348,9 @@ pub async fn what_was_given_up_is_recovered(rig: Rig) {
     assert!(by_hand.expect("it is there"));
     assert_eq!(hooks.deliver().await.len(), 1);
     assert_eq!(recover(since, false).await.expect("a count").count, 2);
+    for dry_run in [true, false] {
+        assert_eq!(recover(since, dry_run).await.expect("a count").count, 0, "they are on their way");
+    }
     let got = hooks.deliver().await;
     assert_eq!(got.len(), 2);
     let of_order: Vec<u64> = hooks
@@ -360,6 +382,7 @@ pub async fn what_was_missed_is_made_up_for(rig: Rig) {
     let endpoint = change(&hooks, &endpoint, EndpointAction::Enable).await.expect("it is enabled");
     hooks.order("open", 1).await;
     hooks.fan_out().await;
+    let from = MissedFrom::new(hooks.rig.now(), from);
     let look = |dry_run| hooks.rig.app.replay_missing(&endpoint, from.clone(), dry_run);
     let found = look(true).await.expect("it is looked for");
     assert_eq!((found.missing, found.next), (2, None));

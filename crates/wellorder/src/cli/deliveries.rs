@@ -132,6 +132,31 @@ fn one(delivery: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     out.table(&["TRY", "AT", "OUTCOME", "STATUS", "MS", "ERROR", "NEXT"], &rows)?;
+    for attempt in list(delivery, "attempts") {
+        exchange(attempt, out)?;
+    }
+    if let Some(body) = delivery["body"].as_str() {
+        out.line(&escape(&format!("body: {body}")))?;
+    }
+    Ok(())
+}
+
+/// What was sent in a try, and the beginning of what came back.
+fn exchange(attempt: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    let request = &attempt["request"];
+    let headers = &request["headers"];
+    out.line(&escape(&format!(
+        "try {}: {} {} webhook-id: {} webhook-timestamp: {}",
+        attempt["attempt"],
+        text(request, "method"),
+        text(request, "url"),
+        text(headers, "webhook-id"),
+        text(headers, "webhook-timestamp"),
+    )))?;
+    let answer = text(attempt, "answer");
+    if !answer.is_empty() {
+        out.line(&escape(&format!("  answer: {answer}")))?;
+    }
     Ok(())
 }
 
@@ -147,6 +172,28 @@ mod tests {
         let command = DeliveriesCommand::Recover { endpoint, since, dry_run: true };
         let said = said(false, async |out| run(fake.api(), &command, out).await).await;
         assert_eq!(said.out, "10000+ were given up\n");
+    }
+
+    #[tokio::test]
+    async fn a_delivery_is_shown_with_what_was_sent_and_what_came_back() {
+        let headers = json!({ "webhook-id": "e-1", "webhook-timestamp": "1767225600" });
+        let request = json!({ "method": "POST", "url": "https://shop.example/hooks", "headers": headers });
+        let attempt = json!({
+            "attempt": 1, "at": "2026-01-01T00:00:00Z", "request": request, "took_ms": 7, "outcome": "failed",
+            "status": 500, "error": "the receiver answered 500", "answer": "no \u{1b}[2Jroom\n", "retry_at": null
+        });
+        let delivery = json!({
+            "delivery_id": "e.o.1", "state": "failed", "type": "order.accepted", "body": r#"{"type":"order.accepted"}"#,
+            "attempts": [attempt]
+        });
+        let fake = Fake::new([reply(200, &delivery)]);
+        let command = DeliveriesCommand::Get { id: "e.o.1".to_owned() };
+        let said = said(false, async |out| run(fake.api(), &command, out).await).await.out;
+        let sent = "try 1: POST https://shop.example/hooks webhook-id: e-1 webhook-timestamp: 1767225600\n";
+        assert!(said.contains(sent), "{said}");
+        assert!(said.contains("  answer: no ") && said.contains("[2Jroom"), "{said}");
+        assert!(!said.contains('\u{1b}') && !said.contains("room\n\n"), "{said:?}");
+        assert!(said.ends_with("body: {\"type\":\"order.accepted\"}\n"), "{said}");
     }
 
     #[test]

@@ -50,9 +50,10 @@ pub(super) async fn run(
         EndpointsCommand::Pause { id } => api.post(&at(id, "/pause"), None).await?,
         EndpointsCommand::Enable { id } => api.post(&at(id, "/enable"), None).await?,
         EndpointsCommand::Disable { id } => api.post(&at(id, "/disable"), None).await?,
-        EndpointsCommand::Rotate { id, grace } => {
-            let body = grace.map(|grace| json!({ "grace_seconds": grace.as_secs() }));
-            api.post(&at(id, "/rotate"), body.as_ref()).await?
+        EndpointsCommand::Rotate { id, grace, end_previous } => {
+            let grace = grace.map(|grace| grace.as_secs());
+            let body = json!({ "grace_seconds": grace, "end_previous": end_previous });
+            api.post(&at(id, "/rotate"), Some(&body)).await?
         }
         EndpointsCommand::Test { id } => api.post(&at(id, "/test"), None).await?,
         EndpointsCommand::Delete { id } => {

@@ -70,6 +70,9 @@ pub(crate) enum EndpointsCommand {
         /// How long what is sent is signed with the present one too, at most 1d [default: 1d]
         #[arg(long, value_name = "SPAN", value_parser = crate::cli::keys::span)]
         grace: Option<Duration>,
+        /// End the secret before the present one, if that still counts; else this is refused
+        #[arg(long)]
+        end_previous: bool,
     },
     /// Send it an event that tells of nothing, now
     Test {
