@@ -7,7 +7,7 @@ use crate::params::{NoBody, NoParams, Params, uuid};
 use crate::problem::{Failure, Offence, cursor_refused};
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::Response;
-use edge::{Caller, Json};
+use edge::{Caller, Json, Scope};
 use http::StatusCode;
 use http::request::Parts;
 use order_core::ids::TenantId;
@@ -267,9 +267,22 @@ pub(crate) async fn get(
     if let Some(told) = &told {
         (body["event_id"], body["type"]) = (told.event_id().to_string().into(), told.kind().into());
     }
-    body["body"] = told.map(|told| String::from_utf8_lossy(&told.body(&endpoint)).into_owned()).into();
+    body["body"] = told.filter(|told| may_read(&caller, told)).map(|told| text(&told, &endpoint)).into();
     body["attempts"] = attempts.iter().map(show_attempt).collect();
     Ok(edge::respond::json(StatusCode::OK, body.to_string()))
+}
+
+/// What is in an event is for those who may read what it is about.
+fn may_read(caller: &Caller, told: &Told) -> bool {
+    match told {
+        Told::Order(_) => caller.scopes.has(Scope::OrdersRead),
+        Told::Store(_) => caller.scopes.has(Scope::StoresRead),
+        Told::Test { .. } | Told::Challenge { .. } => true,
+    }
+}
+
+fn text(told: &Told, endpoint: &Endpoint) -> String {
+    String::from_utf8_lossy(&told.body(endpoint)).into_owned()
 }
 
 /// Make a delivery once more, whatever became of it.

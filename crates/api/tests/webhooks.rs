@@ -6,9 +6,11 @@ mod rig;
 use order_core::TenantId;
 use order_core::follow::{Follower, FollowerPolicy, Progress};
 use order_core::sealing::Keyring;
-use order_core::webhook::FOLLOWER;
 use order_core::webhook::courier::{Courier, CourierPolicy};
+use order_core::webhook::endpoint::Dialect;
 use order_core::webhook::fan_out::FanOut;
+use order_core::webhook::registering::RegisteredEndpoint;
+use order_core::webhook::{FOLLOWER, Listens};
 use rig::{Rig, Said};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -184,6 +186,25 @@ async fn a_delivery_waits_is_given_up_and_is_recovered() {
         json!(["retry", 500, "so it is"])
     );
     assert_eq!(waiting["due_at"], first["retry_at"]);
+    let events = rig.get(&format!("/v1/orders/{order_id}/events")).await.json();
+    let event = &events["events"][0];
+    let (event_id, began) = (event["event_id"].as_str().unwrap(), first["at"].as_str().unwrap());
+    let seconds = (order_core::Timestamp::parse(began).unwrap().micros() / 1_000_000).to_string();
+    let headers = json!({ "webhook-id": event_id, "webhook-timestamp": seconds });
+    let request = json!({ "method": "POST", "url": "https://shop.example/hooks", "headers": headers });
+    assert_eq!(first["request"], request);
+    let body: Value = serde_json::from_str(waiting["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body, *event, "what is sent is the event");
+    let list = rig.get("/v1/deliveries?state=waiting").await.json();
+    for shown in [&waiting, &list["deliveries"][0]] {
+        assert_eq!(
+            json!([shown["type"], shown["event_id"], shown["status"], shown["error"], shown["attempt"]]),
+            json!(["order.accepted", event_id, 500, "the receiver answered 500", 1]),
+            "{shown}"
+        );
+    }
+    let behind = rig.get(&path.replace(&format!("{order_id}.1"), &format!("{order_id}.3"))).await.json();
+    assert_eq!(json!([behind["state"], behind["attempt"], behind["status"]]), json!(["waiting", 0, null]));
     for seconds in [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400] {
         // As late as it may be.
         rig.clock.advance(Duration::from_secs(seconds * 11 / 10 + 1));
@@ -199,7 +220,7 @@ async fn a_delivery_waits_is_given_up_and_is_recovered() {
     receiver.always(200);
     let recovery =
         |dry_run: bool| json!({ "endpoint_id": endpoint_id, "since": since, "dry_run": dry_run }).to_string();
-    for (dry_run, count) in [(true, 1), (true, 1), (false, 1)] {
+    for (dry_run, count) in [(true, 1), (true, 1), (false, 1), (true, 0), (false, 0)] {
         let said = rig.post("/v1/deliveries/recover", &recovery(dry_run)).await;
         assert_eq!((said.status, said.json()), (200, json!({ "dry_run": dry_run, "count": count })));
     }
@@ -253,6 +274,111 @@ async fn deliveries_are_paged_and_made_once_more() {
 }
 
 #[tokio::test]
+async fn an_erasure_is_seen_in_what_was_sent() {
+    let (rig, receiver) = (with_key(), ScriptedReceiver::new());
+    let endpoint = made(&rig, NEW).await;
+    let order = rig.order(r#"{"reference": "a", "total": "1", "customer": "Ada Lovelace"}"#).await;
+    let order_id = order["order_id"].as_str().unwrap();
+    carry(&rig, &receiver).await;
+    let path = format!("/v1/deliveries/{}.{order_id}.1", endpoint["endpoint_id"].as_str().unwrap());
+    let sent = receiver.got().remove(0);
+    let shown = rig.get(&path).await.json();
+    assert_eq!(shown["body"].as_str().unwrap().as_bytes(), sent.body, "byte for byte");
+    assert!(shown["body"].as_str().unwrap().contains("Ada Lovelace"));
+    assert_eq!(rig.post(&format!("/v1/orders/{order_id}/erasures"), "").await.status, 200);
+    let shown = rig.get(&path).await.json();
+    assert_eq!(json!([shown["state"], shown["attempts"][0]["answer"]]), json!(["delivered", ""]));
+    assert!(!shown["body"].as_str().unwrap().contains("Ada Lovelace"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_a_disabled_endpoint_is_not_sent_is_refused() {
+    let (rig, receiver) = (with_key(), ScriptedReceiver::new());
+    let endpoint = made(&rig, NEW).await;
+    let endpoint_id = endpoint["endpoint_id"].as_str().unwrap();
+    let order = rig.order(r#"{"reference": "a", "total": "1"}"#).await;
+    carry(&rig, &receiver).await;
+    rig.post(&format!("{}/disable", at(&endpoint)), "").await;
+    let resend = format!("/v1/deliveries/{endpoint_id}.{}.1/resend", order["order_id"].as_str().unwrap());
+    let since = "2000-01-01T00:00:00Z";
+    let recovery =
+        |dry_run| json!({ "endpoint_id": endpoint_id, "since": since, "dry_run": dry_run }).to_string();
+    let replay =
+        |dry_run| json!({ "endpoint_id": endpoint_id, "from": since, "dry_run": dry_run }).to_string();
+    for (path, body) in [
+        (resend.as_str(), String::new()),
+        ("/v1/deliveries/recover", recovery(false)),
+        ("/v1/deliveries/replay", replay(false)),
+    ] {
+        let said = rig.post(path, &body).await;
+        assert_eq!((said.status, said.problem().as_str()), (409, "endpoint-disabled"), "{path}");
+    }
+    for (path, body) in [("/v1/deliveries/recover", recovery(true)), ("/v1/deliveries/replay", replay(true))]
+    {
+        assert_eq!(rig.post(path, &body).await.status, 200, "{path}: it may be counted");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_asked_for_is_not_ignored() {
+    let rig = with_key();
+    let endpoint = made(&rig, NEW).await;
+    let nothing = "00000000-0000-7000-8000-000000000000";
+    for path in ["pause", "enable", "disable", "test"]
+        .map(|verb| format!("{}/{verb}", at(&endpoint)))
+        .into_iter()
+        .chain([format!("/v1/deliveries/{nothing}.{nothing}.1/resend"), "/v1/syncs".to_owned()])
+    {
+        let said = rig.post(&path, r#"{"dry_run": true}"#).await;
+        assert_eq!((said.status, said.errors()), (400, vec!["/dry_run unknown-field".to_owned()]), "{path}");
+    }
+    assert_eq!(rig.get(&at(&endpoint)).await.json()["state"], "active");
+    let null = patch(&rig, &endpoint, r#"{"url": null, "events": null}"#).await;
+    assert_eq!(
+        (null.status, null.errors()),
+        (400, vec!["/url wrong-type".to_owned(), "/events wrong-type".to_owned()])
+    );
+    assert_eq!(patch(&rig, &endpoint, "{}").await.status, 200, "what is left out stays");
+}
+
+#[tokio::test]
+async fn a_second_rotation_does_not_end_the_secret_of_the_first_unasked() {
+    let rig = with_key();
+    let rotate = format!("{}/rotate", at(&made(&rig, NEW).await));
+    let first = rig.post(&rotate, "").await.json();
+    let refused = rig.post(&rotate, r#"{"grace_seconds": 60}"#).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (409, "endpoint-grace"));
+    assert_eq!(refused.json()["previous_until"], first["previous_secret_until"]);
+    let second = rig.post(&rotate, r#"{"grace_seconds": 60, "end_previous": true}"#).await.json();
+    assert_ne!(second["previous_secret_until"], first["previous_secret_until"]);
+    rig.clock.advance(Duration::from_secs(61));
+    assert_eq!(rig.post(&rotate, "").await.status, 200, "the one before has ended");
+}
+
+#[tokio::test]
+async fn a_webhook_of_the_contract_stays_one_that_the_contract_can_show() {
+    let rig = with_key();
+    let asked = RegisteredEndpoint {
+        dialect: Dialect::Marketplace,
+        organization: "org-1".to_owned(),
+        listens: Listens::parse(["sync.failed"]).unwrap(),
+        url: "https://hooks.example/".to_owned(),
+        secret: None,
+        unless_said: None,
+    };
+    rig.app.register_endpoint(&TenantId::default_tenant(), asked).await.unwrap();
+    let endpoint = rig.get("/v1/endpoints").await.json()["endpoints"][0].clone();
+    assert_eq!(json!([endpoint["organization"], endpoint["dialect"]]), json!(["org-1", "marketplace"]));
+    for events in [r#"["order.*", "sync.failed"]"#, r#"["sync.*"]"#, r#"["*"]"#, r#"["order.accepted"]"#] {
+        let said = patch(&rig, &endpoint, &format!(r#"{{"events": {events}}}"#)).await;
+        assert_eq!((said.status, said.errors()), (422, vec!["/events contract".to_owned()]), "{events}");
+    }
+    let changed = patch(&rig, &endpoint, r#"{"events": ["sync.completed"], "rate": 5}"#).await;
+    assert_eq!((changed.status, changed.json()["events"].clone()), (200, json!(["sync.completed"])));
+    assert_eq!(made(&rig, NEW).await["organization"], Value::Null);
+}
+
+#[tokio::test]
 async fn what_was_before_an_endpoint_is_counted_and_made_when_that_is_asked_for() {
     let (rig, receiver) = (with_key(), ScriptedReceiver::new());
     rig.order(r#"{"reference": "before", "total": "1"}"#).await;
@@ -273,6 +399,8 @@ async fn what_was_before_an_endpoint_is_counted_and_made_when_that_is_asked_for(
     assert_eq!((receiver.got().len(), replay("beginning", true).await), (1, 0));
     let late = rig.app.clock.now().plus(Duration::from_secs(60)).to_string();
     assert_eq!(replay(&late, true).await, 0);
+    let feed = rig.get("/v1/events").await.json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(replay(&feed, true).await, 0, "a place of the feed will do");
     let said = rig.post("/v1/deliveries/replay", &asked("nowhere", true)).await;
     assert_eq!((said.status, said.problem().as_str()), (400, "cursor-invalid"), "{}", said.text);
     let other = Rig::of(rig.storage.clone(), TenantId::new("other").unwrap());

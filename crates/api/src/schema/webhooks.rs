@@ -200,8 +200,8 @@ pub struct Delivery {
     /// Why it was not taken.
     #[schema(required)]
     pub error: Option<String>,
-    /// The body that was sent, or is to be: the event as it is kept now, so what was erased is gone from it. `null` when it is not
-    /// kept any more; not in lists.
+    /// The body that was sent, or is to be, byte for byte but for what was erased since. `null` when the event is not kept any more,
+    /// or for callers who may not read orders (`orders:read`), or stores (`stores:read`); not in lists.
     pub body: Option<String>,
     /// What became of each try, the newest first; not in lists.
     pub attempts: Option<Vec<Attempt>>,

@@ -281,6 +281,25 @@ async fn another_secret_replaces_the_one_before() {
     assert!(!shown.text().contains("whsec"), "a secret is never shown");
 }
 
+/// What is registered again without a secret keeps the one that it has, whatever the installation's is.
+#[tokio::test]
+async fn a_secret_of_its_own_stays_when_the_webhook_is_registered_again_without() {
+    let f = Fixture::new();
+    let gate: Arc<dyn edge::Gate> = Arc::new(edge::Open::new(TenantId::default_tenant()));
+    let means = Means { mock: None, webhook_secret: Some(Secret::new(b"shared".to_vec())) };
+    let client = Client::new(marketplace::router(f.stores.clone(), f.guard.clone(), gate, means));
+    let plain = asked("org-1", "sync.completed", URL);
+    let mut own = plain.clone();
+    own["secret"] = SECRET.into();
+    for body in [&own, &plain] {
+        client.post_to("/webhooks/register", body.to_string()).await.expect(200);
+    }
+    let (_, sent) = synced(&f, "org-1").await;
+    let signed = format!("sha256={}", hex_hmac(SECRET.as_bytes(), &sent[0].body));
+    assert_eq!(header(&sent[0], "x-webhook-signature"), Some(signed.as_str()));
+    assert_eq!(header(&sent[0], "webhook-signature").unwrap().split(' ').count(), 1, "there was no other");
+}
+
 /// The installation's secret signs for those that are registered without one.
 #[tokio::test]
 async fn webhooks_without_a_secret_of_their_own_are_signed_with_the_shared_one() {

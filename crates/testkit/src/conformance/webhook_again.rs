@@ -1,7 +1,7 @@
 //! What is kept of tries; having deliveries made again, of stores too; and endpoints that are registered once more.
 
 use super::Rig;
-use super::stores::{a_store, claim_sync, end, imported, registered, registration, tried};
+use super::stores::{a_store, claim_due, claim_sync, end, imported, registered, registration, settle, tried};
 use super::webhook_endpoints::{change, delivery};
 use super::webhooks::Hooks;
 use crate::receivers::{ScriptedReceiver, header};
@@ -10,6 +10,7 @@ use order_core::clock::Timestamp;
 use order_core::error::{Error, Rejection};
 use order_core::journal::Cursor;
 use order_core::marketplace::Store;
+use order_core::marketplace::command::ImportOutcome;
 use order_core::sealing::Secret;
 use order_core::webhook::endpoint::{Dialect, DisabledFor, EndpointAction, EndpointChange};
 use order_core::webhook::missed::{MissedFrom, Missing, StoresFrom};
@@ -34,9 +35,13 @@ async fn look(hooks: &Hooks, endpoint: &Endpoint, from: MissedFrom, dry_run: boo
 
 /// Syncs a store that has something to sync; returns how many events it has had then.
 async fn synced(hooks: &Hooks, store: &Store, receipt: &str) -> u64 {
-    tried(&hooks.rig, store, receipt, imported("1", hooks.rig.now())).await;
+    tried(&hooks.rig, store, receipt, ImportOutcome::Released { at: hooks.rig.now() }).await;
     let token = hooks.rig.token();
     claim_sync(&hooks.rig, store, token).await.expect("nobody else syncs it");
+    for due in claim_due(&hooks.rig, store, token, 5).await.expect("the lease holds") {
+        let (token, outcome) = (due.token.expect("leased"), imported("1", hooks.rig.now()));
+        settle(&hooks.rig, store, due.receipt.as_str(), token, outcome).await.expect("the lease holds");
+    }
     end(&hooks.rig, store, token).await.expect("the lease holds");
     hooks.rig.clock.advance(Duration::from_secs(3_600));
     let events = hooks.rig.storage().markets().store_events(store.store_id, 0, 100).await.expect("events");
