@@ -203,7 +203,7 @@ async fn a_delivery_waits_is_given_up_and_is_recovered() {
             "{shown}"
         );
     }
-    let behind = rig.get(&path.replace(&format!("{order_id}.1"), &format!("{order_id}.3"))).await.json();
+    let behind = rig.get(&path.replace(&format!("{order_id}.1"), &format!("{order_id}.2"))).await.json();
     assert_eq!(json!([behind["state"], behind["attempt"], behind["status"]]), json!(["waiting", 0, null]));
     for seconds in [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400] {
         // As late as it may be.

@@ -108,10 +108,10 @@ pub async fn nothing_is_sent_again_to_an_endpoint_that_is_disabled(rig: Rig) {
 pub async fn what_was_missed_of_stores_is_made_up_for(rig: Rig) {
     let hooks = Hooks::new(rig).await;
     let endpoint = hooks.endpoint("acme", "https://one.example/", &["sync.*"]).await;
-    let (store, other) = (
-        a_store(&hooks.rig).await,
-        registered(&hooks.rig, registration("acme", "org-2", "ext-2", false)).await,
-    );
+    let store = a_store(&hooks.rig).await;
+    // Stores are looked at in the order in which they were made.
+    hooks.rig.clock.advance(Duration::from_secs(1));
+    let other = registered(&hooks.rig, registration("acme", "org-2", "ext-2", false)).await;
     let foreign = registered(&hooks.rig, registration("zeta", "org-1", "ext-1", false)).await;
     let sent = synced(&hooks, &store, "sent").await;
     assert_eq!(hooks.deliver().await.len() as u64, sent);
