@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use edge::{Refusal, Refused, RequestId, Worded};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use order_core::json::InvalidJson;
+use order_core::state::{ChangeName, Fulfilment, Processing};
 use order_core::{Error, Fault, Rejection};
 use serde_json::{Map, Value, json};
 
@@ -353,14 +354,7 @@ impl From<Rejection> for Problem {
                     .version(actual)
             }
             Rejection::IllegalChange { change, processing, fulfilment, withdrawn } => {
-                let (is_withdrawn, withdrawn) = (withdrawn, if withdrawn { " and withdrawn" } else { "" });
-                let detail =
-                    format!("{change} is not allowed: the order is {processing}, {fulfilment}{withdrawn}");
-                Self::new(ILLEGAL_CHANGE, detail)
-                    .with("change", change.word())
-                    .with("processing", processing.word())
-                    .with("fulfilment", fulfilment.word())
-                    .with("withdrawn", is_withdrawn)
+                illegal(change, (processing, fulfilment, withdrawn))
             }
             Rejection::LeaseLost => said(LEASE_LOST, "The lease ran out or the work was replaced"),
             Rejection::FollowerUnknown => said(FOLLOWER_UNKNOWN, "There is no such follower"),
@@ -413,6 +407,19 @@ impl From<Rejection> for Problem {
             }
         }
     }
+}
+
+fn illegal(
+    change: ChangeName,
+    (processing, fulfilment, withdrawn): (Processing, Fulfilment, bool),
+) -> Problem {
+    let is = if withdrawn { " and withdrawn" } else { "" };
+    let detail = format!("{change} is not allowed: the order is {processing}, {fulfilment}{is}");
+    Problem::new(ILLEGAL_CHANGE, detail)
+        .with("change", change.word())
+        .with("processing", processing.word())
+        .with("fulfilment", fulfilment.word())
+        .with("withdrawn", withdrawn)
 }
 
 /// What refuses a cursor, with the parameter or member that held it; any other failure as it is.
