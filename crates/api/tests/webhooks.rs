@@ -164,6 +164,14 @@ async fn listed(rig: &Rig, query: &str) -> Vec<(String, u64)> {
     page["deliveries"].as_array().unwrap().iter().map(of).collect()
 }
 
+/// The tries that follow the first, each as late as it may be.
+async fn all_tries(rig: &Rig, receiver: &Arc<ScriptedReceiver>) {
+    for seconds in [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400] {
+        rig.clock.advance(Duration::from_secs(seconds * 11 / 10 + 1));
+        carry(rig, receiver).await;
+    }
+}
+
 #[tokio::test]
 async fn a_delivery_waits_is_given_up_and_is_recovered() {
     let (rig, receiver) = (with_key(), ScriptedReceiver::new());
@@ -205,11 +213,7 @@ async fn a_delivery_waits_is_given_up_and_is_recovered() {
     }
     let behind = rig.get(&path.replace(&format!("{order_id}.1"), &format!("{order_id}.2"))).await.json();
     assert_eq!(json!([behind["state"], behind["attempt"], behind["status"]]), json!(["waiting", 0, null]));
-    for seconds in [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400] {
-        // As late as it may be.
-        rig.clock.advance(Duration::from_secs(seconds * 11 / 10 + 1));
-        carry(&rig, &receiver).await;
-    }
+    all_tries(&rig, &receiver).await;
     assert_eq!(listed(&rig, "state=failed").await, [("failed".to_owned(), 1)]);
     let given_up = rig.get(&path).await.json();
     assert_eq!(
