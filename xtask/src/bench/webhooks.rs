@@ -80,7 +80,6 @@ fn number(body: &[u8]) -> Option<usize> {
 struct Scene {
     launch: Launch,
     server: Wellorder,
-    client: Client,
     endpoints: Vec<String>,
 }
 
@@ -92,8 +91,7 @@ impl Scene {
         if !server.ready_within(Duration::from_secs(20)) {
             bail!("wellorder did not become ready:\n{}", log_tail(&launch.log, 20));
         }
-        let client = Client::new(server.address, Duration::from_secs(30));
-        let mut scene = Self { launch, server, client, endpoints: Vec::new() };
+        let mut scene = Self { launch, server, endpoints: Vec::new() };
         for endpoint in 0..endpoints {
             let url = format!("http://{receiver}/{endpoint}");
             let made = scene.post("/v1/endpoints", &json!({ "url": url, "events": ["order.accepted"] }))?;
@@ -102,17 +100,23 @@ impl Scene {
         Ok(scene)
     }
 
-    fn post(&mut self, path: &str, body: &Value) -> Result<Value> {
-        let reply = self.client.post(path, body.to_string().as_bytes())?;
+    /// A fresh connection: one that was idle while deliveries were awaited may be closed by now.
+    fn client(&self) -> Client {
+        Client::new(self.server.address, Duration::from_secs(30))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let reply = self.client().post(path, body.to_string().as_bytes())?;
         if !(200..300).contains(&reply.status) {
             bail!("{path}: {} {}", reply.status, reply.text());
         }
         Ok(reply.json()?)
     }
 
-    fn all(&mut self, verb: &str) -> Result<()> {
-        for endpoint in self.endpoints.clone() {
-            let reply = self.client.post(&format!("/v1/endpoints/{endpoint}/{verb}"), b"")?;
+    fn all(&self, verb: &str) -> Result<()> {
+        let mut client = self.client();
+        for endpoint in &self.endpoints {
+            let reply = client.post(&format!("/v1/endpoints/{endpoint}/{verb}"), b"")?;
             if reply.status != 200 {
                 bail!("{verb}: {} {}", reply.status, reply.text());
             }
@@ -121,19 +125,19 @@ impl Scene {
     }
 
     /// Waits until every event lies in the streams of the endpoints.
-    fn until_fanned_out(&mut self) -> Result<()> {
+    fn until_fanned_out(&self) -> Result<()> {
         self.until("/v1/followers/webhooks", "fan-out", |follower| follower["lag"] == 0)
     }
 
     /// Waits until each try is recorded, and nothing waits.
-    fn until_settled(&mut self) -> Result<()> {
+    fn until_settled(&self) -> Result<()> {
         let none = |page: &Value| page["deliveries"].as_array().is_some_and(Vec::is_empty);
         self.until("/v1/deliveries?state=waiting&limit=1", "the end of deliveries", none)
     }
 
-    fn until(&mut self, path: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<()> {
-        let began = Instant::now();
-        while !is(&self.client.get_json(path)?) {
+    fn until(&self, path: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<()> {
+        let (began, mut client) = (Instant::now(), self.client());
+        while !is(&client.get_json(path)?) {
             if began.elapsed() > LIMIT {
                 bail!("waited in vain for {what}");
             }
@@ -189,7 +193,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 fn backlog(bench: &Bench, name: &str, orders: usize) -> Result<(f64, f64)> {
     let got = Arc::new(Got::default());
     let receiver = got.receive(false)?;
-    let mut scene = Scene::begin(bench, name, receiver.address(), ENDPOINTS)?;
+    let scene = Scene::begin(bench, name, receiver.address(), ENDPOINTS)?;
     scene.all("pause")?;
     fill::place(scene.server.address, name, orders)?;
     scene.until_fanned_out()?;
@@ -207,7 +211,7 @@ fn backlog(bench: &Bench, name: &str, orders: usize) -> Result<(f64, f64)> {
 fn flow(bench: &Bench, name: &str, orders: usize) -> Result<f64> {
     let got = Arc::new(Got::default());
     let receiver = got.receive(false)?;
-    let mut scene = Scene::begin(bench, name, receiver.address(), ENDPOINTS)?;
+    let scene = Scene::begin(bench, name, receiver.address(), ENDPOINTS)?;
     let began = Instant::now();
     fill::place(scene.server.address, name, orders)?;
     got.until(orders * ENDPOINTS)?;
