@@ -42,7 +42,7 @@ const STEPS: &[Step] = &[
     ("crash", || crash::run(&crash::Args::for_ci())),
     ("plants", || crash::run(&crash::Args::for_plants())),
     ("crash-servers", || crash::run(&crash::Args::for_ci().on_servers())),
-    ("plants-servers", || crash::run(&crash::Args::for_plants().on_servers())),
+    ("plants-servers", || crash::run(&crash::Args::for_plant_of_servers())),
 ];
 
 /// Runs the steps, all of them even when one fails, and says whether every one was green.
@@ -113,7 +113,8 @@ fn docs() -> Result<bool> {
 
 fn deny() -> Result<bool> {
     if !installed("cargo-deny") {
-        sh(cargo().args(["install", "--locked", "cargo-deny"]))?;
+        // It is run once: what optimises it would take longer than it saves.
+        sh(cargo().args(["install", "--locked", "--debug", "cargo-deny"]))?;
     }
     // A duplicate is a warning, and there are many: only errors are of interest here.
     sh(Command::new("cargo-deny").current_dir(crate::workspace::root()).args([

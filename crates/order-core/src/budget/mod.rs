@@ -162,7 +162,7 @@ pub struct Budget {
 pub struct Waiter {
     /// Which store.
     pub store: Uuid,
-    /// [`Class::index`].
+    /// Its class, as its place among all of [`Class`].
     pub class: usize,
     /// How many units it wants.
     pub units: u64,

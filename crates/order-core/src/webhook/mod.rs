@@ -1,6 +1,6 @@
 //! Webhooks: endpoints that are told of events, in order within an order (or a store), at least once.
 //!
-//! * An [`Endpoint`](endpoint::Endpoint) is a receiver: where it is, what it [`listens`] to, in which dialect it is told.
+//! * An [`Endpoint`] is a receiver: where it is, what it [`listens`] to, in which dialect it is told.
 //! * A follower of the journal, [`fan_out::FanOut`], raises the [`stream`]s of those that listen: one row for each endpoint and
 //!   subject of which something is left to send. A stream of which nothing is left has no row.
 //! * The [`courier`] claims streams that are due, sends the event at the head of each, and settles: the row moves on, or waits
