@@ -26,8 +26,8 @@ async fn claims_of_streams_look_along_the_index_of_each_endpoint() {
     admin.execute(fill, &[&ENDPOINTS, &STREAMS]).await.unwrap();
     // Of most endpoints no try is kept, of some very many are.
     let fill = "INSERT INTO webhook_attempts (endpoint, attempt_id, tenant, subject, kind, version, event_id, type, attempt, at, \
-         took_micros, outcome) SELECT e, gen_random_uuid(), 'default', gen_random_uuid(), 'order', 1, gen_random_uuid(), \
-         'order.accepted', 1, now(), 1, 'delivered' FROM generate_series(1, 2) e, generate_series(1, $1::bigint) s";
+         took_micros, outcome, url) SELECT e, gen_random_uuid(), 'default', gen_random_uuid(), 'order', 1, gen_random_uuid(), \
+         'order.accepted', 1, now(), 1, 'delivered', 'https://x.example/' FROM generate_series(1, 2) e, generate_series(1, $1::bigint) s";
     admin.execute(fill, &[&STREAMS]).await.unwrap();
     admin
         .batch_execute("ANALYZE endpoints; ANALYZE webhook_streams; ANALYZE webhook_attempts")
