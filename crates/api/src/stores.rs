@@ -11,8 +11,8 @@ use edge::{Caller, Json, RawBody, Refusal};
 use http::{HeaderMap, StatusCode};
 use order_core::marketplace::calls::Notification;
 use order_core::marketplace::reads::StoreQuery;
-use order_core::marketplace::{MarketplaceName, NewStore, Round, Store, SyncRun};
-use order_core::{Error, Fault, StoreId, TenantId, Timestamp};
+use order_core::marketplace::{MarketplaceName, NewStore, Round, Store, SyncEnd, SyncFailure, SyncRun};
+use order_core::{Fault, StoreId, TenantId, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,8 +287,22 @@ pub(crate) async fn sync(State(api): State<Arc<Api>>, _: NoParams, _: NoBody) ->
     Ok(edge::respond::json(StatusCode::OK, shown.to_string()))
 }
 
-fn show_failure((store_id, error): (StoreId, Error)) -> Value {
-    let problem = Failure::from(error).into_problem();
-    let (kind, detail) = problem.told();
+fn show_failure((store_id, why): (StoreId, SyncFailure)) -> Value {
+    let (kind, detail) = match why {
+        SyncFailure::Here(error) => {
+            let problem = Failure::from(error).into_problem();
+            let (kind, detail) = problem.told();
+            (kind, detail.to_owned())
+        }
+        SyncFailure::There { end, detail } => {
+            let what = match end {
+                SyncEnd::AccessRefused => {
+                    "The marketplace refuses the access token: register the store again with another"
+                }
+                _ => "The marketplace could not be reached; what is due is tried again",
+            };
+            ("about:blank".to_owned(), detail.map_or(what.to_owned(), |seen| format!("{what} ({seen})")))
+        }
+    };
     json!({ "store_id": store_id.to_string(), "type": kind, "detail": detail })
 }

@@ -14,7 +14,7 @@ use order_core::marketplace::calls::{
 };
 use order_core::marketplace::{
     Connectors, Import, ImportState, Market, MarketPolicy, MarketplaceName, NewStore, Store, StoreEventType,
-    SyncEnd, SyncStatus, Synced,
+    SyncEnd, SyncFailure, SyncStatus, Synced,
 };
 use order_core::order::Content;
 use order_core::ports::{MarketStorage, Storage};
@@ -529,8 +529,25 @@ async fn a_round_says_why_a_store_could_not_be_synced() {
     assert_eq!((round.found, round.synced, round.faults), (25, 0, 25));
     assert_eq!(round.failures.len(), FAILURES_MAX, "no more than somebody reads");
     for (_, why) in &round.failures {
-        assert!(matches!(why, Error::Rejection(Rejection::MarketplaceUnknown)), "{why}");
+        assert!(matches!(why, SyncFailure::Here(Error::Rejection(Rejection::MarketplaceUnknown))), "{why:?}");
     }
+}
+
+#[tokio::test]
+async fn a_round_does_not_call_a_store_synced_whose_marketplace_is_away() {
+    let away = |_: &str, _: usize| Answer::bare(Fetched::Unavailable { why: "away".to_owned() });
+    let mut world = World::new(FakeMarketplace::answering(Box::new(away)));
+    let market = world.node();
+    let store = registered(&market).await;
+    for number in 0..3 {
+        market.import(&store, receipt(&format!("r-{number}"))).await.expect("it ends");
+    }
+    world.clock.advance(Duration::from_secs(300));
+    let round = market.round(&mut None).await.expect("a round");
+    assert_eq!((round.found, round.synced, round.faults), (1, 0, 1));
+    let [(of, why)] = &round.failures[..] else { panic!("{:?}", round.failures) };
+    assert_eq!(*of, store.store_id);
+    assert!(matches!(why, SyncFailure::There { end: SyncEnd::Unavailable, .. }), "{why:?}");
 }
 
 #[tokio::test]

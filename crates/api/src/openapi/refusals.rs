@@ -40,7 +40,7 @@ const BESIDES: [(&str, &[Kind]); 25] = [
     ("change_endpoint", &[kinds::ENDPOINT_UNPROVEN, kinds::SECRETS_KEY_MISSING]),
     ("pause_endpoint", &[kinds::ENDPOINT_UNPROVEN]),
     ("rotate_endpoint", &[kinds::ENDPOINT_GRACE, kinds::ENDPOINT_CHANGED, kinds::SECRETS_KEY_MISSING]),
-    ("test_endpoint", &[kinds::SECRETS_KEY_MISSING]),
+    ("test_endpoint", &[kinds::ENDPOINT_UNPROVEN, kinds::SECRETS_KEY_MISSING]),
     ("list_deliveries", &[kinds::ENDPOINT_UNKNOWN]),
     ("resend_delivery", &[kinds::ENDPOINT_DISABLED]),
     ("recover_deliveries", &[kinds::ENDPOINT_UNKNOWN, kinds::ENDPOINT_DISABLED]),

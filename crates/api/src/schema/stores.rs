@@ -248,7 +248,7 @@ pub struct SyncRound {
     pub found: u64,
     /// Stores that were synced.
     pub synced: u64,
-    /// Stores at which something failed through no fault of theirs.
+    /// Stores whose sync failed: here, or because the marketplace cannot be reached or lets nobody in.
     pub faults: u64,
     /// Why, of at most 20 of those.
     pub failures: Vec<SyncFailure>,
@@ -260,7 +260,7 @@ pub struct SyncFailure {
     /// The store's id.
     #[schema(format = "uuid")]
     pub store_id: String,
-    /// A type of problem.
+    /// A type of problem; `about:blank` where it lies with the marketplace.
     #[schema(format = "uri")]
     pub r#type: String,
     /// What is wrong, for people.

@@ -21,7 +21,7 @@ pub mod token;
 
 pub use command::{MarketCommand, MarketReply, StoreAction, StoreCommand, SweepStores, SweptStores};
 pub use importing::{Connectors, Market, MarketPolicy, MarketStats, NewStore};
-pub use sync::{FAILURES_MAX, Round, Synced};
+pub use sync::{FAILURES_MAX, Round, SyncFailure, Synced};
 pub use token::{SyncToken, TokenHash, TokenKey};
 
 use crate::clock::Timestamp;

@@ -58,10 +58,24 @@ pub struct Round {
     pub found: usize,
     /// Stores that were.
     pub synced: usize,
-    /// Stores at which something failed through no fault of theirs.
+    /// Stores whose sync failed: here, or because the marketplace cannot be reached or lets nobody in.
     pub faults: usize,
     /// Which, and why: at most [`FAILURES_MAX`] of them.
-    pub failures: Vec<(StoreId, Error)>,
+    pub failures: Vec<(StoreId, SyncFailure)>,
+}
+
+/// Why the sync of a store failed.
+#[derive(Debug, Clone)]
+pub enum SyncFailure {
+    /// It could not be done here.
+    Here(Error),
+    /// Its marketplace could not be reached, or let nobody in.
+    There {
+        /// Which of them.
+        end: SyncEnd,
+        /// What was seen, if anything was.
+        detail: Option<String>,
+    },
 }
 
 /// Why a sync stops, and when it is worth another try.
@@ -183,19 +197,26 @@ type Joined = Result<(StoreId, Result<Synced, Error>), tokio::task::JoinError>;
 impl Round {
     fn add(&mut self, joined: Option<Joined>) {
         match joined {
+            Some(Ok((store_id, Ok(Synced::Ended { end, run })))) if end.is_failure() => {
+                self.failed(store_id, SyncFailure::There { end, detail: run.and_then(|run| run.detail) });
+            }
             Some(Ok((_, Ok(Synced::Ended { .. })))) => self.synced += 1,
             Some(Ok((_, Ok(Synced::Busy { .. } | Synced::Lost)))) | None => {}
             Some(Ok((store_id, Err(error)))) => {
-                self.faults += 1;
                 tracing::warn!(%store_id, %error, "cannot sync a store; it is tried again");
-                if self.failures.len() < FAILURES_MAX {
-                    self.failures.push((store_id, error));
-                }
+                self.failed(store_id, SyncFailure::Here(error));
             }
             Some(Err(error)) => {
                 self.faults += 1;
                 tracing::error!(%error, "the sync of a store panicked");
             }
+        }
+    }
+
+    fn failed(&mut self, store_id: StoreId, why: SyncFailure) {
+        self.faults += 1;
+        if self.failures.len() < FAILURES_MAX {
+            self.failures.push((store_id, why));
         }
     }
 }

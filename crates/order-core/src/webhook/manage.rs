@@ -215,10 +215,11 @@ impl App {
         }
     }
 
-    /// Sends an endpoint an event that tells of nothing, at once and once, whatever its state; nothing of it is kept.
+    /// Sends an endpoint an event that tells of nothing, at once and once, whatever its state once it is proven; nothing of it is
+    /// kept.
     ///
     /// # Errors
-    /// [`Rejection::EndpointUnknown`], [`Rejection::SecretsKeyMissing`]; faults of storage.
+    /// [`Rejection::EndpointUnknown`], [`Rejection::EndpointUnproven`], [`Rejection::SecretsKeyMissing`]; faults of storage.
     pub async fn test_endpoint(
         &self,
         tenant: &TenantId,
@@ -226,6 +227,9 @@ impl App {
         deliverer: &dyn Deliverer,
     ) -> Result<(EventId, Answered), Error> {
         let found = self.storage.endpoint(tenant, endpoint_id).await?.ok_or(Rejection::EndpointUnknown)?;
+        if found.is_unproven() {
+            return Err(Rejection::EndpointUnproven("was not asked yet".to_owned()).into());
+        }
         self.record(ActionKind::EndpointTested, &endpoint_id.to_string(), &json!({})).await?;
         let at = self.clock.now();
         let event_id = EventId(self.ids.uuid_v7(at));

@@ -73,6 +73,8 @@ pub async fn nobody_is_called_who_did_not_say_that_they_want_to_be(rig: Rig) {
     let asked = change(&hooks, &made, EndpointAction::Disable(DisabledFor::Asked)).await.expect("it is");
     assert!(asked.is_unproven(), "it is no way around it");
     let (tenant, id) = (&made.tenant, made.endpoint_id);
+    let tried = app.test_endpoint(tenant, id, hooks.receiver.as_ref()).await;
+    assert_eq!((lack(tried).as_deref(), hooks.receiver.got()), (Some("was not asked yet"), vec![]));
     for (answer, expected) in [
         (ScriptedReceiver::answer(200), "answered 200 without the challenge"),
         (ScriptedReceiver::answer(404), "answered 404"),

@@ -105,7 +105,10 @@ async fn a_rotated_secret_signs_beside_the_one_before_until_that_ends() {
     assert!(rotated["previous_secret_until"].is_string(), "{rotated}");
     let second = call(2).await;
     assert!(is_signed(&second, &made["secret"]) && is_signed(&second, &rotated["secret"]));
-    let last = server.post(&format!("{path}/rotate"), r#"{"grace_seconds": 0}"#).await.json();
+    let last = server.post(&format!("{path}/rotate"), r#"{"grace_seconds": 0}"#).await;
+    assert_eq!(last.status, 409, "the one before counts yet: {}", last.text());
+    let at_once = r#"{"grace_seconds": 0, "end_previous": true}"#;
+    let last = server.post(&format!("{path}/rotate"), at_once).await.json();
     let third = call(3).await;
     assert!(is_signed(&third, &last["secret"]));
     assert!(!is_signed(&third, &made["secret"]) && !is_signed(&third, &rotated["secret"]));
