@@ -22,10 +22,10 @@ pub struct NewEndpoint {
 #[derive(ToSchema)]
 pub struct EndpointPatch {
     /// Where it is.
-    #[schema(min_length = 1, max_length = 2048)]
+    #[schema(nullable = false, min_length = 1, max_length = 2048)]
     pub url: Option<String>,
     /// What it hears of.
-    #[schema(min_items = 1, max_items = 50)]
+    #[schema(nullable = false, min_items = 1, max_items = 50)]
     pub events: Option<Vec<String>>,
     /// Deliveries a second at most; `null` for as many as it takes.
     #[schema(minimum = 1, maximum = 10_000)]
