@@ -445,8 +445,10 @@ async fn a_marketplace_that_is_away_or_lets_nobody_in_is_left_alone_for_a_while(
             market.import(&store, receipt(&format!("late-{number}"))).await.expect("it ends");
         }
         world.clock.advance(Duration::from_secs(300));
-        let (ended, _) = sync(&market, &store).await;
-        assert_eq!((ended, world.connector.asked().len()), (end, 6 + calls));
+        let round = market.round(&mut None).await.expect("a round");
+        assert_eq!((round.found, round.synced, round.faults), (1, 0, 1), "it is not called synced");
+        let [(_, SyncFailure::There { end: ended, .. })] = &round.failures[..] else { panic!("{round:?}") };
+        assert_eq!((*ended, world.connector.asked().len()), (end, 6 + calls));
         assert_eq!(world.told(&store).await.last(), Some(&StoreEventType::Failed));
         let next = market.store(&store.tenant, store.store_id).await.expect("the store").next_sync_at;
         assert_eq!(next, Some(world.now().plus(Duration::from_secs(wait))));
@@ -531,23 +533,6 @@ async fn a_round_says_why_a_store_could_not_be_synced() {
     for (_, why) in &round.failures {
         assert!(matches!(why, SyncFailure::Here(Error::Rejection(Rejection::MarketplaceUnknown))), "{why:?}");
     }
-}
-
-#[tokio::test]
-async fn a_round_does_not_call_a_store_synced_whose_marketplace_is_away() {
-    let away = |_: &str, _: usize| Answer::bare(Fetched::Unavailable { why: "away".to_owned() });
-    let mut world = World::new(FakeMarketplace::answering(Box::new(away)));
-    let market = world.node();
-    let store = registered(&market).await;
-    for number in 0..3 {
-        market.import(&store, receipt(&format!("r-{number}"))).await.expect("it ends");
-    }
-    world.clock.advance(Duration::from_secs(300));
-    let round = market.round(&mut None).await.expect("a round");
-    assert_eq!((round.found, round.synced, round.faults), (1, 0, 1));
-    let [(of, why)] = &round.failures[..] else { panic!("{:?}", round.failures) };
-    assert_eq!(*of, store.store_id);
-    assert!(matches!(why, SyncFailure::There { end: SyncEnd::Unavailable, .. }), "{why:?}");
 }
 
 #[tokio::test]
